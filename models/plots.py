@@ -1,0 +1,120 @@
+"""Pictures of what a model attends to and of how its training went, saved as PNG, SVG or PDF.
+
+Figures are made as objects, without pyplot: no window, no display and no global state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+VISIBLE_SPACE = "\N{OPEN BOX}"
+
+
+def attention_heatmap(
+    weights: ArrayLike,
+    input_characters: Sequence[str],
+    output_characters: Sequence[str],
+    path: str | Path,
+    title: str = "",
+) -> None:
+    """Draw attention weights (Ty, Tx): one row for each output, one column for each input symbol.
+
+    ``input_characters`` are in the order of the columns: reversed, if the model reads its input
+    reversed. Spaces are shown as an open box. ValueError when the counts do not fit, ImportError
+    when matplotlib is not installed. (The book, chapter 8, figure of the visualised attention.)
+    """
+    weights = np.asarray(weights)
+    if weights.shape != (len(output_characters), len(input_characters)):
+        raise ValueError(
+            f"attention_heatmap: weights {weights.shape}, wanted (outputs, inputs) "
+            f"({len(output_characters)}, {len(input_characters)})"
+        )
+    Ty, Tx = weights.shape
+    figure = _figure(width=2.2 + 0.26 * Tx, height=1.3 + 0.26 * Ty)
+    axes = figure.add_subplot(xlabel="input", ylabel="output")
+    image = axes.imshow(weights, cmap="viridis", vmin=0, vmax=1)
+    # Without mathematics: a dollar sign is a character like any other.
+    axes.set_xticks(range(Tx), _visible(input_characters), parse_math=False)
+    axes.set_yticks(range(Ty), _visible(output_characters), parse_math=False)
+    axes.set_title(title, parse_math=False)
+    beside = axes.inset_axes((1 + 0.4 / Tx, 0, 0.5 / Tx, 1))  # as tall as the map itself
+    figure.colorbar(image, cax=beside, label="attention weight")
+    figure.savefig(path)
+
+
+def _visible(characters: Sequence[str]) -> list[str]:
+    return [VISIBLE_SPACE if character == " " else character for character in characters]
+
+
+METRICS = ("loss", "perplexity", "accuracy")
+
+
+def training_curve(records: Sequence[Mapping[str, Any]], path: str | Path, title: str = "") -> None:
+    """Draw how loss, perplexity and accuracy went, one panel for each that the records hold.
+
+    A record is one line of the training log: a mapping with ``step`` or ``epoch`` and any of
+    ``loss``, ``perplexity`` and ``accuracy`` (a fraction of 1), also with a prefix, such as
+    ``valid_perplexity``, which becomes a line of its own in the same panel. Records may lack
+    keys; NaN leaves a gap. ValueError when nothing is there to draw, ImportError when matplotlib
+    is not installed.
+    """
+    x_name = "step" if all("step" in record for record in records) else "epoch"
+    panels = {metric: _curves(records, x_name, metric) for metric in METRICS}
+    panels = {metric: curves for metric, curves in panels.items() if curves}
+    if not panels:
+        raise ValueError(
+            f"training_curve: {len(records)} records, none with {x_name} and one of "
+            f"{', '.join(METRICS)}"
+        )
+    figure = _figure(width=7, height=0.6 + 2.4 * len(panels))
+    from matplotlib.ticker import LogFormatter  # after _figure, which says what to install
+
+    figure.suptitle(title, parse_math=False)
+    all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (metric, curves) in zip(all_axes, panels.items(), strict=True):
+        for name, points in curves.items():
+            # Few points, such as one an epoch, are marked: a single one would draw no line.
+            axes.plot(*zip(*points, strict=True), ".-" if len(points) <= 50 else "-", label=name)
+        axes.set_ylabel(metric)
+        axes.grid(alpha=0.3)
+        if metric == "perplexity":
+            axes.set_yscale("log")
+            # Plain numbers, also between the powers of ten when there are few of these.
+            axes.yaxis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        if metric == "accuracy":
+            axes.set_ylim(-0.02, 1.02)
+            axes.yaxis.set_major_formatter("{x:.0%}")
+        if curves.keys() != {metric}:
+            axes.legend()
+    all_axes[-1].set_xlabel(x_name)
+    all_axes[-1].locator_params(axis="x", integer=True)
+    figure.savefig(path)
+
+
+def _curves(
+    records: Sequence[Mapping[str, Any]], x_name: str, metric: str
+) -> dict[str, list[tuple[float, float]]]:
+    """The points (x, y) of each key that is the metric, or ends in ``_metric``."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        for key, value in record.items():
+            if (key == metric or key.endswith(f"_{metric}")) and value is not None:
+                curves.setdefault(key, []).append((record[x_name], value))
+    return curves
+
+
+def _figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError('pictures need matplotlib: pip install "tinygrad-rnn[models]"') from None
+    return Figure(figsize=(width, height), layout="constrained", dpi=120)

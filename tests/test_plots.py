@@ -1,0 +1,128 @@
+"""models/plots.py: what stands in the saved pictures, read back from their files."""
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import matplotlib
+import matplotlib.image
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.plots import VISIBLE_SPACE, attention_heatmap, training_curve
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("pictures")
+
+
+def texts(draw, folder):
+    """The texts of the SVG picture that ``draw(path)`` saves, in the order they were drawn."""
+    path = folder / "picture.svg"
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        draw(path)
+    found = ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(element.itertext()) for element in found]
+
+
+characters = st.text("abcXYZ019 ,/-$_<&", min_size=1, max_size=12)
+
+
+@settings(max_examples=10)
+@given(inputs=characters, outputs=characters)
+def test_the_axes_are_labelled_with_the_characters_in_order(folder, inputs, outputs):
+    weights = np.random.default_rng(0).dirichlet(np.ones(len(inputs)), len(outputs))
+    shown = texts(
+        lambda path: attention_heatmap(weights, inputs, outputs, path, title="cost: $a$"), folder
+    )
+    wanted = [*inputs.replace(" ", VISIBLE_SPACE), "input"]
+    wanted += [*outputs.replace(" ", VISIBLE_SPACE), "output"]
+    assert shown[: len(wanted)] == wanted
+    assert "cost: $a$" in shown
+
+
+def test_a_weight_is_drawn_at_its_row_and_column(folder):
+    path = folder / "attention.png"
+    weights = np.zeros((2, 4), dtype=np.float32)
+    weights[1, 0] = 1
+    attention_heatmap(weights, "abcd", "xy", path)
+    pixels = matplotlib.image.imread(path)[:, :, :3]
+    # The one bright cell is left of and below the dark ones; the bar at the right does not count.
+    dark, bright = (np.asarray(matplotlib.colormaps["viridis"](v)[:3]) for v in (0.0, 1.0))
+    rows, columns = np.nonzero(np.abs(pixels - dark).max(axis=-1) < 0.02)
+    map_rows, map_columns = np.unique(rows), np.unique(columns)
+    found = np.argwhere(np.abs(pixels - bright).max(axis=-1) < 0.02)
+    found = found[found[:, 1] < np.median(map_columns)]
+    assert len(found) > 100
+    assert found[:, 0].mean() > np.median(map_rows)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (4, 2), (8,), (1, 2, 4)])
+def test_weights_of_another_shape_are_an_error(shape, folder):
+    message = f"weights {shape}, wanted (outputs, inputs) (2, 4)"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        attention_heatmap(np.ones(shape), "abcd", "xy", folder / "no.png")
+    assert not (folder / "no.png").exists()
+
+
+@settings(max_examples=10)
+@given(
+    metrics=st.sets(st.sampled_from(["loss", "perplexity", "accuracy"]), min_size=1),
+    valid=st.booleans(),
+    count=st.integers(1, 60),
+    x_name=st.sampled_from(["step", "epoch"]),
+)
+def test_each_metric_has_its_panel_over_steps_or_epochs(folder, metrics, valid, count, x_name):
+    rng = np.random.default_rng(count)
+    records = [
+        {x_name: i, "seconds": 1.5} | {metric: rng.uniform(0.1, 1) for metric in metrics}
+        for i in range(1, count + 1)
+    ]
+    if valid:  # a record that has some keys only, as after an epoch
+        records.append({x_name: count} | {f"valid_{metric}": 0.5 for metric in metrics})
+    records.append({x_name: count + 1} | {metric: float("nan") for metric in metrics})
+    shown = texts(lambda path: training_curve(records, path, title="a run"), folder)
+    assert "a run" in shown and shown.count(x_name) == 1 and "seconds" not in shown
+    for metric in ("loss", "perplexity", "accuracy"):
+        # On its axis, and again in the legend when there is a second curve.
+        assert shown.count(metric) == (metric in metrics) * (1 + valid)
+        assert shown.count(f"valid_{metric}") == (metric in metrics and valid)
+
+
+def test_records_without_a_metric_are_an_error(folder):
+    for records in ([], [{"step": 1, "seconds": 3}], [{"step": 1, "loss": None}]):
+        with pytest.raises(ValueError, match=f"{len(records)} records, none with step and one of"):
+            training_curve(records, folder / "no.png")
+
+
+def test_pictures_are_png_too(folder):
+    path = folder / "curve.png"
+    training_curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], path)
+    height, width, _ = matplotlib.image.imread(path).shape
+    assert width > 600 and height > 250
+
+
+def test_no_pyplot_and_no_display():
+    program = (
+        "import sys, models.plots as plots\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "plots._figure(1, 1)\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    checkout = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=checkout)
+
+
+def test_without_matplotlib_the_sentence_says_what_to_install(monkeypatch, folder):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    for draw in (
+        lambda path: attention_heatmap([[1.0]], "a", "b", path),
+        lambda path: training_curve([{"step": 1, "loss": 2.0}], path),
+    ):
+        with pytest.raises(ImportError, match=r'pip install "tinygrad-rnn\[models\]"'):
+            draw(folder / "no.png")
