@@ -167,8 +167,8 @@ def split_pairs(pairs: Pairs, test_fraction: float = 0.1, seed: int = 1984) -> t
     """Shuffle and split into (train, test); no written input stands on both sides.
 
     *Overlap* is meant literally: the same string of characters. A file may hold an input several
-    times (a sixth of the lines of the book's date.txt repeat one); all copies go to one side. The same day
-    written in two ways is two inputs, since reading both is what the model has to learn.
+    times (a sixth of the lines of the book's date.txt repeat one); all copies go to one side.
+    The same day written in two ways is two inputs: reading both is what the model has to learn.
 
     The test set is ``test_fraction`` of the pairs, and at most the copies of one input more.
     DataError when either side would be empty.
