@@ -1,0 +1,689 @@
+"""The table of derivatives: NumPy callable -> one rule per argument.
+
+    rule(np.tanh,     lambda g, y, _x: g * (1 - y * y))
+    rule(np.multiply, lambda g, _y, _a, b: g * b,
+                      lambda g, _y, a, _b: g * a)
+
+A rule is the vector-Jacobian product (vjp) of one argument. It gets the cotangent ``g`` of the
+output, the output ``y``, the inputs, and the metadata (axis, shape, ...) by keyword, and returns
+the cotangent of its argument. It is plain NumPy: on arrays it computes; on Tensors the same line
+records its own graph, and so gives the next order of derivative.
+
+- **A name that starts with ``_`` is not read**: only its ``shape`` and ``dtype`` are there. The
+  names are looked up once, here; the engine keeps nothing alive that no rule reads.
+- Broadcasting is undone in the engine, in one place, never in a rule.
+- Parameters without a default are arrays; those with a default, or after ``*``, are metadata.
+- ``None`` stands for an argument that has no derivative (a condition, an index).
+
+Below the table stand the functions *derived* from others (``derive``), and those whose result has
+no derivative and is a plain array (``PLAIN``). Whatever is in none of these raises a TypeError.
+
+Conventions where the derivative does not exist: ``sign``, ``floor`` and ``abs`` at 0 have
+derivative 0; ties of ``max``, ``min``, ``maximum``, ``minimum`` share the cotangent equally;
+``clip`` passes it on at its bounds; ``linalg.norm`` at 0 has derivative 0; the unused branch of
+``where`` gets exactly 0 (but 0 times an infinite derivative further up is NaN, as everywhere:
+make the argument safe before the function, not its result after it).
+"""
+
+import functools
+import itertools
+import math
+import operator
+import string
+
+import numpy as np
+
+RULES = {}  # callable -> Primitive
+DERIVED = {}  # callable -> the same function in terms of others
+PLAIN = set()  # callables whose result carries no derivative
+
+
+class Primitive:
+    """A callable with its rules, and what of its inputs and output those rules read."""
+
+    def __init__(self, fn, vjps, call=None, sequence=False):
+        self.name = fn.__name__
+        self.call = call or fn  # runs it on positional arrays
+        self.vjps = vjps
+        self.sequence = sequence  # NumPy takes the arrays as one list; one rule answers for all
+        self.reads = [vjp and _reads(vjp) for vjp in vjps]
+        self.arity, self.metadata = _signature(next(filter(None, vjps)))
+        self.plans = {}
+
+    def plan(self, needs):
+        """What happens when the arguments in ``needs`` (bit i for argument i) want a gradient:
+        the rules that run, whether one of them reads the output, which inputs they read."""
+        if self.sequence:
+            (reads_y, reads_all), = self.reads
+            plan = None, reads_y, itertools.repeat(reads_all[0])
+        else:
+            wanted = [i for i, vjp in enumerate(self.vjps) if vjp and needs >> i & 1]
+            reads = [self.reads[i] for i in wanted]
+            plan = (
+                [(i, self.vjps[i]) for i in wanted],
+                any(reads_y for reads_y, _ in reads),
+                [any(column) for column in zip(*(inputs for _, inputs in reads), strict=True)],
+            )
+        self.plans[needs] = plan
+        return plan
+
+
+def _reads(vjp):
+    """Whether a rule reads the output, and which of the inputs: told by their names."""
+    code = vjp.__code__
+    arrays = list(code.co_varnames[: code.co_argcount - len(vjp.__defaults__ or ())])
+    if code.co_flags & 0x04:  # *inputs
+        arrays.append(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
+    _, y, *inputs = (not name.startswith("_") for name in arrays)
+    return y, inputs
+
+
+def _signature(vjp):
+    """How many arrays the function takes, and the names of its metadata."""
+    code = vjp.__code__
+    arrays = code.co_argcount - len(vjp.__defaults__ or ())
+    return arrays - 2, code.co_varnames[arrays : code.co_argcount + code.co_kwonlyargcount]
+
+
+def rule(fn, *vjps, call=None):
+    """Register one rule per argument of ``fn`` (None: it has no derivative)."""
+    RULES[fn] = Primitive(fn, vjps, call)
+
+
+def rule_of_sequence(fn, vjp):
+    """Register a function of one list of arrays; its rule returns all their cotangents."""
+    RULES[fn] = Primitive(fn, (vjp,), lambda *xs, **meta: fn(xs, **meta), sequence=True)
+
+
+def derive(*fns):
+    """Say what ``fns`` are in terms of functions that have rules."""
+
+    def register(same):
+        DERIVED.update(dict.fromkeys(fns, same))
+        return same
+
+    return register
+
+
+def own_function(fn):
+    """Let a NumPy function of ours be a primitive: Tensors take it to the table, as they take
+    NumPy's own through the protocols."""
+
+    @functools.wraps(fn)
+    def dispatching(*args, **meta):
+        for a in args:
+            if hasattr(a, "__primitive__"):
+                return a.__primitive__(dispatching, *args, **meta)
+        return fn(*args, **meta)
+
+    return dispatching
+
+
+# --- symbolic cotangents: kept as what they are for as long as that is cheaper ------------------
+
+
+class Product:
+    """The cotangent ``leftᵀ @ right`` of a weight. A weight used at T time steps gets T of these,
+    and one matrix product over the stacked operands in place of T products and T sums."""
+
+    __slots__ = ("left", "right")
+
+    def __init__(self, left, right):
+        self.left, self.right = left, right
+
+
+class Scatter:
+    """The cotangent ``g`` of ``x[index]``: zero but at ``index``. Added in place into one buffer,
+    so that T slices do not cost T arrays of the full size."""
+
+    __slots__ = ("g", "index")
+
+    def __init__(self, g, index):
+        self.g, self.index = g, index
+
+
+class Erase:
+    """The cotangent of an array of which ``index`` was overwritten: ``g``, with zeros there."""
+
+    __slots__ = ("g", "index")
+
+    def __init__(self, g, index):
+        self.g, self.index = g, index
+
+
+def _is_basic(index):
+    """Whether an index names no element twice, so that ``x[index] += g`` adds all of ``g``."""
+    if isinstance(index, tuple):
+        return all(map(_is_basic, index))
+    return (
+        index is None
+        or index is Ellipsis
+        or isinstance(index, (slice, int, np.bool_))
+        or getattr(index, "dtype", None) == np.bool_
+    )
+
+
+def add_at(buffer, index, g):
+    """``buffer[index] += g`` in place, where elements named twice are added twice."""
+    if _is_basic(index):
+        buffer[index] += g
+    elif isinstance(index, tuple) or buffer.ndim == 1 or index.size == 0:
+        np.add.at(buffer, index, g)
+    else:  # rows of a matrix: sorted segments take a tenth of the time of np.add.at
+        ids = index.ravel() % len(buffer)
+        order = np.argsort(ids, kind="stable")
+        ids = ids[order]
+        starts = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1])))
+        rows = g.reshape(ids.shape + buffer.shape[1:])[order]
+        buffer[ids[starts]] += np.add.reduceat(rows, starts, axis=0)
+
+
+@own_function
+def scatter(g, index, *, shape):
+    """Zeros of ``shape`` with ``g`` added at ``index``: the transpose of ``x[index]``."""
+    buffer = np.zeros_like(g, shape=shape)
+    add_at(buffer, index, g)
+    return buffer
+
+
+@own_function
+def write(value, array, index):
+    """A copy of ``array`` with ``value`` written at ``index``."""
+    array = array.copy()
+    array[index] = value
+    return array
+
+
+@own_function
+def contract(a, b, *, subscripts):
+    """An einsum of two operands, no letter twice in one operand, the output written out."""
+    return np.einsum(subscripts, a, b)
+
+
+# --- helpers of the rules -----------------------------------------------------------------------
+
+
+def _zero(g, _y, _x):
+    return np.zeros_like(g)
+
+
+def expand(g, shape, axis, keepdims):
+    """Put the axes back that a reduction over ``axis`` of an array of ``shape`` took away."""
+    if keepdims:
+        return g
+    if axis is None:
+        return np.reshape(g, (1,) * len(shape))
+    return np.expand_dims(g, axis)
+
+
+def _count(shape, axis):
+    """How many elements a reduction over ``axis`` puts together."""
+    if axis is None:
+        return math.prod(shape)
+    return math.prod(shape[i] for i in (axis if isinstance(axis, tuple) else (axis,)))
+
+
+def _share(g, y, x, axis=None, keepdims=False):
+    """The rule of max and min: equal shares for all elements that reach the extremum."""
+    hit = (x == expand(y, x.shape, axis, keepdims)).astype(x.dtype)
+    return expand(g, x.shape, axis, keepdims) * (hit / np.sum(hit, axis=axis, keepdims=True))
+
+
+def _power_base(g, _y, a, b):
+    if isinstance(b, (int, float)):
+        return g * (b * a ** (b - 1)) if b else np.zeros_like(g)
+    b_or_one = np.where(b == 0, 1, b)  # 0 ** 0 is 1, and its slope 0, not 0 * 0 ** -1
+    return g * np.where(b == 0, 0, b * a ** (b_or_one - 1))
+
+
+def _power_exponent(g, y, a, _b):
+    if isinstance(a, (int, float)):
+        return g * (y * math.log(a)) if a else np.zeros_like(g)
+    return g * (y * np.log(np.where(a == 0, 1, a)))  # 0 ** b stays 0 for all b > 0
+
+
+def _softplus_slope(g, y, a):
+    """g * exp(a - y), where both may be -inf."""
+    return g * np.exp(a - np.where(np.isfinite(y), y, 0))
+
+
+def _matmul_left(g, _y, _a, b):
+    if len(b.shape) == 1:
+        return np.expand_dims(g, -1) * b
+    if len(_a.shape) == 1:
+        return np.squeeze(np.expand_dims(g, -2) @ np.swapaxes(b, -1, -2), -2)
+    if len(b.shape) == 2 and len(_a.shape) > 2:  # a weight: all leading axes are batch
+        return np.reshape(np.reshape(g, (-1, g.shape[-1])) @ np.transpose(b), _a.shape)
+    return g @ np.swapaxes(b, -1, -2)
+
+
+def _matmul_right(g, _y, a, _b):
+    if len(a.shape) == 1:
+        return np.expand_dims(a, -1) * np.expand_dims(g, -2) if len(_b.shape) > 1 else g * a
+    if len(_b.shape) == 1:
+        return np.reshape(g, (-1,)) @ np.reshape(a, (-1, a.shape[-1]))
+    if len(_b.shape) == 2:
+        return Product(np.reshape(a, (-1, a.shape[-1])), np.reshape(g, (-1, g.shape[-1])))
+    return np.swapaxes(a, -1, -2) @ g
+
+
+def _contract_operand(g, other, subscripts, shape, k):
+    """Cotangent of operand ``k``, of ``shape``, of an einsum of two operands."""
+    operands, out = subscripts.split("->")
+    names = operands.split(",")
+    mine, theirs = names[k], names[1 - k]
+    alone = [i for i, name in enumerate(mine) if name not in out + theirs]  # summed over alone
+    kept = "".join(name for i, name in enumerate(mine) if i not in alone)
+    g = np.expand_dims(np.einsum(f"{out},{theirs}->{kept}", g, other), tuple(alone))
+    return np.broadcast_to(g, tuple(shape[i] if i in alone else n for i, n in enumerate(g.shape)))
+
+
+def _concatenate(g, _y, *_xs, axis=0):
+    sizes = [math.prod(x.shape) if axis is None else x.shape[axis] for x in _xs]
+    pieces = np.split(g, list(itertools.accumulate(sizes[:-1])), axis or 0)
+    if axis is None:
+        return [np.reshape(piece, x.shape) for piece, x in zip(pieces, _xs, strict=True)]
+    return pieces
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+# arithmetic
+rule(np.add, lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: g)
+rule(np.subtract, lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: -g)
+rule(np.multiply, lambda g, _y, _a, b: g * b, lambda g, _y, a, _b: g * a)
+rule(np.divide, lambda g, _y, _a, b: g / b, lambda g, y, _a, b: -g * (y / b))
+rule(np.power, _power_base, _power_exponent)
+rule(np.remainder, lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * np.floor(a / b))
+rule(np.negative, lambda g, _y, _x: -g)
+rule(np.positive, lambda g, _y, _x: g)
+rule(np.absolute, lambda g, _y, x: g * np.sign(x))
+rule(np.square, lambda g, _y, x: 2 * g * x)
+rule(np.sqrt, lambda g, y, _x: 0.5 * g / y)
+rule(np.cbrt, lambda g, y, _x: g / (3 * y * y))
+rule(np.reciprocal, lambda g, y, _x: -g * y * y)
+for _step in (np.sign, np.floor, np.ceil, np.rint, np.trunc):
+    rule(_step, _zero)
+
+# exponentials and logarithms
+rule(np.exp, lambda g, y, _x: g * y)
+rule(np.exp2, lambda g, y, _x: g * y * math.log(2))
+rule(np.expm1, lambda g, y, _x: g * (y + 1))
+rule(np.log, lambda g, _y, x: g / x)
+rule(np.log2, lambda g, _y, x: g / (x * math.log(2)))
+rule(np.log10, lambda g, _y, x: g / (x * math.log(10)))
+rule(np.log1p, lambda g, _y, x: g / (1 + x))
+rule(np.logaddexp, lambda g, y, a, _b: _softplus_slope(g, y, a),
+                   lambda g, y, _a, b: _softplus_slope(g, y, b))  # fmt: skip
+
+# trigonometric and hyperbolic functions
+rule(np.sin, lambda g, _y, x: g * np.cos(x))
+rule(np.cos, lambda g, _y, x: -g * np.sin(x))
+rule(np.tan, lambda g, y, _x: g * (1 + y * y))
+rule(np.arcsin, lambda g, _y, x: g / np.sqrt(1 - x * x))
+rule(np.arccos, lambda g, _y, x: -g / np.sqrt(1 - x * x))
+rule(np.arctan, lambda g, _y, x: g / (1 + x * x))
+rule(np.arctan2, lambda g, _y, a, b: g * b / (a * a + b * b),
+                 lambda g, _y, a, b: -g * a / (a * a + b * b))  # fmt: skip
+rule(np.hypot, lambda g, y, a, _b: g * a / y, lambda g, y, _a, b: g * b / y)
+rule(np.sinh, lambda g, _y, x: g * np.cosh(x))
+rule(np.cosh, lambda g, _y, x: g * np.sinh(x))
+rule(np.tanh, lambda g, y, _x: g * (1 - y * y))
+rule(np.arcsinh, lambda g, _y, x: g / np.sqrt(x * x + 1))
+rule(np.arccosh, lambda g, _y, x: g / np.sqrt(x * x - 1))
+rule(np.arctanh, lambda g, _y, x: g / (1 - x * x))
+
+# choices
+rule(np.maximum, lambda g, _y, a, b: np.where(a == b, 0.5 * g, np.where(a > b, g, 0)),
+                 lambda g, _y, a, b: np.where(a == b, 0.5 * g, np.where(a < b, g, 0)))  # fmt: skip
+rule(np.minimum, lambda g, _y, a, b: np.where(a == b, 0.5 * g, np.where(a < b, g, 0)),
+                 lambda g, _y, a, b: np.where(a == b, 0.5 * g, np.where(a > b, g, 0)))  # fmt: skip
+rule(np.where, None, lambda g, _y, c, _a, _b: np.where(c, g, 0),
+                     lambda g, _y, c, _a, _b: np.where(c, 0, g))  # fmt: skip
+
+# reductions and running sums
+rule(np.sum, lambda g, _y, _x, axis=None, keepdims=False: np.broadcast_to(
+    expand(g, _x.shape, axis, keepdims), _x.shape))  # fmt: skip
+rule(np.mean, lambda g, _y, _x, axis=None, keepdims=False: np.broadcast_to(
+    expand(g / _count(_x.shape, axis), _x.shape, axis, keepdims), _x.shape))  # fmt: skip
+rule(np.max, _share)
+rule(np.min, _share)
+rule(np.cumsum, lambda g, _y, _x, axis=None: np.reshape(
+    np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis), _x.shape))  # fmt: skip
+rule(np.linalg.norm, lambda g, y, x, axis=None, keepdims=False:
+     expand(g / np.where(y == 0, 1, y), x.shape, axis, keepdims) * x)  # fmt: skip
+
+# shapes
+rule(np.reshape, lambda g, _y, _x, *, shape: np.reshape(g, _x.shape))
+rule(np.transpose, lambda g, _y, _x, axes=None: np.transpose(
+    g, None if axes is None else tuple(np.argsort([a % len(axes) for a in axes]))))  # fmt: skip
+rule(np.swapaxes, lambda g, _y, _x, *, axis1, axis2: np.swapaxes(g, axis1, axis2))
+rule(np.moveaxis, lambda g, _y, _x, *, source, destination: np.moveaxis(g, destination, source))
+rule(np.expand_dims, lambda g, _y, _x, *, axis: np.reshape(g, _x.shape))
+rule(np.squeeze, lambda g, _y, _x, axis=None: np.reshape(g, _x.shape))
+rule(np.broadcast_to, lambda g, _y, _x, *, shape: g)
+rule(np.flip, lambda g, _y, _x, axis=None: np.flip(g, axis))
+rule(np.roll, lambda g, _y, _x, *, shift, axis=None: np.roll(
+    g, tuple(-s for s in shift) if isinstance(shift, tuple) else -shift, axis))  # fmt: skip
+rule(np.copy, lambda g, _y, _x: g)
+rule(np.astype, lambda g, _y, _x, *, dtype: np.astype(g, _x.dtype))
+
+# joining and splitting
+rule_of_sequence(np.concatenate, _concatenate)
+rule_of_sequence(np.stack, lambda g, _y, *_xs, axis=0: np.unstack(g, axis=axis))
+rule(np.array_split, lambda g, _y, _x, *, indices_or_sections, axis=0: np.concatenate(g, axis))
+rule(np.unstack, lambda g, _y, _x, axis=0: np.stack(g, axis))
+
+# indexing
+rule(operator.getitem, lambda g, _y, _x, index: Scatter(g, index))
+rule(scatter, lambda g, _y, _x, index, *, shape: g[index])
+rule(write, lambda g, _y, _v, _x, index: np.copy(g[index]),
+            lambda g, _y, _v, _x, index: Erase(g, index))  # fmt: skip
+
+# products
+rule(np.matmul, _matmul_left, _matmul_right)
+rule(contract,
+     lambda g, _y, _a, b, *, subscripts: _contract_operand(g, b, subscripts, _a.shape, 0),
+     lambda g, _y, a, _b, *, subscripts: _contract_operand(g, a, subscripts, _b.shape, 1))
+
+
+# --- functions derived from those in the table ---------------------------------------------------
+
+derive(np.vstack)(lambda tup: np.concatenate([np.atleast_2d(x) for x in tup], 0))
+derive(np.dstack)(lambda tup: np.concatenate([np.atleast_3d(x) for x in tup], 2))
+derive(np.hsplit)(lambda ary, n: np.split(ary, n, min(1, ary.ndim - 1)))
+derive(np.vsplit)(lambda ary, n: np.split(ary, n, 0))
+derive(np.fliplr)(lambda m: np.flip(m, 1))
+derive(np.flipud)(lambda m: np.flip(m, 0))
+derive(np.matrix_transpose)(lambda x: np.swapaxes(x, -1, -2))
+derive(np.tril)(lambda m, k=0: np.where(np.tri(*m.shape[-2:], k=k, dtype=bool), m, 0))
+derive(np.triu)(lambda m, k=0: np.where(np.tri(*m.shape[-2:], k=k - 1, dtype=bool), 0, m))
+derive(np.cumprod)(lambda a, axis=None: _cumprod(a, axis))
+derive(np.outer)(lambda a, b: np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1)))
+derive(np.vdot)(lambda a, b: np.reshape(a, (-1,)) @ np.reshape(b, (-1,)))
+derive(np.inner)(lambda a, b: np.tensordot(a, b, (-1, -1)) if np.ndim(a) and np.ndim(b) else a * b)
+derive(np.trace)(lambda a, offset=0, axis1=0, axis2=1: np.sum(
+    np.diagonal(a, offset, axis1, axis2), axis=-1))  # fmt: skip
+derive(np.diff)(lambda a, n=1, axis=-1: _diff(a, n, axis))
+derive(np.sort)(lambda a, axis=-1: np.take_along_axis(a, np.argsort(a, axis=axis), axis))
+derive(np.std)(lambda a, axis=None, ddof=0, keepdims=False: np.sqrt(
+    np.var(a, axis=axis, ddof=ddof, keepdims=keepdims)))  # fmt: skip
+
+
+@derive(np.var)
+def _var(a, axis=None, ddof=0, keepdims=False):
+    d = a - np.mean(a, axis=axis, keepdims=True)
+    return np.sum(d * d, axis=axis, keepdims=keepdims) / (_count(a.shape, axis) - ddof)
+
+
+@derive(np.clip)
+def _clip(a, a_min=None, a_max=None, *, min=None, max=None):
+    low, high = a_min if min is None else min, a_max if max is None else max
+    a = np.copy(a) if low is None else np.where(a < low, low, a)
+    return a if high is None else np.where(a > high, high, a)
+
+
+@derive(np.linalg.norm)
+def _norm(x, ord=None, axis=None, keepdims=False):
+    if (axis is None and x.ndim > 1) or isinstance(axis, tuple) or ord not in (1, 2, np.inf):
+        raise TypeError(f"linalg.norm: ord={ord!r}, axis={axis!r} has no rule (vectors: 1, 2, inf;"
+                        " any array: None, the root of the sum of all squares)")
+    if ord == 2:
+        return np.linalg.norm(x, axis=axis, keepdims=keepdims)
+    reduce = np.sum if ord == 1 else np.max
+    return reduce(np.abs(x), axis=axis, keepdims=keepdims)
+
+
+def _exclusive_products(x):
+    """Along the last axis, the product of all elements before each one (log n vector steps; no
+    division, so zeros are right)."""
+    n = x.shape[-1]
+    y = np.concatenate([np.ones_like(x[..., :1]), x[..., :-1]], -1)
+    shift = 1
+    while shift < n:
+        y = np.concatenate([y[..., :shift], y[..., shift:] * y[..., :-shift]], -1)
+        shift *= 2
+    return y
+
+
+def _rest(x):
+    """The product of all *other* elements along the last axis."""
+    return _exclusive_products(x) * np.flip(_exclusive_products(np.flip(x, -1)), -1)
+
+
+def _prod(g, _y, x, axis=None, keepdims=False):
+    axes = range(len(x.shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple(a % len(x.shape) for a in axes)
+    last = tuple(range(-len(axes), 0))
+    moved = np.moveaxis(x, axes, last)
+    flat = np.reshape(moved, (*moved.shape[: len(x.shape) - len(axes)], _count(x.shape, axes)))
+    rest = np.moveaxis(np.reshape(_rest(flat), moved.shape), last, axes)
+    return expand(g, x.shape, axis, keepdims) * rest
+
+
+rule(np.prod, _prod)
+
+
+def _cumprod(a, axis):
+    a, axis = (np.reshape(a, (-1,)), -1) if axis is None else (a, axis)
+    last = np.moveaxis(a, axis, -1)
+    return np.moveaxis(_exclusive_products(last) * last, -1, axis)
+
+
+def _diff(a, n, axis):
+    for _ in range(n):
+        before = (slice(None),) * (axis % a.ndim)
+        a = a[(*before, slice(1, None))] - a[(*before, slice(None, -1))]
+    return a
+
+
+@derive(np.ravel)
+def _ravel(a):
+    return np.reshape(a, (-1,))
+
+
+@derive(np.atleast_1d)
+def _atleast_1d(a):
+    return a if a.ndim else np.reshape(a, (1,))
+
+
+@derive(np.atleast_2d)
+def _atleast_2d(a):
+    return a if a.ndim > 1 else np.reshape(a, (1, -1))
+
+
+@derive(np.atleast_3d)
+def _atleast_3d(a):
+    return a if a.ndim > 2 else np.expand_dims(np.atleast_2d(a), -1 if a.ndim else 0)
+
+
+@derive(np.hstack)
+def _hstack(tup):
+    tup = [np.atleast_1d(x) for x in tup]
+    return np.concatenate(tup, 0 if tup[0].ndim == 1 else 1)
+
+
+@derive(np.column_stack)
+def _column_stack(tup):
+    return np.concatenate([np.reshape(x, (-1, 1)) if x.ndim < 2 else x for x in tup], 1)
+
+
+@derive(np.split)
+def _split(ary, indices_or_sections, axis=0):
+    n = indices_or_sections
+    if isinstance(n, int) and ary.shape[axis] % n:
+        raise ValueError(f"split: {ary.shape[axis]} elements along axis {axis} are not divisible"
+                         f" by {n}")
+    return np.array_split(ary, n, axis)
+
+
+@derive(np.tile)
+def _tile(A, reps):
+    reps = tuple(reps) if np.ndim(reps) else (reps,)
+    ndim = max(len(reps), A.ndim)
+    reps = (1,) * (ndim - len(reps)) + reps
+    shape = (1,) * (ndim - A.ndim) + A.shape
+    each = tuple(itertools.chain.from_iterable(zip(reps, shape, strict=True)))
+    single = tuple(itertools.chain.from_iterable((1, n) for n in shape))
+    whole = tuple(r * n for r, n in zip(reps, shape, strict=True))
+    return np.reshape(np.broadcast_to(np.reshape(A, single), each), whole)
+
+
+@derive(np.repeat)
+def _repeat(a, repeats, axis=None):
+    if axis is None:
+        a, axis = np.reshape(a, (-1,)), 0
+    axis %= a.ndim
+    if np.ndim(repeats):
+        return np.take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)
+    repeats = int(repeats)
+    shape = a.shape
+    a = np.expand_dims(a, axis + 1)
+    a = np.broadcast_to(a, (*shape[: axis + 1], repeats, *shape[axis + 1 :]))
+    return np.reshape(a, (*shape[:axis], shape[axis] * repeats, *shape[axis + 1 :]))
+
+
+@derive(np.pad)
+def _pad(array, pad_width, mode="constant", constant_values=0):
+    widths = np.broadcast_to(pad_width, (array.ndim, 2)).tolist()
+    if mode == "constant":
+        shape = tuple(n + sum(w) for n, w in zip(array.shape, widths, strict=True))
+        padded = np.full_like(array, constant_values, shape=shape)
+        inside = (slice(w[0], w[0] + n) for n, w in zip(array.shape, widths, strict=True))
+        padded[tuple(inside)] = array
+        return padded
+    if mode not in ("edge", "reflect", "symmetric", "wrap"):
+        raise TypeError(f"pad: mode {mode!r} has no derivative rule")
+    for axis, width in enumerate(widths):
+        array = np.take(array, np.pad(np.arange(array.shape[axis]), width, mode), axis)
+    return array
+
+
+@derive(np.take)
+def _take(a, indices, axis=None, mode="raise"):
+    if axis is None:
+        a, axis = np.reshape(a, (-1,)), 0
+    if mode == "wrap":
+        indices = np.mod(indices, a.shape[axis])
+    elif mode == "clip":
+        indices = np.clip(indices, 0, a.shape[axis] - 1)
+    return a[(*(slice(None),) * (axis % a.ndim), indices)]
+
+
+@derive(np.take_along_axis)
+def _take_along_axis(arr, indices, axis=-1):
+    if axis is None:
+        arr, axis = np.reshape(arr, (-1,)), 0
+    axis %= arr.ndim
+    if np.ndim(indices) != arr.ndim:
+        raise ValueError(f"take_along_axis: indices of {np.ndim(indices)} axes for an array of"
+                         f" {arr.ndim}")
+    grid = [
+        np.reshape(np.arange(n), (-1,) + (1,) * (arr.ndim - 1 - i))
+        for i, n in enumerate(arr.shape)
+    ]
+    return arr[(*grid[:axis], indices, *grid[axis + 1 :])]
+
+
+@derive(np.diagonal)
+def _diagonal(a, offset=0, axis1=0, axis2=1):
+    a = np.moveaxis(a, (axis1, axis2), (-2, -1))
+    rows = np.arange(max(0, min(a.shape[-2] + min(offset, 0), a.shape[-1] - max(offset, 0))))
+    return a[..., rows - min(offset, 0), rows + max(offset, 0)]
+
+
+@derive(np.dot)
+def _dot(a, b):
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return a * b
+    return np.matmul(a, b) if np.ndim(b) <= 2 else np.tensordot(a, b, (-1, -2))
+
+
+@derive(np.tensordot)
+def _tensordot(a, b, axes=2):
+    if isinstance(axes, int):
+        axes = tuple(range(np.ndim(a) - axes, np.ndim(a))), tuple(range(axes))
+    summed = [
+        [i % np.ndim(x) for i in ((n,) if isinstance(n, int) else n)]
+        for x, n in zip((a, b), axes, strict=True)
+    ]
+    both = list(zip((a, b), summed, strict=True))
+    free = [[i for i in range(np.ndim(x)) if i not in s] for x, s in both]
+    inner = [[x.shape[i] for i in s] for x, s in both]
+    if inner[0] != inner[1]:
+        raise ValueError(f"tensordot: {a.shape} and {b.shape} summed over axes {axes}: sizes"
+                         f" {inner[0]} and {inner[1]} differ")
+    n = math.prod(inner[0])
+    rows = math.prod(a.shape[i] for i in free[0])
+    columns = math.prod(b.shape[i] for i in free[1])
+    left = np.reshape(np.transpose(a, free[0] + summed[0]), (rows, n))
+    right = np.reshape(np.transpose(b, summed[1] + free[1]), (n, columns))
+    shape = [a.shape[i] for i in free[0]] + [b.shape[i] for i in free[1]]
+    return np.reshape(left @ right, shape)
+
+
+@derive(np.einsum)
+def _einsum(subscripts, *operands, optimize=False):
+    """Pairs of operands, from left to right (so ``optimize`` has nothing to choose)."""
+    operands = list(operands)
+    names, out = _einsum_names(subscripts, operands)
+    operands, names = map(list, zip(*map(_einsum_diagonal, operands, names), strict=True))
+    while len(operands) > 1:
+        (a, b), (p, q) = operands[:2], names[:2]
+        later = out + "".join(names[2:])
+        kept = "".join(dict.fromkeys(c for c in p + q if c in later)) if len(names) > 2 else out
+        operands[:2] = [contract(a, b, subscripts=f"{p},{q}->{kept}")]
+        names[:2] = [kept]
+    (x,), (name,) = operands, names
+    x = np.sum(x, axis=tuple(i for i, c in enumerate(name) if c not in out))
+    name = [c for c in name if c in out]
+    return np.transpose(x, [name.index(c) for c in out])
+
+
+def _einsum_names(subscripts, operands):
+    """One letter per axis, with the ellipsis and the output written out."""
+    if not isinstance(subscripts, str):
+        raise TypeError("einsum: subscripts are wanted as a string, such as 'ij,jk->ik'")
+    inputs, arrow, out = subscripts.replace(" ", "").partition("->")
+    names = inputs.split(",")
+    if len(names) != len(operands):
+        raise ValueError(f"einsum: {subscripts!r} names {len(names)} operands,"
+                         f" {len(operands)} came")
+    spare = [c for c in string.ascii_letters if c not in subscripts]
+    longest = ""
+    for i, (name, x) in enumerate(zip(names, operands, strict=True)):
+        if "..." in name:
+            extra = "".join(spare[: np.ndim(x) - len(name) + 3])[::-1]  # aligned at the right
+            longest = max(longest, extra, key=len)
+            names[i] = name.replace("...", extra)
+        if len(names[i]) != np.ndim(x):
+            raise ValueError(f"einsum: {name!r} of {subscripts!r} for an array of shape"
+                             f" {np.shape(x)}")
+    if not arrow:
+        every = "".join(names)
+        single = sorted(c for c in set(every) if every.count(c) == 1 and c not in longest)
+        return names, longest + "".join(single)
+    return names, out.replace("...", longest)
+
+
+def _einsum_diagonal(x, name):
+    for c in dict.fromkeys(name):
+        while name.count(c) > 1:
+            i = name.index(c)
+            j = name.index(c, i + 1)
+            x = np.diagonal(x, 0, i, j)
+            name = name[:i] + name[i + 1 : j] + name[j + 1 :] + c
+    return x, name
+
+
+# --- functions whose result carries no derivative ------------------------------------------------
+
+PLAIN.update((
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
+    np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
+    np.isnan, np.isinf, np.isfinite, np.signbit, np.isclose, np.allclose, np.array_equal,
+    np.argmax, np.argmin, np.argsort, np.argpartition, np.searchsorted, np.nonzero,
+    np.flatnonzero, np.argwhere, np.count_nonzero, np.any, np.all, np.where,
+    np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj,
+    np.shares_memory, np.may_share_memory, np.array_repr, np.array_str, np.array2string,
+))

@@ -1,0 +1,879 @@
+"""Tensor: an array, and the record of the NumPy call that made it.
+
+NumPy's own protocols are the instruction set. ``np.tanh(t)``, ``t @ w``, ``np.concatenate([t, u])``
+all end in ``apply(fn, *arrays, **metadata)``, which runs ``fn`` on the arrays and, where a gradient
+is wanted, keeps a ``Node``: the callable, its arguments, and the nodes these came from. The graph
+is data. ``backward`` walks it from the newest node to the oldest and asks the table in ``rules.py``
+for the cotangent of each argument.
+
+Tensor -> Node -> older nodes: references run one way only, a node holds arrays and never Tensors,
+so there are no cycles, and what nothing refers to is freed at once.
+"""
+
+import inspect
+import itertools
+import operator
+import sys
+from contextlib import ContextDecorator
+from contextvars import ContextVar
+from functools import lru_cache
+
+import numpy as np
+
+from .rules import DERIVED, PLAIN, RULES, Erase, Product, Scatter, add_at, scatter, write
+
+__all__ = ["Tensor", "apply", "grad", "no_grad"]
+
+
+# --- whether calls are recorded ------------------------------------------------------------------
+
+# How many no_grad blocks are open in this thread or task. A count, not a flag: blocks may overlap.
+_no_grad_blocks: ContextVar[int] = ContextVar("no_grad_blocks", default=0)
+
+
+class no_grad(ContextDecorator):
+    """``with no_grad():`` or ``@no_grad()``: calls inside are computed and not recorded.
+
+    Holds for the current thread and async task only, and ends with the block however it is left.
+    """
+
+    def __enter__(self):
+        _no_grad_blocks.set(_no_grad_blocks.get() + 1)
+
+    def __exit__(self, *_):
+        _no_grad_blocks.set(_no_grad_blocks.get() - 1)
+
+
+class _enable_grad:
+    """Calls inside are recorded, whatever is around it: for the transforms."""
+
+    def __enter__(self):
+        self.outer = _no_grad_blocks.get()
+        _no_grad_blocks.set(0)
+
+    def __exit__(self, *_):
+        _no_grad_blocks.set(self.outer)
+
+
+# --- the graph -----------------------------------------------------------------------------------
+
+_births = itertools.count()
+
+
+class Node:
+    """One call: ``fn(*args, **meta)``. A leaf has no ``fn`` and holds the gradient instead.
+
+    ``args`` are arrays, or, where no rule reads one, something that has its shape and dtype.
+    ``parents`` are the nodes of the arguments (None: no gradient wanted), and None when freed.
+    A call with several outputs has a tuple of shapes, and one ``getitem`` node for each output.
+    """
+
+    __slots__ = ("args", "birth", "dtype", "fn", "grad", "meta", "out", "parents", "shape", "steps")
+
+    def __init__(self, fn, args, meta, parents, steps, out, shape, dtype):
+        self.fn, self.args, self.meta, self.parents = fn, args, meta, parents
+        self.steps, self.out, self.shape, self.dtype = steps, out, shape, dtype
+        self.grad = None
+        self.birth = next(_births)  # a node is younger than its parents: this orders the graph
+
+    def free(self):
+        self.args = self.parents = self.out = None
+
+
+class _Spec:
+    """Shape and dtype of an array that no rule reads."""
+
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, array):
+        self.shape, self.dtype = array.shape, array.dtype
+
+
+def _leaf(array):
+    return Node(None, (), {}, (), (), None, array.shape, array.dtype)
+
+
+_newest_first = operator.attrgetter("birth")
+
+
+def _ancestry(node):
+    """The node and all that it came from, newest first: a reverse topological order."""
+    seen, stack = {node}, [node]
+    while stack:
+        parents = stack.pop().parents
+        if parents is None:
+            raise RuntimeError("backward: an earlier backward has freed this graph; call that one"
+                               " with retain_graph=True, or run the forward pass again")
+        for parent in parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return sorted(seen, key=_newest_first, reverse=True)
+
+
+class _Sum:
+    """The cotangents of one node, added up in place, in an array that belongs to this sum."""
+
+    __slots__ = ("node", "owned", "products", "total")
+
+    def __init__(self, node, first=None, owned=False):
+        self.node, self.total, self.owned, self.products = node, first, owned, []
+
+    def add(self, c):
+        kind = type(c)
+        if kind is Product:
+            self.products.append(c)
+        elif kind is Scatter:
+            self._scatter(c.g, c.index)
+        elif kind is _Sum:
+            self.add(c.value())
+        elif self.total is None:
+            self.total = c
+        elif self.owned:
+            self.total += c
+        else:
+            self.total = self.total + c
+            self.owned = True
+
+    def _scatter(self, g, index):
+        if type(self.node.shape) is list:  # the k-th of several outputs
+            if self.total is None:
+                self.total = [None] * len(self.node.shape)
+            held = self.total[index]
+            self.total[index] = g if held is None else held + g
+        elif isinstance(g, Tensor):
+            g = scatter(g, index, shape=self.node.shape)
+            self.total = g if self.total is None else self.total + g
+        else:
+            if self.total is None:
+                self.total = np.zeros_like(g, shape=self.node.shape, dtype=self.node.dtype)
+            elif not self.owned:
+                self.total = self.total.copy()
+            self.owned = True
+            add_at(self.total, index, g)
+
+    def value(self):
+        if self.products:
+            left = [p.left for p in self.products]
+            right = [p.right for p in self.products]
+            self.products = []
+            left, right = (x[0] if len(x) == 1 else np.concatenate(x) for x in (left, right))
+            self.add(_cast(np.transpose(left) @ right, self.node))
+            self.owned = True
+        return self.total
+
+
+def _cast(c, node):
+    """Undo broadcasting and promotion: the cotangent in the shape and dtype of its argument."""
+    if c.shape != node.shape:
+        lead = len(c.shape) - len(node.shape)
+        if lead < 0:
+            raise AssertionError(f"a rule gave a cotangent of {c.shape} for {node.shape}")
+        stretched = (lead + i for i, n in enumerate(node.shape) if n == 1 != c.shape[lead + i])
+        c = np.add.reduce(c, axis=(*range(lead), *stretched))
+        c = np.reshape(c, node.shape)
+    return c if c.dtype == node.dtype else c.astype(node.dtype)
+
+
+def _propagate(root, seed, targets, retain, create_graph):
+    """Cotangents of ``targets`` (None: of all leaves) as a dict from node to array or Tensor."""
+    order = _ancestry(root)
+    wanted = None
+    if targets is not None:  # only what lies between the targets and the root
+        wanted = set(targets)
+        for node in reversed(order):
+            if any(parent in wanted for parent in node.parents):
+                wanted.add(node)
+    pending, found = {root: seed}, {}
+    for node in order:
+        g = pending.pop(node, None)
+        if g is None:
+            continue
+        owned = False
+        if type(g) is _Sum:
+            # what came in as an Erase may be handed on; a sum made here is ours to edit
+            g, owned = g.value(), g.owned
+        if node.fn is None or (targets is not None and node in targets):
+            if targets is None or node in targets:
+                found[node] = g if owned and node.fn is None else g.copy()
+            if node.fn is None:
+                continue
+        if wanted is not None and not any(parent in wanted for parent in node.parents):
+            continue
+        _step(node, g, owned, pending, wanted, create_graph)
+        if not retain:
+            node.free()
+    return found
+
+
+def _step(node, g, owned, pending, wanted, create_graph):
+    """Give the parents of one node their share of its cotangent."""
+    out, args, parents = node.out, node.args, node.parents
+    if type(node.shape) is list:
+        like = next(piece for piece in g if piece is not None)
+        g = [np.zeros_like(like, shape=shape) if piece is None else piece
+             for piece, shape in zip(g, node.shape, strict=True)]
+    if create_graph:  # the same rules, on Tensors
+        if out is not None:
+            out = _wrap(out, node)
+        args = [_wrap(a, p) if p is not None and type(a) is not Node else a
+                for a, p in zip(args, parents, strict=True)]
+    if node.steps is None:  # a sequence: one rule for all
+        shares = zip(parents, node.fn.vjps[0](g, out, *args, **node.meta), strict=True)
+    else:
+        shares = ((parents[i], vjp(g, out, *args, **node.meta)) for i, vjp in node.steps
+                  if wanted is None or parents[i] in wanted)
+    for parent, c in shares:
+        if parent is None or (wanted is not None and parent not in wanted):
+            continue
+        kind = type(c)
+        if kind is Erase:
+            if create_graph:
+                c = write(0.0, g, c.index)
+            else:
+                c = g if owned else g.copy()
+                c[node.args[2]] = 0
+                if parent not in pending:
+                    pending[parent] = _Sum(parent, c, owned=True)
+                    continue
+        elif kind is not Product and kind is not Scatter and (
+                c.shape != parent.shape or c.dtype != parent.dtype):
+            c = _cast(c, parent)
+        held = pending.get(parent)
+        if held is None and kind is not Product and kind is not Scatter:
+            pending[parent] = c
+        else:
+            if type(held) is not _Sum:
+                held = pending[parent] = _Sum(parent, held)
+            held.add(c)
+
+
+def _seed(name, output, g, create_graph):
+    """The cotangent to start from, checked."""
+    if output._node is None:
+        raise RuntimeError(f"{name}: this Tensor of shape {output.shape} does not require grad")
+    if g is None:
+        if output.size != 1:
+            raise RuntimeError(f"{name}: a Tensor of shape {output.shape} is no scalar: pass its"
+                               " cotangent, an array of that shape")
+        g = np.ones_like(output._data)
+    else:
+        shape = np.shape(g)
+        if shape != output.shape:
+            raise ValueError(f"{name}: cotangent of shape {shape} for an output of shape"
+                             f" {output.shape}")
+        if not isinstance(g, Tensor):
+            g = _own(g)
+        g = np.astype(g, output.dtype) if g.dtype != output.dtype else g
+    if create_graph:
+        return g if isinstance(g, Tensor) else _wrap(g, None)
+    return g._value() if isinstance(g, Tensor) else g
+
+
+def grad(output, inputs, grad_output=None, create_graph=False, allow_unused=False,
+         retain_graph=None):
+    """Gradients of ``output`` with respect to ``inputs``, returned and not stored.
+
+    Args:
+        output: Tensor; a scalar unless ``grad_output`` is given.
+        inputs: one Tensor or a sequence; leaves, or Tensors on the way to ``output``.
+        grad_output: cotangent, an array or Tensor of the shape of ``output``.
+        create_graph: record the gradients themselves, for higher orders.
+        allow_unused: None for an input that ``output`` does not depend on, not an error.
+        retain_graph: keep the graph for another pass (default: ``create_graph``).
+
+    Returns a Tensor for one Tensor, a tuple of Tensors for a sequence.
+    """
+    single = isinstance(inputs, Tensor)
+    inputs = (inputs,) if single else tuple(inputs)
+    for i, x in enumerate(inputs):
+        if x._node is None:
+            raise RuntimeError(f"grad: input {i} of shape {x.shape} does not require grad")
+    seed = _seed("grad", output, grad_output, create_graph)
+    retain = create_graph if retain_graph is None else retain_graph
+    with _enable_grad():
+        found = _propagate(output._node, seed, {x._node for x in inputs}, retain, create_graph)
+    results, taken = [], set()
+    for i, x in enumerate(inputs):
+        c = found.get(x._node)
+        if c is None:
+            if not allow_unused:
+                raise RuntimeError(f"grad: input {i} of shape {x.shape} was not used for the"
+                                   " output; allow_unused=True gives None for it")
+            results.append(None)
+            continue
+        if x._node in taken:  # the same input twice: two gradients never share memory
+            c = c.copy()
+        taken.add(x._node)
+        results.append(_gradient(c, create_graph))
+    return results[0] if single else tuple(results)
+
+
+def _gradient(c, create_graph):
+    if create_graph:
+        return c
+    return _wrap(c if isinstance(c, np.ndarray) else np.asarray(c), None)
+
+
+# --- recording a call ----------------------------------------------------------------------------
+
+
+def apply(fn, *args, **meta):
+    """Run the primitive ``fn`` on arrays and Tensors, and record the call if a gradient is wanted.
+
+    Arrays are positional, metadata (axis, shape) is by keyword. Returns a Tensor, or a list of
+    Tensors where ``fn`` returns several arrays.
+    """
+    primitive = RULES[fn]
+    values, parents, needs, bit = [], [], 0, 1
+    for a in args:
+        if isinstance(a, Tensor):
+            values.append(a._value() if a._exposed else a._data)
+            node = a._node
+            parents.append(node)
+            if node is not None:
+                needs |= bit
+        else:
+            values.append(a)
+            parents.append(None)
+        bit <<= 1
+    try:
+        out = primitive.call(*values, **meta)
+    except (TypeError, ValueError, IndexError) as error:
+        raise _explained(error, primitive.name, values, meta) from None
+    if type(out) is not np.ndarray:
+        if isinstance(out, (list, tuple)):
+            return _several(fn, primitive, args, values, parents, needs, meta, out)
+        if isinstance(out, np.generic):
+            out = np.asarray(out)
+    if not needs or _no_grad_blocks.get() or out.dtype.kind != "f":
+        if out.dtype.kind == "c":
+            raise TypeError(f"{primitive.name}: complex numbers are not supported")
+        return _wrap(out, None)
+    plan = primitive.plans.get(needs) or primitive.plan(needs)
+    return _wrap(out, _record(fn, primitive, plan, args, values, parents, meta, out, out.shape))
+
+
+def _record(fn, primitive, plan, args, values, parents, meta, out, shape):
+    """The node of a call, which keeps alive only what its rules will read."""
+    steps, reads_out, reads = plan
+    kept = []
+    for a, value, parent, read in zip(args, values, parents, reads, strict=False):
+        if read:  # what came from outside can be edited there: keep a copy
+            kept.append(value if parent is not None or isinstance(a, Tensor) else _own(value))
+        elif parent is not None:
+            kept.append(parent)
+        else:
+            kept.append(_Spec(value) if hasattr(value, "shape") else value)
+    if steps is None:
+        fn = primitive
+    return Node(fn, kept, meta, parents, steps, out if reads_out else None, shape,
+                values[0].dtype if type(shape) is list else out.dtype)
+
+
+def _several(fn, primitive, args, values, parents, needs, meta, pieces):
+    """A call with several outputs: one node for the call, one for each piece of it."""
+    if not needs or _no_grad_blocks.get():
+        return [_wrap(piece, None) for piece in pieces]
+    plan = primitive.plans.get(needs) or primitive.plan(needs)
+    whole = _record(fn, primitive, plan, args, values, parents, meta, None,
+                    [piece.shape for piece in pieces])
+    pick = RULES[operator.getitem].plans.get(1) or RULES[operator.getitem].plan(1)
+    return [
+        _wrap(piece, Node(operator.getitem, (whole, k), {}, (whole, None), pick[0], None,
+                          piece.shape, piece.dtype))
+        for k, piece in enumerate(pieces)
+    ]
+
+
+def _own(value):
+    """A copy of a mutable operand that belongs to the caller."""
+    if isinstance(value, tuple):
+        return tuple(map(_own, value))
+    if isinstance(value, (int, float, slice, type(None), type(...), np.generic)):
+        return value
+    return value.copy() if hasattr(value, "copy") and hasattr(value, "shape") else np.array(value)
+
+
+def _explained(error, name, values, meta):
+    """The same error, with the operation and the shapes that came."""
+    shapes = [np.shape(v) for v in values if hasattr(v, "shape")]
+    if name == "matmul" and len(shapes) == 2 and shapes[0] and shapes[1]:
+        (a, b), inner = shapes, shapes[1][-2:][0]
+        what = f"{a} @ {b}"
+        if a[-1] != inner:
+            return ValueError(f"matmul: {what}: inner sizes {a[-1]} and {inner} differ")
+    else:
+        what = " and ".join(map(str, shapes)) or "scalars"
+        if meta:
+            what += ", " + ", ".join(f"{k}={v!r}" for k, v in meta.items())
+    kind = next(k for k in (IndexError, ValueError, TypeError) if isinstance(error, k))
+    return kind(f"{name}: {what}: {error}")
+
+
+def _wrap(array, node):
+    t = _new(Tensor)
+    t._data, t._node, t._exposed = array, node, False
+    return t
+
+
+_new = object.__new__
+
+
+# --- from NumPy's protocols to apply --------------------------------------------------------------
+
+
+@lru_cache(maxsize=None)
+def _parameters(fn):
+    return list(inspect.signature(fn).parameters.values())
+
+
+_DEFAULTS = (None, np._NoValue, inspect.Parameter.empty)
+
+
+def _canonical(fn, primitive, args, kwargs):
+    """The call with arrays positional and metadata by keyword, or None if the rule does not take
+    it: an argument that the rule does not know is allowed only at its default."""
+    parameters = _parameters(fn)
+    bound = dict(zip((p.name for p in parameters), args, strict=False))
+    bound.update(kwargs)
+    if primitive.sequence:
+        arrays = tuple(bound.pop(parameters[0].name))
+    else:
+        names = [p.name for p in parameters[: primitive.arity]]
+        if not all(name in bound for name in names) or any(bound[n] is None for n in names):
+            return None
+        arrays = tuple(bound.pop(name) for name in names)
+    meta = {}
+    for p in parameters:
+        if p.name in bound:
+            value = bound.pop(p.name)
+            if p.name in primitive.metadata:
+                meta[p.name] = value
+            elif not any(value is d for d in (p.default, *_DEFAULTS)) and value != p.default:
+                return None
+    return None if bound else (arrays, meta)
+
+
+def _call(fn, args, kwargs):
+    """What ``fn(*args, **kwargs)`` is for Tensors, for any callable of NumPy."""
+    if fn in RULES:
+        canonical = _canonical(fn, RULES[fn], args, kwargs)
+        if canonical:
+            arrays, meta = canonical
+            return apply(fn, *arrays, **meta)
+    if fn in DERIVED:
+        args = [[np.asarray(x) if np.isscalar(x) else x for x in a] if isinstance(a, (list, tuple))
+                and any(isinstance(x, Tensor) for x in a) else a for a in args]
+        return DERIVED[fn](*args, **kwargs)
+    if fn in PLAIN:
+        return fn(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
+    name = f"{fn.__module__ or 'numpy'}.{fn.__name__}".replace("numpy", "np")
+    if fn in RULES:
+        given = ", ".join(f"{k}={v!r}" for k, v in kwargs.items())
+        raise TypeError(f"{name}: no derivative rule for this form of the call ({given})")
+    raise TypeError(f"{name}: no derivative rule; use .detach().numpy() if no gradient is wanted")
+
+
+def _plain(x):
+    if isinstance(x, Tensor):
+        return x._data
+    return [_plain(v) for v in x] if isinstance(x, list) else x
+
+
+def _like(fn):
+    """np.zeros_like and its kind: a Tensor without gradient, to be filled step by step."""
+
+    def create(a, *args, **kwargs):
+        args = [_plain(x) for x in args]
+        return _wrap(fn(_plain(a), *args, **{k: _plain(v) for k, v in kwargs.items()}), None)
+
+    return create
+
+
+for _fn in (np.zeros_like, np.ones_like, np.empty_like, np.full_like):
+    DERIVED[_fn] = _like(_fn)
+
+_REDUCTIONS = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+
+
+class Tensor:
+    """An array whose operations are recorded, so that gradients can flow back through them.
+
+    Args:
+        data: anything ``np.array`` takes, or a Tensor. It is **copied**: a Tensor is a value, and
+            no later edit of ``data`` reaches it.
+        requires_grad: make it a leaf: ``backward`` stores its gradient in ``.grad``.
+
+    Raises TypeError for ``requires_grad`` on anything but real floating-point numbers.
+    """
+
+    __slots__ = ("__weakref__", "_data", "_exposed", "_node")
+
+    def __init__(self, data, requires_grad=False):
+        if isinstance(data, Tensor):
+            data = data._data
+        data = data.copy() if hasattr(data, "__array_function__") else np.array(data)
+        if not isinstance(data, np.ndarray) and isinstance(data, np.generic):
+            data = np.asarray(data)
+        if data.dtype.kind not in "fiub":
+            raise TypeError(f"Tensor: real numbers are wanted, {data.dtype} came")
+        self._data, self._node, self._exposed = data, None, False
+        self.requires_grad = requires_grad
+
+    # what it is
+
+    @property
+    def requires_grad(self):
+        """Whether operations on this Tensor are recorded."""
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted):
+        if wanted == (self._node is not None):
+            return
+        if not wanted and self._node.fn is not None:
+            raise RuntimeError("requires_grad: only a leaf can be switched off; use .detach()")
+        if wanted and self.dtype.kind != "f":
+            raise TypeError(f"requires_grad: {self.dtype} has no derivative; a float dtype is"
+                            " wanted")
+        self._node = _leaf(self._data) if wanted else None
+
+    @property
+    def is_leaf(self):
+        """Whether no recorded operation made this Tensor."""
+        return self._node is None or self._node.fn is None
+
+    @property
+    def grad(self):
+        """The gradient that ``backward`` has summed up here: a Tensor, or None."""
+        return self._node and self._node.grad
+
+    @grad.setter
+    def grad(self, value):
+        if self._node is None or self._node.fn is not None:
+            if value is None:
+                return
+            raise RuntimeError("grad: only a leaf that requires grad holds a gradient")
+        if value is not None:
+            value = value if isinstance(value, Tensor) else Tensor(value)
+            if value.shape != self.shape:
+                raise ValueError(f"grad: shape {value.shape} for a Tensor of shape {self.shape}")
+        self._node.grad = value
+
+    @property
+    def data(self):
+        """The array. Editing it edits this Tensor, and never a graph: an array that something else
+        holds (a node, a view) is copied first, and one that was handed out is copied when used."""
+        if not self._exposed:
+            if not self._alone():
+                self._data = self._data.copy()
+            self._exposed = True
+        return self._data
+
+    @data.setter
+    def data(self, value):
+        if value is not self._data:
+            value = value._data if isinstance(value, Tensor) else value
+            value = np.array(value, dtype=self.dtype) if not hasattr(
+                value, "__array_function__") else value.astype(self.dtype)
+            if self._node is not None and value.shape != self.shape:
+                raise ValueError(f"data: shape {value.shape} for a Tensor of shape {self.shape}")
+            self._data, self._exposed = value, False
+
+    def _alone(self):
+        """Whether nothing else holds the array or looks into its memory (as ndarray.resize asks)."""
+        return getattr(self._data, "base", None) is None and self._holders() <= _ALONE
+
+    def _holders(self):
+        return sys.getrefcount(self._data)
+
+    def _value(self):
+        """The array for a call. While someone outside holds it, the graph gets a copy."""
+        if self._exposed:
+            if not self._alone():
+                return self._data.copy()
+            self._exposed = False
+        return self._data
+
+    shape = property(lambda self: self._data.shape)
+    ndim = property(lambda self: self._data.ndim)
+    size = property(lambda self: self._data.size)
+    dtype = property(lambda self: self._data.dtype)
+    itemsize = property(lambda self: self._data.itemsize)
+    nbytes = property(lambda self: self._data.nbytes)
+    T = property(lambda self: apply(np.transpose, self))
+    mT = property(lambda self: apply(np.swapaxes, self, axis1=-1, axis2=-2))
+
+    def __len__(self):
+        return len(self._data)
+
+    def __iter__(self):
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d Tensor")
+        return iter(apply(np.unstack, self) if len(self) else ())
+
+    def __repr__(self):
+        text = repr(self._data).removeprefix("array(").removesuffix(")")
+        if self._node is not None:
+            fn = self._node.fn
+            if fn is None:
+                text += ", requires_grad=True"
+            else:
+                text += f", from={getattr(fn, 'name', None) or fn.__name__}"
+        return f"Tensor({text})"
+
+    def __format__(self, spec):
+        return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
+
+    __hash__ = object.__hash__  # identity, as == compares values
+
+    # out of the graph
+
+    def detach(self):
+        """The same value, cut from the graph."""
+        return _wrap(self._value(), None)
+
+    def numpy(self):
+        """The value as an array, cut from the graph (see ``data``)."""
+        return self.data
+
+    def item(self):
+        """The value of a Tensor of one element, as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item: one element is wanted, a Tensor of shape {self.shape} came")
+        return self._data.item()
+
+    def tolist(self):
+        return self._data.tolist()
+
+    def __array__(self, dtype=None, copy=None):
+        if self._node is not None:
+            raise RuntimeError("np.asarray of a Tensor that requires grad would cut the graph in"
+                               " silence: use .detach() or .numpy()")
+        if copy is False and dtype not in (None, self.dtype):
+            raise ValueError("np.asarray: another dtype needs a copy")
+        return np.array(self._data, dtype=dtype)
+
+    def __float__(self):
+        if self._node is not None:
+            raise RuntimeError("float of a Tensor that requires grad would cut the graph in"
+                               " silence: use .item()")
+        return float(self.item())
+
+    def __int__(self):
+        return int(self.item())
+
+    def __index__(self):
+        return operator.index(self._data[()])
+
+    def __bool__(self):
+        return bool(self._data)
+
+    def __reduce__(self):
+        if not self.is_leaf:
+            raise TypeError("a Tensor with a graph cannot be copied or pickled: detach it first")
+        return type(self), (self._data, *(() if type(self) is not Tensor else
+                                          (self.requires_grad,)))
+
+    # backward
+
+    def backward(self, grad=None, retain_graph=False, create_graph=False):
+        """Add the gradient of this Tensor to ``.grad`` of every leaf that it was made from.
+
+        Args:
+            grad: the cotangent, of this Tensor's shape; may be left out for one element.
+            retain_graph: keep the graph for another backward. Otherwise it is freed on the way.
+            create_graph: record the backward pass too, so that gradients have gradients.
+        """
+        seed = _seed("backward", self, grad, create_graph)
+        with _enable_grad():
+            found = _propagate(self._node, seed, None, retain_graph or create_graph, create_graph)
+            for leaf, c in found.items():
+                held = leaf.grad
+                if held is None:
+                    leaf.grad = _gradient(c, create_graph)
+                elif create_graph:
+                    leaf.grad = held + c
+                else:
+                    leaf.grad = _wrap(np.asarray(held._value() + c), None)
+
+    # the protocols
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        if method == "reduce" and ufunc in _REDUCTIONS:
+            kwargs.setdefault("axis", inputs[1] if len(inputs) > 1 else 0)
+            result = _call(_REDUCTIONS[ufunc], inputs[:1], kwargs)
+        elif method == "accumulate" and ufunc is np.add:
+            result = np.cumsum(inputs[0], **{"axis": 0, **kwargs})
+        elif method == "outer":
+            a, b = inputs
+            result = _call(ufunc, (np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b), kwargs)
+        elif method != "__call__":
+            raise TypeError(f"np.{ufunc.__name__}.{method}: no derivative rule")
+        elif ufunc in RULES and not kwargs and len(inputs) == RULES[ufunc].arity:
+            result = apply(ufunc, *inputs)
+        else:
+            if kwargs:
+                raise TypeError(f"np.{ufunc.__name__}: {', '.join(kwargs)} cannot be differentiated")
+            result = _call(ufunc, inputs, kwargs)
+        return result if out is None else _into(out[0], result, ufunc.__name__)
+
+    def __array_function__(self, func, types, args, kwargs):
+        out = kwargs.pop("out", None) if kwargs.get("out") is not None else None
+        result = _call(func, args, kwargs)
+        return result if out is None else _into(out, result, func.__name__)
+
+    __primitive__ = staticmethod(apply)
+
+    # indexing
+
+    def __getitem__(self, index):
+        return apply(operator.getitem, self, _index(index))
+
+    def __setitem__(self, index, value):
+        """A new version of this Tensor; graphs made before keep the old one."""
+        if self._node is not None and self._node.fn is None and not _no_grad_blocks.get():
+            raise RuntimeError("t[i] = v: this Tensor is a leaf that requires grad; write into a"
+                               " copy of it")
+        index = _index(index)
+        node = None
+        needs = (value._node is not None) if isinstance(value, Tensor) else False
+        if (needs or self._node is not None) and not _no_grad_blocks.get():
+            if self.dtype.kind != "f":
+                raise TypeError(f"t[i] = v: a Tensor of {self.dtype} cannot hold a gradient")
+            parents = [value._node if needs else None, self._node, None]
+            bits = needs | (self._node is not None) << 1
+            plan = RULES[write].plans.get(bits) or RULES[write].plan(bits)
+            args = [_Spec(np.asarray(_plain(value))) if p is None else p for p in parents[:2]]
+            node = Node(write, [*args, _own(index)], {}, parents, plan[0], None, self.shape,
+                        self.dtype)
+        buffer = self._data if self._alone() else self._data.copy()
+        try:
+            buffer[index] = value._value() if isinstance(value, Tensor) else value
+        except (TypeError, ValueError, IndexError) as error:
+            raise _explained(error, "t[i] = v", [self._data, np.asarray(_plain(value))], {}) from None
+        self._data, self._exposed = buffer, False
+        if not (_no_grad_blocks.get() and self._node is not None):
+            self._node = node
+
+    # methods under NumPy's names
+
+    def reshape(self, *shape):
+        shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        return apply(np.reshape, self, shape=shape)
+
+    def transpose(self, *axes):
+        axes = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        return apply(np.transpose, self, axes=axes or None)
+
+    def swapaxes(self, axis1, axis2):
+        return apply(np.swapaxes, self, axis1=axis1, axis2=axis2)
+
+    def astype(self, dtype):
+        return apply(np.astype, self, dtype=np.dtype(dtype))
+
+    def copy(self):
+        return apply(np.copy, self)
+
+    def flatten(self):
+        return np.ravel(self)
+
+    def sum(self, axis=None, keepdims=False):
+        return apply(np.sum, self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis=None, keepdims=False):
+        return apply(np.mean, self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis=None, keepdims=False):
+        return apply(np.max, self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis=None, keepdims=False):
+        return apply(np.min, self, axis=axis, keepdims=keepdims)
+
+    def prod(self, axis=None, keepdims=False):
+        return apply(np.prod, self, axis=axis, keepdims=keepdims)
+
+    def argmax(self, axis=None):
+        return self._data.argmax(axis)
+
+    def argmin(self, axis=None):
+        return self._data.argmin(axis)
+
+    def clip(self, min=None, max=None):
+        return np.clip(self, min, max)
+
+    def pow(self, exponent):
+        return self**exponent
+
+
+def _index(index):
+    """An index whose arrays belong to the graph: later edits outside do not reach it."""
+    if isinstance(index, (int, slice)):
+        return index
+    if isinstance(index, Tensor):
+        return index._value()
+    if isinstance(index, tuple):
+        return tuple(map(_index, index))
+    return np.array(index, dtype=None if len(index) else int) if isinstance(index, list) else _own(
+        index)
+
+
+def _into(out, result, name):
+    """``out=``: the result becomes the new version of a Tensor; an array cannot hold a graph."""
+    if isinstance(out, Tensor):
+        out[...] = result
+        return out
+    if isinstance(result, Tensor) and result._node is not None:
+        raise TypeError(f"{name}: the array given as out= (or on the left of +=) cannot hold a"
+                        " gradient: write a = a + t, or make it with np.zeros_like(t)")
+    out[...] = _plain(result)
+    return out
+
+
+def _method(fn):
+    def method(self, *args, **kwargs):
+        return _call(fn, (self, *args), kwargs)
+
+    method.__name__ = method.__qualname__ = fn.__name__
+    method.__doc__ = f"See ``np.{fn.__name__}``."
+    return method
+
+
+def _unary(fn):
+    return lambda self: apply(fn, self)
+
+
+def _binary(fn):
+    return lambda self, other: apply(fn, self, other)
+
+
+def _reflected(fn):
+    return lambda self, other: apply(fn, other, self)
+
+
+def _compare(fn):
+    return lambda self, other: fn(self._data, _plain(other))
+
+
+for _name, _fn in {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide,
+                   "pow": np.power, "matmul": np.matmul, "mod": np.remainder}.items():
+    setattr(Tensor, f"__{_name}__", _binary(_fn))
+    setattr(Tensor, f"__r{_name}__", _reflected(_fn))
+for _name, _fn in {"neg": np.negative, "pos": np.positive, "abs": np.absolute}.items():
+    setattr(Tensor, f"__{_name}__", _unary(_fn))
+for _name, _fn in {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal,
+                   "gt": np.greater, "ge": np.greater_equal}.items():
+    setattr(Tensor, f"__{_name}__", _compare(_fn))
+for _fn in (np.exp, np.expm1, np.log, np.log1p, np.sqrt, np.square, np.sign, np.sin, np.cos, np.tan,
+            np.arcsin, np.arccos, np.arctan, np.sinh, np.cosh, np.tanh, np.arcsinh, np.arccosh,
+            np.arctanh):
+    setattr(Tensor, _fn.__name__, _unary(_fn))
+Tensor.abs = Tensor.__abs__
+for _fn in (np.var, np.std, np.cumsum, np.cumprod, np.ravel, np.squeeze, np.repeat, np.take,
+            np.diagonal, np.trace, np.dot, np.argsort, np.any, np.all, np.nonzero, np.moveaxis,
+            np.expand_dims, np.broadcast_to, np.flip, np.roll, np.tile, np.split, np.unstack,
+            np.maximum, np.minimum):
+    setattr(Tensor, _fn.__name__, _method(_fn))
+
+_ALONE = Tensor(0.0)._holders()
