@@ -1,0 +1,147 @@
+"""Functions of functions: gradients, products with Jacobians and Hessians, of any order.
+
+Each takes ``f`` of arrays or Tensors (it gets Tensors) and returns Tensors. Inputs that already
+carry a graph stay in it, so transforms nest: ``value_and_grad`` of a function that calls ``vjp``
+gives second derivatives, and so on. They record also inside ``no_grad``.
+"""
+
+import functools
+
+import numpy as np
+
+from .tensor import Tensor, _enable_grad, grad
+
+__all__ = ["hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
+
+
+def _inputs(inputs):
+    """Tensors that f may be differentiated by, and whether they came alone."""
+    single = not isinstance(inputs, (tuple, list))
+    return [_differentiable(x) for x in ((inputs,) if single else inputs)], single
+
+
+def _differentiable(x):
+    if isinstance(x, Tensor) and x.requires_grad:
+        return x * 1.0  # a point of its own in the outer graph
+    x = np.asarray(x.numpy() if isinstance(x, Tensor) else x)
+    return Tensor(x if x.dtype.kind == "f" else x.astype(float), requires_grad=True)
+
+
+def _outputs_of(f, xs, name):
+    y = f(*xs)
+    if not isinstance(y, Tensor):
+        raise TypeError(f"{name}: f returned {type(y).__name__}, a Tensor is wanted")
+    return y
+
+
+def _pull(y, xs, v, create_graph):
+    """vᵀ J for each input; zeros for an input that y does not depend on."""
+    if not y.requires_grad:
+        return [Tensor(np.zeros_like(x.detach().numpy())) for x in xs]
+    gs = grad(y, xs, v, create_graph=create_graph, allow_unused=True, retain_graph=True)
+    return [Tensor(np.zeros_like(x.detach().numpy())) if g is None else g
+            for g, x in zip(gs, xs, strict=True)]
+
+
+def _tangents(v, xs, name):
+    vs = v if isinstance(v, (tuple, list)) else (v,)
+    if len(vs) != len(xs):
+        raise ValueError(f"{name}: {len(xs)} inputs, {len(vs)} directions")
+    for i, (u, x) in enumerate(zip(vs, xs, strict=True)):
+        if np.shape(u) != x.shape:
+            raise ValueError(f"{name}: direction {i} of shape {np.shape(u)} for an input of shape"
+                             f" {x.shape}")
+    return vs
+
+
+def value_and_grad(f, argnums=0):
+    """``g(*args) -> (f(*args), gradient)`` of a scalar function.
+
+    ``argnums``: the argument to differentiate by, or a tuple of them (then a tuple of gradients).
+    """
+    wanted = argnums if isinstance(argnums, tuple) else (argnums,)
+
+    @functools.wraps(f)
+    def with_grad(*args, **kwargs):
+        with _enable_grad():
+            args = list(args)
+            nested = any(isinstance(args[i], Tensor) and args[i].requires_grad for i in wanted)
+            for i in wanted:
+                args[i] = _differentiable(args[i])
+            y = _outputs_of(lambda *xs: f(*xs, **kwargs), args, "value_and_grad")
+            if y.size != 1:
+                raise ValueError(f"value_and_grad: a scalar is wanted, f gave shape {y.shape}")
+            gs = _pull(y, [args[i] for i in wanted], np.ones(y.shape, y.dtype), nested)
+            y = y if nested else y.detach()
+            return y, tuple(gs) if isinstance(argnums, tuple) else gs[0]
+
+    return with_grad
+
+
+def vjp(f, inputs, v=None):
+    """Vector-Jacobian product: ``(f(*inputs), vᵀ J)``.
+
+    ``inputs``: an array, or a tuple for a function of several (then a tuple comes back).
+    ``v``: cotangent of the shape of the output; may be left out for a scalar.
+    """
+    with _enable_grad():
+        xs, single = _inputs(inputs)
+        y = _outputs_of(f, xs, "vjp")
+        if v is None and y.size != 1:
+            raise ValueError(f"vjp: an output of shape {y.shape} needs its cotangent v")
+        gs = _pull(y, xs, np.ones(y.shape, y.dtype) if v is None else v, True)
+    return y, gs[0] if single else tuple(gs)
+
+
+def jvp(f, inputs, v):
+    """Jacobian-vector product: ``(f(*inputs), J v)``, for ``v`` of the shapes of the inputs.
+
+    Reverse mode twice: ``uᵀ J`` is linear in ``u``, and its derivative by ``u`` is ``J``.
+    """
+    with _enable_grad():
+        xs, _ = _inputs(inputs)
+        vs = _tangents(v, xs, "jvp")
+        y = _outputs_of(f, xs, "jvp")
+        u = Tensor(np.zeros(y.shape, y.dtype), requires_grad=True)
+        total = sum((np.sum(g * w) for g, w in zip(_pull(y, xs, u, True), vs, strict=True)), 0.0)
+        if not (isinstance(total, Tensor) and total.requires_grad):
+            return y, Tensor(np.zeros(y.shape, y.dtype))
+        return y, _pull(total, [u], np.ones((), total.dtype), True)[0]
+
+
+def hvp(f, inputs, v):
+    """Hessian-vector product of a scalar function: ``(f(*inputs), H v)``."""
+    with _enable_grad():
+        xs, single = _inputs(inputs)
+        vs = _tangents(v, xs, "hvp")
+        y = _outputs_of(f, xs, "hvp")
+        if y.size != 1:
+            raise ValueError(f"hvp: a scalar is wanted, f gave shape {y.shape}")
+        first = _pull(y, xs, np.ones(y.shape, y.dtype), True)
+        slope = sum((np.sum(g * w) for g, w in zip(first, vs, strict=True)), 0.0)
+        if not (isinstance(slope, Tensor) and slope.requires_grad):
+            gs = [Tensor(np.zeros(x.shape, x.dtype)) for x in xs]
+        else:
+            gs = _pull(slope, xs, np.ones((), slope.dtype), True)
+    return y, gs[0] if single else tuple(gs)
+
+
+def jacobian(f, inputs):
+    """All partial derivatives: for an output of shape S and an input of shape X, shape S + X.
+
+    One backward pass per element of the output. A tuple of inputs gives a tuple.
+    """
+    with _enable_grad():
+        xs, single = _inputs(inputs)
+        y = _outputs_of(f, xs, "jacobian")
+        rows = []
+        for k in range(y.size):
+            one = np.zeros(y.size, y.dtype)
+            one[k] = 1
+            rows.append(_pull(y, xs, one.reshape(y.shape), True))
+        js = [
+            np.reshape(np.stack([row[i] for row in rows]), y.shape + x.shape)
+            if rows else Tensor(np.zeros(y.shape + x.shape, x.dtype))
+            for i, x in enumerate(xs)
+        ]
+    return js[0] if single else tuple(js)
