@@ -33,9 +33,9 @@ import string
 
 import numpy as np
 
-RULES = {}  # callable -> Primitive
-DERIVED = {}  # callable -> the same function in terms of others
-PLAIN = set()  # callables whose result carries no derivative
+RULES: dict = {}  # callable -> Primitive
+DERIVED: dict = {}  # callable -> the same function in terms of others
+PLAIN: set = set()  # callables whose result carries no derivative
 
 
 class Primitive:
@@ -247,13 +247,26 @@ def _softplus_slope(g, y, a):
     return g * np.exp(a - np.where(np.isfinite(y), y, 0))
 
 
+def _rows(x):
+    """All leading axes folded into one (said in full: -1 cannot be told from a size of 0)."""
+    return np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+
+
+def _matmul(a, b):
+    """np.matmul; but rows in any arrangement times a weight are one product, not a stack of them
+    (2 to 4 times faster)."""
+    if getattr(b, "ndim", 0) == 2 and getattr(a, "ndim", 0) > 2:
+        return (_rows(a) @ b).reshape(*a.shape[:-1], b.shape[-1])
+    return np.matmul(a, b)
+
+
 def _matmul_left(g, _y, _a, b):
     if len(b.shape) == 1:
         return np.expand_dims(g, -1) * b
     if len(_a.shape) == 1:
         return np.squeeze(np.expand_dims(g, -2) @ np.swapaxes(b, -1, -2), -2)
     if len(b.shape) == 2 and len(_a.shape) > 2:  # a weight: all leading axes are batch
-        return np.reshape(np.reshape(g, (-1, g.shape[-1])) @ np.transpose(b), _a.shape)
+        return np.reshape(_rows(g) @ np.transpose(b), _a.shape)
     return g @ np.swapaxes(b, -1, -2)
 
 
@@ -261,9 +274,9 @@ def _matmul_right(g, _y, a, _b):
     if len(a.shape) == 1:
         return np.expand_dims(a, -1) * np.expand_dims(g, -2) if len(_b.shape) > 1 else g * a
     if len(_b.shape) == 1:
-        return np.reshape(g, (-1,)) @ np.reshape(a, (-1, a.shape[-1]))
+        return np.reshape(g, (-1,)) @ _rows(a)
     if len(_b.shape) == 2:
-        return Product(np.reshape(a, (-1, a.shape[-1])), np.reshape(g, (-1, g.shape[-1])))
+        return Product(_rows(a), _rows(g))
     return np.swapaxes(a, -1, -2) @ g
 
 
@@ -381,7 +394,7 @@ rule(write, lambda g, _y, _v, _x, index: np.copy(g[index]),
             lambda g, _y, _v, _x, index: Erase(g, index))  # fmt: skip
 
 # products
-rule(np.matmul, _matmul_left, _matmul_right)
+rule(np.matmul, _matmul_left, _matmul_right, call=_matmul)
 rule(contract,
      lambda g, _y, _a, b, *, subscripts: _contract_operand(g, b, subscripts, _a.shape, 0),
      lambda g, _y, a, _b, *, subscripts: _contract_operand(g, a, subscripts, _b.shape, 1))
@@ -396,8 +409,8 @@ derive(np.vsplit)(lambda ary, n: np.split(ary, n, 0))
 derive(np.fliplr)(lambda m: np.flip(m, 1))
 derive(np.flipud)(lambda m: np.flip(m, 0))
 derive(np.matrix_transpose)(lambda x: np.swapaxes(x, -1, -2))
-derive(np.tril)(lambda m, k=0: np.where(np.tri(*m.shape[-2:], k=k, dtype=bool), m, 0))
-derive(np.triu)(lambda m, k=0: np.where(np.tri(*m.shape[-2:], k=k - 1, dtype=bool), 0, m))
+derive(np.tril)(lambda m, k=0: np.where(np.tri(m.shape[-2], m.shape[-1], k, dtype=bool), m, 0))
+derive(np.triu)(lambda m, k=0: np.where(np.tri(m.shape[-2], m.shape[-1], k - 1, dtype=bool), 0, m))
 derive(np.cumprod)(lambda a, axis=None: _cumprod(a, axis))
 derive(np.outer)(lambda a, b: np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1)))
 derive(np.vdot)(lambda a, b: np.reshape(a, (-1,)) @ np.reshape(b, (-1,)))

@@ -16,7 +16,7 @@ import operator
 import sys
 from contextlib import ContextDecorator
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -423,7 +423,7 @@ _new = object.__new__
 # --- from NumPy's protocols to apply --------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parameters(fn):
     return list(inspect.signature(fn).parameters.values())
 
@@ -495,6 +495,31 @@ for _fn in (np.zeros_like, np.ones_like, np.empty_like, np.full_like):
     DERIVED[_fn] = _like(_fn)
 
 _REDUCTIONS = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+
+
+def _method(fn):
+    """np.fn as a method, with NumPy's own arguments."""
+
+    def method(self, *args, **kwargs):
+        return _call(fn, (self, *args), kwargs)
+
+    return method
+
+
+def _unary(fn):
+    return lambda self: apply(fn, self)
+
+
+def _binary(fn):
+    return lambda self, other: apply(fn, self, other)
+
+
+def _reflected(fn):
+    return lambda self, other: apply(fn, other, self)
+
+
+def _compare(fn):
+    return lambda self, other: fn(self._data, _plain(other))
 
 
 class Tensor:
@@ -582,7 +607,7 @@ class Tensor:
             self._data, self._exposed = value, False
 
     def _alone(self):
-        """Whether nothing else holds the array or looks into its memory (as ndarray.resize asks)."""
+        """Whether nothing else holds the array or its memory (as ndarray.resize asks)."""
         return getattr(self._data, "base", None) is None and self._holders() <= _ALONE
 
     def _holders(self):
@@ -625,8 +650,6 @@ class Tensor:
 
     def __format__(self, spec):
         return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
-
-    __hash__ = object.__hash__  # identity, as == compares values
 
     # out of the graph
 
@@ -715,7 +738,7 @@ class Tensor:
             result = apply(ufunc, *inputs)
         else:
             if kwargs:
-                raise TypeError(f"np.{ufunc.__name__}: {', '.join(kwargs)} cannot be differentiated")
+                raise TypeError(f"np.{ufunc.__name__}: no derivative with {', '.join(kwargs)}=")
             result = _call(ufunc, inputs, kwargs)
         return result if out is None else _into(out[0], result, ufunc.__name__)
 
@@ -752,12 +775,44 @@ class Tensor:
         try:
             buffer[index] = value._value() if isinstance(value, Tensor) else value
         except (TypeError, ValueError, IndexError) as error:
-            raise _explained(error, "t[i] = v", [self._data, np.asarray(_plain(value))], {}) from None
+            came = [self._data, np.asarray(_plain(value))]
+            raise _explained(error, "t[i] = v", came, {}) from None
         self._data, self._exposed = buffer, False
         if not (_no_grad_blocks.get() and self._node is not None):
             self._node = node
 
+    # operators; comparisons give plain arrays
+
+    __add__, __radd__ = _binary(np.add), _reflected(np.add)
+    __sub__, __rsub__ = _binary(np.subtract), _reflected(np.subtract)
+    __mul__, __rmul__ = _binary(np.multiply), _reflected(np.multiply)
+    __truediv__, __rtruediv__ = _binary(np.divide), _reflected(np.divide)
+    __pow__, __rpow__ = _binary(np.power), _reflected(np.power)
+    __mod__, __rmod__ = _binary(np.remainder), _reflected(np.remainder)
+    __matmul__, __rmatmul__ = _binary(np.matmul), _reflected(np.matmul)
+    __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
+    __lt__, __le__ = _compare(np.less), _compare(np.less_equal)
+    __gt__, __ge__ = _compare(np.greater), _compare(np.greater_equal)
+    __eq__, __ne__ = _compare(np.equal), _compare(np.not_equal)  # type: ignore[assignment]
+    __hash__ = object.__hash__  # identity, as == compares values
+
     # methods under NumPy's names
+
+    abs, sign, sqrt, square = map(_unary, (np.absolute, np.sign, np.sqrt, np.square))
+    exp, expm1, log, log1p = map(_unary, (np.exp, np.expm1, np.log, np.log1p))
+    sin, cos, tan = map(_unary, (np.sin, np.cos, np.tan))
+    arcsin, arccos, arctan = map(_unary, (np.arcsin, np.arccos, np.arctan))
+    sinh, cosh, tanh = map(_unary, (np.sinh, np.cosh, np.tanh))
+    arcsinh, arccosh, arctanh = map(_unary, (np.arcsinh, np.arccosh, np.arctanh))
+    var, std = _method(np.var), _method(np.std)
+    cumsum, cumprod = _method(np.cumsum), _method(np.cumprod)
+    ravel, squeeze, expand_dims = map(_method, (np.ravel, np.squeeze, np.expand_dims))
+    moveaxis, broadcast_to = _method(np.moveaxis), _method(np.broadcast_to)
+    flip, roll, tile, repeat = map(_method, (np.flip, np.roll, np.tile, np.repeat))
+    split, unstack, take = map(_method, (np.split, np.unstack, np.take))
+    dot, diagonal, trace = map(_method, (np.dot, np.diagonal, np.trace))
+    maximum, minimum = _method(np.maximum), _method(np.minimum)
+    argsort, nonzero, any, all = map(_method, (np.argsort, np.nonzero, np.any, np.all))
 
     def reshape(self, *shape):
         shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
@@ -830,50 +885,5 @@ def _into(out, result, name):
     out[...] = _plain(result)
     return out
 
-
-def _method(fn):
-    def method(self, *args, **kwargs):
-        return _call(fn, (self, *args), kwargs)
-
-    method.__name__ = method.__qualname__ = fn.__name__
-    method.__doc__ = f"See ``np.{fn.__name__}``."
-    return method
-
-
-def _unary(fn):
-    return lambda self: apply(fn, self)
-
-
-def _binary(fn):
-    return lambda self, other: apply(fn, self, other)
-
-
-def _reflected(fn):
-    return lambda self, other: apply(fn, other, self)
-
-
-def _compare(fn):
-    return lambda self, other: fn(self._data, _plain(other))
-
-
-for _name, _fn in {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide,
-                   "pow": np.power, "matmul": np.matmul, "mod": np.remainder}.items():
-    setattr(Tensor, f"__{_name}__", _binary(_fn))
-    setattr(Tensor, f"__r{_name}__", _reflected(_fn))
-for _name, _fn in {"neg": np.negative, "pos": np.positive, "abs": np.absolute}.items():
-    setattr(Tensor, f"__{_name}__", _unary(_fn))
-for _name, _fn in {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal,
-                   "gt": np.greater, "ge": np.greater_equal}.items():
-    setattr(Tensor, f"__{_name}__", _compare(_fn))
-for _fn in (np.exp, np.expm1, np.log, np.log1p, np.sqrt, np.square, np.sign, np.sin, np.cos, np.tan,
-            np.arcsin, np.arccos, np.arctan, np.sinh, np.cosh, np.tanh, np.arcsinh, np.arccosh,
-            np.arctanh):
-    setattr(Tensor, _fn.__name__, _unary(_fn))
-Tensor.abs = Tensor.__abs__
-for _fn in (np.var, np.std, np.cumsum, np.cumprod, np.ravel, np.squeeze, np.repeat, np.take,
-            np.diagonal, np.trace, np.dot, np.argsort, np.any, np.all, np.nonzero, np.moveaxis,
-            np.expand_dims, np.broadcast_to, np.flip, np.roll, np.tile, np.split, np.unstack,
-            np.maximum, np.minimum):
-    setattr(Tensor, _fn.__name__, _method(_fn))
 
 _ALONE = Tensor(0.0)._holders()
