@@ -1,0 +1,173 @@
+"""Named functions of Tensors. Each takes arrays as well; losses return 0-d Tensors."""
+
+import math
+
+import numpy as np
+
+from .random import generator
+from .rules import expand, own_function, rule
+from .tensor import Tensor
+
+__all__ = [
+    "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "embedding", "layer_norm",
+    "log_softmax", "logsumexp", "relu", "scaled_dot_product_attention", "sigmoid", "softmax",
+    "tanh",
+]  # fmt: skip
+
+
+@own_function
+def _sigmoid(x):
+    # exp(-x) may not overflow; below -limit the result is as good as 0. In place: one fresh array.
+    y = np.maximum(x, -math.floor(math.log(float(np.finfo(x.dtype).max))))
+    y = np.exp(-y)
+    y += 1
+    return np.reciprocal(y)
+
+
+@own_function
+def _logsumexp(x, axis=-1, keepdims=False):
+    top = np.max(x, axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)  # a row of -inf: log 0 is -inf, not NaN
+    total = np.sum(np.exp(x - top), axis=axis, keepdims=True)
+    with np.errstate(divide="ignore"):
+        y = np.log(total) + top
+    return y if keepdims else np.squeeze(y, axis)
+
+
+def _logsumexp_vjp(g, y, x, axis=-1, keepdims=False):
+    y = expand(y, x.shape, axis, keepdims)
+    return expand(g, x.shape, axis, keepdims) * np.exp(x - np.where(np.isfinite(y), y, 0))
+
+
+rule(_sigmoid, lambda g, y, _x: g * (y * (1 - y)))
+rule(_logsumexp, _logsumexp_vjp)
+
+
+def _tensor(x):
+    if isinstance(x, Tensor):
+        return x
+    x = Tensor(x)
+    return x if x.dtype.kind == "f" else x.astype(float)
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)), any shape; exact in its lower tail, and without overflow."""
+    return _sigmoid(_tensor(x))
+
+
+def tanh(x):
+    """Hyperbolic tangent, any shape."""
+    return np.tanh(_tensor(x))
+
+
+def relu(x):
+    """max(x, 0), any shape; its derivative at 0 is 0."""
+    x = _tensor(x)
+    return np.where(x > 0, x, 0)
+
+
+def logsumexp(x, axis=-1, keepdims=False):
+    """log(sum(exp(x))) over ``axis``, without overflow; -inf for a row of -inf."""
+    return _logsumexp(_tensor(x), axis=axis, keepdims=keepdims)
+
+
+def softmax(x, axis=-1):
+    """exp(x) / sum(exp(x)) over ``axis``. A row of -inf (all masked) gives zeros, not NaN."""
+    x = _tensor(x)
+    total = logsumexp(x, axis=axis, keepdims=True)
+    return np.exp(x - np.where(np.isfinite(total), total, 0))
+
+
+def log_softmax(x, axis=-1):
+    """x - logsumexp(x) over ``axis``."""
+    x = _tensor(x)
+    return x - logsumexp(x, axis=axis, keepdims=True)
+
+
+def _ids(name, ids, n):
+    """Whole numbers from 0 to n - 1, checked: NumPy would take -1 for the last row in silence."""
+    ids = ids.numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name}: ids are integers, {ids.dtype} came")
+    if ids.size and (ids.min() < 0 or ids.max() >= n):
+        raise IndexError(f"{name}: ids from {ids.min()} to {ids.max()}, wanted from 0 to {n - 1}")
+    return ids
+
+
+def cross_entropy(logits, targets, ignore_index=-1):
+    """Mean of -log softmax(logits)[target] over all targets that are not ``ignore_index``.
+
+    Args:
+        logits: (..., V).
+        targets: (...) of class ids. If all are ignored, the loss is 0.
+    """
+    logits = _tensor(logits)
+    targets = targets.numpy() if isinstance(targets, Tensor) else np.asarray(targets)
+    if targets.shape != logits.shape[:-1]:
+        raise ValueError(f"cross_entropy: targets {targets.shape} for logits {logits.shape}, wanted"
+                         f" {logits.shape[:-1]}")
+    V = logits.shape[-1]
+    rows, targets = logits.reshape(math.prod(targets.shape), V), targets.reshape(-1)
+    counted = targets != ignore_index
+    n = int(np.count_nonzero(counted))
+    targets = _ids("cross_entropy", np.where(counted, targets, 0), V)
+    losses = logsumexp(rows) - rows[np.arange(len(targets)), targets]
+    return np.sum(losses if n == len(targets) else np.where(counted, losses, 0)) / max(n, 1)
+
+
+def binary_cross_entropy_with_logits(logits, targets):
+    """Mean of -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)); logits and targets of one shape."""
+    logits = _tensor(logits)
+    t = targets if isinstance(targets, Tensor) else np.asarray(targets, dtype=logits.dtype)
+    if t.shape != logits.shape:
+        raise ValueError(f"binary_cross_entropy_with_logits: targets {t.shape} for logits"
+                         f" {logits.shape}")
+    return np.mean(t * np.logaddexp(0.0, -logits) + (1 - t) * np.logaddexp(0.0, logits))
+
+
+def embedding(weight, ids):
+    """Rows of ``weight`` (V, D) at integer ``ids`` of any shape S -> S + (D,)."""
+    weight = _tensor(weight)
+    return weight[_ids("embedding", ids, weight.shape[0])]
+
+
+def dropout(x, p=0.5, training=True, rng=None):
+    """Set elements to 0 with probability ``p``, scale the rest by 1 / (1 - p); evaluation: x.
+
+    Srivastava et al. (2014), inverted. ``rng``: np.random.Generator.
+    """
+    if not 0 <= p < 1:
+        raise ValueError(f"dropout: p={p}, wanted 0 <= p < 1")
+    x = _tensor(x)
+    if not training or p == 0:
+        return x
+    keep = (rng or generator()).random(x.shape, dtype=np.float32) >= p
+    return x * (keep.astype(x.dtype) * (1 / (1 - p)))
+
+
+def layer_norm(x, gamma, beta, eps=1e-5):
+    """Normalise the last axis to mean 0 and variance 1, then scale and shift: x (..., D).
+
+    Ba, Kiros & Hinton (2016). ``gamma``, ``beta``: (D,).
+    """
+    x = _tensor(x)
+    d = x - np.mean(x, axis=-1, keepdims=True)
+    return d / np.sqrt(np.mean(d * d, axis=-1, keepdims=True) + eps) * gamma + beta
+
+
+def masked_softmax(scores, mask=None):
+    """Softmax over the last axis of what ``mask`` (True: keep) lets through; else exactly 0."""
+    if mask is None:
+        return softmax(scores)
+    return softmax(np.where(mask, scores, -np.inf))
+
+
+def scaled_dot_product_attention(query, keys, values, mask=None):
+    """softmax(query keysᵀ / sqrt(H)) values: (..., Tq, H), (..., Tk, H), (..., Tk, M) -> context.
+
+    Vaswani et al. (2017), equation 1. ``mask``: True where a key may be seen, broadcast to
+    (..., Tq, Tk); a query that sees nothing gets zeros.
+    """
+    query, keys = _tensor(query), _tensor(keys)
+    scores = query @ np.swapaxes(keys, -1, -2) * (1 / math.sqrt(query.shape[-1]))
+    return masked_softmax(scores, mask) @ values

@@ -1,0 +1,62 @@
+"""Layers without time. Weights are float32 and drawn as in the book, unless said otherwise."""
+
+import math
+
+import numpy as np
+
+from .. import functional as F
+from ..random import generator
+from .module import Module, Parameter
+
+__all__ = ["Dropout", "Embedding", "LayerNorm", "Linear"]
+
+
+def normal(rng, scale, shape, dtype):
+    """Normal numbers of mean 0 and standard deviation ``scale``."""
+    return ((rng or generator()).normal(size=shape) * scale).astype(dtype)
+
+
+class Linear(Module):
+    """x (..., D) -> x W + b (..., H). W (D, H) is drawn with scale 1/sqrt(D), b (H,) is 0."""
+
+    def __init__(self, D, H, bias=True, *, dtype=np.float32, rng=None):
+        self.W = Parameter(normal(rng, 1 / math.sqrt(D), (D, H), dtype))
+        self.b = Parameter(np.zeros(H, dtype)) if bias else None
+
+    def forward(self, x):
+        y = x @ self.W
+        return y if self.b is None else y + self.b
+
+
+class Embedding(Module):
+    """Integer ids of any shape S -> rows of W (V, D): S + (D,). W is drawn with scale 0.01."""
+
+    def __init__(self, V, D, *, dtype=np.float32, rng=None):
+        self.W = Parameter(normal(rng, 0.01, (V, D), dtype))
+
+    def forward(self, ids):
+        return F.embedding(self.W, ids)
+
+
+class Dropout(Module):
+    """In training, zeros with probability p, the rest scaled by 1/(1-p); any shape."""
+
+    def __init__(self, p=0.5, *, rng=None):
+        if not 0 <= p < 1:
+            raise ValueError(f"Dropout: p={p}, wanted 0 <= p < 1")
+        self.p, self.rng = p, rng or generator()
+
+    def forward(self, x):
+        return F.dropout(x, self.p, self.training, self.rng)
+
+
+class LayerNorm(Module):
+    """x (..., D) normalised over D, scaled by gamma (D,) and shifted by beta (D,)."""
+
+    def __init__(self, D, eps=1e-5, *, dtype=np.float32):
+        self.gamma = Parameter(np.ones(D, dtype))
+        self.beta = Parameter(np.zeros(D, dtype))
+        self.eps = eps
+
+    def forward(self, x):
+        return F.layer_norm(x, self.gamma, self.beta, self.eps)

@@ -1,0 +1,266 @@
+"""Cells (one step) and recurrent layers (over time), as plain tensor expressions.
+
+A cell maps ``x (N, D)`` and its state to its new state; what it puts out is the first part of
+that. Any Module whose ``forward(x, *state)`` does so, with ``state_sizes`` for the widths of the
+parts of its state, can be run over time by ``Recurrent``.
+"""
+
+import math
+
+import numpy as np
+
+from .. import functional as F
+from ..functional import sigmoid
+from ..random import generator
+from ..tensor import Tensor
+from .layers import normal
+from .module import Module, Parameter
+
+__all__ = ["GRU", "LSTM", "RNN", "Cell", "GRUCell", "LSTMCell", "RNNCell", "Recurrent"]
+
+
+class Cell(Module):
+    """A cell whose input product does not depend on the state, so that a layer can do it for all
+    time steps at once: ``forward(x, *state) = step(project(x), *state)``.
+
+    Wx (D, kH), Wh (H, kH), b (kH,), gates side by side; drawn with scales 1/sqrt(D), 1/sqrt(H), 0.
+    """
+
+    gates, states = 1, 1
+
+    def __init__(self, D, H, *, dtype=np.float32, rng=None):
+        self.Wx = Parameter(normal(rng, 1 / math.sqrt(D), (D, self.gates * H), dtype))
+        self.Wh = Parameter(normal(rng, 1 / math.sqrt(H), (H, self.gates * H), dtype))
+        self.b = Parameter(np.zeros(self.gates * H, dtype))
+        self.state_sizes = (H,) * self.states
+
+    def project(self, x):
+        return x @ self.Wx + self.b
+
+    def step(self, a, *state):
+        raise NotImplementedError
+
+    def forward(self, x, *state):
+        return self.step(self.project(x), *state)
+
+
+class RNNCell(Cell):
+    """One step of a simple RNN: x (N, D), h (N, H) -> h (N, H). Elman (1990)."""
+
+    def step(self, a, h):
+        return np.tanh(a + h @ self.Wh)
+
+
+class LSTMCell(Cell):
+    """One LSTM step: x (N, D), h and c (N, H) -> h, c (N, H). Gates f, g, i, o.
+
+    Hochreiter & Schmidhuber (1997), with the forget gate of Gers et al. (2000).
+    """
+
+    gates, states = 4, 2
+
+    def step(self, a, h, c):
+        f, g, i, o = np.split(a + h @ self.Wh, 4, axis=-1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        return sigmoid(o) * np.tanh(c), c
+
+
+class GRUCell(Cell):
+    """One GRU step: x (N, D), h (N, H) -> h (N, H). Gates z, r, h. Cho et al. (2014).
+
+    ``reset``: the reset gate acts "before" the product with Wh (Cho; the book) or "after" it
+    (cuDNN, PyTorch, Keras). ``update``: z weighs the "new" state (the book) or the "old" one.
+    """
+
+    gates = 3
+
+    def __init__(self, D, H, reset="before", update="new", *, dtype=np.float32, rng=None):
+        if reset not in ("before", "after") or update not in ("new", "old"):
+            raise ValueError(f"GRUCell: reset={reset!r}, update={update!r}; wanted 'before' or"
+                             " 'after', 'new' or 'old'")
+        super().__init__(D, H, dtype=dtype, rng=rng)
+        self.reset, self.update = reset, update
+
+    def step(self, a, h):
+        H = h.shape[-1]
+        Wzr, Wn = self.Wh[:, : 2 * H], self.Wh[:, 2 * H :]
+        z, r = np.split(sigmoid(a[:, : 2 * H] + h @ Wzr), 2, axis=-1)
+        product = (r * h) @ Wn if self.reset == "before" else r * (h @ Wn)
+        new = np.tanh(a[:, 2 * H :] + product)
+        if self.update == "old":
+            z = 1 - z
+        return (1 - z) * h + z * new
+
+
+class Recurrent(Module):
+    """Cells over time: xs (N, T, D) -> hs (N, T, H), or 2H when bidirectional.
+
+        hs, state = layer(xs, state=None, lengths=None)
+
+    Args:
+        cells: one cell; or one for each layer; or, bidirectional, a pair for each layer
+            (a flat list: layer 0 forward, layer 0 backward, layer 1 forward, ...).
+        bidirectional: the second cell of a pair reads backwards; both outputs are concatenated.
+        dropout: probability between layers (not after the last).
+        residual: add the input of a layer to its output wherever the sizes agree.
+        stateful: start from the last state, cut from the graph (truncated BPTT), until
+            ``reset_state()``.
+
+    ``state`` is ``h (N, H)`` or a tuple ``(h, c)``; with several layers or directions each part
+    is stacked, (layers * directions, N, H). ``lengths`` (N,) are the true lengths in a padded
+    batch: each sequence is treated as if it were alone, and padded steps come out as 0.
+    """
+
+    def __init__(self, cells, bidirectional=False, dropout=0.0, residual=False, stateful=False):
+        self.cells = [cells] if isinstance(cells, Module) else list(cells)
+        self.directions = 2 if bidirectional else 1
+        if not self.cells or len(self.cells) % self.directions:
+            raise ValueError(f"{type(self).__name__}: {len(self.cells)} cells for"
+                             f" {self.directions} directions")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"{type(self).__name__}: dropout={dropout}, wanted 0 <= dropout < 1")
+        self.dropout, self.rng = dropout, generator()
+        self.residual, self.stateful, self.state = residual, stateful, None
+
+    def reset_state(self):
+        """Forget the state carried over: the next call starts from zeros."""
+        self.state = None
+
+    def forward(self, xs, state=None, lengths=None):
+        if not isinstance(xs, Tensor):
+            xs = Tensor(xs)
+        lengths = self._check(xs, lengths)
+        states = self._split(xs, self.state if state is None and self.stateful else state)
+        finals = []
+        for k in range(0, len(self.cells), self.directions):
+            inputs = xs
+            outputs = []
+            for d in range(self.directions):
+                hs, final = self._run(self.cells[k + d], inputs, states[k + d], lengths, d == 1)
+                outputs.append(hs)
+                finals.append(final)
+            xs = outputs[0] if self.directions == 1 else np.concatenate(outputs, axis=-1)
+            if self.residual and xs.shape == inputs.shape:
+                xs = xs + inputs
+                if lengths is not None:
+                    xs = np.where(_real(lengths, xs.shape[1])[:, :, None], xs, 0)
+            if self.dropout and k + self.directions < len(self.cells):
+                xs = F.dropout(xs, self.dropout, self.training, self.rng)
+        final = self._join(finals)
+        if self.stateful:  # the values carry over, the graph does not: truncated BPTT
+            self.state = tuple(s.detach() for s in final) if isinstance(final, tuple) else (
+                final.detach())
+        return xs, final
+
+    def _run(self, cell, xs, state, lengths, backward):
+        """One cell over all time steps, from the last to the first if ``backward``."""
+        N, T = xs.shape[:2]
+        order = None
+        if backward:  # only the real part is reversed; the padding stays where it is
+            steps = np.arange(T)
+            ends = np.full((N, 1), T) if lengths is None else lengths[:, None]
+            order = np.arange(N)[:, None], np.where(steps < ends, ends - 1 - steps, steps)
+            xs = np.flip(xs, 1) if lengths is None else xs[order]
+        project, step = (cell.project, cell.step) if isinstance(cell, Cell) else (None, cell)
+        hs = []
+        for t, x in enumerate(np.unstack(project(xs) if project else xs, axis=1)):
+            new = step(x, *state)
+            new = new if isinstance(new, tuple) else (new,)
+            if lengths is None:
+                state = new
+                hs.append(new[0])
+            else:  # where a sequence has ended its state is frozen
+                real = (t < lengths)[:, None]
+                state = tuple(np.where(real, n, s) for n, s in zip(new, state, strict=True))
+                hs.append(np.where(real, new[0], 0))
+        hs = np.stack(hs, axis=1)
+        if backward:
+            hs = np.flip(hs, 1) if lengths is None else hs[order]
+        return hs, state
+
+    def _check(self, xs, lengths):
+        name = type(self).__name__
+        if xs.ndim != 3:
+            raise ValueError(f"{name}: xs of shape {xs.shape}, wanted (N, T, D)")
+        N, T, D = xs.shape
+        if T == 0:
+            raise ValueError(f"{name}: xs of shape {xs.shape} has no time step")
+        Wx = getattr(self.cells[0], "Wx", None)
+        if Wx is not None and Wx.shape[0] != D:
+            raise ValueError(f"{name}: xs of shape {xs.shape}, wanted D = {Wx.shape[0]}")
+        if lengths is None:
+            return None
+        lengths = np.array(lengths.numpy() if isinstance(lengths, Tensor) else lengths)
+        if lengths.shape != (N,) or lengths.dtype.kind not in "iu":
+            raise ValueError(f"{name}: lengths of shape {lengths.shape} and {lengths.dtype}, wanted"
+                             f" ({N},) integers")
+        if lengths.min(initial=0) < 0 or lengths.max(initial=0) > T:
+            raise ValueError(f"{name}: lengths from {lengths.min()} to {lengths.max()}, wanted from"
+                             f" 0 to T = {T}")
+        return lengths
+
+    def _split(self, xs, state):
+        """For each cell the parts of its initial state, zeros where none is given."""
+        N = xs.shape[0]
+        if state is None:
+            return [tuple(np.zeros_like(xs, shape=(N, size)) for size in cell.state_sizes)
+                    for cell in self.cells]
+        parts = state if isinstance(state, tuple) else (state,)
+        sizes = self.cells[0].state_sizes
+        stacked = len(self.cells) > 1
+        wanted = [((len(self.cells),) if stacked else ()) + (N, size) for size in sizes]
+        came = [np.shape(p) for p in parts]
+        if came != wanted:
+            raise ValueError(f"{type(self).__name__}: state of shapes {came}, wanted {wanted}")
+        parts = tuple(p if isinstance(p, Tensor) else Tensor(p) for p in parts)
+        return list(zip(*map(np.unstack, parts), strict=True)) if stacked else [parts]
+
+    def _join(self, finals):
+        if len(finals) == 1:
+            parts = finals[0]
+        else:
+            parts = tuple(np.stack(part) for part in zip(*finals, strict=True))
+        return parts if len(parts) > 1 else parts[0]
+
+
+def _real(lengths, T):
+    """(N, T): which steps are not padding."""
+    return np.arange(T) < lengths[:, None]
+
+
+class _Stack(Recurrent):
+    """Layers of one kind of cell, D -> H."""
+
+    cell: type[Cell]
+
+    def __init__(self, D, H=None, num_layers=1, bidirectional=False, dropout=0.0, residual=False,
+                 stateful=False, *, dtype=np.float32, rng=None, **options):
+        if isinstance(D, (Module, list, tuple)):  # cells of one's own
+            cells = D
+        else:
+            directions = 2 if bidirectional else 1
+            rng = rng or generator()
+            cells = [
+                self.cell(D if layer == 0 else directions * H, H, dtype=dtype, rng=rng, **options)
+                for layer in range(num_layers) for _ in range(directions)
+            ]
+        super().__init__(cells, bidirectional, dropout, residual, stateful)
+
+
+class RNN(_Stack):
+    """RNN(D, H, num_layers=1, bidirectional=False, dropout=0.0, residual=False, stateful=False),
+    or RNN(cell) for any cell: see Recurrent."""
+
+    cell = RNNCell
+
+
+class LSTM(_Stack):
+    """LSTM(D, H, num_layers=1, ...): see Recurrent and LSTMCell. The state is (h, c)."""
+
+    cell = LSTMCell
+
+
+class GRU(_Stack):
+    """GRU(D, H, num_layers=1, ..., reset="before", update="new"): see Recurrent and GRUCell."""
+
+    cell = GRUCell

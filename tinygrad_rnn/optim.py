@@ -1,0 +1,177 @@
+"""Update rules, in PyTorch's form and with its defaults. Updates are made in place."""
+
+import math
+
+import numpy as np
+
+__all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "RMSprop", "clip_grad_norm_"]
+
+
+def clip_grad_norm_(params, max_norm):
+    """Scale all gradients so that their common 2-norm is at most ``max_norm``.
+
+    Pascanu et al. (2013). Returns the norm before clipping, as a float.
+    """
+    grads = [p.grad.data for p in params if p.grad is not None]
+    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in grads))
+    if norm > max_norm:
+        for g in grads:
+            g *= max_norm / (norm + 1e-6)
+    return norm
+
+
+class Optimizer:
+    """Parameters and, for each, the arrays that an update rule keeps.
+
+    A rule is ``update(p, g, state)`` on arrays: it edits ``p`` in place and never ``g``.
+    Parameters without a gradient are left as they are.
+    """
+
+    slots: tuple[str, ...] = ()
+
+    def __init__(self, params, lr, weight_decay=0.0):
+        self.params = list({id(p): p for p in params}.values())  # a shared one is updated once
+        if not self.params:
+            raise ValueError(f"{type(self).__name__}: no parameters")
+        self.lr, self.weight_decay, self.steps = lr, weight_decay, 0
+        self.state = [
+            {name: np.zeros_like(p.detach().numpy()) for name in self.slots} for p in self.params
+        ]
+
+    def step(self):
+        """Update every parameter that has a gradient."""
+        self.steps += 1
+        for p, state in zip(self.params, self.state, strict=True):
+            if p.grad is not None:
+                data, g = p.data, p.grad.data
+                self.update(data, g + self.weight_decay * data if self.weight_decay else g, state)
+
+    def update(self, p, g, state):
+        raise NotImplementedError
+
+    def zero_grad(self):
+        for p in self.params:
+            p.grad = None
+
+    def state_dict(self):
+        """What the optimizer needs to go on: number of steps, learning rate, arrays (copies)."""
+        arrays = [{k: v.copy() for k, v in state.items()} for state in self.state]
+        return {"steps": self.steps, "lr": self.lr, "state": arrays}
+
+    def load_state_dict(self, saved):
+        """Go on from ``state_dict()`` of the same rule for parameters of the same shapes."""
+        ours = [{k: v.shape for k, v in state.items()} for state in self.state]
+        theirs = [{k: v.shape for k, v in state.items()} for state in saved["state"]]
+        if ours != theirs:
+            raise ValueError(f"{type(self).__name__}.load_state_dict: arrays of shapes {theirs},"
+                             f" wanted {ours}")
+        self.steps, self.lr = saved["steps"], saved["lr"]
+        for state, arrays in zip(self.state, saved["state"], strict=True):
+            for k, v in arrays.items():
+                state[k][...] = v
+
+
+class SGD(Optimizer):
+    """p -= lr g."""
+
+    def __init__(self, params, lr=0.01, weight_decay=0.0):
+        super().__init__(params, lr, weight_decay)
+
+    def update(self, p, g, state):
+        p -= self.lr * g
+
+
+class Momentum(Optimizer):
+    """v = momentum v + g; p -= lr v. Polyak (1964)."""
+
+    slots = ("v",)
+
+    def __init__(self, params, lr=0.01, momentum=0.9, weight_decay=0.0):
+        super().__init__(params, lr, weight_decay)
+        self.momentum = momentum
+
+    def update(self, p, g, state):
+        v = state["v"]
+        v *= self.momentum
+        v += g
+        p -= self.lr * v
+
+
+class Nesterov(Momentum):
+    """v = momentum v + g; p -= lr (g + momentum v). Sutskever et al. (2013)."""
+
+    def update(self, p, g, state):
+        v = state["v"]
+        v *= self.momentum
+        v += g
+        p -= self.lr * (g + self.momentum * v)
+
+
+class AdaGrad(Optimizer):
+    """h += g²; p -= lr g / (sqrt(h) + eps). Duchi et al. (2011)."""
+
+    slots = ("h",)
+
+    def __init__(self, params, lr=0.01, eps=1e-10, weight_decay=0.0):
+        super().__init__(params, lr, weight_decay)
+        self.eps = eps
+
+    def update(self, p, g, state):
+        h = state["h"]
+        h += g * g
+        p -= self.lr * g / (np.sqrt(h) + self.eps)
+
+
+class RMSprop(Optimizer):
+    """h = alpha h + (1 - alpha) g²; p -= lr g / (sqrt(h) + eps). Hinton (2012)."""
+
+    slots = ("h",)
+
+    def __init__(self, params, lr=0.01, alpha=0.99, eps=1e-8, weight_decay=0.0):
+        super().__init__(params, lr, weight_decay)
+        self.alpha, self.eps = alpha, eps
+
+    def update(self, p, g, state):
+        h = state["h"]
+        h *= self.alpha
+        h += (1 - self.alpha) * g * g
+        p -= self.lr * g / (np.sqrt(h) + self.eps)
+
+
+class Adam(Optimizer):
+    """Kingma & Ba (2015), algorithm 1, eps inside the denominator after the bias correction.
+
+    ``book=True``: as in the book, lr sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + 1e-7).
+    """
+
+    slots = ("m", "v")
+
+    def __init__(self, params, lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0,
+                 book=False):
+        super().__init__(params, lr, weight_decay)
+        self.betas, self.eps, self.book = betas, eps, book
+
+    def update(self, p, g, state):
+        m, v = state["m"], state["v"]
+        b1, b2 = self.betas
+        m *= b1
+        m += (1 - b1) * g
+        v *= b2
+        v += (1 - b2) * (g * g)
+        rate, root = self.lr / (1 - b1**self.steps), math.sqrt(1 - b2**self.steps)
+        if self.book:
+            p -= rate * root * m / (np.sqrt(v) + 1e-7)
+        else:
+            p -= rate * m / (np.sqrt(v) / root + self.eps)
+
+
+class AdamW(Adam):
+    """Adam with the decay of the weights apart from the gradient. Loshchilov & Hutter (2019)."""
+
+    def __init__(self, params, lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        super().__init__(params, lr, betas, eps)
+        self.decay = weight_decay
+
+    def update(self, p, g, state):
+        p *= 1 - self.lr * self.decay
+        super().update(p, g, state)
