@@ -1,1 +1,5 @@
-"""The networks of chapters 5 to 8 of *Deep Learning from Scratch 2*: data, models, training."""
+"""The models of the book's recurrent chapters, their data, and programs that train them."""
+
+from .seq2seq import AttentionDecoder, AttentionSeq2seq, Encoder
+
+__all__ = ["AttentionDecoder", "AttentionSeq2seq", "Encoder"]

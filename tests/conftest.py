@@ -13,7 +13,8 @@ _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=30, **_common)
 settings.register_profile("ci", max_examples=30, derandomize=True, **_common)
 settings.register_profile("long", max_examples=1000, **_common)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if "CI" in os.environ else "dev"))
+_profile = "ci" if "CI" in os.environ else "dev"
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _profile))
 
 
 @pytest.fixture(autouse=True)

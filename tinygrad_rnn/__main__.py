@@ -1,0 +1,17 @@
+"""``python -m tinygrad_rnn``: the command line of the models."""
+
+import sys
+
+
+def main():
+    try:
+        from tinygrad_rnn.models.cli import main as run
+    except ModuleNotFoundError as error:
+        if error.name != "tinygrad_rnn.models":
+            raise
+        sys.exit('tinygrad-rnn: the models are not installed; run pip install -e ".[models]"')
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
