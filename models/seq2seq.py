@@ -10,7 +10,7 @@ from tinygrad_rnn.functional import cross_entropy
 
 
 class Encoder(nn.Module):
-    """Ids xs (N, Tx) -> all hidden states hs (N, Tx, H), and the final state (h, c), (N, H) each."""
+    """Ids xs (N, Tx) -> all hidden states hs (N, Tx, H) and the final (h, c), (N, H) each."""
 
     def __init__(self, V, D, H, *, dtype=np.float32):
         self.embed = nn.Embedding(V, D, dtype=dtype)

@@ -123,7 +123,7 @@ def train_dates(config: DateConfig, out: str, show=print) -> Reader:
          f" characters; {size:,} parameters")  # fmt: skip
     began = time.perf_counter()
     for epoch in range(1, config.epochs + 1):
-        losses = []
+        losses: list[float] = []
         for x, t in (bar := progress(batches, f"epoch {epoch}/{config.epochs}")):
             loss = model.loss(x, t)
             value = loss.item()

@@ -1,0 +1,304 @@
+"""Layers as tensor expressions against the book's layers with the backward derived by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import Tensor, manual, nn
+from tinygrad_rnn import functional as F
+
+TOLERANCE = {np.float64: 1e-10, np.float32: 1e-4}
+PAIRS = {
+    "rnn": (nn.RNN, manual.TimeRNN),
+    "lstm": (nn.LSTM, manual.TimeLSTM),
+    "gru": (nn.GRU, manual.TimeGRU),
+}
+seeds = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def problems(draw):
+    rng = np.random.default_rng(draw(seeds))
+    dtype = draw(st.sampled_from([np.float64, np.float32]))
+    sizes = [1 if draw(st.booleans()) else n for n in draw(st.permutations([2, 3, 4, 5]))]
+    return rng, dtype, sizes, lambda *shape: rng.normal(size=shape).astype(dtype)
+
+
+def close(actual, expected, what=""):
+    actual = actual.detach().numpy() if isinstance(actual, Tensor) else actual
+    assert actual.shape == np.shape(expected) and actual.dtype == expected.dtype, what
+    scale = max(1.0, np.abs(expected).max(initial=0))
+    error = np.abs(actual - expected).max(initial=0) / scale
+    assert error <= TOLERANCE[expected.dtype.type], f"{what}: {error:.1e}"
+
+
+def arrays(module):
+    return [p.detach().numpy().copy() for p in module.parameters()]
+
+
+def randomize(module, normal):
+    for p in module.parameters():
+        p.data = normal(*p.shape)
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+@given(problems())
+def test_layers_equal_the_hand_derived_ones_over_stateful_calls(kind, problem):
+    _, dtype, (N, T, D, H), normal = problem
+    ours, theirs = PAIRS[kind]
+    layer = ours(D, H, stateful=True, dtype=dtype)
+    randomize(layer, normal)
+    twin = theirs(*arrays(layer), stateful=True)
+    for call in range(3):
+        x = Tensor(normal(N, T, D), requires_grad=True)
+        state = None
+        if call == 0:  # from given states, whose gradients are wanted too
+            parts = [normal(N, H) for _ in range(2 if kind == "lstm" else 1)]
+            twin.set_state(*parts)
+            state = tuple(Tensor(p, requires_grad=True) for p in parts)
+        layer.zero_grad()
+        hs, final = layer(x, state if state is None or len(state) > 1 else state[0])
+        expected = twin.forward(x.detach().numpy())
+        close(hs, expected, "hs")
+        close(final[0] if kind == "lstm" else final, twin.h, "h")
+        g = normal(N, T, H)
+        hs.backward(g)
+        close(x.grad, twin.backward(g), "dxs")
+        for p, dp in zip(layer.parameters(), twin.grads, strict=True):
+            close(p.grad, dp, "params")
+        if state is not None:
+            close(state[0].grad, twin.dh, "dh")
+            if kind == "lstm":
+                close(state[1].grad, twin.dc, "dc")
+
+
+@given(problems())
+def test_bidirectional_equals_the_hand_derived_one(problem):
+    _, dtype, (N, T, D, H), normal = problem
+    layer = nn.LSTM(D, H, bidirectional=True, dtype=dtype)
+    randomize(layer, normal)
+    twin = manual.TimeBiLSTM(*arrays(layer))
+    x, g = Tensor(normal(N, T, D), requires_grad=True), normal(N, T, 2 * H)
+    hs, (h, c) = layer(x)
+    assert h.shape == c.shape == (2, N, H)
+    close(hs, twin.forward(x.detach().numpy()))
+    hs.backward(g)
+    close(x.grad, twin.backward(g))
+    for p, dp in zip(layer.parameters(), twin.grads, strict=True):
+        close(p.grad, dp)
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+@given(problems(), st.integers(1, 3), st.booleans(), st.booleans(), st.data())
+def test_a_padded_batch_equals_each_sequence_alone(kind, problem, layers, both, residual, data):
+    _, _, (N, T, D, H), _ = problem
+    rng = problem[0]
+    layer = PAIRS[kind][0](D, H, layers, bidirectional=both, residual=residual, dtype=np.float64)
+    lengths = np.array(data.draw(st.lists(st.integers(1, T), min_size=N, max_size=N)))
+    xs = Tensor(rng.normal(size=(N, T, D)), requires_grad=True)
+    hs, final = layer(xs, lengths=lengths)
+    g = rng.normal(size=hs.shape)
+    hs.backward(g)
+    gradients = [p.grad.numpy() for p in layer.parameters()]
+    layer.zero_grad()
+    for n, length in enumerate(lengths):
+        alone = Tensor(xs.detach().numpy()[n : n + 1, :length], requires_grad=True)
+        out, end = layer(alone)
+        out.backward(g[n : n + 1, :length])
+        assert_allclose(hs.detach().numpy()[n, :length], out.detach().numpy()[0], atol=1e-12)
+        assert not hs.detach().numpy()[n, length:].any()
+        assert_allclose(xs.grad.numpy()[n, :length], alone.grad.numpy()[0], atol=1e-11)
+        assert not xs.grad.numpy()[n, length:].any()
+        for whole, one in zip(final if kind == "lstm" else [final],
+                              end if kind == "lstm" else [end], strict=True):  # fmt: skip
+            assert_allclose(whole.detach().numpy()[..., n, :], one.detach().numpy()[..., 0, :],
+                            atol=1e-12)  # fmt: skip
+    for p, expected in zip(layer.parameters(), gradients, strict=True):
+        assert_allclose(p.grad.numpy(), expected, atol=1e-10)
+
+
+@given(problems(), st.sampled_from(["before", "after"]), st.sampled_from(["new", "old"]))
+def test_forms_of_the_gru(problem, reset, update):
+    rng, _, (N, _, D, H), _ = problem
+    cell = nn.GRUCell(D, H, reset, update, dtype=np.float64)
+    x, h = rng.normal(size=(N, D)), rng.normal(size=(N, H))
+    Wx, Wh, b = arrays(cell)
+    a = x @ Wx + b
+    z, r = (1 / (1 + np.exp(-a[:, k * H : (k + 1) * H] - h @ Wh[:, k * H : (k + 1) * H]))
+            for k in (0, 1))  # fmt: skip
+    inner = (r * h) @ Wh[:, 2 * H :] if reset == "before" else r * (h @ Wh[:, 2 * H :])
+    new = np.tanh(a[:, 2 * H :] + inner)
+    expected = (1 - z) * h + z * new if update == "new" else z * h + (1 - z) * new
+    assert_allclose(cell(Tensor(x), Tensor(h)).detach().numpy(), expected, atol=1e-12)
+
+
+@given(problems(), st.sampled_from([1, 2]))
+def test_any_cell_runs_over_time(problem, layers):
+    """A cell of nothing but its forward; two layers from two cells."""
+
+    class Leaky(nn.Module):
+        def __init__(self, D, H):
+            self.W, self.state_sizes = nn.Parameter(problem[0].normal(size=(D, H))), (H,)
+
+        def forward(self, x, h):
+            return 0.5 * h + np.tanh(x @ self.W)
+
+    rng, _, (N, T, D, H), _ = problem
+    cells = [Leaky(D if k == 0 else H, H) for k in range(layers)]
+    xs = rng.normal(size=(N, T, D))
+    hs, _ = nn.RNN(cells)(xs)
+    for cell in cells:
+        h, out = np.zeros((N, H)), []
+        for t in range(T):
+            h = 0.5 * h + np.tanh(xs[:, t] @ cell.W.detach().numpy())
+            out.append(h)
+        xs = np.stack(out, 1)
+    assert_allclose(hs.detach().numpy(), xs, atol=1e-12)
+
+
+@given(problems())
+def test_attention_equals_the_hand_derived_one(problem):
+    _, _, (N, T, K, H), normal = problem
+    keys, query = Tensor(normal(N, T, H), requires_grad=True), Tensor(normal(N, K, H), True)
+    twin = manual.TimeAttention()
+    context, weights = nn.Attention()(query, keys)
+    close(context, twin.forward(keys.detach().numpy(), query.detach().numpy()))
+    assert weights.shape == (N, K, T)
+    g = normal(N, K, H)
+    context.backward(g)
+    dkeys, dquery = twin.backward(g)
+    close(keys.grad, dkeys)
+    close(query.grad, dquery)
+
+
+@pytest.mark.parametrize("score", ["dot", "scaled_dot", "general", "additive"])
+@given(problems(), st.data())
+def test_attention_looks_only_where_the_mask_lets_it(score, problem, data):
+    rng, _, (N, Tq, Tk, H), _ = problem
+    attention = nn.Attention(score, H, dtype=np.float64)
+    query, keys = rng.normal(size=(N, Tq, H)), rng.normal(size=(N, Tk, H))
+    mask = np.array(data.draw(st.lists(st.booleans(), min_size=N * Tk, max_size=N * Tk)))
+    mask = mask.reshape(N, Tk)
+    tkeys = Tensor(keys, requires_grad=True)
+    context, weights = attention(Tensor(query, True), tkeys, mask=mask)
+    (context * rng.normal(size=context.shape)).sum().backward()
+    assert np.isfinite(tkeys.grad.numpy()).all()
+    assert not tkeys.grad.numpy()[~mask].any()
+    for n in range(N):
+        kept = mask[n]
+        if not kept.any():
+            assert not weights.detach().numpy()[n].any()
+            assert not context.detach().numpy()[n].any()
+            continue
+        alone, w = attention(Tensor(query[n : n + 1]), Tensor(keys[n : n + 1, kept]))
+        assert_allclose(context.detach().numpy()[n], alone.detach().numpy()[0], atol=1e-12)
+        assert_allclose(weights.detach().numpy()[n][:, kept], w.detach().numpy()[0], atol=1e-12)
+
+
+@given(problems())
+def test_losses_and_embedding_equal_the_hand_derived_ones(problem):
+    rng, _, (N, T, V, D), normal = problem
+    V += 1
+    ts = rng.integers(-1, V, (N, T))
+    xs = Tensor(normal(N, T, V), requires_grad=True)
+    twin = manual.TimeSoftmaxWithLoss()
+    loss = F.cross_entropy(xs, ts)
+    close(loss, np.asarray(twin.forward(xs.detach().numpy(), ts)))
+    loss.backward()
+    close(xs.grad, twin.backward())
+    logits, t = Tensor(normal(N, T), requires_grad=True), rng.integers(0, 2, (N, T))
+    twin = manual.TimeSigmoidWithLoss()
+    loss = F.binary_cross_entropy_with_logits(logits, t)
+    close(loss, np.asarray(twin.forward(logits.detach().numpy(), t)))
+    loss.backward()
+    close(logits.grad, twin.backward())
+    W, ids, g = Tensor(normal(V, D), requires_grad=True), rng.integers(0, V, (N, T)), None
+    twin = manual.TimeEmbedding(W.detach().numpy())
+    g = normal(N, T, D)
+    F.embedding(W, ids).backward(g)
+    twin.forward(ids)
+    twin.backward(g)
+    close(W.grad, twin.grads[0])
+
+
+def test_saturation_without_warnings():
+    x = Tensor([-1000.0, -40.0, 0.0, 1000.0], requires_grad=True)
+    y = F.sigmoid(x)
+    assert_allclose(y.detach().numpy()[1:], [4.248354255291589e-18, 0.5, 1.0], rtol=1e-14)
+    y.backward(np.ones(4))
+    assert_allclose(x.grad.numpy(), [0, 4.248354255291589e-18, 0.25, 0], rtol=1e-12, atol=1e-300)
+    rows = Tensor([[1e4, 0.0], [-np.inf, 0.0], [-np.inf, -np.inf]], requires_grad=True)
+    p = F.softmax(rows)
+    assert_allclose(p.detach().numpy(), [[1, 0], [0, 1], [0, 0]])
+    p.backward(np.arange(6.0).reshape(3, 2))
+    assert_allclose(rows.grad.numpy(), np.zeros((3, 2)))
+    assert_allclose(F.logsumexp(rows).detach().numpy(), [1e4, 0, -np.inf])
+    assert_allclose(F.cross_entropy(Tensor([[1e4, -1e4]]), [1]).item(), 2e4)
+    assert F.cross_entropy(Tensor([[1e4, -1e4]]), [-1]).item() == 0
+    assert_allclose(F.binary_cross_entropy_with_logits(Tensor([1e4, -1e4]), [0, 0]).item(), 5e3)
+    assert F.sigmoid(Tensor(np.float32([-1000, 1000]))).dtype == np.float32
+
+
+def test_relu_dropout_layer_norm():
+    x = Tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    F.relu(x).backward(np.array([3.0, 5.0, 7.0]))
+    assert x.grad.tolist() == [0, 0, 7]
+    tg.manual_seed(3)
+    ones = np.ones((200, 50), np.float32)
+    first = F.dropout(ones, 0.25).numpy()
+    assert set(np.unique(first)) == {0.0, np.float32(1 / 0.75)} and abs(first.mean() - 1) < 0.05
+    tg.manual_seed(3)
+    assert np.array_equal(first, F.dropout(ones, 0.25).numpy())
+    assert np.array_equal(F.dropout(ones, 0.25, training=False).numpy(), ones)
+    y = nn.LayerNorm(50)(np.random.default_rng(0).normal(5, 3, (4, 50)).astype("f"))
+    assert y.dtype == np.float32
+    assert_allclose(y.detach().numpy().mean(1), 0, atol=1e-5)
+    assert_allclose(y.detach().numpy().std(1), 1, atol=1e-3)
+
+
+def test_modules_find_parameters_once_and_never_a_state():
+    class Tied(nn.Module):
+        def __init__(self):
+            self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+            self.b.W = self.a.W
+            self.more = {"list": [nn.Dropout(0.5), nn.Linear(3, 2, bias=False)]}
+            self.state = self.a.W * 2
+
+    model = Tied()
+    names = [name for name, _ in model.named_parameters()]
+    assert names == ["a.W", "a.b", "b.b", "more.list.1.W"]
+    model.eval()
+    assert not any(m.training for m in model.modules()) and len(model.modules()) == 5
+    saved = model.state_dict()
+    other = Tied()
+    other.load_state_dict(saved)
+    assert np.array_equal(other.b.W.detach().numpy(), saved["a.W"])
+    before = other.state_dict()
+    with pytest.raises(KeyError, match=r"missing \['a\.b'\], unknown \['z'\]"):
+        other.load_state_dict({**{k: v * 0 for k, v in saved.items() if k != "a.b"}, "z": 1})
+    with pytest.raises(ValueError, match=r"a\.b of shape \(4,\), wanted \(3,\)"):
+        other.load_state_dict({**saved, "a.b": np.zeros(4)})
+    assert all(np.array_equal(before[k], v) for k, v in other.state_dict().items())
+
+
+@pytest.mark.parametrize("call, error, words", [
+    (lambda: F.embedding(np.ones((5, 2)), [5]), IndexError, "embedding: ids from 5 to 5.* 0 to 4"),
+    (lambda: F.embedding(np.ones((5, 2)), [-1]), IndexError, "embedding: ids from -1"),
+    (lambda: F.embedding(np.ones((5, 2)), [0.5]), TypeError, "embedding: ids are integers, float"),
+    (lambda: F.cross_entropy(np.ones((2, 3)), [0]), ValueError, r"cross_entropy: targets \(1,\)"),
+    (lambda: F.cross_entropy(np.ones((1, 3)), [3]), IndexError, "cross_entropy: ids from 3"),
+    (lambda: nn.LSTM(3, 4)(np.ones((2, 0, 3))), ValueError, r"LSTM: .*\(2, 0, 3\) has no time"),
+    (lambda: nn.LSTM(3, 4)(np.ones((2, 5, 2))), ValueError, r"LSTM: xs .*\(2, 5, 2\), .*D = 3"),
+    (lambda: nn.GRU(3, 4)(np.ones((2, 5, 3)), lengths=[6, 1]), ValueError, "GRU: lengths .* T = 5"),
+    (lambda: nn.RNN(3, 4)(np.ones((2, 5, 3)), np.ones((1, 4))), ValueError, "RNN: state of shapes"),
+    (lambda: nn.Attention()(Tensor(np.ones((1, 2, 3))), Tensor(np.ones((1, 2, 4)))), ValueError,
+     r"Attention: query \(1, 2, 3\) and keys \(1, 2, 4\)"),
+    (lambda: nn.Linear(3, 4)(Tensor(np.ones((2, 5)))), ValueError,
+     r"matmul: \(2, 5\) @ \(3, 4\): inner sizes 5 and 3 differ"),
+])  # fmt: skip
+def test_errors_name_operation_and_shapes(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
