@@ -379,7 +379,8 @@ rule(np.flip, lambda g, _y, _x, axis=None: np.flip(g, axis))
 rule(np.roll, lambda g, _y, _x, *, shift, axis=None: np.roll(
     g, tuple(-s for s in shift) if isinstance(shift, tuple) else -shift, axis))  # fmt: skip
 rule(np.copy, lambda g, _y, _x: g)
-rule(np.astype, lambda g, _y, _x, *, dtype: np.astype(g, _x.dtype))
+rule(np.astype, lambda g, _y, _x, *, dtype: np.astype(g, _x.dtype),
+     call=lambda x, *, dtype: np.astype(x, dtype))
 
 # joining and splitting
 rule_of_sequence(np.concatenate, _concatenate)

@@ -450,7 +450,8 @@ def _canonical(fn, primitive, args, kwargs):
             value = bound.pop(p.name)
             if p.name in primitive.metadata:
                 meta[p.name] = value
-            elif not any(value is d for d in (p.default, *_DEFAULTS)) and value != p.default:
+            elif not any(value is d for d in (p.default, *_DEFAULTS)) and (
+                    hasattr(value, "shape") or value != p.default):
                 return None
     return None if bound else (arrays, meta)
 
