@@ -33,6 +33,8 @@ def main(arguments):
         os.chdir(ROOT)
         become(PYTHON, "-m", "pytest", *arguments[1:])
     prepare("models")
+    # So that the program names its next commands as this one was called.
+    os.environ["TINYGRAD_RNN_COMMAND"] = os.path.basename(sys.executable) + " run.py"
     become(PYTHON, "-m", "tinygrad_rnn", *arguments)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from .data import DataError
 from .plots import attention_heatmap
 from .training import DateConfig, Reader, train_dates
 
+COMMAND = os.environ.get("TINYGRAD_RNN_COMMAND", "tinygrad-rnn")  # how a person calls it
 EXAMPLE = "SATURDAY, MAY 2, 1987"
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
-        prog="tinygrad-rnn", description="Train and use the models of the book's chapters 5 to 8."
+        prog=COMMAND, description="Train and use the models of the book's chapters 5 to 8."
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -72,9 +74,9 @@ def run_train_date(args):
     picture = Path(args.out) / "attention.png"
     draw(reader, example, picture)
     print(f"\nThe model is in {args.out}, a picture of where it looks in {picture}. Try:\n"
-          f'  tinygrad-rnn answer {args.out} "{example}"\n'
-          f'  tinygrad-rnn attention {args.out} "{example}" --output attention.png\n'
-          f"  tinygrad-rnn train date --help")
+          f'  {COMMAND} answer {args.out} "{example}"\n'
+          f'  {COMMAND} attention {args.out} "{example}" --output attention.png\n'
+          f"  {COMMAND} train date --help")
 
 
 def reader_example(config):

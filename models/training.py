@@ -121,6 +121,7 @@ def train_dates(config: DateConfig, out: str, show=print) -> Reader:
     size = sum(p.size for p in model.parameters())
     show(f"{len(train):,} pairs to learn from, {len(test):,} to test on, {len(vocabulary)}"
          f" characters; {size:,} parameters")  # fmt: skip
+    shown = sorted({text: row for row, text in enumerate(test.inputs)}.values())[:5]
     began = time.perf_counter()
     for epoch in range(1, config.epochs + 1):
         losses: list[float] = []
@@ -140,7 +141,7 @@ def train_dates(config: DateConfig, out: str, show=print) -> Reader:
         accuracy = reader.accuracy(test)
         show(f"epoch {epoch}: loss {np.mean(losses):.4f}, accuracy {accuracy:.2%} of"
              f" {len(test):,} held-out pairs, {time.perf_counter() - began:.0f} s")
-        show(samples(reader, test.select(range(min(5, len(test))))))
+        show(samples(reader, test.select(shown)))
         reader.save(out)
     return reader
 
