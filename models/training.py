@@ -34,13 +34,17 @@ FILE = "model.safetensors"
 
 @dataclass(frozen=True)
 class DateConfig:
-    """Sizes and settings of a training run; the defaults are the book's."""
+    """Sizes and settings of a training run.
+
+    The defaults are the book's, but for twice its learning rate: on its date.txt that gives
+    99.8 % after two epochs, where 0.001 gives 1 % (and 99.1 % after four).
+    """
 
     D: int = 16
     H: int = 256
     epochs: int = 4
     batch_size: int = 128
-    lr: float = 0.001
+    lr: float = 0.002
     max_norm: float = 5.0
     reverse: bool = True
     seed: int = 1
