@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
 import os
 import sys
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-from .data import DataError
-from .plots import attention_heatmap
-from .training import DateConfig, Reader, train_dates
+from .book import load_rnnlm
+from .data import DataError, load_ptb
+from .gradients import draw_gradients
+from .plots import attention_heatmap, training_curve
+from .tasks import (
+    PairsConfig,
+    Reader,
+    TextConfig,
+    TextTask,
+    Writer,
+    make_config,
+    make_task,
+    models_of,
+    perplexity,
+)
+from .training import Interrupted, Run, load_config, load_model, load_task
 
 COMMAND = os.environ.get("TINYGRAD_RNN_COMMAND", "tinygrad-rnn")  # how a person calls it
-EXAMPLE = "SATURDAY, MAY 2, 1987"
+BANNED = ("<unk>", "N", "$")  # the words that the book's generator skips: masks, not words
+
+TASKS = {
+    "date": "read dates: SATURDAY, MAY 2, 1987 -> 1987-05-02 (chapter 8)",
+    "addition": "add numbers, character by character: 16+75 -> 91 (chapter 7)",
+    "ptb": "predict the next word of Penn Treebank (chapters 5 and 6)",
+    "text": "predict the next word or character of any text",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,38 +46,138 @@ def parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train a model")
     tasks = train.add_subparsers(dest="task", required=True, metavar="TASK")
-    date = tasks.add_parser(
-        "date", help="attention learns to read dates: SATURDAY, MAY 2, 1987 -> 1987-05-02",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )  # fmt: skip
-    d = DateConfig()
-    date.add_argument("--epochs", type=positive(int), default=d.epochs, help="times over the data")
-    date.add_argument("--batch-size", type=positive(int), default=d.batch_size, help="pairs a step")
-    date.add_argument("--lr", type=positive(float), default=d.lr, help="learning rate of Adam")
-    date.add_argument("--hidden", type=positive(int), default=d.H, help="size of hidden states")
-    date.add_argument("--seed", type=int, default=d.seed, help="seed of weights and order")
-    date.add_argument("--data", metavar="FILE", help="pairs in the book's format, not generated")
-    date.add_argument("--no-reverse", action="store_true", help="read the input left to right")
-    date.add_argument("--out", default="runs/date", metavar="DIR", help="where to keep the model")
-    date.set_defaults(run=run_train_date)
+    for task, text in TASKS.items():
+        add_training_options(task, tasks.add_parser(
+            task, help=text, description=f"Learn to {text}.",
+            epilog="Defaults are those of the default model; the others have the book's, too.",
+        ))  # fmt: skip
+
+    evaluate = commands.add_parser(
+        "evaluate", help="accuracy on held-out pairs, or perplexity on the test text"
+    )
+    evaluate.add_argument("model", metavar="MODEL",
+                          help="folder of a run, or a weight file of the book (.pkl)")
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    evaluate.add_argument("--data-dir", metavar="DIR", help="folder of Penn Treebank")
+    evaluate.add_argument("--data", metavar="FILE", help="where the file trained on is now")
+    evaluate.set_defaults(run=run_evaluate)
+
+    generate = commands.add_parser("generate", help="let a language model go on with a text")
+    generate.add_argument("model", metavar="MODEL",
+                          help="folder of a run, or a weight file of the book (.pkl)")
+    generate.add_argument("--prompt", required=True, metavar="TEXT", help="the beginning")
+    generate.add_argument("--length", type=positive(int), default=50, metavar="N",
+                          help="words or characters to write (default 50)")
+    generate.add_argument("--temperature", type=at_least_zero, default=1.0, metavar="X",
+                          help="below 1 safer, above 1 bolder, 0 always the likeliest (default 1)")
+    generate.add_argument("--top-k", type=positive(int), metavar="K",
+                          help="draw from the K likeliest only")
+    generate.add_argument("--top-p", type=probability, metavar="P",
+                          help="draw from the fewest that have probability P together")
+    generate.add_argument("--ban", action="append", metavar="SYMBOL",
+                          help=f"never write this; may be repeated (default for words:"
+                          f" {' '.join(BANNED)}; --ban '' allows all)")
+    generate.add_argument("--seed", type=int, metavar="N", help="the same seed, the same text")
+    generate.add_argument("--data-dir", metavar="DIR",
+                          help="folder of Penn Treebank, whose words a .pkl file means")
+    generate.set_defaults(run=run_generate)
 
     answer = commands.add_parser("answer", help="let a trained model answer")
-    answer.add_argument("model", metavar="DIR", help="folder of a trained model")
+    answer.add_argument("model", metavar="DIR", help="folder of a run")
     answer.add_argument("text", nargs="+", help="what to answer")
+    answer.add_argument("--beam", type=positive(int), default=1, metavar="K",
+                        help="keep the K likeliest beginnings at each step (default 1: greedy)")
     answer.set_defaults(run=run_answer)
 
-    attention = commands.add_parser("attention", help="draw where the model looks")
-    attention.add_argument("model", metavar="DIR", help="folder of a trained model")
+    attention = commands.add_parser("attention", help="draw where a model looks")
+    attention.add_argument("model", metavar="DIR", help="folder of a run")
     attention.add_argument("text", help="what to answer")
     attention.add_argument("--output", default="attention.png", metavar="FILE", help="PNG or SVG")
     attention.set_defaults(run=run_attention)
+
+    gradients = commands.add_parser(
+        "gradients", help="draw how gradients vanish and explode through time"
+    )
+    gradients.add_argument("--output", default="gradients.png", metavar="FILE", help="PNG or SVG")
+    gradients.add_argument("--steps", type=positive(int), default=50, metavar="T",
+                           help="time steps (default 50)")
+    gradients.add_argument("--hidden", type=positive(int), default=64, metavar="H",
+                           help="size of hidden states (default 64)")
+    gradients.add_argument("--seed", type=int, default=1, metavar="N", help="seed (default 1)")
+    gradients.set_defaults(run=run_gradients)
     return top
+
+
+def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
+    default = asdict(make_config(task))
+
+    def setting(flag, name, text, **options):
+        value = default[name]
+        shown = "none" if value is None else value
+        if isinstance(value, bool):
+            shown = "yes" if value else "no"
+        p.add_argument(flag, dest=name, default=argparse.SUPPRESS,
+                       help=f"{text} (default {shown})", **options)  # fmt: skip
+
+    def number(flag, name, text, kind=int):
+        setting(flag, name, text, type=positive(kind), metavar="N" if kind is int else "X")
+
+    if task == "text":
+        p.add_argument("data", metavar="FILE", nargs="?", default=argparse.SUPPRESS,
+                       help="a text in UTF-8; its last tenth is held out")
+        setting("--level", "level", "what a symbol is", choices=("word", "char"))
+    setting("--model", "model", "which network", choices=models_of(task))
+    number("--epochs", "epochs", "times over the data")
+    p.add_argument("--steps", type=positive(int), metavar="N", help="steps in all, not epochs")
+    number("--batch-size", "batch_size", "sequences in a batch")
+    if task in ("ptb", "text"):
+        number("--time-size", "time_size", "time steps of truncated BPTT")
+        setting("--cell", "cell", "the recurrent layer", choices=("lstm", "gru", "rnn"))
+        number("--layers", "num_layers", "recurrent layers of --model better")
+        setting("--dropout", "dropout", "dropout of --model better", type=float, metavar="P")
+        number("--words", "words", "learn only the first N symbols, as in chapter 5")
+        setting("--optimizer", "optimizer", "the update rule", choices=("sgd", "adam"))
+    else:
+        setting("--reverse", "reverse", "read the input from right to left",
+                action=argparse.BooleanOptionalAction)
+        setting("--bidirectional", "bidirectional", "read the input in both directions",
+                action=argparse.BooleanOptionalAction)
+        setting("--input-feeding", "input_feeding", "the context is an input of the next step",
+                action=argparse.BooleanOptionalAction)
+        setting("--score", "score", "how attention compares states",
+                choices=("dot", "scaled_dot", "general", "additive"))
+        number("--layers", "num_layers", "LSTM layers on either side of --model deep")
+        setting("--residual", "residual", "skip connections of --model deep",
+                action=argparse.BooleanOptionalAction)
+        number("--lr-decay", "lr_decay", "what the learning rate is multiplied by every epoch",
+               float)
+    number("--lr", "lr", "learning rate", float)
+    number("--max-norm", "max_norm", "gradients are clipped to this norm", float)
+    number("--embedding", "D", "size of the vectors of symbols")
+    number("--hidden", "H", "size of hidden states")
+    setting("--seed", "seed", "seed of weights, order and dropout", type=int, metavar="N")
+    if task == "ptb":
+        setting("--data-dir", "data", "folder of Penn Treebank; without, it is downloaded once",
+                metavar="DIR")
+    elif task != "text":
+        setting("--data", "data", "pairs in the book's format instead of generated ones",
+                metavar="FILE")
+    p.add_argument("--out", metavar="DIR", help=f"folder of the run (default runs/{task})")
+    p.add_argument("--resume", metavar="DIR",
+                   help="go on with this run, with its settings; only --epochs, --steps and where"
+                   " the data are may be given anew")  # fmt: skip
+    p.add_argument("--plot", nargs="?", const="", metavar="FILE",
+                   help="draw the curves of the run (default curve.png in its folder)")
+    p.set_defaults(run=run_train)
+
+
+# ---- kinds of arguments -------------------------------------------------------------------------
 
 
 def positive(kind):
     def read(text):
         value = kind(text)
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise ValueError
         return value
 
@@ -62,60 +185,167 @@ def positive(kind):
     return read
 
 
-def run_train_date(args):
-    config = DateConfig(
-        H=args.hidden, epochs=args.epochs, batch_size=args.batch_size, lr=args.lr,
-        reverse=not args.no_reverse, seed=args.seed, data=args.data,
-    )  # fmt: skip
-    reader = train_dates(config, args.out, lambda text: print(text, flush=True))
-    example = EXAMPLE
-    if any(c not in reader.vocabulary for c in example) or len(example) > reader.widths[0]:
-        example = reader_example(config)
-    picture = Path(args.out) / "attention.png"
-    draw(reader, example, picture)
-    print(f"\nThe model is in {args.out}, a picture of where it looks in {picture}. Try:\n"
-          f'  {COMMAND} answer {args.out} "{example}"\n'
-          f'  {COMMAND} attention {args.out} "{example}" --output attention.png\n'
-          f"  {COMMAND} train date --help")
+def at_least_zero(text):
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError
+    return value
 
 
-def reader_example(config):
-    from .data import read_pairs
+def probability(text):
+    value = float(text)
+    if not 0 < value <= 1:
+        raise ValueError
+    return value
 
-    return read_pairs(config.data).inputs[0].rstrip()
+
+# ---- train --------------------------------------------------------------------------------------
+
+
+def run_train(args):
+    names = {f.name for f in fields(PairsConfig)} | {f.name for f in fields(TextConfig)}
+    given = {name: value for name, value in vars(args).items() if name in names - {"task"}}
+    if args.resume:
+        config = resumed_config(args, given)
+        out = args.resume
+    else:
+        if args.task == "text" and "data" not in given:
+            raise DataError("train text: which FILE?")
+        config = make_config(args.task, **given)
+        out = args.out or f"runs/{args.task}"
+    task = make_task(config)
+    say(task.summary())
+    run = Run.resume(out, task, say) if args.resume else Run(task, out, say)
+    if run.step:
+        say(f"going on after step {run.step:,}")
+    again = f"{COMMAND} train {args.task} --resume {out}"
+    more = f" --steps {args.steps}" if args.steps else f" --epochs {config.epochs}"
+    try:
+        run.train(args.steps, again + more)
+    finally:
+        if args.plot is not None and run.records():
+            picture = args.plot or Path(out) / "curve.png"
+            training_curve(run.records(), picture, f"{config.model}, {config.task}")
+            say(f"the curves are in {picture}")
+    say(f"\nThe model is in {out}. Try:\n" + "\n".join(next_commands(task, out)))
+
+
+def resumed_config(args, given):
+    """The settings of the run, with those that may change taken from the command line."""
+    config = load_config(args.resume)
+    if config.task != args.task:
+        raise DataError(f"{args.resume} holds a model of {config.task}, not of {args.task}: "
+                        f"{COMMAND} train {config.task} --resume {args.resume}")
+    if args.out and Path(args.out) != Path(args.resume):
+        raise DataError(f"--out {args.out}: a resumed run stays in its folder, {args.resume}")
+    for name, value in given.items():
+        if name not in ("epochs", "data") and value != getattr(config, name):
+            raise DataError(f"{args.resume} was begun with {name} = {getattr(config, name)}, not"
+                            f" {value}; only --epochs, --steps and where the data are may change")
+    return replace(config, **{k: v for k, v in given.items() if k in ("epochs", "data")})
+
+
+def next_commands(task, out):
+    if isinstance(task, TextTask):
+        (word,) = task.vocabulary.decode(task.parts["train"].ids[:1])
+        return [f"  {COMMAND} evaluate {out}", f'  {COMMAND} generate {out} --prompt "{word}"']
+    example = task.test.inputs[0].rstrip()
+    lines = [f'  {COMMAND} answer {out} "{example}"', f"  {COMMAND} evaluate {out}"]
+    if task.config.model in ("attention", "deep"):
+        lines.append(f'  {COMMAND} attention {out} "{example}" --output attention.png')
+    return lines
+
+
+def say(text):
+    print(text, flush=True)
+
+
+# ---- use ----------------------------------------------------------------------------------------
+
+
+def run_evaluate(args):
+    if is_book_file(args.model):
+        model = load_rnnlm(args.model).eval()
+        test = load_ptb(args.data_dir).test
+        check_size(args.model, model, test.vocabulary)
+        measure, value, split = "perplexity", perplexity(model, test.ids), "test"
+    else:
+        config = load_config(args.model)
+        where = args.data_dir or args.data
+        task = load_task(args.model, replace(config, data=where) if where else config)
+        measure, value = task.measure, task.evaluate("test")
+        split = task.part("test")[0] if isinstance(task, TextTask) else "test"
+    if args.json:
+        print(json.dumps({measure: value, "split": split}))
+    else:
+        shown = f"{value:.2%}" if measure == "accuracy" else f"{value:.2f}"
+        print(f"{measure} {shown} ({split} data)")
+
+
+def run_generate(args):
+    writer = load_writer(args.model, args.data_dir)
+    banned = args.ban
+    if banned is None:
+        banned = BANNED if writer.level == "word" else ()
+        banned = [word for word in banned if word in writer.vocabulary]
+    print(writer.write(args.prompt, args.length, args.temperature, args.top_k, args.top_p,
+                       [word for word in banned if word], args.seed))  # fmt: skip
+
+
+def load_writer(path, data_dir):
+    if not is_book_file(path):
+        return load_kind(path, Writer, "generate wants a language model; try answer")
+    model, vocabulary = load_rnnlm(path).eval(), load_ptb(data_dir).train.vocabulary
+    check_size(path, model, vocabulary)
+    return Writer(model, vocabulary, "word")
+
+
+def is_book_file(path):
+    return str(path).endswith(".pkl")
+
+
+def check_size(path, model, vocabulary):
+    if model.embed.W.shape[0] != len(vocabulary):
+        raise DataError(f"{path}: weights for {model.embed.W.shape[0]} symbols, but Penn Treebank"
+                        f" has {len(vocabulary)}")  # fmt: skip
+
+
+def load_kind(path, kind, otherwise):
+    model = load_model(path)
+    if not isinstance(model, kind):
+        raise DataError(f"{path} holds a model of {load_config(path).task}: {otherwise}")
+    return model
 
 
 def run_answer(args):
-    answers, _ = Reader.load(args.model).answer(args.text)
-    for answer in answers:
+    reader = load_kind(args.model, Reader, "answer wants one of date or addition; try generate")
+    for answer in reader.answer(args.text, args.beam):
         print(answer.rstrip())
 
 
 def run_attention(args):
-    print(draw(Reader.load(args.model), args.text, Path(args.output)))
+    reader = load_kind(args.model, Reader, "attention wants one of date or addition")
+    answer, columns, weights = reader.attend(args.text)
+    attention_heatmap(weights, columns, list(answer), Path(args.output),
+                      f"{args.text} -> {answer.rstrip()}")
+    print(answer.rstrip())
 
 
-def draw(reader, text, path):
-    """Save the heat map of one example with the input from left to right; return the answer."""
-    (answer,), weights = reader.answer([text])
-    read = reader.columns(text)
-    columns = list(enumerate(read))
-    if reader.config.reverse:
-        columns.reverse()
-    keep = [i for i, _ in columns]
-    attention_heatmap(weights[0][:, keep], [c for _, c in columns], list(answer), path,
-                      f"{text} -> {answer.rstrip()}")
-    return answer.rstrip()
+def run_gradients(args):
+    print(draw_gradients(args.output, args.steps, args.hidden, args.seed))
 
 
 def main(arguments=None) -> int:
     args = parser().parse_args(arguments)
     try:
         args.run(args)
+    except Interrupted as stop:
+        print(f"\ntinygrad-rnn: {stop}", file=sys.stderr)
+        return 130
     except (DataError, ImportError, OSError) as error:
         print(f"tinygrad-rnn: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ntinygrad-rnn: interrupted; finished epochs are kept", file=sys.stderr)
+        print("\ntinygrad-rnn: interrupted", file=sys.stderr)
         return 130
     return 0

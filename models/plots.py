@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .gradients import ThroughTime
+
 VISIBLE_SPACE = "\N{OPEN BOX}"
 
 
@@ -118,3 +120,37 @@ def _figure(width: float, height: float) -> Figure:
     except ImportError:
         raise ImportError('pictures need matplotlib: pip install "tinygrad-rnn[models]"') from None
     return Figure(figsize=(width, height), layout="constrained", dpi=120)
+
+
+def gradients_through_time(
+    runs: Mapping[str, Sequence[ThroughTime]], max_norm: float, path: str | Path
+) -> None:
+    """Draw the norms of ``gradients.through_time``: a panel for each cell with a line for each
+    scale of its weights, and a panel with the norm of the whole gradient before and after clipping
+    to ``max_norm``. (The book, chapter 6, the two figures of the gradient over time.)
+    """
+    figure = _figure(width=3.4 * (len(runs) + 1), height=3.8)
+    panels = figure.subplots(1, len(runs) + 1)
+    floor = min(r.hidden[r.hidden > 0].min() for results in runs.values() for r in results)
+    for axes, (cell, results) in zip(panels[:-1], runs.items(), strict=True):
+        for r in results:
+            back = np.arange(len(r.hidden))[::-1]
+            axes.semilogy(back, r.hidden, label=f"weights × {r.scale:g}")
+        axes.sharey(panels[0])
+        axes.set_ylim(bottom=max(floor, 1e-16))
+        axes.set(title=cell, xlabel="time steps back")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("norm of the gradient of the hidden state")
+    panels[-2].legend(loc="lower left")
+    for i, (cell, results) in enumerate(runs.items()):
+        scales = [r.scale for r in results]
+        panels[-1].loglog(scales, [r.weights for r in results], "o-", color=f"C{i}", label=cell)
+        panels[-1].loglog(scales, [r.clipped for r in results], "o:", color=f"C{i}")
+    panels[-1].axhline(max_norm, color="gray", linewidth=1)
+    panels[-1].set_xticks(scales, [f"× {s:g}" for s in scales], minor=False)
+    panels[-1].set_xticks([], minor=True)
+    panels[-1].set(title=f"all weights; dotted: clipped to {max_norm:g}", xlabel="scale of weights",
+                   ylabel="norm of the gradient")  # fmt: skip
+    panels[-1].grid(alpha=0.3)
+    panels[-1].legend()
+    figure.savefig(path)

@@ -1,4 +1,8 @@
-"""Sequence to sequence with attention, as in chapter 8 of *Deep Learning from Scratch 2*."""
+"""Sequence to sequence, with and without attention: chapters 7 and 8.
+
+A model is an encoder and a decoder. The encoder gives all its hidden states and its final state;
+the decoder goes on from that state and predicts each symbol of the answer from those before it.
+"""
 
 from __future__ import annotations
 
@@ -6,68 +10,245 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.functional import cross_entropy
+from tinygrad_rnn.functional import cross_entropy, log_softmax
+
+from .sampling import beam_search
 
 
 class Encoder(nn.Module):
-    """Ids xs (N, Tx) -> all hidden states hs (N, Tx, H) and the final (h, c), (N, H) each."""
+    """Ids xs (N, Tx) -> all hidden states hs (N, Tx, H), and the final (h, c) of each layer.
 
-    def __init__(self, V, D, H, *, dtype=np.float32):
+    ``bidirectional``: two LSTMs of H/2 read in either direction, and their states are put side by
+    side (Schuster & Paliwal, 1997), so that a decoder of H fits as it is. ``residual``: every layer
+    adds its input to its output, where the sizes agree (the last two of three layers).
+    """
+
+    def __init__(self, V, D, H, num_layers=1, bidirectional=False, residual=False, *,
+                 dtype=np.float32):
+        if bidirectional and H % 2:
+            raise ValueError(f"Encoder: H={H}, wanted an even number for two directions")
+        self.directions = 2 if bidirectional else 1
         self.embed = nn.Embedding(V, D, dtype=dtype)
-        self.lstm = nn.LSTM(D, H, dtype=dtype)
+        self.lstm = nn.LSTM(D, H // self.directions, num_layers, bidirectional, residual=residual,
+                            dtype=dtype)  # fmt: skip
 
     def forward(self, xs):
-        return self.lstm(self.embed(xs))
+        hs, (h, c) = self.lstm(self.embed(xs))
+        if len(self.lstm.cells) == 1:
+            return hs, ((h, c),)
+        k = self.directions  # h and c are (layers * directions, N, H / directions)
+        layers = range(0, len(self.lstm.cells), k)
+        return hs, tuple(
+            tuple(np.concatenate(np.unstack(part[i : i + k]), axis=-1) for part in (h, c))
+            for i in layers
+        )
 
 
-class AttentionDecoder(nn.Module):
-    """Ids ts (N, Ty), encoder states (N, Tx, H), state (h, c) -> logits (N, Ty, V), state, weights.
+class Decoder(nn.Module):
+    """Ids ts (N, Ty), encoder states (N, Tx, H), state -> logits (N, Ty, V), state, weights.
 
-    LSTM, then dot-product attention over the encoder states (Luong et al., 2015), then an affine
-    layer on context and hidden state side by side. Attention does not feed back into the LSTM, so
-    with teacher forcing all steps are attended to at once. Weights are (N, Ty, Tx).
+    ``state`` is a tuple of what the layers carry from step to step, at first the (h, c) of each
+    layer of the encoder (``start`` makes the decoder's own of it). ``weights`` (N, Ty, Tx) say
+    where a decoder with attention looks; without, None. This one sees nothing of the input but
+    the state (Sutskever et al., 2014).
     """
 
     def __init__(self, V, D, H, *, dtype=np.float32):
         self.embed = nn.Embedding(V, D, dtype=dtype)
         self.lstm = nn.LSTM(D, H, dtype=dtype)
-        self.attention = nn.Attention("dot")
+        self.affine = nn.Linear(H, V, dtype=dtype)
+
+    def start(self, encoded, state):
+        """The state before the first step."""
+        return state
+
+    def forward(self, ts, encoded, state):
+        hs, top = self.lstm(self.embed(ts), state[0])
+        return self.affine(hs), (top,), None
+
+
+class PeekyDecoder(Decoder):
+    """The encoder's last hidden state is given to the LSTM and the affine layer at every step.
+
+    Cho et al. (2014); the book, chapter 7.
+    """
+
+    def __init__(self, V, D, H, *, dtype=np.float32):
+        self.embed = nn.Embedding(V, D, dtype=dtype)
+        self.lstm = nn.LSTM(H + D, H, dtype=dtype)
         self.affine = nn.Linear(2 * H, V, dtype=dtype)
 
     def forward(self, ts, encoded, state):
-        hs, state = self.lstm(self.embed(ts), state)
-        context, weights = self.attention(hs, encoded)
-        return self.affine(np.concatenate([context, hs], axis=-1)), state, weights
+        peek = np.repeat(encoded[:, -1:], ts.shape[1], axis=1)
+        hs, top = self.lstm(np.concatenate([peek, self.embed(ts)], axis=-1), state[0])
+        return self.affine(np.concatenate([peek, hs], axis=-1)), (top,), None
 
 
-class AttentionSeq2seq(nn.Module):
-    """Reads ids (N, Tx) and writes ids (N, Ty); V symbols, vectors of D, hidden states of H.
+class AttentionDecoder(Decoder):
+    """LSTM; attention over the encoder states (query: hidden state; keys and values: encoder
+    states; ``score``: see nn.Attention); affine layer on context and hidden state side by side.
 
-    The decoder starts from both parts of the encoder's final state. (The book hands over h only.)
+    Luong et al. (2015); the book, chapter 8. Attention does not feed back into the LSTM, so with
+    teacher forcing all steps are attended to at once.
     """
 
-    def __init__(self, V, D=16, H=256, *, dtype=np.float32):
+    def __init__(self, V, D, H, score="dot", *, dtype=np.float32):
+        self.embed = nn.Embedding(V, D, dtype=dtype)
+        self.lstm = nn.LSTM(D, H, dtype=dtype)
+        self.attention = attention(score, H, dtype)
+        self.affine = nn.Linear(2 * H, V, dtype=dtype)
+
+    def forward(self, ts, encoded, state):
+        hs, top = self.lstm(self.embed(ts), state[0])
+        context, weights = self.attention(hs, encoded)
+        return self.affine(np.concatenate([context, hs], axis=-1)), (top,), weights
+
+
+class InputFeedingDecoder(AttentionDecoder):
+    """AttentionDecoder whose LSTM also reads the context of the step before, at first zeros.
+
+    Luong et al. (2015), section 3.3. Each step waits for the attention of the one before.
+    """
+
+    def __init__(self, V, D, H, score="dot", *, dtype=np.float32):
+        self.embed = nn.Embedding(V, D, dtype=dtype)
+        self.lstm = nn.LSTM(D + H, H, dtype=dtype)
+        self.attention = attention(score, H, dtype)
+        self.affine = nn.Linear(2 * H, V, dtype=dtype)
+
+    def start(self, encoded, state):
+        return (*state, np.zeros_like(encoded[:, 0]))
+
+    def forward(self, ts, encoded, state):
+        bottom, *_, context = state
+        hs, contexts, weights, bottom, context = self.attend(ts, encoded, bottom, context)
+        return self.affine(np.concatenate([contexts, hs], axis=-1)), (bottom, context), weights
+
+    def attend(self, ts, encoded, state, context):
+        """Hidden states, contexts (N, Ty, H) and weights of all steps; last state and context."""
+        (cell,) = self.lstm.cells
+        hs, contexts, weights = [], [], []
+        for x in np.unstack(self.embed(ts), axis=1):
+            state = cell(np.concatenate([x, context], axis=-1), *state)
+            c, w = self.attention(state[0][:, None], encoded)
+            context = c[:, 0]
+            hs.append(state[0])
+            contexts.append(context)
+            weights.append(w)
+        return (np.stack(hs, axis=1), np.stack(contexts, axis=1), np.concatenate(weights, axis=1),
+                state, context)  # fmt: skip
+
+
+class DeepAttentionDecoder(InputFeedingDecoder):
+    """Several LSTM layers, each given a context: the lowest that of the step before (its own
+    hidden state is the query), those above it the one of their step, side by side with the output
+    of the layer below. ``residual``: they add that output to their own.
+
+    The book, chapter 8.4; Wu et al. (2016), GNMT, where all layers are given the former.
+    """
+
+    def __init__(self, V, D, H, score="dot", num_layers=3, residual=True, *, dtype=np.float32):
+        super().__init__(V, D, H, score, dtype=dtype)
+        self.upper = [nn.LSTM(2 * H, H, dtype=dtype) for _ in range(num_layers - 1)]
+        self.residual = residual
+
+    def forward(self, ts, encoded, state):
+        bottom, *above, context = state
+        hs, contexts, weights, bottom, context = self.attend(ts, encoded, bottom, context)
+        for i, lstm in enumerate(self.upper):
+            below = hs
+            hs, above[i] = lstm(np.concatenate([contexts, below], axis=-1), above[i])
+            if self.residual:
+                hs = hs + below
+        logits = self.affine(np.concatenate([contexts, hs], axis=-1))
+        return logits, (bottom, *above, context), weights
+
+
+def attention(score, H, dtype):
+    sized = {"H": H, "dtype": dtype} if score in ("general", "additive") else {}
+    return nn.Attention(score, **sized)
+
+
+class Seq2seq(nn.Module):
+    """Reads ids (N, Tx) and writes ids (N, Ty); V symbols, vectors of D, hidden states of H.
+
+    Sutskever et al. (2014); the book, chapter 7. The decoder starts from both parts of the
+    encoder's final state. (The book hands over h only.)
+    """
+
+    def __init__(self, V, D=16, H=128, *, dtype=np.float32):
         self.encoder = Encoder(V, D, H, dtype=dtype)
-        self.decoder = AttentionDecoder(V, D, H, dtype=dtype)
+        self.decoder = Decoder(V, D, H, dtype=dtype)
+
+    def encode(self, xs):
+        """All encoder states (N, Tx, H), and the state in which the decoder starts."""
+        encoded, state = self.encoder(xs)
+        return encoded, self.decoder.start(encoded, state)
 
     def loss(self, xs, ts):
         """Mean cross-entropy of predicting ts[:, 1:] from xs and ts[:, :-1] (teacher forcing)."""
-        encoded, state = self.encoder(xs)
-        logits, _, _ = self.decoder(ts[:, :-1], encoded, state)
+        logits, _, _ = self.decoder(ts[:, :-1], *self.encode(xs))
         return cross_entropy(logits, ts[:, 1:])
 
-    def generate(self, xs, start_id, length):
-        """The likeliest next symbol, ``length`` times: ids (N, length), weights (N, length, Tx)."""
+    def generate(self, xs, start_id, length, beam=1):
+        """The likeliest answers of ``length`` symbols after ``start_id``: ids (N, length).
+
+        ``beam``: how many beginnings are kept at each step; 1 is the greedy choice.
+        """
         with tg.no_grad():
-            encoded, state = self.encoder(xs)
-            ids, weights = np.full((len(xs), 1), start_id), []
-            answer = []
-            for _ in range(length):
-                logits, state, seen = self.decoder(ids, encoded, state)
-                ids = logits.argmax(axis=-1)
-                answer.append(ids)
-                weights.append(seen.numpy())
-        return np.concatenate(answer, axis=1), np.concatenate(weights, axis=1)
+            encoded, state = self.encode(xs)
+
+            def advance(ids, carried):
+                encoded, state = carried
+                logits, state, _ = self.decoder(ids, encoded, state)
+                return log_softmax(logits[:, -1]).numpy(), (encoded, state)
+
+            return beam_search(advance, (encoded, state), start_id, length, len(xs), beam)
 
     def reset_state(self):
         """Nothing is carried over from one batch to the next."""
+
+
+class PeekySeq2seq(Seq2seq):
+    """Seq2seq with a PeekyDecoder: the book, chapter 7."""
+
+    def __init__(self, V, D=16, H=128, *, dtype=np.float32):
+        self.encoder = Encoder(V, D, H, dtype=dtype)
+        self.decoder = PeekyDecoder(V, D, H, dtype=dtype)
+
+
+class AttentionSeq2seq(Seq2seq):
+    """Seq2seq whose decoder attends to all encoder states: the book, chapter 8.
+
+    Args:
+        bidirectional: the encoder reads in both directions.
+        input_feeding: the context is also an input of the next step of the LSTM.
+        score: "dot", "scaled_dot", "general" or "additive": see nn.Attention.
+    """
+
+    def __init__(self, V, D=16, H=256, bidirectional=False, input_feeding=False, score="dot", *,
+                 dtype=np.float32):
+        self.encoder = Encoder(V, D, H, bidirectional=bidirectional, dtype=dtype)
+        decoder = InputFeedingDecoder if input_feeding else AttentionDecoder
+        self.decoder = decoder(V, D, H, score, dtype=dtype)
+
+    def attention_weights(self, xs, ts):
+        """Where the model looks while it writes ts[:, 1:]: weights (N, Ty - 1, Tx)."""
+        with tg.no_grad():
+            _, _, weights = self.decoder(ts[:, :-1], *self.encode(xs))
+        return weights.numpy()
+
+
+class DeepAttentionSeq2seq(AttentionSeq2seq):
+    """AttentionSeq2seq with several layers in encoder and decoder: the book, chapter 8.4.
+
+    Args:
+        num_layers: LSTM layers on either side.
+        residual: skip connections around every layer whose input and output have one size.
+        bidirectional, score: as in AttentionSeq2seq.
+    """
+
+    def __init__(self, V, D=16, H=256, num_layers=3, residual=True, bidirectional=False,
+                 score="dot", *, dtype=np.float32):
+        self.encoder = Encoder(V, D, H, num_layers, bidirectional, residual, dtype=dtype)
+        self.decoder = DeepAttentionDecoder(V, D, H, score, num_layers, residual, dtype=dtype)

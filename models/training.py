@@ -1,169 +1,349 @@
-"""Train a sequence-to-sequence model, measure it, and keep it in one file."""
+"""The training loop: steps, log, checkpoints that resume bit for bit, an orderly end."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-import tinygrad_rnn as tg
-from tinygrad_rnn import optim
+from tinygrad_rnn.optim import clip_grad_norm_
 
-from .data import (
-    START,
-    DataError,
-    PairBatches,
-    Pairs,
-    Vocabulary,
-    encode_inputs,
-    encode_pairs,
-    make_dates,
-    read_pairs,
-    split_pairs,
+from . import checkpoint
+from .checkpoint import PREFIX
+from .data import DataError, Vocabulary
+from .tasks import (
+    PairsConfig,
+    Reader,
+    Task,
+    TextConfig,
+    Writer,
+    build_model,
+    make_task,
+    read_config,
 )
-from .seq2seq import AttentionSeq2seq
 
-FILE = "model.safetensors"
+MODEL, BEST, LOG = "model.safetensors", "best.safetensors", "log.jsonl"
+LOG_EVERY = 20  # steps, as in the book
+SAVE_EVERY = 60  # seconds
 
 
-@dataclass(frozen=True)
-class DateConfig:
-    """Sizes and settings of a training run.
+class Interrupted(Exception):
+    """Training was stopped by a signal, and saved."""
 
-    The defaults are the book's, but for twice its learning rate: on its date.txt that gives
-    99.8 % after two epochs, where 0.001 gives 1 % (and 99.1 % after four).
+
+class Run:
+    """One training run in a folder: ``model.safetensors`` (weights, and all that it takes to go
+    on), ``best.safetensors`` (the weights of the best epoch, where the learning rate hangs on it),
+    ``log.jsonl`` (a line for every 20 steps, and one for every epoch).
+
+    Whatever a step depends on is in the checkpoint: weights, the optimizer's arrays, hidden states,
+    random generators, place in the data, learning rate. So a run that is killed and resumed ends
+    with the weights of one that was not.
     """
 
-    D: int = 16
-    H: int = 256
-    epochs: int = 4
-    batch_size: int = 128
-    lr: float = 0.002
-    max_norm: float = 5.0
-    reverse: bool = True
-    seed: int = 1
-    data: str | None = None
+    def __init__(self, task: Task, out: str | Path, show: Callable[[str], None] = print):
+        self.task, self.out, self.show = task, Path(out), show
+        self.step, self.seconds = 0, 0.0
+        self.best: float | None = None
+        self.recent: list[float] = []  # losses since the last line of the log
+        self.epoch_loss, self.epoch_steps = 0.0, 0
+        self._stop = False
 
-
-class Reader:
-    """A trained model with what it takes to use it: vocabulary, widths, settings."""
-
-    def __init__(self, model, vocabulary, config, widths):
-        self.model, self.vocabulary, self.config, self.widths = model, vocabulary, config, widths
-
-    def answer(self, texts):
-        """Answers (a list of strings) and attention weights (N, Ty, Tx), columns as read."""
-        xs = encode_inputs(texts, self.vocabulary, self.widths[0], self.config.reverse)
-        start = int(self.vocabulary.encode(START)[0])
-        ids, weights = self.model.generate(xs, start, self.widths[1] - 1)
-        return self.vocabulary.decode_lines(ids), weights
-
-    def columns(self, text):
-        """The characters of the input in the order in which the model reads them."""
-        padded = text.ljust(self.widths[0])
-        return padded[::-1] if self.config.reverse else padded
-
-    def accuracy(self, pairs, batch_size=500):
-        """Share of the pairs whose whole answer is right."""
-        right = 0
-        for i in range(0, len(pairs), batch_size):
-            answers, _ = self.answer(pairs.inputs[i : i + batch_size])
-            expected = pairs.answers[i : i + batch_size]
-            right += sum(START + a == b for a, b in zip(answers, expected, strict=True))
-        return right / len(pairs)
-
-    def save(self, folder):
-        """Weights, vocabulary and settings in one safetensors file, replaced in one step."""
-        from safetensors.numpy import save
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        about = {"config": asdict(self.config), "vocabulary": list(self.vocabulary.symbols),
-                 "widths": self.widths}  # fmt: skip
-        arrays = {name: np.ascontiguousarray(a) for name, a in self.model.state_dict().items()}
-        part = folder / (FILE + ".part")
-        part.write_bytes(save(arrays, metadata={"tinygrad_rnn": json.dumps(about)}))
-        os.replace(part, folder / FILE)
+    # ---- checkpoints -------------------------------------------------------------------------
 
     @classmethod
-    def load(cls, folder):
-        """What ``save`` wrote. DataError when it is missing or not such a file."""
-        from safetensors import SafetensorError, safe_open
-
-        path = Path(folder) / FILE
-        if not path.is_file():
-            raise DataError(f"{path}: there is no such file; train a model with --out {folder}")
+    def resume(cls, folder: str | Path, task: Task, show: Callable[[str], None] = print) -> Run:
+        """Go on with what was saved in ``folder``. DataError when it does not fit the task."""
+        run = cls(task, folder, show)
+        path = run.out / MODEL
+        arrays, about = checkpoint.load(path)
+        if about["vocabulary"] != list(task.vocabulary.symbols):
+            raise DataError(f"{path}: its vocabulary of {len(about['vocabulary'])} symbols is not"
+                            f" that of the data ({len(task.vocabulary)})")  # fmt: skip
+        _load_weights(path, task.model, arrays)
         try:
-            with safe_open(path, framework="numpy") as file:
-                about = json.loads(file.metadata()["tinygrad_rnn"])
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            config, vocabulary = DateConfig(**about["config"]), Vocabulary(about["vocabulary"])
-            model = AttentionSeq2seq(len(vocabulary), config.D, config.H)
-            model.load_state_dict(arrays)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: not a model of this program ({error})") from None
-        return cls(model, vocabulary, config, about["widths"])
+            training = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
+            place = about["training"]
+            checkpoint.restore_carried(task.model, training)
+            checkpoint.restore_generators(task.model, place["generators"])
+            checkpoint.restore_optimizer(
+                task.optimizer, training, place["optimizer_steps"], place["lr"]
+            )
+            task.batches.load_state_dict(place["batches"])
+        except (KeyError, ValueError) as error:
+            raise DataError(f"{path}: not a checkpoint of this run ({error})") from None
+        for name in ("step", "seconds", "best", "recent", "epoch_loss", "epoch_steps"):
+            setattr(run, name, place[name])
+        return run
+
+    def save(self, file: str = MODEL) -> None:
+        """Write the checkpoint, in one step. DataError when that fails; the old one stays."""
+        task = self.task
+        place = {
+            "step": self.step, "seconds": self.seconds, "best": self.best, "recent": self.recent,
+            "epoch_loss": self.epoch_loss, "epoch_steps": self.epoch_steps,
+            "lr": task.optimizer.lr, "optimizer_steps": task.optimizer.steps,
+            "batches": task.batches.state_dict(),
+            "generators": checkpoint.generator_states(task.model),
+        }  # fmt: skip
+        extra = checkpoint.carried_arrays(task.model) | checkpoint.optimizer_arrays(task.optimizer)
+        checkpoint.save(
+            self.out / file,
+            task.model.state_dict() | {PREFIX + name: array for name, array in extra.items()},
+            {"config": asdict(task.config), **task.about(), "training": place},
+        )
+
+    # ---- the loop ----------------------------------------------------------------------------
+
+    def train(self, steps: int | None = None, command: str = "--resume") -> None:
+        """Train until the epochs of the config, or ``steps`` steps in all, are done.
+
+        DataError when the loss is no longer a number: the last checkpoint is then kept.
+        Interrupted when a signal came: the checkpoint is then of this very step.
+        """
+        task, batches = self.task, self.task.batches
+        total = steps or task.config.epochs * len(batches)
+        if self.step >= total:
+            self.show(f"{self.step:,} steps are done already; --epochs or --steps asks for more")
+            return
+        self._make_room()
+        self._cut_log()
+        saved = time.perf_counter()
+        began, shown, told = saved - self.seconds, 0.0, 0.0
+        with self._signals(), progress(total, self.step) as bar:
+            say = self.show if bar is None else bar.write
+            while self.step < total:
+                epoch = batches.epoch + 1
+                xs, ts = next(iter(batches))
+                loss, norm = self._one_step(xs, ts)
+                self.step += 1
+                self.seconds = time.perf_counter() - began
+                if not (math.isfinite(loss) and math.isfinite(norm)):
+                    raise DataError(
+                        f"step {self.step} (epoch {epoch}): the loss is {loss} and the norm of its"
+                        f" gradient {norm}; a smaller --lr may help. {self._kept()}"
+                    )
+                self.recent.append(loss)
+                self.epoch_loss += loss
+                self.epoch_steps += 1
+                ended, last = batches.epoch + 1 > epoch, self.step == total
+                if self.step % LOG_EVERY == 0 or last:
+                    record = self._log({"epoch": epoch, "step": self.step}, self.recent, norm)
+                    self.recent = []
+                    now = time.perf_counter()
+                    if bar is None and (now - shown > 10 or last):
+                        say(self._line(record, epoch, total))
+                        shown = now
+                if bar is not None:
+                    bar.update()
+                    bar.set_postfix_str(self._short(loss), refresh=False)
+                if ended:
+                    text = self._end_epoch(epoch)
+                    if time.perf_counter() - told > 1 or last:  # an epoch can be milliseconds
+                        say(text)
+                        told = time.perf_counter()
+                if ended or last or time.perf_counter() - saved > SAVE_EVERY or self._stop:
+                    self.save()
+                    saved = time.perf_counter()
+                if self._stop and not last:
+                    raise Interrupted(
+                        f"stopped and saved after step {self.step} of {total}; go on with {command}"
+                    )
+
+    def _one_step(self, xs, ts) -> tuple[float, float]:
+        """Forward, backward, clipping, update: the loss, and the norm before clipping."""
+        task = self.task
+        loss = task.model.loss(xs, ts)
+        loss.backward()
+        limit = task.config.max_norm
+        norm = clip_grad_norm_(task.optimizer.params, math.inf if limit is None else limit)
+        task.optimizer.step()
+        task.optimizer.zero_grad()
+        return loss.item(), norm
+
+    def _end_epoch(self, epoch: int) -> str:
+        """Measure, adapt the learning rate; returns what to tell."""
+        task = self.task
+        value = task.evaluate()
+        task.end_epoch(value, self.best)
+        better = self.best is None or (
+            value > self.best if task.measure == "accuracy" else value < self.best
+        )
+        if better:
+            self.best = value
+        mean = self.epoch_loss / self.epoch_steps
+        self.epoch_loss, self.epoch_steps = 0.0, 0
+        self._write({"epoch": epoch, "step": self.step, "train_loss": mean,
+                     f"valid_{task.measure}": value, "lr": task.optimizer.lr,
+                     "seconds": round(self.seconds, 1)})  # fmt: skip
+        if better and getattr(task.config, "stall_divisor", 1.0) != 1.0:
+            self.save(BEST)
+        shown = f"{value:.2%}" if task.measure == "accuracy" else f"{value:.2f}"
+        return (f"epoch {epoch}: loss {mean:.4f}, {task.measure} {shown} {task.measured_on},"
+                f" {self.seconds:.0f} s\n{task.samples()}")  # fmt: skip
+
+    # ---- what a person sees --------------------------------------------------------------------
+
+    def _log(self, record: dict[str, Any], losses: list[float], norm: float) -> dict[str, Any]:
+        record |= {"loss": float(np.mean(losses))}
+        if self.task.measure == "perplexity":
+            record["perplexity"] = math.exp(min(record["loss"], 700.0))
+        record |= {"norm": norm, "lr": self.task.optimizer.lr, "seconds": round(self.seconds, 1)}
+        self._write(record)
+        return record
+
+    def _write(self, record: dict[str, Any]) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            with open(self.out / LOG, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise DataError(f"{self.out / LOG}: cannot be written ({error.strerror})."
+                            f" {self._kept()}") from None  # fmt: skip
+
+    def _make_room(self) -> None:
+        """Move aside what another run has left in the folder."""
+        old = [name for name in (MODEL, BEST, LOG) if (self.out / name).exists()]
+        if self.step or not old:
+            return
+        aside = self.out / "before"
+        aside.mkdir(exist_ok=True)
+        for name in (MODEL, BEST, LOG):
+            if name in old:
+                os.replace(self.out / name, aside / name)
+            else:
+                (aside / name).unlink(missing_ok=True)
+        self.show(f"the run that was in {self.out} is kept in {aside}")
+
+    def _cut_log(self) -> None:
+        """Leave out of the log what came after the checkpoint."""
+        lines = [json.dumps(r) for r in self.records() if r["step"] <= self.step]
+        checkpoint.write_atomically(self.out / LOG, "".join(f"{x}\n" for x in lines).encode())
+
+    def records(self) -> list[dict[str, Any]]:
+        """The log so far, without a line that was cut off."""
+        records = []
+        if (self.out / LOG).exists() and self.step:
+            for line in (self.out / LOG).read_text(encoding="utf-8").splitlines():
+                try:
+                    records.append(json.loads(line))
+                except ValueError:
+                    break
+        return records
+
+    def _kept(self) -> str:
+        path = self.out / MODEL
+        return f"{path} keeps the last good state." if path.exists() else "Nothing was saved."
+
+    def _short(self, loss: float) -> str:
+        if self.task.measure == "perplexity":
+            return f"perplexity {math.exp(min(loss, 700.0)):.1f}"
+        return f"loss {loss:.4f}"
+
+    def _line(self, record: dict[str, Any], epoch: int, total: int) -> str:
+        left = self.seconds / self.step * (total - self.step)
+        return (f"epoch {epoch}, step {self.step:,} of {total:,}: {self._short(record['loss'])},"
+                f" {self.seconds:.0f} s, about {left:.0f} s left")  # fmt: skip
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first Ctrl-C (or SIGTERM) asks for an end after this step, a second ends at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number, frame):
+            if self._stop:
+                raise KeyboardInterrupt
+            self._stop = True
+
+        kinds = [signal.SIGINT, signal.SIGTERM]
+        before = [signal.signal(kind, ask) for kind in kinds]
+        try:
+            yield
+        finally:
+            for kind, handler in zip(kinds, before, strict=True):
+                signal.signal(kind, handler)
 
 
-def train_dates(config: DateConfig, out: str, show=print) -> Reader:
-    """Train AttentionSeq2seq to read dates; after each epoch print loss, accuracy and answers."""
-    pairs = read_pairs(config.data) if config.data else make_dates()
-    train, test = split_pairs(pairs)
-    vocabulary = Vocabulary.of_pairs(pairs)
-    xs, ts = encode_pairs(train, vocabulary, config.reverse)
-    tg.manual_seed(config.seed)
-    model = AttentionSeq2seq(len(vocabulary), config.D, config.H)
-    reader = Reader(model, vocabulary, config, (xs.shape[1], ts.shape[1]))
-    optimizer = optim.Adam(model.parameters(), config.lr)
-    batches = PairBatches(xs, ts, min(config.batch_size, len(xs)), config.seed)
-    size = sum(p.size for p in model.parameters())
-    show(f"{len(train):,} pairs to learn from, {len(test):,} to test on, {len(vocabulary)}"
-         f" characters; {size:,} parameters")  # fmt: skip
-    shown = sorted({text: row for row, text in enumerate(test.inputs)}.values())[:5]
-    began = time.perf_counter()
-    for epoch in range(1, config.epochs + 1):
-        losses: list[float] = []
-        for x, t in (bar := progress(batches, f"epoch {epoch}/{config.epochs}")):
-            loss = model.loss(x, t)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise DataError(f"the loss became {value} in epoch {epoch}, step {len(losses) + 1};"
-                                f" a smaller --lr may help. {out} keeps the last good epoch.")
-            loss.backward()
-            optim.clip_grad_norm_(optimizer.params, config.max_norm)
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(value)
-            if hasattr(bar, "set_postfix_str"):
-                bar.set_postfix_str(f"loss {np.mean(losses[-20:]):.4f}", refresh=False)
-        accuracy = reader.accuracy(test)
-        show(f"epoch {epoch}: loss {np.mean(losses):.4f}, accuracy {accuracy:.2%} of"
-             f" {len(test):,} held-out pairs, {time.perf_counter() - began:.0f} s")
-        show(samples(reader, test.select(shown)))
-        reader.save(out)
-    return reader
-
-
-def samples(reader: Reader, pairs: Pairs) -> str:
-    """A few answers, one a line, each marked right or wrong."""
-    answers, _ = reader.answer(pairs.inputs)
-    return "\n".join(
-        f"  {'right' if START + a == b else 'WRONG'}  {x} -> {a}"
-        + ("" if START + a == b else f"  (it is {b[1:]})")
-        for x, a, b in zip(pairs.inputs, answers, pairs.answers, strict=True)
-    )
-
-
-def progress(items, title):
-    """A progress bar on a terminal; without one, nothing (the lines after each epoch tell)."""
+@contextmanager
+def progress(total: int, done: int) -> Iterator[Any]:
+    """A progress bar on a terminal; elsewhere None."""
     if not sys.stderr.isatty():
-        return items
+        yield None
+        return
     from tqdm import tqdm
 
-    return tqdm(items, desc=title, unit="step", leave=False)
+    with tqdm(total=total, initial=done, unit="step", dynamic_ncols=True) as bar:
+        yield bar
+
+
+# ---- trained models ---------------------------------------------------------------------------
+
+
+def model_file(path: str | Path) -> Path:
+    """The file of weights to use: the best epoch's where there is one."""
+    path = Path(path)
+    if path.is_file():
+        return path
+    return path / BEST if (path / BEST).exists() else path / MODEL
+
+
+def load_config(path: str | Path) -> PairsConfig | TextConfig:
+    """The settings of a trained model."""
+    return _read(path)[2]
+
+
+def load_model(path: str | Path) -> Reader | Writer:
+    """A trained model, ready for use: a Reader of pairs or a Writer of text. DataError."""
+    arrays, about, config = _read(path)
+    try:
+        vocabulary = Vocabulary(about["vocabulary"])
+        model = build_model(config, len(vocabulary)).eval()
+        _load_weights(model_file(path), model, arrays)
+        if isinstance(config, PairsConfig):
+            return Reader(model, vocabulary, config, about["widths"])
+        return Writer(model, vocabulary, config.level)
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{model_file(path)}: not a model of this program ({error})") from None
+
+
+def load_task(path: str | Path, config: PairsConfig | TextConfig) -> Task:
+    """A trained model with its data, to be measured. DataError when the data are others."""
+    arrays, about, _ = _read(path)
+    task = make_task(config)
+    if about["vocabulary"] != list(task.vocabulary.symbols):
+        raise DataError(f"{model_file(path)}: its vocabulary of {len(about['vocabulary'])} symbols"
+                        f" is not that of the data ({len(task.vocabulary)})")  # fmt: skip
+    _load_weights(model_file(path), task.model, arrays)
+    task.model.eval()
+    return task
+
+
+def _read(path):
+    file = model_file(path)
+    arrays, about = checkpoint.load(file)
+    try:
+        return arrays, about, read_config(about["config"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{file}: not a model of this program ({error})") from None
+
+
+def _load_weights(file, model, arrays):
+    try:
+        model.load_state_dict({k: v for k, v in arrays.items() if not k.startswith(PREFIX)})
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{file}: not the weights of this model ({error})") from None

@@ -1,4 +1,6 @@
-"""The whole model against the same network built from hand-derived layers; training end to end."""
+"""What the models do beyond their loss: generation, beam search, tying, carried states."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -7,127 +9,265 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import tinygrad_rnn as tg
-from models.cli import main
-from models.data import make_dates
-from models.seq2seq import AttentionSeq2seq
-from models.training import Reader
-from tinygrad_rnn import manual
+from models import (
+    AttentionSeq2seq,
+    BetterRnnlm,
+    DeepAttentionSeq2seq,
+    PeekySeq2seq,
+    Rnnlm,
+    Seq2seq,
+    SimpleRnnlm,
+)
+from models.gradients import CELLS, through_time
+from models.sampling import distribution, draw
+from models.tasks import perplexity
+from tinygrad_rnn import optim
+from tinygrad_rnn.functional import log_softmax
+
+seeds = st.integers(0, 2**32 - 1)
+PAIRS = {
+    "plain": lambda V, D, H: Seq2seq(V, D, H, dtype=np.float64),
+    "peeky": lambda V, D, H: PeekySeq2seq(V, D, H, dtype=np.float64),
+    "attention": lambda V, D, H: AttentionSeq2seq(V, D, H, dtype=np.float64),
+    "bidirectional": lambda V, D, H: AttentionSeq2seq(V, D, H, True, score="general",
+                                                      dtype=np.float64),
+    "feeding": lambda V, D, H: AttentionSeq2seq(V, D, H, input_feeding=True, score="additive",
+                                                dtype=np.float64),
+    "deep": lambda V, D, H: DeepAttentionSeq2seq(V, D, H, dtype=np.float64),
+    "deep bidirectional": lambda V, D, H: DeepAttentionSeq2seq(
+        V, D, H, 2, False, True, "scaled_dot", dtype=np.float64),
+}  # fmt: skip
+TEXTS = {
+    "simple": lambda V: SimpleRnnlm(V, 3, 4, dtype=np.float64),
+    "lstm": lambda V: Rnnlm(V, 3, 4, dtype=np.float64),
+    "gru": lambda V: Rnnlm(V, 3, 4, "gru", dtype=np.float64),
+    "better": lambda V: BetterRnnlm(V, 4, 4, dtype=np.float64),
+}
 
 
-class HandDerived:
-    """AttentionSeq2seq from the layers of manual/, with its backward pass written out."""
-
-    def __init__(self, eW, eWx, eWh, eb, dW, dWx, dWh, db, W, b):
-        self.e_embed, self.e_lstm = manual.TimeEmbedding(eW), manual.TimeLSTM(eWx, eWh, eb)
-        self.d_embed, self.d_lstm = manual.TimeEmbedding(dW), manual.TimeLSTM(dWx, dWh, db)
-        self.attention, self.affine = manual.TimeAttention(), manual.TimeAffine(W, b)
-        self.last = manual.TimeSoftmaxWithLoss()
-
-    def loss(self, xs, ts):
-        self.encoded = self.e_lstm.forward(self.e_embed.forward(xs))
-        self.d_lstm.set_state(self.e_lstm.h, self.e_lstm.c)
-        hs = self.d_lstm.forward(self.d_embed.forward(ts[:, :-1]))
-        context = self.attention.forward(self.encoded, hs)
-        scores = self.affine.forward(np.concatenate([context, hs], axis=2))
-        return self.last.forward(scores, ts[:, 1:])
-
-    def gradients(self):
-        d = self.affine.backward(self.last.backward())
-        H = d.shape[2] // 2
-        dencoded, dhs = self.attention.backward(d[:, :, :H])
-        self.d_embed.backward(self.d_lstm.backward(dhs + d[:, :, H:]))
-        # the final state of the encoder starts the decoder; dc enters through one more step
-        dencoded = dencoded.copy()
-        dencoded[:, -1] += self.d_lstm.dh
-        self.e_embed.backward(self.backward_from(self.e_lstm, dencoded, self.d_lstm.dc))
-        layers = (self.e_embed, self.e_lstm, self.d_embed, self.d_lstm, self.affine)
-        return [g for layer in layers for g in layer.grads]
-
-    @staticmethod
-    def backward_from(lstm, dhs, dc):
-        """TimeLSTM.backward with a gradient of the final c as well."""
-        for g in lstm.grads:
-            g[...] = 0
-        dxs, dh = np.empty((*dhs.shape[:2], lstm.params[0].shape[0]), dhs.dtype), 0
-        for t in reversed(range(dhs.shape[1])):
-            dxs[:, t], dh, dc = lstm.layers[t].backward(dhs[:, t] + dh, dc)
-            for total, g in zip(lstm.grads, lstm.layers[t].grads, strict=True):
-                total += g
-        return dxs
-
-
-@given(st.integers(0, 2**32 - 1), st.permutations([2, 3, 4, 5, 6]), st.booleans())
-def test_attention_seq2seq_equals_the_hand_derived_network(seed, sizes, single):
-    N, Tx, Ty, D, H = [1] * 5 if single else sizes
-    V, rng = 7, np.random.default_rng(seed)
-    model = AttentionSeq2seq(V, D, H, dtype=np.float64)
+def drawn(model, seed):
+    """The model with weights large enough to have opinions."""
+    rng = np.random.default_rng(seed)
     for p in model.parameters():
         p.data = rng.normal(size=p.shape)
-    twin = HandDerived(*(p.detach().numpy().copy() for p in model.parameters()))
-    xs, ts = rng.integers(0, V, (N, Tx)), rng.integers(0, V, (N, Ty + 1))
-    loss = model.loss(xs, ts)
-    assert_allclose(loss.item(), twin.loss(xs, ts), rtol=1e-10)
-    loss.backward()
-    for p, g in zip(model.parameters(), twin.gradients(), strict=True):
-        assert_allclose(p.grad.numpy(), g, rtol=1e-9, atol=1e-11)
+    return model
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_generation_is_the_likeliest_symbol_of_teacher_forcing(seed):
-    tg.manual_seed(seed)
-    model, rng = AttentionSeq2seq(7, 4, 5), np.random.default_rng(seed)
-    for p in model.parameters():
-        p.data = rng.normal(size=p.shape)
+def log_probabilities(model, xs, start, ids):
+    """log p of each answer, ids (N, T) -> (N,), from one pass with teacher forcing."""
+    forced = np.concatenate([np.full((len(ids), 1), start), ids[:, :-1]], axis=1)
+    logits, _, _ = model.decoder(forced, *model.encode(xs))
+    logp = log_softmax(logits).numpy()
+    return np.take_along_axis(logp, ids[..., None], axis=-1)[..., 0].sum(axis=1)
+
+
+# ---- sequence to sequence ----
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@given(seeds)
+def test_step_by_step_is_the_same_as_teacher_forcing(name, seed):
+    model, rng = drawn(PAIRS[name](7, 3, 4), seed), np.random.default_rng(seed)
     xs = rng.integers(0, 7, (3, 4))
-    ids, weights = model.generate(xs, 2, 6)
-    assert ids.shape == (3, 6) and weights.shape == (3, 6, 4)
-    assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+    ids = model.generate(xs, 2, 5)
+    assert ids.shape == (3, 5)
     forced = np.concatenate([np.full((3, 1), 2), ids[:, :-1]], axis=1)
-    logits, _, _ = model.decoder(forced, *model.encoder(xs))
+    logits, _, weights = model.decoder(forced, *model.encode(xs))
     assert np.array_equal(logits.argmax(-1), ids)
+    ts = np.concatenate([np.full((3, 1), 2), ids], axis=1)
+    logp = log_probabilities(model, xs, 2, ids)
+    assert_allclose(model.loss(xs, ts).item(), -logp.mean() / 5, rtol=1e-10)
+    if hasattr(model, "attention_weights"):
+        assert_allclose(model.attention_weights(xs, ts), weights.numpy())
+        assert_allclose(weights.numpy().sum(-1), 1)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dates")
-    pairs = make_dates(120)
-    lines = [x + t for x, t in zip(pairs.inputs, pairs.answers, strict=True)]
-    (folder / "dates.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    arguments = ["train", "date", "--data", str(folder / "dates.txt"), "--epochs", "2", "--hidden",
-                 "16", "--batch-size", "20", "--out", str(folder / "run")]  # fmt: skip
-    return folder, arguments
+@pytest.mark.parametrize("name", PAIRS)
+@given(seeds, st.integers(1, 6))
+def test_a_beam_that_keeps_everything_finds_the_likeliest_answer(name, seed, N):
+    V, T = 3, 3
+    model, rng = drawn(PAIRS[name](V, 2, 4), seed), np.random.default_rng(seed)
+    xs = rng.integers(0, V, (N, 3))
+    everything = np.array(list(itertools.product(range(V), repeat=T)))
+    best = [
+        everything[np.argmax(log_probabilities(
+            model, np.repeat(x[None], len(everything), 0), 1, everything))] for x in xs
+    ]  # fmt: skip
+    assert np.array_equal(model.generate(xs, 1, T, beam=V**T), best)
 
 
-def test_the_command_line_from_training_to_pictures(trained, capsys):
-    folder, arguments = trained
-    assert main(arguments) == 0
-    printed = capsys.readouterr().out
-    assert "epoch 2: loss" in printed and "Try:" in printed
-    assert (folder / "run" / "attention.png").read_bytes().startswith(b"\x89PNG")
-    text = make_dates(1).inputs[0].rstrip()
-    assert main(["answer", str(folder / "run"), text]) == 0
-    answer = capsys.readouterr().out
-    loaded = Reader.load(folder / "run")
-    assert loaded.answer([text])[0][0].rstrip() == answer.rstrip("\n")
-    picture = folder / "a.svg"
-    assert main(["attention", str(folder / "run"), text, "--output", str(picture)]) == 0
-    assert "<svg" in picture.read_text(encoding="utf-8")
-    first = (folder / "run" / "model.safetensors").read_bytes()
-    assert main(arguments) == 0  # the same seed, the same model
-    assert (folder / "run" / "model.safetensors").read_bytes() == first
+@given(seeds)
+def test_a_beam_of_one_is_greedy(seed):
+    model = drawn(AttentionSeq2seq(7, 3, 4, input_feeding=True), seed)
+    xs = np.random.default_rng(seed).integers(0, 7, (3, 4))
+    assert np.array_equal(model.generate(xs, 2, 5, beam=1), model.generate(xs, 2, 5))
+    with pytest.raises(ValueError, match="beam=0"):
+        model.generate(xs, 2, 5, beam=0)
 
 
-def test_bad_input_is_a_sentence(trained, capsys, tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"nothing")
-    (tmp_path / "empty.txt").write_text("")
+def test_only_the_last_two_of_three_layers_can_have_skip_connections():
+    with_skips, without = (DeepAttentionSeq2seq(5, 3, 4, residual=r) for r in (True, False))
+    xs, ts = np.zeros((2, 3), int), np.zeros((2, 3), int)
+    without.load_state_dict(with_skips.state_dict())
+    assert with_skips.loss(xs, ts).item() != without.loss(xs, ts).item()
+
+
+def test_an_odd_width_has_no_two_halves():
+    with pytest.raises(ValueError, match="H=5, wanted an even number"):
+        AttentionSeq2seq(7, 3, 5, bidirectional=True)
+
+
+# ---- language models ----
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@given(seeds)
+def test_greedy_generation_is_the_likeliest_next_symbol(name, seed):
+    model, start = drawn(TEXTS[name](7), seed), [1, 4]
+    model(np.array([[3, 5]]))  # a state that generation must leave alone
+    carried = model.recurrent.state
+    ids = model.generate(start, 6, temperature=0)
+    assert model.recurrent.state is carried and model.training
+    model.eval()
+    model.reset_state()
+    logits = model(np.array([[*start, *ids[:-1]]]))
+    assert np.array_equal(logits.argmax(-1)[0, 1:], ids)
+
+
+@given(seeds)
+def test_the_state_is_carried_and_forgotten(seed):
+    model = drawn(TEXTS["lstm"](7), seed)
+    xs = np.random.default_rng(seed).integers(0, 7, (2, 6))
+    whole = model(xs).numpy()
+    model.reset_state()
+    parts = [model(xs[:, :4]).numpy(), model(xs[:, 4:]).numpy()]
+    assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-12)
+    model.reset_state()
+    assert_allclose(model(xs).numpy(), whole, rtol=1e-12)
+
+
+def test_a_tied_matrix_is_one_parameter():
+    model = BetterRnnlm(9, 4, 4)
+    names = [name for name, _ in model.named_parameters()]
+    assert names.count("embed.W") == 1 and sum(p.shape == (9, 4) for p in model.parameters()) == 1
+    assert "embed.W" in model.state_dict() and len(model.state_dict()) == len(names)
+    xs = np.array([[1, 2, 3]])
+    model.eval()
+    model.loss(xs, xs).backward()
+    g = model.embed.W.grad.numpy()
+    assert np.all(np.any(g != 0, axis=1))  # all rows: the affine end reads the words that came not
+    norm = optim.clip_grad_norm_(model.parameters(), 1e9)
+    assert norm == pytest.approx(
+        np.sqrt(sum((p.grad.numpy() ** 2).sum() for p in model.parameters())))  # fmt: skip
+    before = model.embed.W.numpy().copy()
+    optim.SGD(model.parameters(), lr=0.5).step()
+    assert_allclose(model.embed.W.numpy(), before - 0.5 * g, rtol=1e-6)
+    with pytest.raises(ValueError, match="wants D = H"):
+        BetterRnnlm(9, 4, 5)
+    with pytest.raises(ValueError, match="cell='elman'"):
+        Rnnlm(9, 4, 5, "elman")
+
+
+@given(seeds, st.integers(2, 60))
+def test_perplexity_leaves_the_model_as_it_was(seed, length):
+    model = drawn(TEXTS["better"](7), seed)
+    ids = np.random.default_rng(seed).integers(0, 7, length)
+    model(ids[None, :2])
+    carried = model.recurrent.state
+    first = perplexity(model, ids, 3, 5)
+    assert model.training and model.recurrent.state is carried
+    assert perplexity(model, ids, 3, 5) == first >= 1
+
+
+# ---- sampling ----
+
+
+@given(seeds, st.integers(1, 12), st.data())
+def test_the_distribution_is_masked_and_renormalised(seed, V, data):
+    logits = np.random.default_rng(seed).normal(size=(3, V)) * 5
+    banned = data.draw(st.sets(st.integers(0, V - 1), max_size=V - 1))
+    temperature = data.draw(st.floats(0.1, 10))
+    k = data.draw(st.none() | st.integers(1, 15))
+    top_p = data.draw(st.none() | st.floats(0.01, 1))
+    p = distribution(logits, temperature, k, top_p, list(banned))
+    assert_allclose(p.sum(-1), 1)
+    assert not p[:, list(banned)].any()
+    allowed = np.exp(logits / temperature)
+    allowed[:, list(banned)] = 0
+    allowed /= allowed.sum(-1, keepdims=True)
+    for row, full in zip(p, allowed, strict=True):
+        kept = row > 0
+        assert_allclose(row[kept], (full / full[kept].sum())[kept], rtol=1e-9)
+        assert full[kept].min() >= full[~kept].max(initial=0) - 1e-12
+        if k is None and top_p is None:
+            assert kept.sum() == V - len(banned)
+        if k is not None:
+            assert kept.sum() <= k
+        if top_p is not None and k is None:  # the fewest symbols that reach top_p
+            assert full[kept].sum() >= top_p - 1e-9
+            assert full[kept].sum() - full[kept].min() < top_p + 1e-9
+
+
+@given(seeds)
+def test_draws_follow_the_distribution(seed):
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.full(5, 0.5))
+    p[rng.integers(5)] = 0
+    p /= p.sum()
+    ids = draw(np.repeat(p[None], 4000, 0), rng)
+    counts = np.bincount(ids, minlength=5)
+    assert not counts[p == 0].any()
+    assert np.abs(counts / 4000 - p).max() < 6 * np.sqrt(0.25 / 4000)
+
+
+def test_what_cannot_be_sampled_is_said():
     for arguments, words in [
-        (["answer", str(tmp_path / "none"), "x"], "there is no such file"),
-        (["answer", str(tmp_path), "x"], "not a model of this program"),
-        (["train", "date", "--data", str(tmp_path / "empty.txt")], "empty"),
-        (["train", "date", "--data", str(tmp_path / "no.txt")], "no.txt"),
-    ]:
-        assert main(arguments) == 1
-        error = capsys.readouterr().err
-        assert words in error and error.startswith("tinygrad-rnn: ") and error.count("\n") == 1
-    with pytest.raises(SystemExit):
-        main(["train", "date", "--epochs", "0"])
+        ({"temperature": -1}, "temperature=-1"), ({"top_k": 0}, "top_k=0"),
+        ({"top_p": 0}, "top_p=0"), ({"top_p": 1.5}, "top_p=1.5"), ({"banned": [3]}, "from 0 to 2"),
+        ({"banned": [0, 1, 2, 2]}, "all 3 symbols are banned"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            distribution(np.zeros(3), **arguments)
+    for start in ([], [[1]], 1.5, "a"):
+        with pytest.raises(ValueError, match="wanted an id or a sequence of ids"):
+            TEXTS["lstm"](7).generate(start, 3)
+
+
+def test_generation_is_repeatable_by_its_generator():
+    model = drawn(TEXTS["gru"](7), 1)
+    first, second = (model.generate(1, 20, rng=np.random.default_rng(4)) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+# ---- gradients through time ----
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(seeds, st.floats(0.2, 3))
+def test_gradients_through_time_are_those_of_central_differences(cell, seed, scale):
+    T, H, N = 4, 3, 1
+    result = through_time(cell, scale, T, H, N, seed)
+    rng = np.random.default_rng(seed)
+    step = CELLS[cell](H, H, dtype=np.float64, rng=rng)
+    step.Wh.data *= scale
+    xs, dh = rng.normal(size=(T, N, H)), rng.normal(size=(N, H))
+    dh /= np.linalg.norm(dh)
+
+    def end(state, at):
+        for x in xs[at:]:
+            new = step(x, *state)
+            state = new if isinstance(new, tuple) else (new,)
+        return float(np.sum(state[0].numpy() * dh))
+
+    state, eps = tuple(tg.Tensor(np.zeros((N, H))) for _ in step.state_sizes), 1e-6
+    for t, x in enumerate(xs):
+        new = step(x, *state)
+        state = new if isinstance(new, tuple) else (new,)
+        g = np.zeros(H)
+        for i in range(H):
+            shift = np.eye(H)[i] * eps
+            g[i] = (end((state[0] + shift, *state[1:]), t + 1)
+                    - end((state[0] - shift, *state[1:]), t + 1)) / (2 * eps)  # fmt: skip
+        assert_allclose(result.hidden[t], np.linalg.norm(g), rtol=1e-5, atol=1e-9)
+    assert result.clipped <= 5.0 + 1e-9
+    assert result.clipped == pytest.approx(min(result.weights, 5.0), rel=1e-5)

@@ -1,0 +1,116 @@
+"""Language models: the probability of each next symbol of a text, chapters 5 and 6."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.functional import cross_entropy
+
+from .sampling import distribution, draw
+
+LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+def layer(cell):
+    """The layer of this kind of cell."""
+    if cell not in LAYERS:
+        raise ValueError(f"cell={cell!r}, wanted one of {', '.join(LAYERS)}")
+    return LAYERS[cell]
+
+
+class LanguageModel(nn.Module):
+    """Ids xs (N, T) -> logits (N, T, V) of the symbol after each.
+
+    The hidden state is carried over to the next call and cut from the graph (truncated BPTT), so
+    that batches of one text follow each other; ``reset_state()`` before another text.
+    """
+
+    embed: nn.Embedding
+    recurrent: nn.Recurrent
+
+    def forward(self, xs):
+        raise NotImplementedError
+
+    def loss(self, xs, ts):
+        """Mean cross-entropy of ts (N, T); its exponential is the perplexity."""
+        return cross_entropy(self(xs), ts)
+
+    def reset_state(self):
+        """Forget what was read: the next call starts from zeros."""
+        self.recurrent.reset_state()
+
+    def generate(self, start, length, temperature=1.0, top_k=None, top_p=None, banned=(), rng=None):
+        """Go on from ``start`` by ``length`` symbols that are drawn one after the other.
+
+        Args:
+            start: an id, or the ids (T,) of a beginning.
+            temperature, top_k, top_p, banned: see ``sampling.distribution``; 0 is greedy.
+            rng: np.random.Generator.
+
+        Returns ids (length,), without the beginning. Dropout is off, and the state that the model
+        carries is what it was before.
+        """
+        ids = np.atleast_1d(np.asarray(start))
+        if ids.ndim != 1 or not ids.size or ids.dtype.kind not in "iu":
+            raise ValueError(f"generate: start={start!r}, wanted an id or a sequence of ids")
+        rng = rng or tg.random.generator()
+        training, carried = self.training, self.recurrent.state
+        self.eval()
+        self.reset_state()
+        answer = []
+        try:
+            with tg.no_grad():
+                for _ in range(length):
+                    logits = self(ids[None])[:, -1].numpy()
+                    ids = draw(distribution(logits, temperature, top_k, top_p, banned), rng)
+                    answer.append(int(ids[0]))
+        finally:
+            self.train(training)
+            self.recurrent.state = carried
+        return np.array(answer, dtype=np.int64)
+
+
+class Rnnlm(LanguageModel):
+    """Embedding, one recurrent layer (``cell``: "lstm", "gru" or "rnn"), affine. Chapter 6.
+
+    V symbols, vectors of D, hidden states of H.
+    """
+
+    def __init__(self, V, D=100, H=100, cell="lstm", *, dtype=np.float32):
+        self.embed = nn.Embedding(V, D, dtype=dtype)
+        self.recurrent = layer(cell)(D, H, stateful=True, dtype=dtype)
+        self.affine = nn.Linear(H, V, dtype=dtype)
+
+    def forward(self, xs):
+        hs, _ = self.recurrent(self.embed(xs))
+        return self.affine(hs)
+
+
+class SimpleRnnlm(Rnnlm):
+    """Rnnlm with simple RNN cells. Chapter 5; Mikolov et al. (2010)."""
+
+    def __init__(self, V, D=100, H=100, *, dtype=np.float32):
+        super().__init__(V, D, H, "rnn", dtype=dtype)
+
+
+class BetterRnnlm(LanguageModel):
+    """Rnnlm with several layers, dropout between all of them, and one matrix for both ends.
+
+    The rows of the embedding are also the columns of the affine layer (weight tying: Press & Wolf,
+    2017; Inan et al., 2017), hence D = H. Chapter 6; Zaremba et al. (2014).
+    """
+
+    def __init__(self, V, D=650, H=650, dropout=0.5, num_layers=2, cell="lstm", *,
+                 dtype=np.float32):
+        if D != H:
+            raise ValueError(f"BetterRnnlm: D={D}, H={H}; one matrix for both ends wants D = H")
+        self.embed = nn.Embedding(V, D, dtype=dtype)
+        self.dropout = nn.Dropout(dropout)
+        self.recurrent = layer(cell)(D, H, num_layers, dropout=dropout, stateful=True, dtype=dtype)
+        self.b = nn.Parameter(np.zeros(V, dtype))
+
+    def forward(self, xs):
+        hs, _ = self.recurrent(self.dropout(self.embed(xs)))
+        return self.dropout(hs) @ self.embed.W.T + self.b
