@@ -227,7 +227,12 @@ def run_train(args):
             picture = args.plot or Path(out) / "curve.png"
             training_curve(run.records(), picture, f"{config.model}, {config.task}")
             say(f"the curves are in {picture}")
-    say(f"\nThe model is in {out}. Try:\n" + "\n".join(next_commands(task, out)))
+    seen = ""
+    if task.config.model in ("attention", "deep"):
+        picture = Path(out) / "attention.png"
+        draw_attention(task.reader, example_of(task), picture)
+        seen = f", a picture of where it looks in {picture}"
+    say(f"\nThe model is in {out}{seen}. Try:\n" + "\n".join(next_commands(task, out)))
 
 
 def resumed_config(args, given):
@@ -249,11 +254,16 @@ def next_commands(task, out):
     if isinstance(task, TextTask):
         (word,) = task.vocabulary.decode(task.parts["train"].ids[:1])
         return [f"  {COMMAND} evaluate {out}", f'  {COMMAND} generate {out} --prompt "{word}"']
-    example = task.test.inputs[0].rstrip()
+    example = example_of(task)
     lines = [f'  {COMMAND} answer {out} "{example}"', f"  {COMMAND} evaluate {out}"]
     if task.config.model in ("attention", "deep"):
         lines.append(f'  {COMMAND} attention {out} "{example}" --output attention.png')
     return lines
+
+
+def example_of(task):
+    """The longest of the first inputs that are held out: most to look at."""
+    return max((text.rstrip() for text in task.test.inputs[:50]), key=len)
 
 
 def say(text):
@@ -325,10 +335,14 @@ def run_answer(args):
 
 def run_attention(args):
     reader = load_kind(args.model, Reader, "attention wants one of date or addition")
-    answer, columns, weights = reader.attend(args.text)
-    attention_heatmap(weights, columns, list(answer), Path(args.output),
-                      f"{args.text} -> {answer.rstrip()}")
-    print(answer.rstrip())
+    print(draw_attention(reader, args.text, Path(args.output)))
+
+
+def draw_attention(reader, text, path):
+    """Save the heat map of one example with the input from left to right; return the answer."""
+    answer, columns, weights = reader.attend(text)
+    attention_heatmap(weights, columns, list(answer), path, f"{text} -> {answer.rstrip()}")
+    return answer.rstrip()
 
 
 def run_gradients(args):

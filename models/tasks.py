@@ -42,7 +42,9 @@ from .seq2seq import AttentionSeq2seq, DeepAttentionSeq2seq, PeekySeq2seq, Seq2s
 
 @dataclass(frozen=True)
 class PairsConfig:
-    """Settings of a sequence-to-sequence run. The defaults are the book's for dates (chapter 8)."""
+    """Settings of a sequence-to-sequence run. The defaults are the book's for dates (chapter 8),
+    but for the learning rate: 0.003, halved after every epoch, instead of 0.001 all along.
+    """
 
     task: str = "date"
     model: str = "attention"
@@ -56,8 +58,8 @@ class PairsConfig:
     residual: bool = True
     epochs: int = 4
     batch_size: int = 128
-    lr: float = 0.001
-    lr_decay: float = 1.0
+    lr: float = 0.003
+    lr_decay: float = 0.5
     max_norm: float | None = 5.0
     seed: int = 1
     data: str | None = None
@@ -115,7 +117,9 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("text", "rnnlm"): SMALL,
     ("text", "better"): SMALL | {"D": 256, "stall_divisor": 4.0},
 }  # fmt: skip
-ADDITION: dict[str, Any] = {"H": 128, "reverse": False, "epochs": 25}
+ADDITION: dict[str, Any] = {
+    "H": 128, "reverse": False, "epochs": 25, "lr": 0.001, "lr_decay": 1.0,
+}  # fmt: skip
 DEFAULT_MODEL = {"date": "attention", "addition": "plain", "ptb": "rnnlm", "text": "rnnlm"}
 # Settings that only some models have.
 ONLY = {

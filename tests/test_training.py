@@ -89,6 +89,7 @@ def test_training_leaves_model_log_and_curve(runs, name, capsys):
     steps = [r["step"] for r in records]
     assert steps == sorted(steps) and all("epoch" in r for r in records)
     assert any("loss" in r for r in records)
+    assert (folder / "attention.png").exists() == (name in ("date", "bidirectional", "deep"))
     assert (folder / BEST).exists() == (name == "better")
     assert main(["evaluate", str(folder), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
