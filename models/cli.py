@@ -15,6 +15,7 @@ from .data import DataError, load_ptb
 from .gradients import draw_gradients
 from .plots import attention_heatmap, training_curve
 from .tasks import (
+    MODELS,
     PairsConfig,
     Reader,
     TextConfig,
@@ -22,7 +23,6 @@ from .tasks import (
     Writer,
     make_config,
     make_task,
-    models_of,
     perplexity,
 )
 from .training import Interrupted, Run, load_config, load_model, load_task
@@ -126,7 +126,7 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
         p.add_argument("data", metavar="FILE", nargs="?", default=argparse.SUPPRESS,
                        help="a text in UTF-8; its last tenth is held out")
         setting("--level", "level", "what a symbol is", choices=("word", "char"))
-    setting("--model", "model", "which network", choices=models_of(task))
+    setting("--model", "model", "which network", choices=MODELS[task])
     number("--epochs", "epochs", "times over the data")
     p.add_argument("--steps", type=positive(int), metavar="N", help="steps in all, not epochs")
     number("--batch-size", "batch_size", "sequences in a batch")

@@ -91,36 +91,25 @@ class TextConfig:
 
 Config = PairsConfig | TextConfig
 
-# The book's settings: chapter 7 for sums, 8 for dates, 5 for "simple", 6 for the other two. For
-# any text, Adam: it needs no other learning rate for characters than for words.
-SMALL: dict[str, Any] = {
-    "D": 64, "H": 256, "epochs": 10, "batch_size": 32, "time_size": 64, "optimizer": "adam",
-    "lr": 0.002, "max_norm": 5.0,
-}  # fmt: skip
-BETTER: dict[str, Any] = {"D": 650, "H": 650, "epochs": 40, "stall_divisor": 4.0}
-PRESETS: dict[tuple[str, str], dict[str, Any]] = {
-    ("addition", "plain"): {},
-    ("addition", "peeky"): {},
-    ("addition", "attention"): {},
-    ("addition", "deep"): {},
-    ("date", "plain"): {},
-    ("date", "peeky"): {},
-    ("date", "attention"): {},
-    ("date", "deep"): {},
-    ("ptb", "simple"): {
-        "cell": "rnn", "words": 1000, "epochs": 100, "batch_size": 10, "time_size": 5, "lr": 0.1,
+SEQ2SEQ, RNNLM = ("plain", "peeky", "attention", "deep"), ("simple", "rnnlm", "better")
+MODELS = {"date": SEQ2SEQ, "addition": SEQ2SEQ, "ptb": RNNLM, "text": RNNLM}
+DEFAULT_MODEL = {"date": "attention", "addition": "plain", "ptb": "rnnlm", "text": "rnnlm"}
+# Where a task, or a model of it, has other defaults than its config: the book's settings (chapter
+# 7 for sums, 5 for "simple", 6 for "better"); for any text Adam, whose learning rate suits
+# characters and words.
+PRESETS: dict[str, dict[str, Any]] = {
+    "addition": {"H": 128, "reverse": False, "epochs": 25, "lr": 0.001, "lr_decay": 1.0},
+    "ptb simple": {
+        "words": 1000, "epochs": 100, "batch_size": 10, "time_size": 5, "lr": 0.1,
         "max_norm": None,
     },
-    ("ptb", "rnnlm"): {},
-    ("ptb", "better"): BETTER,
-    ("text", "simple"): SMALL | {"cell": "rnn"},
-    ("text", "rnnlm"): SMALL,
-    ("text", "better"): SMALL | {"D": 256, "stall_divisor": 4.0},
+    "ptb better": {"D": 650, "H": 650, "epochs": 40, "stall_divisor": 4.0},
+    "text": {
+        "D": 64, "H": 256, "epochs": 10, "batch_size": 32, "time_size": 64, "optimizer": "adam",
+        "lr": 0.002, "max_norm": 5.0,
+    },
+    "text better": {"D": 256, "stall_divisor": 4.0},
 }  # fmt: skip
-ADDITION: dict[str, Any] = {
-    "H": 128, "reverse": False, "epochs": 25, "lr": 0.001, "lr_decay": 1.0,
-}  # fmt: skip
-DEFAULT_MODEL = {"date": "attention", "addition": "plain", "ptb": "rnnlm", "text": "rnnlm"}
 # Settings that only some models have.
 ONLY = {
     "bidirectional": ("attention", "deep"), "input_feeding": ("attention",),
@@ -129,26 +118,21 @@ ONLY = {
 }  # fmt: skip
 
 
-def models_of(task: str) -> list[str]:
-    """The names of the models that can learn this task."""
-    return [model for of, model in PRESETS if of == task]
-
-
 def make_config(task: str, model: str | None = None, **given: Any) -> Config:
     """The settings of this task and model, with what is given in place of the defaults.
 
     DataError for settings that the model does not have, or that do not go together.
     """
     model = model or DEFAULT_MODEL[task]
-    if (task, model) not in PRESETS:
-        raise DataError(f"{task} has no model {model!r}; there are {', '.join(models_of(task))}")
+    if model not in MODELS[task]:
+        raise DataError(f"{task} has no model {model!r}; there are {', '.join(MODELS[task])}")
     for name in given:
         if name in ONLY and model not in ONLY[name]:
             raise DataError(f"the model {model!r} has no setting {name!r}; it is one of"
                             f" {', '.join(ONLY[name])}")  # fmt: skip
     kind = PairsConfig if task in ("date", "addition") else TextConfig
-    settings = {"task": task, "model": model} | (ADDITION if task == "addition" else {})
-    settings |= PRESETS[task, model]
+    settings = {"task": task, "model": model}
+    settings |= PRESETS.get(task, {}) | PRESETS.get(f"{task} {model}", {})
     if model == "better" and "H" in given:
         settings["D"] = given["H"]
     return kind(**(settings | given))
