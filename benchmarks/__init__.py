@@ -1,0 +1,1 @@
+"""Whole training steps, side by side with every peer, interleaved in one run."""
