@@ -10,6 +10,8 @@ import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+from tinygrad_rnn.check import command as check
+
 from .book import load_rnnlm
 from .data import DataError, load_ptb
 from .gradients import draw_gradients
@@ -40,7 +42,8 @@ TASKS = {
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
-        prog=COMMAND, description="Train and use the models of the book's chapters 5 to 8."
+        prog=COMMAND, description="Train and use the models of the book's chapters 5 to 8, and"
+        " check layers of one's own."
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -105,6 +108,10 @@ def parser() -> argparse.ArgumentParser:
                            help="size of hidden states (default 64)")
     gradients.add_argument("--seed", type=int, default=1, metavar="N", help="seed (default 1)")
     gradients.set_defaults(run=run_gradients)
+
+    check.add_arguments(commands.add_parser(
+        "check", help="compare hand-written backward passes with automatic differentiation"
+    ))  # fmt: skip
     return top
 
 
@@ -352,7 +359,7 @@ def run_gradients(args):
 def main(arguments=None) -> int:
     args = parser().parse_args(arguments)
     try:
-        args.run(args)
+        return args.run(args) or 0
     except Interrupted as stop:
         print(f"\ntinygrad-rnn: {stop}", file=sys.stderr)
         return 130
@@ -362,4 +369,3 @@ def main(arguments=None) -> int:
     except KeyboardInterrupt:
         print("\ntinygrad-rnn: interrupted", file=sys.stderr)
         return 130
-    return 0

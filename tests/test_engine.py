@@ -358,7 +358,8 @@ def test_errors_name_operation_and_shapes_and_change_nothing(call, error, words)
 
 # --- the house -----------------------------------------------------------------------------------
 
-FLOORS = ["rules", "random", "tensor", "transforms", "functional", "jit", "nn", "optim", "check"]
+FLOORS = ["rules", "random", "tensor", "transforms", "functional", "jit", "nn", "optim", "manual",
+          "check"]
 
 
 def test_imports_run_downwards_only():

@@ -1,12 +1,12 @@
 """Autograd on NumPy's own protocols, and recurrent networks as plain tensor expressions."""
 
-from . import functional, manual, nn, optim
+from . import check, functional, manual, nn, optim
 from .random import manual_seed
 from .tensor import Tensor, grad, no_grad
 from .transforms import hvp, jacobian, jvp, value_and_grad, vjp
 
 __all__ = [
-    "Tensor", "functional", "grad", "hvp", "jacobian", "jvp", "manual", "manual_seed", "nn",
-    "no_grad", "optim", "value_and_grad", "vjp",
+    "Tensor", "check", "functional", "grad", "hvp", "jacobian", "jvp", "manual", "manual_seed",
+    "nn", "no_grad", "optim", "value_and_grad", "vjp",
 ]  # fmt: skip
 __version__ = "0.1.0"

@@ -1,0 +1,262 @@
+"""The formulas of the known layers, with the conventions in which they are written, so that a wrong
+forward with a consistent backward is found too.
+
+A layer is known by the name of its class and the shapes of its parameters. The first variant is
+the book's; the others are conventions of the literature. What is none of them is wrong.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+
+from .protocol import Problem
+
+CLOSE = 1e-8
+NEARLY = 1e-4  # what an epsilon in the logarithm does
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _softmax(x, axis=-1):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+# --- cells: parameters, x (N, D) and states to new states ----------------------------------------
+
+
+def _gates(params, x, h):
+    Wx, Wh, *b = params
+    return x @ Wx + h @ Wh + (b[0] if b else 0)
+
+
+def _rnn(activation):
+    return lambda params, x, h: (activation(_gates(params, x, h)),)
+
+
+def _lstm(order):
+    def cell(params, x, h, c):
+        blocks = dict(zip(order, np.split(_gates(params, x, h), 4, -1), strict=True))
+        c = _sigmoid(blocks["f"]) * c + _sigmoid(blocks["i"]) * np.tanh(blocks["g"])
+        return _sigmoid(blocks["o"]) * np.tanh(c), c
+
+    return cell
+
+
+def _gru(order, after, old):
+    def cell(params, x, h):
+        Wx, Wh, *b = params
+        H = Wh.shape[0]
+        at = {name: slice(k * H, (k + 1) * H) for k, name in enumerate(order)}
+        Ax = x @ Wx + (b[0] if b else 0)
+        z, r = (_sigmoid(Ax[:, at[k]] + h @ Wh[:, at[k]]) for k in "zr")
+        if after:
+            new = np.tanh(Ax[:, at["h"]] + r * (h @ Wh[:, at["h"]]))
+        else:
+            new = np.tanh(Ax[:, at["h"]] + (r * h) @ Wh[:, at["h"]])
+        return (z * h + (1 - z) * new if old else (1 - z) * h + z * new,)
+
+    return cell
+
+
+def _cells(kind):
+    """The variants of a cell: (what is different from the book, function)."""
+    if kind == "rnn":
+        yield "", _rnn(np.tanh)
+        yield "relu in place of tanh", _rnn(lambda a: np.maximum(a, 0))
+        yield "the sigmoid in place of tanh", _rnn(_sigmoid)
+    elif kind == "lstm":
+        for order in itertools.permutations("fgio"):
+            text = "" if order == tuple("fgio") else (
+                f"the gates stand in the order {', '.join(order)} (the book: f, g, i, o)")
+            yield text, _lstm(order)
+    else:
+        for order, after, old in itertools.product(itertools.permutations("zrh"), (False, True),
+                                                   (False, True)):
+            texts = []
+            if order != tuple("zrh"):
+                texts.append(f"the gates stand in the order {', '.join(order)} (the book: z, r, h)")
+            if after:
+                texts.append("the reset gate is applied after the product with Wh, as in cuDNN and"
+                             " PyTorch (the book: before)")
+            if old:
+                texts.append("z weighs the old state, as in cuDNN, PyTorch and Keras (the book:"
+                             " the new one)")
+            yield "; ".join(texts), _gru(order, after, old)
+
+
+def _cell_outputs(cell, params, inputs):
+    return cell(params, *inputs)
+
+
+def _over_time(cell, params, inputs, reverse=False):
+    (xs,) = inputs
+    N, T, _ = xs.shape
+    H = params[1].shape[0]
+    arity = cell.__code__.co_argcount - 2
+    states = [np.zeros((N, H))] * arity
+    hs = [None] * T
+    for t in reversed(range(T)) if reverse else range(T):
+        states = cell(params, xs[:, t], *states)
+        hs[t] = states[0]
+    return (np.stack(hs, 1),)
+
+
+def _both_ways(cell, params, inputs):
+    n = len(params) // 2
+    first = _over_time(cell, params[:n], inputs)[0]
+    second = _over_time(cell, params[n:], inputs, reverse=True)[0]
+    return (np.concatenate([first, second], 2),)
+
+
+def _fits_cell(kind, params):
+    times = {"rnn": 1, "lstm": 4, "gru": 3}[kind]
+    if len(params) not in (2, 3) or any(p.ndim != 2 for p in params[:2]):
+        return False
+    H = params[1].shape[0]
+    shapes = (params[0].shape[0], times * H), (H, times * H), (times * H,)
+    return all(p.shape == s for p, s in zip(params, shapes, strict=False))
+
+
+# --- the others ----------------------------------------------------------------------------------
+
+
+def _labels(t, V):
+    t = np.asarray(t)
+    return t if t.dtype.kind in "iu" else t.argmax(-1)
+
+
+def _cross_entropy(params, inputs):
+    x, t = inputs
+    t = _labels(t, x.shape[-1]).reshape(-1)
+    p = _softmax(x).reshape(len(t), -1)
+    return (-np.log(p[np.arange(len(t)), t]).sum() / len(t),)
+
+
+def _binary(params, inputs):
+    x, t = inputs
+    t = np.asarray(t, float)
+    return (np.mean(t * np.logaddexp(0, -x) + (1 - t) * np.logaddexp(0, x)),)
+
+
+def _attend(hs, h):
+    a = _softmax((hs * h[:, None]).sum(2))
+    return a, (hs * a[:, :, None]).sum(1)
+
+
+_SIMPLE = {
+    "matmul": (1, lambda p, x: (x[0] @ p[0],)),
+    "affine": (2, lambda p, x: (x[0] @ p[0] + p[1],)),
+    "timeaffine": (2, lambda p, x: (x[0] @ p[0] + p[1],)),
+    "softmax": (0, lambda p, x: (_softmax(x[0]),)),
+    "sigmoid": (0, lambda p, x: (_sigmoid(x[0]),)),
+    "tanh": (0, lambda p, x: (np.tanh(x[0]),)),
+    "relu": (0, lambda p, x: (np.maximum(x[0], 0),)),
+    "embedding": (1, lambda p, x: (p[0][x[0]],)),
+    "timeembedding": (1, lambda p, x: (p[0][x[0]],)),
+    "softmaxwithloss": (0, _cross_entropy),
+    "timesoftmaxwithloss": (0, _cross_entropy),
+    "sigmoidwithloss": (0, _binary),
+    "timesigmoidwithloss": (0, _binary),
+    "weightsum": (0, lambda p, x: ((x[0] * x[1][:, :, None]).sum(1),)),
+    "attentionweight": (0, lambda p, x: (_attend(*x)[0],)),
+    "attention": (0, lambda p, x: (_attend(*x)[1],)),
+    "timeattention": (0, lambda p, x: (
+        np.stack([_attend(x[0], x[1][:, u])[1] for u in range(x[1].shape[1])], 1),)),
+}  # fmt: skip
+
+
+def _variants(kind, params, inputs):
+    """Yield (difference from the book in words, outputs); nothing if the layer is not known."""
+    if kind in _SIMPLE:
+        n, formula = _SIMPLE[kind]
+        if len(params) == n:
+            yield "", formula(params, inputs)
+        return
+    match = re.fullmatch(r"(time|timebi|bi)?(rnn|lstm|gru)(cell)?", kind)
+    if not match:
+        return
+    where, cell_kind, _ = match.groups()
+    both = where in ("timebi", "bi")
+    if both and len(params) % 2:
+        return
+    halves = [params[: len(params) // 2], params[len(params) // 2:]] if both else [params]
+    if not all(_fits_cell(cell_kind, half) for half in halves):
+        return
+    run = _both_ways if both else _over_time if where else _cell_outputs
+    for text, cell in _cells(cell_kind):
+        yield text, run(cell, params, inputs)
+
+
+def kind_of(name):
+    """The name of a class, as the formulas know it: MyTimeLSTM2 is timelstm."""
+    low = re.sub(r"[_\d]", "", name.lower())
+    return re.sub(r"^(my|simple|custom|new|numpy|np|hand)|(layer|np|fixed|mine)$", "", low)
+
+
+def compare_forward(name, outcome):
+    """Compare the outputs of a layer with the formula of its name; returns Problems: a convention,
+    or a wrong forward; none if they agree or the layer is not known."""
+    setup = outcome.setup
+    params = setup.slots.params(setup.layer)
+    outputs = [np.asarray(y) for y in outcome.truth.outputs]
+    kind = kind_of(name)
+    line = None
+    nearly = None
+    known = False
+    try:
+        with np.errstate(all="ignore"):
+            for text, wanted in _variants(kind, params, setup.inputs):
+                wanted = [np.asarray(y) for y in wanted]
+                shapes = [y.shape for y in wanted]
+                if [y.shape for y in outputs] != shapes:
+                    return []  # another function of the same name
+                known = True
+                distance = _distance(outputs, wanted)
+                if distance < CLOSE:
+                    return [Problem("convention", text, line, wrong=False)] if text else []
+                if distance < NEARLY and not text:
+                    nearly = "an epsilon stands in the logarithm of the forward, and not in its" \
+                             " derivative"
+                if "loss" in kind:
+                    ratio = float(outputs[0] / wanted[0])
+                    if abs(ratio - round(ratio)) < NEARLY and round(ratio) > 1:
+                        nearly = f"the loss is {round(ratio)} times the mean: summed over a part" \
+                                 " of batch and time and not averaged"
+                if len(wanted) == 2 and _distance(outputs[::-1], wanted) < CLOSE and not text:
+                    return [Problem("convention", "c is returned before h", line, wrong=False)]
+    except (ValueError, IndexError, TypeError):
+        return []
+    if nearly:
+        return [Problem("convention", nearly, line, wrong=False)]
+    if known:
+        return [Problem("forward", "backward belongs to forward, but forward is not the formula of"
+                        f" {name}: {_guess(kind, params, setup.inputs, outputs)}", line)]
+    return []
+
+
+def _distance(outputs, wanted):
+    return max(float(np.abs(a - b).max(initial=0)) / max(1e-3, float(np.abs(b).max(initial=0)))
+               for a, b in zip(outputs, wanted, strict=True))
+
+
+def _guess(kind, params, inputs, outputs):
+    """Words for a wrong forward: which parameter, if it were left out, would explain it."""
+    names = ["the input's weight", "the state's weight", "the bias"] if len(params) == 3 else [
+        "the weight", "the bias"]
+    for i, p in enumerate(params):
+        without = [np.zeros_like(p) if j == i else q for j, q in enumerate(params)]
+        for _, wanted in _variants(kind, without, inputs):
+            if _distance(outputs, [np.asarray(y) for y in wanted]) < CLOSE:
+                return f"{names[i] if i < len(names) else 'a parameter'} is left out"
+    return f"the largest difference is {_largest(kind, params, inputs, outputs):.2g}"
+
+
+def _largest(kind, params, inputs, outputs):
+    _, wanted = next(iter(_variants(kind, params, inputs)))
+    return max(float(np.abs(a - b).max(initial=0)) for a, b in zip(outputs, wanted, strict=True))

@@ -1,0 +1,186 @@
+"""A stand-in for ``numpy``, handed to checked code in place of the real one.
+
+It is NumPy but for three things, each of which a check needs:
+
+- float32 is float64, wherever it is asked for, so that rounding cannot pass for a mistake;
+- while a forward pass is traced, the arrays that it creates can hold Tensors
+  (``hs = np.empty((N, T, H), dtype='f')``, then ``hs[:, t, :] = h``);
+- memory that NumPy leaves uninitialised is filled with NaN, so that reading it shows.
+"""
+
+import contextlib
+import types
+from contextvars import ContextVar
+
+import numpy as np
+
+from ..tensor import Tensor
+
+_tracing: ContextVar[bool] = ContextVar("tracing", default=False)
+_widened: ContextVar[list | None] = ContextVar("widened", default=None)
+
+
+@contextlib.contextmanager
+def tracing():
+    """Created float arrays are Tensors inside the block."""
+    token = _tracing.set(True)
+    try:
+        yield
+    finally:
+        _tracing.reset(token)
+
+
+@contextlib.contextmanager
+def noting_float32():
+    """Yields a list that is not empty once something has asked for float32."""
+    token = _widened.set([])
+    try:
+        yield _widened.get()
+    finally:
+        _widened.reset(token)
+
+
+def _note():
+    seen = _widened.get()
+    if seen is not None and not seen:
+        seen.append("float32")
+
+
+def wide(dtype):
+    """The dtype, or float64 for a narrower float."""
+    if dtype is None:
+        return None
+    try:
+        known = np.dtype(dtype)
+    except TypeError:
+        return dtype
+    if known.kind == "f" and known.itemsize < 8:
+        _note()
+        return np.float64
+    return dtype
+
+
+def _fillable(array):
+    return Tensor(array) if _tracing.get() and array.dtype.kind == "f" else array
+
+
+def _poisoned(array):
+    if array.dtype.kind == "f":
+        array.fill(np.nan)
+    return array
+
+
+def _creator(fn, fill=lambda array: array):
+    def create(shape, *args, **kwargs):
+        return _fillable(fill(fn(shape, *_wide_args(args), **_wide_kwargs(kwargs))))
+
+    return create
+
+
+def _liker(fn, fill=lambda array: array):
+    def create(a, *args, **kwargs):
+        a = a.detach().numpy() if isinstance(a, Tensor) else np.asarray(a)
+        made = fn(a, *_wide_args(args), **_wide_kwargs(kwargs))
+        return _fillable(fill(made.astype(wide(made.dtype), copy=False)))
+
+    return create
+
+
+def _wide_args(args):
+    return [wide(a) if isinstance(a, (str, type, np.dtype)) else a for a in args]
+
+
+def _wide_kwargs(kwargs):
+    return {k: wide(v) if k == "dtype" else v for k, v in kwargs.items()}
+
+
+def _holds_tensor(x):
+    if isinstance(x, (list, tuple)):
+        return any(map(_holds_tensor, x))
+    return isinstance(x, Tensor)
+
+
+def _stack(x):
+    if isinstance(x, (list, tuple)):
+        return np.stack([_stack(item) for item in x])
+    return x if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _array(a, dtype=None, *args, copied=True, **kwargs):
+    if _holds_tensor(a):
+        out = _stack(a)
+        out = out if dtype is None or wide(dtype) in (float, "float64") else out.astype(wide(dtype))
+        return np.copy(out) if copied else out
+    fn = np.array if copied else np.asarray
+    made = fn(a, wide(dtype), *args, **kwargs)
+    return made.astype(np.float64) if made.dtype in (np.float32, np.float16) else made
+
+
+class _ArrayType(type):
+    def __instancecheck__(cls, x):
+        return isinstance(x, (np.ndarray, Tensor))
+
+
+class _Array(np.ndarray, metaclass=_ArrayType):
+    """``isinstance(x, np.ndarray)`` holds for Tensors too."""
+
+
+class _Joined:
+    """np.c_ and np.r_, also of Tensors."""
+
+    def __init__(self, real, axis):
+        self.real, self.axis = real, axis
+
+    def __getitem__(self, items):
+        if not _holds_tensor(items):
+            return self.real[items]
+        items = [_stack(x) for x in (items if isinstance(items, tuple) else (items,))]
+        if self.axis and all(x.ndim == 1 for x in items):
+            return np.stack(items, 1)
+        return np.concatenate(items, self.axis)
+
+
+_NARROW = {"float32", "float16", "single", "half"}
+
+
+class _Random(types.ModuleType):
+    """np.random, where a generator without a seed has one: two runs of a layer draw the same."""
+
+    def __getattr__(self, name):
+        return getattr(np.random, name)
+
+    @staticmethod
+    def default_rng(seed=None):
+        return np.random.default_rng(0 if seed is None else seed)
+
+
+class NumpyStandIn(types.ModuleType):
+    """See the text of this module."""
+
+    def __init__(self):
+        super().__init__("numpy")
+        self.__all__ = [name for name in dir(np) if not name.startswith("_")]
+        self.random = _Random("numpy.random")
+        self.ndarray = _Array
+        self.zeros, self.ones = _creator(np.zeros), _creator(np.ones)
+        self.full, self.eye, self.identity = map(_creator, (np.full, np.eye, np.identity))
+        self.empty = _creator(np.empty, _poisoned)
+        self.zeros_like, self.ones_like = _liker(np.zeros_like), _liker(np.ones_like)
+        self.full_like, self.empty_like = _liker(np.full_like), _liker(np.empty_like, _poisoned)
+        self.c_, self.r_ = _Joined(np.c_, -1), _Joined(np.r_, 0)
+        self.array = _array
+        self.asarray = self.asanyarray = self.ascontiguousarray = lambda a, dtype=None, **kw: (
+            _array(a, dtype, copied=False, **kw))
+        self.copy = lambda a, *args: np.copy(a) if isinstance(a, Tensor) else np.array(a)
+        self.arange, self.linspace = (
+            lambda *args, fn=fn, **kw: fn(*args, **_wide_kwargs(kw)) for fn in (
+                np.arange, np.linspace))
+
+    def __getattr__(self, name):
+        if name in _NARROW:
+            _note()
+            return np.float64
+        return getattr(np, name)
+
+
+numpy_standin = NumpyStandIn()

@@ -1,0 +1,79 @@
+"""What can be wrong apart from the values of gradients: arrays replaced, edited, shared, missing;
+memory that was never written; caches that do not survive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Problem:
+    """A finding. ``kind`` is its name in the catalogue; ``wrong`` is False for a convention."""
+
+    kind: str
+    text: str
+    line: int | None = None
+    wrong: bool = True
+
+
+def protocol_problems(outcome, second):
+    """The findings of one full observation; ``second``: the gradients of a second backward."""
+    return list(_problems(outcome, second))
+
+
+def _problems(outcome, second):
+    seen, names = outcome.observation, outcome.setup.slots.names
+    inputs = outcome.input_names
+    for i in seen.replaced:
+        yield Problem("replaced", f"grads[{i}] is replaced by a new array instead of filled in"
+                      f" place (grads[{i}][...] = d{names[i]}): an optimizer that holds the old one"
+                      " never sees the gradient")
+    for i in seen.params_edited:
+        yield Problem("into_parameter", f"backward writes into the parameter {names[i]} itself")
+    for a, b in seen.aliased:
+        yield Problem("aliased", f"{a} and {b} share their memory: what is written into one is"
+                      " written into the other")
+    for i in seen.inputs_edited:
+        yield Problem("input_edited", f"the caller's array {inputs[i]} is edited in place")
+    if seen.dout_edited:
+        if seen.dout_returned:  # the gradient is made in place: common, and right by itself
+            outcome.notes.append("backward edits the gradient that it is handed, and returns it")
+        else:
+            yield Problem("input_edited", "backward edits the gradient that it is handed, in place")
+    unwritten = [g.name for g in outcome.gradients if _has_nan(outcome.got.get(g.name))]
+    if unwritten and not any(_has_nan(outcome.wanted[name]) for name in unwritten):
+        yield Problem("uninitialised", f"uninitialised memory (np.empty) is read: part of"
+                      f" {', '.join('d' + n for n in unwritten)} is never written")
+    for g in outcome.gradients:
+        if outcome.got.get(g.name) is None:
+            what = "None stands" if g.shape == () else "nothing is found"
+            yield Problem("none", f"{what} where the gradient d{g.name} belongs")
+    if second is not None and not unwritten and not seen.replaced:
+        yield from _second(outcome, second)
+
+
+def _has_nan(x):
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f" and bool(np.isnan(x).any())
+
+
+def _second(outcome, second):
+    """A second backward of the same forward must give the same again."""
+    seen = outcome.observation
+    returned, grads = second
+
+    def same(a, b):
+        return not isinstance(a, np.ndarray) or (isinstance(b, np.ndarray) and a.shape == b.shape
+                                                 and np.allclose(a, b, rtol=1e-9, atol=1e-12))
+
+    changed = not all(map(same, seen.returned, returned))
+    added = not all(same(a, b) or same(2 * a, b) for a, b in zip(seen.grads, grads, strict=True)
+                    if isinstance(a, np.ndarray))
+    if changed or added:
+        text = ("backward overwrites what forward kept for it: a second backward of the same"
+                " forward gives another gradient")
+        if len(seen.outputs) == 1 and np.ndim(seen.outputs[0]) == 0:
+            outcome.notes.append(text)  # common in a loss, whose backward is called once
+        else:
+            yield Problem("cache", text)

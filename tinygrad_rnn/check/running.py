@@ -1,0 +1,487 @@
+"""Run a layer: its own backward on arrays (``observe``), and the gradients of its own forward by
+automatic differentiation (``truth``)."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import io
+import random
+import sys
+import traceback
+import types
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from .limits import TimeUp
+from .numpy_standin import numpy_standin, tracing
+
+
+class CannotRun(Exception):
+    """The layer could not be run to its end. ``phase``: "forward", "backward", ...; ``line``:
+    where, in the file of the layer; ``error``: what was raised."""
+
+    def __init__(self, phase, error, line=None):
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.phase, self.error, self.line = phase, error, line
+
+
+# --- the arrays of a layer, and copies of it -----------------------------------------------------
+
+_ATOMS = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType,
+          types.FunctionType, types.BuiltinFunctionType, types.MethodType, np.generic, Tensor)
+
+
+def arrays_of(root):
+    """All arrays that can be reached from an object, each once, in the order they are met."""
+    seen, found, stack = set(), [], [root]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, _ATOMS) or id(x) in seen:
+            continue
+        seen.add(id(x))
+        if isinstance(x, np.ndarray):
+            found.append(x)
+        elif isinstance(x, dict):
+            stack.extend(reversed(list(x.values())))
+        elif isinstance(x, (list, tuple, set)):
+            stack.extend(reversed(list(x)))
+        else:
+            if isinstance(x, np.random.Generator | np.random.RandomState):
+                continue
+            with contextlib.suppress(Exception):
+                stack.extend(reversed(list(vars(x).values())))
+    return found
+
+
+def _owner(array):
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _flat_index(view, owner):
+    """Where the elements of a view lie in the memory of its owner, counted in elements."""
+    offset = view.__array_interface__["data"][0] - owner.__array_interface__["data"][0]
+    index = np.asarray(offset)
+    for n, stride in zip(view.shape, view.strides, strict=True):
+        index = index[..., None] + np.arange(n) * stride
+    return index // owner.itemsize
+
+
+def clone(root: Any, leaves: Any = ()) -> tuple[Any, list[Tensor]]:
+    """A deep copy, in which arrays that share memory still do, and every float is float64.
+
+    ``leaves``: arrays that become Tensors which require grad, and their views with them.
+    Returns the copy and the Tensors.
+    """
+    leaves = list(leaves)
+    memo: dict[int, Any] = {}
+    unique: dict[int, Tensor] = {}
+    for p in leaves:
+        if id(p) not in unique:
+            unique[id(p)] = Tensor(p.astype(np.float64), requires_grad=True)
+    memo.update(unique)
+    owners: dict[int, np.ndarray] = {}
+    arrays = arrays_of(root) + leaves
+    for a in arrays:
+        if id(a) in memo or a.dtype.hasobject:
+            continue
+        owner = _owner(a)
+        whole = next((p for p in leaves if _owner(p) is owner), None)
+        if whole is not None and np.may_share_memory(whole, a):
+            at = {k: i for i, k in enumerate(_flat_index(whole, owner).ravel().tolist())}
+            places = [at.get(k, -1) for k in _flat_index(a, owner).ravel().tolist()]
+            if -1 not in places:  # a view of a parameter: part of the leaf
+                index = np.array(places, dtype=int).reshape(a.shape)
+                memo[id(a)] = unique[id(whole)].reshape(-1)[index]
+                continue
+        dtype = np.dtype(np.float64) if a.dtype in (np.float32, np.float16) else a.dtype
+        if id(owner) not in owners:
+            owners[id(owner)] = np.array(owner, dtype=dtype, order="K")
+        new = owners[id(owner)]
+        if a is owner:
+            memo[id(a)] = new
+        elif a.size and a.dtype == owner.dtype and new.strides == tuple(
+                s // a.itemsize * new.itemsize for s in owner.strides):
+            start = int(_flat_index(a, owner).ravel()[0])
+            memo[id(a)] = np.ndarray(a.shape, dtype, new if new.flags.c_contiguous else new.T,
+                                     start * new.itemsize,
+                                     [s // a.itemsize * new.itemsize for s in a.strides])
+    return copy.deepcopy(root, memo), [unique[id(p)] for p in leaves]
+
+
+# --- params and grads ----------------------------------------------------------------------------
+
+
+@dataclass
+class Slots:
+    """The parameters of a layer and where their gradients stand: names, ``param(layer, i)``,
+    ``grad(layer, i)``."""
+
+    names: list[str]
+    keys: list[Any]
+    attributes: bool = False  # W and dW, as in the first volume, not two lists
+
+    def params(self, layer):
+        if self.attributes:
+            return [getattr(layer, k) for k in self.keys]
+        return [layer.params[k] for k in self.keys]
+
+    def grads(self, layer):
+        if self.attributes:
+            return [getattr(layer, f"d{k}", None) for k in self.keys]
+        grads = getattr(layer, "grads", None)
+        found = []
+        for k in self.keys:
+            try:
+                found.append(grads[k])
+            except (TypeError, IndexError, KeyError):
+                found.append(None)
+        return found
+
+
+def slots_of(layer, names=()):
+    """Find ``params``/``grads`` (lists or dicts), or attributes such as W and dW."""
+    params = getattr(layer, "params", None)
+    if isinstance(params, dict):
+        keys = [k for k, v in params.items() if isinstance(v, np.ndarray)]
+        return Slots([str(k) for k in keys], keys)
+    if isinstance(params, (list, tuple)) and params:
+        keys = [i for i, v in enumerate(params) if isinstance(v, np.ndarray)]
+        return Slots(_names(layer, [params[k] for k in keys], keys, names), keys)
+    own = getattr(layer, "__dict__", {})
+    keys = [k for k, v in own.items() if isinstance(v, np.ndarray) and f"d{k}" in own]
+    return Slots(list(keys), keys, attributes=True)
+
+
+def _names(layer, params, keys, names):
+    """The names that the constructor has for the parameters, else those of attributes."""
+    if len(names) == len(params):
+        return list(names)
+    own = {id(v): k for k, v in getattr(layer, "__dict__", {}).items()
+           if isinstance(v, np.ndarray)}
+    return [own.get(id(p), f"params[{k}]") for p, k in zip(params, keys, strict=True)]
+
+
+# --- calling what is not ours --------------------------------------------------------------------
+
+
+def _modules_with_numpy(layer):
+    """The global names of all modules that the classes of a layer come from, where these hold the
+    real NumPy: there it is replaced while a check runs."""
+    seen, found = set(), []
+    stack = [c.__module__ for part in _objects(layer) for c in type(part).__mro__]
+    while stack:
+        name = stack.pop()
+        module = sys.modules.get(name)
+        own = name.startswith("tinygrad_rnn.") and not name.startswith("tinygrad_rnn.manual")
+        if module is None or name in seen or own or name.partition(".")[0] in ("numpy", "builtins"):
+            continue
+        seen.add(name)
+        names = vars(module)
+        holds = [k for k, v in names.items() if v is np]
+        if holds:
+            found.append((names, holds))
+            stack += [v.__module__ for v in names.values()
+                      if isinstance(v, (type, types.FunctionType)) and v.__module__]
+    return found
+
+
+def _objects(root):
+    seen, stack = set(), [root]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, (*_ATOMS, np.ndarray)) or id(x) in seen:
+            continue
+        seen.add(id(x))
+        if isinstance(x, (list, tuple)):
+            stack.extend(x)
+        elif isinstance(x, dict):
+            stack.extend(x.values())
+        else:
+            yield x
+            with contextlib.suppress(Exception):
+                stack.extend(vars(x).values())
+
+
+@contextlib.contextmanager
+def numpy_replaced(layer):
+    """Modules of the layer that hold the real NumPy hold the stand-in inside the block."""
+    modules = _modules_with_numpy(layer)
+    for names, holds in modules:
+        for k in holds:
+            names[k] = numpy_standin
+    try:
+        yield
+    finally:
+        for names, holds in modules:
+            for k in holds:
+                names[k] = np
+
+
+@contextlib.contextmanager
+def quietly(out=None):
+    """Foreign code: no output, no warnings, no floating-point errors, the same random numbers each
+    time, and the caller's random state as it was."""
+    # people's layers draw from the global state
+    state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+    out = io.StringIO() if out is None else out
+    try:
+        with (warnings.catch_warnings(), np.errstate(all="ignore"),
+              contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO())):
+            warnings.simplefilter("ignore")
+            yield out
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+        random.setstate(python_state)
+
+
+def line_of(error, filename):
+    """The innermost line of the file that an exception came through."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+             if frame.filename == filename]
+    return lines[-1] if lines else None
+
+
+def file_of(layer):
+    """The file that the layer's own forward or backward was compiled from."""
+    for name in ("backward", "forward"):
+        fn = inspect.unwrap(getattr(type(layer), name, None) or (lambda: None))
+        code = getattr(fn, "__code__", None)
+        if code is not None and code.co_filename != __file__:
+            return code.co_filename
+    return ""
+
+
+@contextlib.contextmanager
+def _phase(name, layer):
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise CannotRun(name, error, line_of(error, file_of(layer))) from error
+    except TimeUp as error:
+        raise CannotRun(name, error, line_of(error, file_of(layer))) from None
+
+
+def outputs_of(y):
+    """Outputs as a list, and how to give cotangents back: "single", "tuple" or "list"."""
+    if isinstance(y, tuple):
+        return list(y), "tuple"
+    if isinstance(y, list):
+        return y, "list"
+    return [y], "single"
+
+
+def _copies(values):
+    return [v.copy() if isinstance(v, np.ndarray) else v for v in values]
+
+
+def backward_arguments(layer, cotangents, kind, as_tuple=False):
+    """What ``backward`` is called with: its signature says how many of the cotangents it takes."""
+    try:
+        parameters = list(inspect.signature(layer.backward).parameters.values())
+    except (TypeError, ValueError):
+        return list(cotangents)
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return list(cotangents)
+    taken = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    if kind == "list":
+        return [list(cotangents)][:taken]
+    if as_tuple:
+        return [tuple(cotangents)]
+    return list(cotangents)[:taken]
+
+
+# --- the layer's own backward --------------------------------------------------------------------
+
+
+@dataclass
+class Observation:
+    """What one forward and backward of the layer itself gave, and what they did to others."""
+
+    outputs: list[Any]
+    returned: list[Any]  # gradients of inputs, as returned
+    grads: list[Any]  # gradients of parameters
+    single: bool  # backward returned one thing, no tuple
+    layer: Any = None
+    kind: str = "single"
+    replaced: list[int] = field(default_factory=list)  # slots whose array is another one
+    inputs_edited: list[int] = field(default_factory=list)
+    dout_edited: list[int] = field(default_factory=list)
+    dout_returned: bool = False  # what was edited is also what is returned
+    params_edited: list[int] = field(default_factory=list)
+    aliased: list[tuple[str, str]] = field(default_factory=list)
+    state: dict[str, Any] = field(default_factory=dict)  # attributes such as dh, after backward
+    printed: bool = False
+
+
+@dataclass
+class Setup:
+    """Everything a run needs: the layer before its forward, its inputs, and how to call it."""
+
+    layer: Any
+    inputs: list[Any]
+    slots: Slots
+    prepare: Callable[[Any], None] | None = None  # done to every copy before its forward
+    as_tuple: bool = False
+    rounds: int = 1  # forward and backward so many times on one layer; the last one counts
+
+
+def call_forward(setup, layer, inputs):
+    with _phase("forward", setup.layer):
+        return layer.forward(*inputs)
+
+
+def draw_cotangents(outputs, rng):
+    found = []
+    for y in outputs:
+        g = rng.normal(size=np.shape(y))
+        # a loss is handed a plain number, as people do
+        found.append(float(g) if np.ndim(y) == 0 else g)
+    return found
+
+
+def observe(setup, rng, light=False):
+    """One forward and one backward on a copy of the layer; returns an Observation and the
+    cotangents. ``light``: only the gradients."""
+    layer, _ = clone(setup.layer)
+    inputs = _copies(setup.inputs)
+    with quietly() as out, numpy_replaced(layer):
+        if setup.prepare:
+            setup.prepare(layer)
+        for _ in range(setup.rounds - 1):
+            y, _ = outputs_of(call_forward(setup, layer, _copies(inputs)))
+            g = draw_cotangents(y, np.random.default_rng(9))
+            with _phase("backward", setup.layer):
+                layer.backward(*backward_arguments(layer, g, _, setup.as_tuple))
+        given = _copies(inputs)
+        raw = call_forward(setup, layer, given)
+        outputs, kind = outputs_of(raw)
+        outputs = _copies(outputs)
+        cotangents = draw_cotangents(outputs, rng)
+        handed = _copies(cotangents)
+        params = setup.slots.params(layer)
+        before = _copies(params)
+        slots_before = setup.slots.grads(layer)
+        arguments = backward_arguments(layer, handed, kind, setup.as_tuple)
+        with _phase("backward", setup.layer):
+            returned = layer.backward(*arguments)
+    result, single = ([returned], True) if not isinstance(returned, (tuple, list)) else (
+        list(returned), False)
+    grads = setup.slots.grads(layer)
+    seen = Observation(outputs, _copies(result), _copies(grads), single, layer, kind)
+    if light:
+        return seen, cotangents
+    seen.replaced = [i for i, (a, b) in enumerate(zip(slots_before, grads, strict=True))
+                     if isinstance(a, np.ndarray) and a is not b]
+    seen.inputs_edited = [i for i, (a, b) in enumerate(zip(given, inputs, strict=True))
+                          if _differs(a, b)]
+    seen.dout_edited = [i for i, (a, b) in enumerate(zip(handed, cotangents, strict=True))
+                        if _differs(a, b)]
+    seen.dout_returned = any(isinstance(r, np.ndarray) and np.may_share_memory(r, handed[i])
+                             for i in seen.dout_edited for r in result)
+    seen.params_edited = [i for i, (a, b) in enumerate(zip(params, before, strict=True))
+                          if _differs(a, b)]
+    seen.aliased = _aliases(setup.slots.names, params, grads)
+    seen.state = {k: np.copy(v) for k, v in vars(layer).items()
+                  if k in ("dh", "dc") and isinstance(v, np.ndarray)} if hasattr(
+                      layer, "__dict__") else {}
+    seen.printed = bool(out.getvalue())
+    return seen, cotangents
+
+
+def again(setup, seen, cotangents):
+    """The gradients of a second backward of the same forward, or None if it raises."""
+    layer = seen.layer
+    arguments = backward_arguments(layer, _copies(cotangents), seen.kind, setup.as_tuple)
+    with quietly(), numpy_replaced(layer):
+        try:
+            returned = layer.backward(*arguments)
+        except (Exception, SystemExit):
+            return None
+    result = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+    return _copies(result), _copies(setup.slots.grads(layer))
+
+
+def _differs(a, b):
+    return isinstance(a, np.ndarray) and not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+def _aliases(names, params, grads):
+    found = []
+    for i, g in enumerate(grads):
+        if not isinstance(g, np.ndarray):
+            continue
+        for j, h in enumerate(grads[:i]):
+            same_param = params[i] is params[j]
+            if isinstance(h, np.ndarray) and np.shares_memory(g, h) and not same_param:
+                found.append((f"d{names[j]}", f"d{names[i]}"))
+        for j, p in enumerate(params):
+            if np.shares_memory(g, p):
+                found.append((names[j], f"d{names[i]}"))
+    return found
+
+
+# --- the truth -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Truth:
+    """Gradients of the layer's own forward: by automatic differentiation."""
+
+    outputs: list[np.ndarray]
+    inputs: list[np.ndarray | None]  # None: integers
+    params: list[np.ndarray]
+    states: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def truth(setup, cotangents, states=()):
+    """Differentiate the forward of the layer as it stands before its last round.
+
+    ``states``: arrays given by ``prepare`` that are differentiated too, as name -> array.
+    """
+    layer, _ = clone(setup.layer)
+    inputs = _copies(setup.inputs)
+    with quietly(), numpy_replaced(layer):
+        if setup.prepare:
+            setup.prepare(layer)
+        for _ in range(setup.rounds - 1):
+            y, kind = outputs_of(call_forward(setup, layer, _copies(inputs)))
+            g = draw_cotangents(y, np.random.default_rng(9))
+            with _phase("backward", setup.layer):
+                layer.backward(*backward_arguments(layer, g, kind, setup.as_tuple))
+        params = setup.slots.params(layer)
+        starts = {k: getattr(layer, k) for k in states
+                  if isinstance(getattr(layer, k, None), np.ndarray)}
+        twin, leaves = clone(layer, [*params, *starts.values()])
+        given = [Tensor(x, requires_grad=True) if _is_float(x) else x for x in inputs]
+        with tracing(), _phase("trace", setup.layer):
+            outputs, _ = outputs_of(twin.forward(*given))
+            total = 0
+            for y, g in zip(outputs, cotangents, strict=False):
+                if isinstance(y, Tensor) and y.requires_grad:
+                    total = total + np.sum(y * g)
+            if isinstance(total, Tensor):
+                total.backward()
+
+    def gradient(t):
+        return np.zeros(t.shape) if t.grad is None else t.grad.detach().numpy()
+
+    values = [y.detach().numpy() if isinstance(y, Tensor) else y for y in outputs]
+    n = len(params)
+    return Truth(values, [gradient(t) if isinstance(t, Tensor) else None for t in given],
+                 [gradient(t) for t in leaves[:n]],
+                 {k: gradient(t) for k, t in zip(starts, leaves[n:], strict=True)})
+
+
+def _is_float(x):
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"

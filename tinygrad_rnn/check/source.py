@@ -1,0 +1,158 @@
+"""The functions that a layer runs, as source: found, edited, and run in their edited form."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import functools
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+from .loading import widen
+
+_HERE = Path(__file__).parent
+
+
+@dataclass
+class Function:
+    """A function of the checked code: the object, and its definition in the syntax tree."""
+
+    fn: types.FunctionType
+    node: ast.FunctionDef
+    filename: str
+
+
+@functools.lru_cache(maxsize=64)
+def _tree(filename, _changed):
+    try:
+        return ast.parse(Path(filename).read_bytes(), filename)
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def tree_of(filename):
+    """The syntax tree of a file, or None."""
+    try:
+        return _tree(filename, Path(filename).stat().st_mtime_ns)
+    except OSError:
+        return None
+
+
+def _is_theirs(filename, home):
+    """Whether a file belongs to the checked code: in the layer's folder or next to it, or one of
+    the stand-ins for the book's modules."""
+    path = Path(filename)
+    if path == _HERE / "book.py" or _HERE.parent / "manual" in path.parents:
+        return True
+    if _HERE in path.parents or "site-packages" in path.parts or not path.suffix:
+        return False
+    return path.parent == home or home.parent in path.parents[:2]
+
+
+def codes_run(call, filename):
+    """Run ``call()``; returns the code objects of the checked code that ran, with their globals."""
+    home = Path(filename).parent
+    found: dict[types.CodeType, dict] = {}
+    theirs: dict[str, bool] = {}
+
+    def note(frame, event, _):
+        code = frame.f_code
+        if event == "call" and code not in found:
+            name = code.co_filename
+            if name not in theirs:
+                theirs[name] = _is_theirs(name, home)
+            if theirs[name]:
+                found[code] = frame.f_globals
+
+    earlier = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(earlier)
+    return found
+
+
+def _functions_in(names):
+    for value in list(names.values()):
+        if isinstance(value, types.FunctionType):
+            yield value
+        elif isinstance(value, type):
+            for inner in vars(value).values():
+                inner = getattr(inner, "__func__", inner)
+                if isinstance(inner, types.FunctionType):
+                    yield inner
+
+
+def functions_of(codes):
+    """The function objects of code objects, as far as module globals lead to them."""
+    index = {}
+    for names in {id(names): names for names in codes.values()}.values():
+        for fn in _functions_in(names):
+            index.setdefault(fn.__code__, fn)
+    return [index[code] for code in codes if code in index]
+
+
+def with_source(functions):
+    """``Function``s for those whose definition is found in their file."""
+    found = []
+    for fn in functions:
+        code = fn.__code__
+        tree = tree_of(code.co_filename)
+        if tree is None or set(code.co_freevars) - {"__class__"}:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                if first == code.co_firstlineno:
+                    found.append(Function(fn, node, code.co_filename))
+                    break
+    return found
+
+
+def compiled(function, node):
+    """The code object of an edited definition, or None if it cannot stand in for the original."""
+    bare = copy.copy(node)
+    bare.decorator_list = []
+    holder = ast.ClassDef("_", [], [], [bare], [], type_params=[])
+    ast.copy_location(holder, node)
+    tree = ast.fix_missing_locations(ast.Module([holder], []))
+    if "__wide__" in function.fn.__globals__:
+        tree = widen(tree)
+    try:
+        outer = compile(tree, function.filename, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, TypeError):
+        return None
+    (inner,) = (c for c in outer.co_consts if isinstance(c, types.CodeType))
+    for code in inner.co_consts:
+        if isinstance(code, types.CodeType) and code.co_name == node.name:
+            return code if code.co_freevars == function.fn.__code__.co_freevars else None
+    return None
+
+
+@contextlib.contextmanager
+def replaced(pairs):
+    """Functions run other code inside the block: pairs (function object, code)."""
+    earlier = [(fn, fn.__code__) for fn, _ in pairs]
+    try:
+        for fn, code in pairs:
+            fn.__code__ = code
+        yield
+    finally:
+        for fn, code in earlier:
+            fn.__code__ = code
+
+
+def without_epsilon(functions):
+    """Pairs for ``replaced``, in which numbers such as 1e-7 are 0; empty if there are none."""
+    found = []
+    for fn in functions:
+        code = fn.__code__
+        if any(isinstance(c, float) and 0 < c <= 1e-4 for c in code.co_consts):
+            consts = tuple(0.0 if isinstance(c, float) and 0 < c <= 1e-4 else c
+                           for c in code.co_consts)
+            found.append((fn, code.replace(co_consts=consts)))
+    return found
