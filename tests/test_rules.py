@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, rules, tensor
-from tinygrad_rnn.functional import _logsumexp, _sigmoid
+from tinygrad_rnn.functional import _logsumexp, _nll, _nll_slope, _sigmoid
 
 seeds = st.integers(0, 2**32 - 1)
 REAL = (-2.0, 2.0)
@@ -180,6 +180,10 @@ SAMPLERS = {
     np.clip: of((lambda x: np.clip(x, -0.7, 0.9), (2, 3)),
                 (lambda x, lo: np.clip(x, lo, None), (2, 3), (3,)),
                 (lambda x, hi: np.clip(x, a_min=None, a_max=hi), (2, 3), (3,)), domain=KINK),
+    _nll: of((lambda x: _nll(x, np.array([0, 2])), (2, 3)),
+             (lambda x: _nll(x, np.arange(0)), (0, 3))),
+    _nll_slope: of((lambda x, total, scale: _nll_slope(x, np.array([0, 2]), total, scale), (2, 3),
+                    (2,), (2,))),
     _logsumexp: of((_logsumexp, (2, 3)), (lambda x: _logsumexp(x, axis=0, keepdims=True), (2, 3))),
 }  # fmt: skip
 CREATION = {np.zeros_like, np.ones_like, np.empty_like, np.full_like}

@@ -17,11 +17,12 @@ __all__ = [
 
 @own_function
 def _sigmoid(x):
-    # exp(-x) may not overflow; below -limit the result is as good as 0. In place: one fresh array.
-    y = np.maximum(x, -math.floor(math.log(float(np.finfo(x.dtype).max))))
-    y = np.exp(-y)
-    y += 1
-    return np.reciprocal(y)
+    # Through tanh, which costs half of what exp does and cannot overflow; one fresh array.
+    y = np.multiply(x, 0.5, out=np.empty_like(x))
+    np.tanh(y, out=y)
+    y *= 0.5
+    y += 0.5
+    return y
 
 
 @own_function
@@ -39,6 +40,63 @@ def _logsumexp_vjp(g, y, x, axis=-1, keepdims=False):
     return expand(g, x.shape, axis, keepdims) * np.exp(x - np.where(np.isfinite(y), y, 0))
 
 
+BLOCK = 2**16  # elements that stay in the cache from pass to pass
+
+
+def _row_blocks(x):
+    """Slices of rows of x (n, V), of about BLOCK elements each."""
+    step = max(1, BLOCK // max(1, x.shape[1]))
+    return [slice(i, i + step) for i in range(0, len(x), step)]
+
+
+@own_function
+def _nll(x, targets):
+    """-log softmax(x)[target] of each row: x (n, V), targets (n,) -> (n,)."""
+    y = np.empty_like(x, shape=targets.shape)
+    for rows in _row_blocks(x):
+        block, t = x[rows], targets[rows]
+        top = np.max(block, axis=1, keepdims=True)
+        e = np.subtract(block, top)
+        np.exp(e, out=e)
+        y[rows] = np.log(np.sum(e, axis=1)) + (top[:, 0] - block[np.arange(len(t)), t])
+    return y
+
+
+@own_function
+def _nll_slope(x, targets, total, scale):
+    """scale (softmax(x) - one-hot(targets)), where ``total`` (n,) is logsumexp(x): (n, V)."""
+    y = np.empty_like(x)
+    for rows in _row_blocks(x):
+        block, t, s = y[rows], targets[rows], scale[rows]
+        np.subtract(x[rows], total[rows, None], out=block)
+        np.exp(block, out=block)
+        block *= s[:, None]
+        block[np.arange(len(t)), t] -= s
+    return y
+
+
+def _nll_vjp(g, y, x, targets):
+    return _nll_slope(x, targets, y + _pick(x, targets), g)
+
+
+def _pick(x, targets):
+    return x[np.arange(len(targets)), targets]
+
+
+def _weighed(g, x, total, scale):
+    """What the rules of _nll_slope share: g scale softmax(x)."""
+    return g * (np.exp(x - np.expand_dims(total, 1)) * np.expand_dims(scale, 1))
+
+
+rule(_nll, _nll_vjp, None)
+rule(
+    _nll_slope,
+    lambda g, _y, x, _t, total, scale: _weighed(g, x, total, scale),
+    None,
+    lambda g, _y, x, _t, total, scale: -np.sum(_weighed(g, x, total, scale), axis=1),
+    lambda g, _y, x, targets, total, _s: (
+        np.sum(g * np.exp(x - np.expand_dims(total, 1)), axis=1) - _pick(g, targets)),
+)  # fmt: skip
 rule(_sigmoid, lambda g, y, _x: g * (y * (1 - y)))
 rule(_logsumexp, _logsumexp_vjp)
 
@@ -51,7 +109,8 @@ def _tensor(x):
 
 
 def sigmoid(x):
-    """1 / (1 + exp(-x)), any shape; exact in its lower tail, and without overflow."""
+    """1 / (1 + exp(-x)), any shape, without overflow. The error is that of rounding a number near
+    1, also in the lower tail: take -logaddexp(0, -x) for its logarithm."""
     return _sigmoid(_tensor(x))
 
 
@@ -111,7 +170,7 @@ def cross_entropy(logits, targets, ignore_index=-1):
     counted = targets != ignore_index
     n = int(np.count_nonzero(counted))
     targets = _ids("cross_entropy", np.where(counted, targets, 0), V)
-    losses = logsumexp(rows) - rows[np.arange(len(targets)), targets]
+    losses = _nll(rows, targets)
     return np.sum(losses if n == len(targets) else np.where(counted, losses, 0)) / max(n, 1)
 
 

@@ -95,6 +95,11 @@ def _leaf(array):
 
 _newest_first = operator.attrgetter("birth")
 
+# A graph is freed with every step. The allocator of Linux (glibc) would hand its memory back to
+# the system each time, and the next step would fault it in again, page by page; it keeps as much
+# as the largest block that it ever saw freed. So show it one, which is never touched.
+np.empty(2**25 - 2**16, np.uint8)
+
 
 def _ancestry(node):
     """The node and all that it came from, newest first: a reverse topological order."""

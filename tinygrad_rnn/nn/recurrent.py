@@ -162,8 +162,9 @@ class Recurrent(Module):
             order = np.arange(N)[:, None], np.where(steps < ends, ends - 1 - steps, steps)
             xs = np.flip(xs, 1) if lengths is None else xs[order]
         project, step = (cell.project, cell.step) if isinstance(cell, Cell) else (None, cell)
+        xs = np.swapaxes(xs, 0, 1)  # time first: what a step reads and writes is one block
         hs = []
-        for t, x in enumerate(np.unstack(project(xs) if project else xs, axis=1)):
+        for t, x in enumerate(np.unstack(project(xs) if project else xs)):
             new = step(x, *state)
             new = new if isinstance(new, tuple) else (new,)
             if lengths is None:
@@ -173,7 +174,7 @@ class Recurrent(Module):
                 real = (t < lengths)[:, None]
                 state = tuple(np.where(real, n, s) for n, s in zip(new, state, strict=True))
                 hs.append(np.where(real, new[0], 0))
-        hs = np.stack(hs, axis=1)
+        hs = np.swapaxes(np.stack(hs), 0, 1)
         if backward:
             hs = np.flip(hs, 1) if lengths is None else hs[order]
         return hs, state
