@@ -156,9 +156,8 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
         number("--layers", "num_layers", "LSTM layers on either side of --model deep")
         setting("--residual", "residual", "skip connections of --model deep",
                 action=argparse.BooleanOptionalAction)
-        number("--lr-decay", "lr_decay", "what the learning rate is multiplied by every epoch",
-               float)
     number("--lr", "lr", "learning rate", float)
+    number("--lr-decay", "lr_decay", "what the learning rate is multiplied by every epoch", float)
     number("--max-norm", "max_norm", "gradients are clipped to this norm", float)
     number("--embedding", "D", "size of the vectors of symbols")
     number("--hidden", "H", "size of hidden states")

@@ -67,7 +67,11 @@ class PairsConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Settings of a language model. The defaults are the book's for Rnnlm (chapter 6)."""
+    """Settings of a language model. The defaults are the book's for Rnnlm (chapter 6).
+
+    After every epoch the learning rate is multiplied by ``lr_decay``; and, where the perplexity on
+    held-out data was not the best so far, divided by ``stall_divisor``.
+    """
 
     task: str = "ptb"
     model: str = "rnnlm"
@@ -83,6 +87,7 @@ class TextConfig:
     time_size: int = 35
     optimizer: str = "sgd"
     lr: float = 20.0
+    lr_decay: float = 1.0
     stall_divisor: float = 1.0
     max_norm: float | None = 0.25
     seed: int = 1
@@ -99,6 +104,7 @@ DEFAULT_MODEL = {"date": "attention", "addition": "plain", "ptb": "rnnlm", "text
 # characters and words.
 PRESETS: dict[str, dict[str, Any]] = {
     "addition": {"H": 128, "reverse": False, "epochs": 25, "lr": 0.001, "lr_decay": 1.0},
+    "ptb rnnlm": {"lr_decay": 0.65},  # the book: 20 all along
     "ptb simple": {
         "words": 1000, "epochs": 100, "batch_size": 10, "time_size": 5, "lr": 0.1,
         "max_norm": None,
@@ -274,7 +280,8 @@ class Task:
         raise NotImplementedError
 
     def end_epoch(self, value: float, best: float | None) -> None:
-        """Adapt the learning rate to the new value and the best one before it."""
+        """Adapt the learning rate, also to the new value and the best one before it."""
+        self.optimizer.lr *= self.config.lr_decay
 
     def samples(self) -> str:
         """A few lines that show what the model can do."""
@@ -314,9 +321,6 @@ class PairsTask(Task):
 
     def evaluate(self, split: str = "valid") -> float:
         return self.reader.accuracy(self.test)
-
-    def end_epoch(self, value: float, best: float | None) -> None:
-        self.optimizer.lr *= self.config.lr_decay
 
     def samples(self) -> str:
         rows = sorted({text: row for row, text in enumerate(self.test.inputs)}.values())[:5]
@@ -370,6 +374,7 @@ class TextTask(Task):
         return name, self.parts[name]
 
     def end_epoch(self, value: float, best: float | None) -> None:
+        super().end_epoch(value, best)
         if best is not None and value >= best:
             self.optimizer.lr /= self.config.stall_divisor
 
