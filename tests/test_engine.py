@@ -359,7 +359,7 @@ def test_errors_name_operation_and_shapes_and_change_nothing(call, error, words)
 # --- the house -----------------------------------------------------------------------------------
 
 FLOORS = ["rules", "random", "tensor", "transforms", "functional", "jit", "nn", "optim", "manual",
-          "check"]
+          "check", "interop"]
 
 
 def test_imports_run_downwards_only():

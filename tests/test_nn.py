@@ -122,16 +122,22 @@ def test_a_padded_batch_equals_each_sequence_alone(kind, problem, layers, both, 
         assert_allclose(p.grad.numpy(), expected, atol=1e-10)
 
 
-@given(problems(), st.sampled_from(["before", "after"]), st.sampled_from(["new", "old"]))
-def test_forms_of_the_gru(problem, reset, update):
+@given(problems(), st.sampled_from([("before", False), ("after", False), ("after", True)]),
+       st.sampled_from(["new", "old"]))  # fmt: skip
+def test_forms_of_the_gru(problem, form, update):
     rng, _, (N, _, D, H), _ = problem
-    cell = nn.GRUCell(D, H, reset, update, dtype=np.float64)
+    reset, recurrent_bias = form
+    cell = nn.GRUCell(D, H, reset, update, recurrent_bias, dtype=np.float64)
     x, h = rng.normal(size=(N, D)), rng.normal(size=(N, H))
-    Wx, Wh, b = arrays(cell)
+    for p in cell.parameters():
+        p.data = rng.normal(size=p.shape)
+    Wx, Wh, b, *bh = arrays(cell)
+    bh = bh[0] if recurrent_bias else 0
     a = x @ Wx + b
     z, r = (1 / (1 + np.exp(-a[:, k * H : (k + 1) * H] - h @ Wh[:, k * H : (k + 1) * H]))
             for k in (0, 1))  # fmt: skip
-    inner = (r * h) @ Wh[:, 2 * H :] if reset == "before" else r * (h @ Wh[:, 2 * H :])
+    Wn = Wh[:, 2 * H :]
+    inner = (r * h) @ Wn if reset == "before" else r * (h @ Wn + bh)
     new = np.tanh(a[:, 2 * H :] + inner)
     expected = (1 - z) * h + z * new if update == "new" else z * h + (1 - z) * new
     assert_allclose(cell(Tensor(x), Tensor(h)).detach().numpy(), expected, atol=1e-12)
@@ -302,6 +308,7 @@ def test_modules_find_parameters_once_and_never_a_state():
     (lambda: nn.LSTM(3, 4)(np.ones((2, 0, 3))), ValueError, r"LSTM: .*\(2, 0, 3\) has no time"),
     (lambda: nn.LSTM(3, 4)(np.ones((2, 5, 2))), ValueError, r"LSTM: xs .*\(2, 5, 2\), .*D = 3"),
     (lambda: nn.GRU(3, 4)(np.ones((2, 5, 3)), lengths=[6, 1]), ValueError, "GRU: lengths .* T = 5"),
+    (lambda: nn.GRU(3, 4, recurrent_bias=True), ValueError, "recurrent_bias wants reset='after'"),
     (lambda: nn.RNN(3, 4)(np.ones((2, 5, 3)), np.ones((1, 4))), ValueError, "RNN: state of shapes"),
     (lambda: nn.Attention()(Tensor(np.ones((1, 2, 3))), Tensor(np.ones((1, 2, 4)))), ValueError,
      r"Attention: query \(1, 2, 3\) and keys \(1, 2, 4\)"),

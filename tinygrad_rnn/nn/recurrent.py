@@ -70,22 +70,33 @@ class GRUCell(Cell):
 
     ``reset``: the reset gate acts "before" the product with Wh (Cho; the book) or "after" it
     (cuDNN, PyTorch, Keras). ``update``: z weighs the "new" state (the book) or the "old" one.
+    ``recurrent_bias``: a bias of that product for the reset gate to act on, ``bh`` (H,), as those
+    libraries have it; only after the product does it differ from b.
     """
 
     gates = 3
 
-    def __init__(self, D, H, reset="before", update="new", *, dtype=np.float32, rng=None):
+    def __init__(self, D, H, reset="before", update="new", recurrent_bias=False, *,
+                 dtype=np.float32, rng=None):
         if reset not in ("before", "after") or update not in ("new", "old"):
             raise ValueError(f"GRUCell: reset={reset!r}, update={update!r}; wanted 'before' or"
                              " 'after', 'new' or 'old'")
+        if recurrent_bias and reset == "before":
+            raise ValueError("GRUCell: recurrent_bias wants reset='after'; 'before' has no use for"
+                             " a second bias")
         super().__init__(D, H, dtype=dtype, rng=rng)
         self.reset, self.update = reset, update
+        self.bh = Parameter(np.zeros(H, dtype)) if recurrent_bias else None
 
     def step(self, a, h):
         H = h.shape[-1]
         Wzr, Wn = self.Wh[:, : 2 * H], self.Wh[:, 2 * H :]
         z, r = np.split(sigmoid(a[:, : 2 * H] + h @ Wzr), 2, axis=-1)
-        product = (r * h) @ Wn if self.reset == "before" else r * (h @ Wn)
+        if self.reset == "before":
+            product = (r * h) @ Wn
+        else:
+            product = h @ Wn
+            product = r * (product if self.bh is None else product + self.bh)
         new = np.tanh(a[:, 2 * H :] + product)
         if self.update == "old":
             z = 1 - z
@@ -262,6 +273,7 @@ class LSTM(_Stack):
 
 
 class GRU(_Stack):
-    """GRU(D, H, num_layers=1, ..., reset="before", update="new"): see Recurrent and GRUCell."""
+    """GRU(D, H, num_layers=1, ..., reset="before", update="new", recurrent_bias=False): see
+    Recurrent and GRUCell."""
 
     cell = GRUCell

@@ -1,0 +1,96 @@
+"""How other libraries lay out what a cell holds.
+
+They differ in four things: the order of the gates, the transposition of the weights, the number of
+biases (b for both products here, one for each there), and what the update gate z of a GRU weighs:
+the old state everywhere but in the book. The last is no obstacle: 1 - sigmoid(a) = sigmoid(-a), so
+z may change sides if its weights change sign.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import nn
+
+# For each block of theirs, which of ours it is: LSTM f, g, i, o; GRU z, r, h.
+TORCH = {nn.RNNCell: (0,), nn.LSTMCell: (2, 0, 1, 3), nn.GRUCell: (1, 0, 2)}  # ifgo, rzn
+KERAS = {nn.RNNCell: (0,), nn.LSTMCell: (2, 0, 1, 3), nn.GRUCell: (0, 1, 2)}  # ifco, zrh
+ONNX = {nn.RNNCell: (0,), nn.LSTMCell: (2, 3, 0, 1), nn.GRUCell: (0, 1, 2)}  # iofc, zrh
+
+LAYERS = {layer.cell: layer for layer in (nn.RNN, nn.LSTM, nn.GRU)}
+
+
+class Weights(NamedTuple):
+    """Of one cell, in the order of another library: Wx (D, kH), Wh (H, kH), and the biases of the
+    two products, bx and bh (kH,)."""
+
+    Wx: np.ndarray
+    Wh: np.ndarray
+    bx: np.ndarray
+    bh: np.ndarray
+
+
+def array(tensor):
+    """A copy of the value of a parameter, contiguous."""
+    return np.array(tensor.detach().numpy(), order="C")
+
+
+def export(cell, order):
+    """The Weights of a cell in the layout ``order`` (TORCH, KERAS or ONNX)."""
+    Wx, Wh, bx = (array(p) for p in (cell.Wx, cell.Wh, cell.b))
+    bh = np.zeros_like(bx)
+    H = Wh.shape[0]
+    if isinstance(cell, nn.GRUCell):
+        if cell.bh is not None:
+            bh[2 * H :] = array(cell.bh)
+        if cell.update == "new":
+            for a in (Wx, Wh, bx):
+                a[..., :H] *= -1
+    return Weights(*(_blocks(a, order[type(cell)]) for a in (Wx, Wh, bx, bh)))
+
+
+def restore(kind, weights, order, reset="after"):
+    """The cell of class ``kind`` whose Weights these are. ``reset`` is for a GRUCell only."""
+    Wx, Wh, bx, bh = (_blocks(np.asarray(a), np.argsort(order[kind])) for a in weights)
+    D, H = len(Wx), len(Wh)
+    options = {}
+    if kind is nn.GRUCell:
+        options = {"reset": reset, "update": "old", "recurrent_bias": reset == "after"}
+    cell = kind(D, H, dtype=Wx.dtype, rng=unused(), **options)
+    if kind is nn.GRUCell and reset == "after":
+        cell.bh.data = bh[2 * H :]
+        bh = np.concatenate([bh[: 2 * H], np.zeros_like(bx, shape=H)])
+    cell.Wx.data, cell.Wh.data, cell.b.data = Wx, Wh, bx + bh
+    return cell
+
+
+def grid(layer, name):
+    """The cells of a Recurrent as rows of layers, one column for each direction; all of one kind.
+
+    TypeError for cells that ``name`` (of the function that was called) cannot express.
+    """
+    kinds = {type(cell) for cell in layer.cells}
+    if len(kinds) > 1 or not kinds <= LAYERS.keys():
+        came = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise TypeError(f"{name}: a layer of {came}; wanted RNNCell, LSTMCell or GRUCell, one kind"
+                        " throughout: others know no cell of one's own")
+    k = layer.directions
+    return [layer.cells[i : i + k] for i in range(0, len(layer.cells), k)]
+
+
+def stack(cells, bidirectional=False, dropout=0.0):
+    """The layer of these cells, all of one kind."""
+    return LAYERS[type(cells[0])](cells, bidirectional=bidirectional, dropout=dropout)
+
+
+def unused():
+    """A generator for weights that are overwritten at once: nothing is drawn from the user's."""
+    return np.random.default_rng(0)
+
+
+def _blocks(a, order):
+    """The blocks of the last axis in another order."""
+    pieces = np.split(a, len(order), axis=-1)
+    return np.concatenate([pieces[i] for i in order], axis=-1)
