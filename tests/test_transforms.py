@@ -91,3 +91,9 @@ def test_errors_name_the_transform_and_the_shapes():
         vjp(lambda x: x, np.ones(3))
     with pytest.raises(TypeError, match="hvp: f returned float"):
         hvp(lambda x: 1.0, np.ones(3), np.ones(3))
+
+
+def test_a_cotangent_may_be_a_number_or_a_list():
+    f, s, x, J, *_ = problem(3, 2, 3)
+    assert_allclose(vjp(s, x, 1.0)[1].numpy(), value_and_grad(s)(x)[1].numpy())
+    assert_allclose(vjp(f, x, [1, 0])[1].numpy(), J[0])

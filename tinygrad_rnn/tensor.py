@@ -268,7 +268,7 @@ def _seed(name, output, g, create_graph):
             raise ValueError(f"{name}: cotangent of shape {shape} for an output of shape"
                              f" {output.shape}")
         if not isinstance(g, Tensor):
-            g = _own(g)
+            g = _own(g) if hasattr(g, "shape") else np.array(g)
         g = np.astype(g, output.dtype) if g.dtype != output.dtype else g
     if create_graph:
         return g if isinstance(g, Tensor) else _wrap(g, None)
