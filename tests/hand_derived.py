@@ -78,7 +78,7 @@ class TiedLanguageModel(LanguageModel):
     def __init__(self, embed, *between, b):
         self.affine = manual.TimeAffine(embed.params[0].T, b)
         super().__init__(embed, *between, self.affine)
-        self.params.pop(-2), self.grads.pop(-2)  # W counts once, at its first place
+        del self.params[-2], self.grads[-2]  # W counts once, at its first place
 
     def backward(self):
         super().backward()
@@ -222,7 +222,7 @@ class GeneralWeight(manual.AttentionWeight):
 
 
 class AdditiveWeight:
-    """a = softmax(s), s_nt = e_nt . v, e_nt = tanh(h_n Wq + hs_nt Wk); Wq, Wk (H, A), v (A,).
+    """a = softmax(s), s_nt = e_nt . v, e_nt = tanh(h_n Wq + hs_nt Wk); Wq, Wk (H, H), v (H,).
 
     With ds from Softmax and A for what stands inside the tanh:
         dv = sum_nt ds_nt e_nt        dA_nt = ds_nt v (1 - e_nt^2)
