@@ -1,0 +1,27 @@
+"""Every example runs, is short, and shows what it promises."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = sorted(ROOT.glob("*.py"))
+ARGUMENTS = {"character_model": [str(Path(__file__)), "60"], "neural_turing_machine": ["100"]}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_and_what_it_minimises_falls(path, monkeypatch, capsys):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 60
+    monkeypatch.setattr(sys, "argv", [str(path), *ARGUMENTS.get(path.stem, [])])
+    with np.errstate(all="warn", under="ignore"):
+        runpy.run_path(str(path), run_name="__main__")
+    out = capsys.readouterr().out
+    assert out.strip()
+    measured = r"(?:loss |squared error |perplexity |step \d+: )([\d.]+)"
+    losses = [float(x) for x in re.findall(measured, out)]
+    if len(losses) > 1:
+        assert losses[-1] < losses[0]
