@@ -4,6 +4,10 @@ Each function imports its library when it is called; ``pip install 'tinygrad-rnn
 ONNX and safetensors. Whoever converts from or to PyTorch or Keras has that already.
 """
 
+from .keras import from_keras, to_keras
 from .pytorch import from_torch, to_torch
+from .safetensors import load_safetensors, save_safetensors
 
-__all__ = ["from_torch", "to_torch"]
+__all__ = [
+    "from_keras", "from_torch", "load_safetensors", "save_safetensors", "to_keras", "to_torch",
+]  # fmt: skip

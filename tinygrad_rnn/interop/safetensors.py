@@ -1,0 +1,31 @@
+"""Weights of any Module in one safetensors file, which any framework can read."""
+
+from __future__ import annotations
+
+from .layouts import array
+from .needs import needed
+
+__all__ = ["load_safetensors", "save_safetensors"]
+
+
+def save_safetensors(module, path):
+    """Write all parameters of a Module to ``path``, under their names in ``named_parameters``.
+
+    The names are paths of attributes (``encoder.lstm.cells.0.Wx``), and stay what they are as long
+    as the attributes do. A parameter that stands in two places is stored once.
+    """
+    library = needed("safetensors.numpy", "save_safetensors")
+    # safetensors writes the memory of an array, whatever its strides say: copy it in order.
+    arrays = {name: array(p) for name, p in module.named_parameters()}
+    library.save_file(arrays, path)
+
+
+def load_safetensors(module, path):
+    """Take over the parameters that ``save_safetensors`` wrote; returns the module.
+
+    Raises KeyError or ValueError, and changes nothing, if names or shapes differ from those of the
+    module (``Module.load_state_dict``).
+    """
+    library = needed("safetensors.numpy", "load_safetensors")
+    module.load_state_dict(library.load_file(path))
+    return module
