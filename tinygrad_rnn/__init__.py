@@ -1,12 +1,13 @@
 """Autograd on NumPy's own protocols, and recurrent networks as plain tensor expressions."""
 
 from . import check, functional, manual, nn, optim
+from .draw import cell_steps, draw
 from .random import manual_seed
 from .tensor import Tensor, grad, no_grad
 from .transforms import hvp, jacobian, jvp, value_and_grad, vjp
 
 __all__ = [
-    "Tensor", "check", "functional", "grad", "hvp", "jacobian", "jvp", "manual", "manual_seed",
-    "nn", "no_grad", "optim", "value_and_grad", "vjp",
+    "Tensor", "cell_steps", "check", "draw", "functional", "grad", "hvp", "jacobian", "jvp",
+    "manual", "manual_seed", "nn", "no_grad", "optim", "value_and_grad", "vjp",
 ]  # fmt: skip
 __version__ = "0.1.0"

@@ -1,0 +1,201 @@
+"""``draw``: the graph of a Tensor as DOT text, for Graphviz or any viewer of it.
+
+Nothing is installed for that: it is text. ``dot -Tsvg`` turns it into a picture, and so do many
+editors and web pages.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from bisect import bisect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from .nn import Cell, Module
+from .tensor import Node, Tensor, _ancestry, _births
+
+__all__ = ["Step", "cell_steps", "draw"]
+
+
+class Step(NamedTuple):
+    """The calls that one step of a module made: those numbered from ``first`` to ``last``."""
+
+    label: str
+    first: int
+    last: int
+
+
+@contextmanager
+def cell_steps(model: Module) -> Iterator[list[Step]]:
+    """Note the steps that the cells in ``model`` make, so that ``draw`` can show each as one box.
+
+        with tg.cell_steps(lstm) as steps:
+            hs, _ = lstm(xs)
+        print(tg.draw(hs, names=lstm, steps=steps))
+
+    A cell is any Module with ``state_sizes``. The product of the inputs of a Cell, which the layer
+    does for all time steps at once, belongs to no step.
+    """
+    steps: list[Step] = []
+    cells = [(name, m) for name, m in _named_modules(model) if hasattr(m, "state_sizes")]
+    methods = [(cell, "step" if isinstance(cell, Cell) else "forward") for _, cell in cells]
+    for (name, _), (cell, method) in zip(cells, methods, strict=True):
+        setattr(cell, method, _noting(getattr(cell, method), name, type(cell).__name__, steps))
+    try:
+        yield steps
+    finally:
+        for cell, method in methods:
+            delattr(cell, method)  # the one of its class shows again
+
+
+def _noting(method, name, kind, steps):
+    count = itertools.count()
+
+    @functools.wraps(method)
+    def noted(*args):
+        first = next(_births)
+        result = method(*args)
+        label = f"{kind} {name}".rstrip() + f"\nstep {next(count)}"
+        steps.append(Step(label, first, next(_births)))
+        return result
+
+    return noted
+
+
+def _named_modules(module, name=""):
+    """The module and all inside it, with paths as in ``named_parameters``."""
+    paths, seen = [(name, module)], set()
+    while paths:
+        path, value = paths.pop(0)
+        if isinstance(value, Module):
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            yield path, value
+            items = vars(value).items()
+        else:
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+        paths += [(f"{path}.{key}" if path else str(key), item) for key, item in items
+                  if isinstance(item, (Module, list, tuple, dict))]  # fmt: skip
+
+
+def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
+         steps: list[Step] | None = None) -> str:
+    """The graph that leads to ``tensor``, as DOT text.
+
+    Args:
+        tensor: any Tensor; draw it before ``backward`` frees its graph.
+        names: Tensors by name, or a Module for the names of its parameters.
+        steps: what ``cell_steps`` noted: the calls of one step become one box.
+
+    Leaves (what ``backward`` gives a gradient) are filled boxes with name, shape and dtype; calls
+    are ellipses with the NumPy function, its metadata and the shape of the result; arrays without
+    a gradient are grey. RuntimeError when the graph is gone.
+    """
+    labels = {}
+    named = names.named_parameters() if isinstance(names, Module) else (names or {}).items()
+    for name, t in named:
+        if not isinstance(t, Tensor):
+            raise TypeError(f"draw: names[{name!r}] is a {type(t).__name__}, wanted a Tensor")
+        if t._node is not None:
+            labels[t._node] = name
+    if tensor._node is None:
+        return _document([f"  n0 [label={_quote(_shape(tensor))}, shape=box, color=gray60];"])
+    try:
+        order = _ancestry(tensor._node)[::-1]
+    except RuntimeError:
+        raise RuntimeError("draw: backward has freed this graph; draw it before, or call backward"
+                           " with retain_graph=True") from None
+    steps = steps or []
+    boxes = _boxes(order, steps)
+    identity = {node: f"n{i}" for i, node in enumerate(order)}
+    lines: list[str] = []
+    edges: dict[tuple[str, str, int], str] = {}
+    arrays: dict[int, str] = {}
+    drawn: set[str] = set()
+    for node in order:
+        here = boxes.get(node, identity[node])
+        if here not in drawn:
+            drawn.add(here)
+            if node in boxes:
+                label = steps[int(here[1:])].label
+                style = "shape=box, style=rounded, penwidth=2"
+            else:
+                label = _label(node, labels.get(node))
+                style = ("shape=box, style=filled, fillcolor=lightblue" if node.fn is None
+                         else "shape=ellipse")
+            lines.append(f"  {here} [label={_quote(label)}, {style}];")
+        for i, parent in enumerate(node.parents):
+            argument = node.args[i] if i < len(node.args) else None
+            if parent is not None:
+                source = boxes.get(parent, identity[parent])
+            elif getattr(argument, "shape", ()):  # an array; numbers stand in the label
+                source = arrays.setdefault(id(argument), f"a{len(arrays)}")
+                if source not in drawn:
+                    drawn.add(source)
+                    lines.append(f"  {source} [label={_quote(_shape(argument))}, shape=box,"
+                                 " color=gray60, fontcolor=gray40];")
+            else:
+                continue
+            if source != here:
+                # One arrow between a box and another place; two into the product h * h.
+                once = "s" in source + here
+                edges[source, here, 0 if once else i] = f"  {source} -> {here};"
+    return _document([*lines, *edges.values()])
+
+
+def _boxes(order, steps):
+    """Which of the nodes stand in which box: node -> "s<number of the step>"."""
+    outer = []  # a step within a step (a cell made of cells) belongs to the outer one
+    for k in sorted(range(len(steps)), key=lambda k: steps[k].first):
+        if not outer or steps[k].first > steps[outer[-1]].last:
+            outer.append(k)
+    starts = [steps[k].first for k in outer]
+    found = {}
+    for node in order:
+        at = bisect(starts, node.birth) - 1
+        if node.fn is not None and at >= 0 and node.birth < steps[outer[at]].last:
+            found[node] = f"s{outer[at]}"
+    return found
+
+
+def _label(node: Node, name: str | None) -> str:
+    if node.fn is None:
+        return "\n".join(filter(None, [name, _shape(node)]))
+    words = [getattr(node.fn, "name", None) or node.fn.__name__.lstrip("_")]
+    words += [_value(a) for a, p in zip(node.args, node.parents, strict=False)
+              if p is None and not getattr(a, "shape", ())]  # fmt: skip
+    words += [f"{k}={v}" for k, v in node.meta.items() if v is not None and v is not False]
+    shape = str(node.shape)
+    if isinstance(node.shape, list):  # several outputs
+        shape = ", ".join(f"{len(list(g))} x {one}" for one, g in itertools.groupby(node.shape))
+    return "\n".join(filter(None, [name, " ".join(filter(None, words)), shape]))
+
+
+def _value(argument: Any) -> str:
+    """A number, or an index as it was written; "" for one that no rule reads."""
+    if isinstance(argument, slice):
+        ends = ["" if end is None else str(end) for end in (argument.start, argument.stop)]
+        return ":".join(ends) + (f":{argument.step}" if argument.step is not None else "")
+    if isinstance(argument, tuple):
+        return "[" + ", ".join(map(_value, argument)) + "]"
+    if argument is Ellipsis:
+        return "..."
+    if hasattr(argument, "shape"):
+        return str(argument) if hasattr(argument, "item") and argument.shape == () else "array"
+    return f"{argument:.4g}" if isinstance(argument, float) else str(argument)
+
+
+def _shape(array: Any) -> str:
+    return f"{tuple(array.shape)} {array.dtype}"
+
+
+def _quote(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _document(lines: list[str]) -> str:
+    head = ["digraph {", "  rankdir=TB;", '  node [fontname="sans-serif", fontsize=10];']
+    return "\n".join([*head, *lines, "}", ""])
