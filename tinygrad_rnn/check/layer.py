@@ -2,70 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import linecache
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from . import recipes
+from .causes import explain_wrong
 from .formulas import compare_forward
 from .limits import TimeUp, time_limit
-from .loading import layers_of, load
+from .loading import LoadError, layers_of, load
 from .numpy_standin import noting_float32
-from .protocol import Problem, protocol_problems
-from .recipes import LABELS, CannotMake, Recipe
-from .report import Gradient, Report, compare
+from .outcome import Outcome, evaluate
+from .protocol import Problem
+from .recipes import CannotMake
+from .repair import find_repair
+from .report import Report, compare
 from .running import (
     CannotRun,
-    Observation,
     Setup,
-    Truth,
-    again,
-    backward_arguments,
     clone,
+    copies,
+    draw_cotangents,
     file_of,
+    numpy_replaced,
     observe,
+    outputs_of,
+    quietly,
     slots_of,
     truth,
 )
-from .source import codes_run, functions_of, replaced, without_epsilon
+from .smallest import smallest_example
 
-TOLERANCE = 1e-6  # relative to the largest element; float64 agrees to about 1e-14
-TOLERANCE_FLOAT32 = 1e-4  # where the layer's own code narrows to float32 and cannot be widened
 SECONDS = 5.0
-
-
-@dataclass
-class Outcome:
-    """One comparison: the gradients, what they were compared with, and what went wrong apart from
-    their values."""
-
-    setup: Setup
-    input_names: list[str]
-    gradients: list[Gradient] = field(default_factory=list)
-    got: dict[str, Any] = field(default_factory=dict)
-    wanted: dict[str, np.ndarray] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    observation: Observation | None = None
-    truth: Truth | None = None
-    cotangents: list[Any] = field(default_factory=list)
-    tolerance: float = TOLERANCE
-    scenario: str = ""
-    recipe: Recipe | None = None
-    seed: int = 0
-
-    @property
-    def right(self):
-        return all(g.ok for g in self.gradients) and not any(p.wrong for p in self.problems)
-
-    @property
-    def wrong_gradients(self):
-        return [g for g in self.gradients if not g.ok]
 
 
 def check_layer(layer, *inputs, seed=0, explain=True, seconds=SECONDS) -> Report:
@@ -142,7 +114,7 @@ class _Named:
 def check_file(path, only=None, make=None, seed=0, explain=True, seconds=SECONDS) -> list[Report]:
     """Check the layers of a file, all or the one named ``only``; ``make``: see ``--make``.
 
-    Raises LoadError if the file is no Python, ValueError if it has no such layer.
+    Raises LoadError if the file is no Python or has no such layer.
     """
     module = load(path, seconds)
     found = layers_of(module)
@@ -152,7 +124,7 @@ def check_file(path, only=None, make=None, seed=0, explain=True, seconds=SECONDS
         failed = {k: v for k, v in failed.items() if k == only}
         if not found and not failed:
             have = ", ".join(c.__name__ for c in layers_of(module)) or "none"
-            raise ValueError(f"{path} has no layer {only} (a class with forward); it has: {have}")
+            raise LoadError(f"{path} has no layer {only} (a class with forward); it has: {have}")
     # Causes are looked for as long as there is time: a file is done within seconds.
     deadline = time.monotonic() + 7
     reports = []
@@ -228,6 +200,7 @@ def _check(report, setup, names, recipe, seed, explain, seconds, deadline):
     filename = file_of(setup.layer)
     report.file = Path(filename).name if filename else ""
     outcome = first = None
+    conventions: list[Problem] = []
     with noting_float32() as narrowed:
         try:
             with time_limit(seconds):
@@ -236,8 +209,10 @@ def _check(report, setup, names, recipe, seed, explain, seconds, deadline):
                     first = first or outcome
                     if not outcome.right:
                         break
+                    conventions += [p for p in outcome.problems if p not in conventions]
         except CannotRun as error:
-            return _raised(report, error, filename, setup, recipe, seed, names)
+            return _raised(report, error, filename, setup, recipe, seed, names,
+                           deadline if explain else 0.0)
         except TimeUp:
             return _unchecked(report, f"not finished within {seconds:g} s (a loop without end?)")
         if narrowed:
@@ -252,8 +227,6 @@ def _check(report, setup, names, recipe, seed, explain, seconds, deadline):
         report.verdict = "wrong"
         _explain(report, outcome, explain, seconds, deadline, filename)
         return report
-    conventions = [p for p in first.problems if not p.wrong]
-    conventions += [p for p in outcome.problems if not p.wrong and p not in conventions]
     try:
         with time_limit(seconds):
             conventions += compare_forward(report.name, first)
@@ -272,114 +245,6 @@ def _check(report, setup, names, recipe, seed, explain, seconds, deadline):
     return report
 
 
-def evaluate(setup, names, seed=0, light=False, fixed_truth=None, scenario=""):
-    """Run and compare once; returns an Outcome. Raises CannotRun."""
-    outcome = Outcome(setup, names, scenario=scenario, seed=seed)
-    rng = np.random.default_rng(seed + 1)
-    seen, cotangents = observe(setup, rng, light=light)
-    outcome.observation, outcome.cotangents = seen, cotangents
-    states = {"dh": "h", "dc": "c"} if scenario.startswith("with a given state") else {}
-    # what backward is not handed does not reach it: an output without a cotangent is not used
-    handed = backward_arguments(setup.layer, cotangents, seen.kind, setup.as_tuple)
-    used = list(cotangents)
-    if seen.kind == "tuple" and not setup.as_tuple and len(handed) < len(cotangents):
-        used = [g if i < max(len(handed), 1) else 0 * g for i, g in enumerate(cotangents)]
-    if not handed:
-        used = [np.ones_like(g) if i == 0 else 0 * g for i, g in enumerate(cotangents)]
-    right = fixed_truth or truth(setup, used, list(states.values()))
-    outcome.truth = right
-    if any(a is not None and getattr(a, "dtype", None) in (np.float32, np.float16)
-           for a in (*seen.grads, *seen.returned, *seen.outputs)):
-        outcome.tolerance = TOLERANCE_FLOAT32
-    layer_name = type(setup.layer).__name__
-    context = {"layer_name": layer_name, "hidden": _hidden(setup), "batch": _batch(setup)}
-
-    def add(name, got, wanted):
-        outcome.got[name], outcome.wanted[name] = got, wanted
-        outcome.gradients.append(compare(name, got, wanted, outcome.tolerance, **context))
-
-    params = setup.slots.params(setup.layer)
-    for i, (name, got) in enumerate(zip(setup.slots.names, seen.grads, strict=True)):
-        twins = [j for j, p in enumerate(params) if p is params[i]]
-        wanted = right.params[i]
-        if len(twins) > 1:  # one array in several slots: its gradient is the sum of theirs
-            got = sum(seen.grads[j] for j in twins) if all(
-                isinstance(seen.grads[j], np.ndarray) for j in twins) else got
-        add(name, got, wanted)
-    for name, got, wanted in _returned(outcome, seen, right):
-        add(name, got, wanted)
-    for gradient, state in states.items():
-        if gradient in seen.state and state in right.states:
-            add(state, seen.state[gradient], right.states[state])
-    if not light:
-        outcome.problems += protocol_problems(outcome, again(setup, seen, cotangents))
-        if fixed_truth is None and not outcome.right and _nearly(outcome):
-            return _without_epsilon(outcome, used) or outcome
-    return outcome
-
-
-def _nearly(outcome):
-    """A loss whose gradient is wrong by no more than an epsilon in a logarithm makes it."""
-    return (len(outcome.truth.outputs) == 1 and np.ndim(outcome.truth.outputs[0]) == 0
-            and all(g.max_rel_error < 1e-2 for g in outcome.wrong_gradients))
-
-
-def _without_epsilon(outcome, used):
-    """The same comparison with the derivative of the forward without its epsilon: if they agree
-    then, that backward leaves it out is a convention."""
-    setup = outcome.setup
-    filename = file_of(setup.layer)
-    codes = codes_run(lambda: truth(setup, used), filename)
-    pairs = without_epsilon(functions_of(codes))
-    if not pairs:
-        return None
-    with replaced(pairs):
-        right = truth(setup, used)
-    again = evaluate(setup, outcome.input_names, outcome.seed, False, right, outcome.scenario)
-    if not again.right:
-        return None
-    again.problems.append(Problem(
-        "convention", "an epsilon stands in the logarithm of the forward, and not in its"
-        " derivative", wrong=False))
-    return again
-
-
-def _returned(outcome, seen, right):
-    """Pair what backward returned with the inputs: (name, got, wanted)."""
-    names, inputs = outcome.input_names, outcome.setup.inputs
-    floats = [i for i, g in enumerate(right.inputs) if g is not None]
-    optional = [i for i in floats if names[i].lower() in LABELS and len(floats) > 1]
-    needed = [i for i in floats if i not in optional]
-    returned = list(seen.returned)
-    if not floats:
-        return  # ids and labels: whatever is returned is not used
-    if len(returned) == len(inputs) and len(inputs) > len(needed):
-        pairs = [(i, returned[i]) for i in floats if i in needed or returned[i] is not None]
-    elif len(returned) == len(floats):
-        pairs = list(zip(floats, returned, strict=True))
-    else:
-        pairs = list(zip(needed, returned, strict=False))
-        if len(returned) < len(needed):
-            pairs += [(i, None) for i in needed[len(returned):]]
-        if len(returned) != len(needed):
-            outcome.problems.append(Problem(
-                "count", f"backward returns {len(returned)} gradient"
-                f"{'s' * (len(returned) != 1)} where forward takes {len(needed)} inputs that have"
-                " one", wrong=True))
-    for i, got in pairs:
-        yield names[i], got, right.inputs[i]
-
-
-def _hidden(setup):
-    """H, as far as the parameters tell it: the rows of the second matrix."""
-    matrices = [p for p in setup.slots.params(setup.layer) if p.ndim == 2]
-    return matrices[1].shape[0] if len(matrices) > 1 else None
-
-
-def _batch(setup):
-    return next((x.shape[0] for x in setup.inputs if isinstance(x, np.ndarray) and x.ndim), None)
-
-
 def _scenarios(setup, names, seed):
     """The plain case first; then those that the layer has: a second round on the same object,
     labels that are ignored, a state that is given and carried."""
@@ -387,7 +252,7 @@ def _scenarios(setup, names, seed):
     second = Setup(setup.layer, setup.inputs, setup.slots, None, setup.as_tuple, rounds=2)
     outcome = evaluate(second, names, seed, scenario="in the second forward and backward of the"
                        " same object")
-    yield _allow_accumulation(outcome, setup, seed)
+    yield _allow_accumulation(outcome)
     ignored = getattr(setup.layer, "ignore_label", None)
     if isinstance(ignored, int):
         inputs = [_ignore(x, ignored) for x in setup.inputs]
@@ -406,33 +271,25 @@ def _ignore(x, label):
     return x
 
 
-def _allow_accumulation(outcome, setup, seed):
-    """A layer that adds to its gradients, until someone clears them, is right by convention."""
-    if outcome.right:
+def _allow_accumulation(outcome):
+    """A layer that adds to its gradients, all of them, until someone clears them, is right by
+    convention; one that adds to some of them is not."""
+    slots, seen = outcome.setup.slots, outcome.observation
+    if outcome.right or not slots.names:
         return outcome
-    seen = outcome.observation
-    try:
-        rng = np.random.default_rng(9)
-        first, _ = observe(setup, rng, light=True)
-    except CannotRun:
-        return outcome
-    for g in outcome.gradients:
-        if g.name in setup.slots.names and not g.ok:
-            i = setup.slots.names.index(g.name)
-            if seen.grads[i] is None or first.grads[i] is None:
-                return outcome
-            added = seen.grads[i] - first.grads[i]
-            outcome.got[g.name] = added
-    adjusted = [compare(g.name, outcome.got[g.name], outcome.wanted[g.name], outcome.tolerance)
+    added = {}
+    for name, before, after in zip(slots.names, seen.grads_before, seen.grads, strict=True):
+        if before is None or after is None or before.shape != after.shape:
+            return outcome
+        added[name] = after - before
+    got = {**outcome.got, **added}
+    adjusted = [compare(g.name, got[g.name], outcome.wanted[g.name], outcome.tolerance)
                 for g in outcome.gradients]
     if all(g.ok for g in adjusted):
-        outcome.gradients = adjusted
+        outcome.gradients, outcome.got = adjusted, got
         outcome.problems.append(Problem(
             "accumulates", "backward adds to what grads hold and does not clear it: the caller has"
-            " to, before every step", wrong=False))
-    else:
-        outcome.got.update({g.name: seen.grads[setup.slots.names.index(g.name)]
-                            for g in outcome.gradients if g.name in setup.slots.names})
+            " to, before every step (the book overwrites)", wrong=False))
     return outcome
 
 
@@ -441,10 +298,12 @@ def _with_state(setup, names, seed):
     def stateful(layer):
         layer.stateful = True
 
-    yield evaluate(Setup(setup.layer, setup.inputs, setup.slots, stateful, setup.as_tuple, 2),
-                   names, seed, scenario="in the second call with stateful=True")
+    second = Setup(setup.layer, setup.inputs, setup.slots, stateful, setup.as_tuple, rounds=2)
+    yield _allow_accumulation(evaluate(second, names, seed, scenario="in the second call with"
+                                       " stateful=True"))
     seen, _ = observe(Setup(setup.layer, setup.inputs, setup.slots, stateful, setup.as_tuple),
                       np.random.default_rng(0), light=True)
+    yield from _carried(setup, stateful, names, seed)
     shapes = {k: np.shape(getattr(seen.layer, k, None)) for k in ("h", "c")
               if isinstance(getattr(seen.layer, k, None), np.ndarray)}
     if "h" not in shapes or not hasattr(setup.layer, "set_state"):
@@ -464,7 +323,31 @@ def _with_state(setup, names, seed):
                    seed, scenario="with a given state")
 
 
-def _raised(report, error, filename, setup, recipe, seed, names):
+def _carried(setup, stateful, names, seed):
+    """Two calls with stateful=True are one long call; the second is not like the first."""
+    if len(setup.inputs) != 1 or np.ndim(setup.inputs[0]) != 3:
+        return
+    (xs,) = setup.inputs
+    T = xs.shape[1]
+
+    def outputs(inputs, rounds=1):
+        run = Setup(setup.layer, inputs, setup.slots, stateful, setup.as_tuple, rounds)
+        return observe(run, np.random.default_rng(0), light=True)[0].outputs[0]
+
+    first, second = outputs([xs]), outputs([xs], 2)
+    whole = outputs([np.concatenate([xs, xs], 1)])
+    if np.ndim(second) != 3 or second.shape[1] != T or not np.allclose(whole[:, :T], first):
+        return
+    if np.allclose(second, first) and not np.allclose(whole[:, T:], first):
+        outcome = evaluate(setup, names, seed)
+        outcome.scenario = "in the second call with stateful=True"
+        outcome.problems.append(Problem(
+            "state_not_carried", "the state is not carried over: with stateful=True the second call"
+            " begins from zero again, like the first"))
+        yield outcome
+
+
+def _raised(report, error, filename, setup, recipe, seed, names, deadline):
     """Backward raised. If it does not at D = H, it is right only there; else it cannot be run."""
     if error.phase == "backward" and recipe is not None and recipe.init:
         try:
@@ -481,12 +364,31 @@ def _raised(report, error, filename, setup, recipe, seed, names):
     if error.phase == "backward" and not isinstance(error.error, TimeUp):
         _could_not_run(report, error, filename)
         report.verdict, report.kind = "wrong", "raises"
+        edit = None
+        if deadline:
+            with contextlib.suppress(CannotRun, TimeUp), time_limit(SECONDS):
+                edit = find_repair(_forward_outcome(setup, names, seed), deadline)
+        if edit is not None:
+            report.kind, report.line = edit.kind, edit.line
+            report.cause = f"{edit.text} ({report.cause})"
+            report.source = source_line(filename, report.line)
         return report
     return _could_not_run(report, error, filename)
 
 
-def _explain(report, outcome, explain, seconds, deadline, filename):
-    from .causes import explain_wrong
+def _forward_outcome(setup, names, seed):
+    """An Outcome with the right gradients only, where backward cannot be run."""
+    layer, _ = clone(setup.layer)
+    with quietly(), numpy_replaced(layer):
+        outputs, _ = outputs_of(layer.forward(*copies(setup.inputs)))
+    outcome = Outcome(setup, names, seed=seed)
+    outcome.cotangents = draw_cotangents(outputs, np.random.default_rng(seed + 1))
+    outcome.truth = truth(setup, outcome.cotangents)
+    return outcome
 
+
+def _explain(report, outcome, explain, seconds, deadline, filename):
     explain_wrong(report, outcome, deadline if explain else 0.0, filename)
+    if explain:
+        report.example = smallest_example(outcome, min(deadline, time.monotonic() + 1.0))
     report.source = source_line(filename, report.line)

@@ -8,7 +8,6 @@ which are programs and no layers, are not. NumPy is the stand-in of ``numpy_stan
 import ast
 import builtins
 import contextlib
-import copy
 import io
 import sys
 import types
@@ -51,13 +50,15 @@ class _Widen(ast.NodeTransformer):
 
     @staticmethod
     def _wide(value):
+        if isinstance(value, ast.Name) and value.id in ("int", "bool", "float"):
+            return value
         name = ast.copy_location(ast.Name("__wide__", ast.Load()), value)
         return ast.copy_location(ast.Call(name, [value], []), value)
 
 
 def widen(tree):
-    """A copy of a syntax tree that asks for float64 wherever the original asks for float32."""
-    return ast.fix_missing_locations(_Widen().visit(copy.deepcopy(tree)))
+    """The syntax tree, edited to ask for float64 wherever it asks for float32."""
+    return _Widen().visit(tree)
 
 
 _PROGRAM = (ast.Expr, ast.For, ast.While, ast.With, ast.Delete, ast.Assert, ast.Raise)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .running import again
+
 
 @dataclass
 class Problem:
@@ -18,23 +20,23 @@ class Problem:
     wrong: bool = True
 
 
-def protocol_problems(outcome, second):
-    """The findings of one full observation; ``second``: the gradients of a second backward."""
-    return list(_problems(outcome, second))
+def protocol_problems(outcome):
+    """The findings of one full observation."""
+    return list(_problems(outcome))
 
 
-def _problems(outcome, second):
+def _problems(outcome):
     seen, names = outcome.observation, outcome.setup.slots.names
     inputs = outcome.input_names
     for i in seen.replaced:
         yield Problem("replaced", f"grads[{i}] is replaced by a new array instead of filled in"
                       f" place (grads[{i}][...] = d{names[i]}): an optimizer that holds the old one"
                       " never sees the gradient")
-    for i in seen.params_edited:
-        yield Problem("into_parameter", f"backward writes into the parameter {names[i]} itself")
     for a, b in seen.aliased:
         yield Problem("aliased", f"{a} and {b} share their memory: what is written into one is"
                       " written into the other")
+    for i in seen.params_edited:
+        yield Problem("into_parameter", f"backward writes into the parameter {names[i]} itself")
     for i in seen.inputs_edited:
         yield Problem("input_edited", f"the caller's array {inputs[i]} is edited in place")
     if seen.dout_edited:
@@ -50,30 +52,46 @@ def _problems(outcome, second):
         if outcome.got.get(g.name) is None:
             what = "None stands" if g.shape == () else "nothing is found"
             yield Problem("none", f"{what} where the gradient d{g.name} belongs")
-    if second is not None and not unwritten and not seen.replaced:
-        yield from _second(outcome, second)
+    if not unwritten and not seen.replaced:
+        yield from _second(outcome)
 
 
 def _has_nan(x):
     return isinstance(x, np.ndarray) and x.dtype.kind == "f" and bool(np.isnan(x).any())
 
 
-def _second(outcome, second):
+def _second(outcome):
     """A second backward of the same forward must give the same again."""
     seen = outcome.observation
+    if not _changes(seen, again(outcome.setup, seen, outcome.cotangents)):
+        return
+    if seen.state and not _changes(seen, again(outcome.setup, seen, outcome.cotangents, True)):
+        yield Problem("state_not_cut", "backward begins with the gradient that the call before left"
+                      f" in {' and '.join('self.' + k for k in seen.state)}: the state is not cut"
+                      " between calls (truncated BPTT)")
+        return
+    text = ("backward overwrites what forward kept for it: a second backward of the same forward"
+            " gives another gradient")
+    if len(seen.outputs) == 1 and np.ndim(seen.outputs[0]) == 0:
+        outcome.notes.append(text)  # common in a loss, whose backward is called once
+    else:
+        yield Problem("cache", text)
+
+
+def _changes(seen, second):
+    """Whether a second backward gave another gradient (adding the same again is none)."""
+    if second is None:
+        return False
     returned, grads = second
 
     def same(a, b):
         return not isinstance(a, np.ndarray) or (isinstance(b, np.ndarray) and a.shape == b.shape
                                                  and np.allclose(a, b, rtol=1e-9, atol=1e-12))
 
-    changed = not all(map(same, seen.returned, returned))
-    added = not all(same(a, b) or same(2 * a, b) for a, b in zip(seen.grads, grads, strict=True)
-                    if isinstance(a, np.ndarray))
-    if changed or added:
-        text = ("backward overwrites what forward kept for it: a second backward of the same"
-                " forward gives another gradient")
-        if len(seen.outputs) == 1 and np.ndim(seen.outputs[0]) == 0:
-            outcome.notes.append(text)  # common in a loss, whose backward is called once
-        else:
-            yield Problem("cache", text)
+    def added(before, first, then):
+        return before is not None and before.shape == first.shape and then is not None and same(
+            first - before, then - first)
+
+    return not all(map(same, seen.returned, returned)) or not all(
+        a is None or same(a, b) or added(before, a, b)
+        for before, a, b in zip(seen.grads_before, seen.grads, grads, strict=True))

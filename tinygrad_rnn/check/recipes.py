@@ -224,6 +224,8 @@ def find(cls):
     for k in gates_of(name):
         inits = [_init_specs(n, name, k) for n in init_names]
         for init in itertools.islice(itertools.product(*inits), 24):
+            if half is not None and _W("H", "H") in init and "Wh" not in init_names:
+                continue  # it would hide that the layer is right only when D = H
             for inputs in _ordered(list(choices.values())):
                 recipe = Recipe(cls, dict(zip(init_names, init, strict=True)), list(inputs),
                                 input_names)

@@ -177,7 +177,7 @@ def _modules_with_numpy(layer):
     """The global names of all modules that the classes of a layer come from, where these hold the
     real NumPy: there it is replaced while a check runs."""
     seen, found = set(), []
-    stack = [c.__module__ for part in _objects(layer) for c in type(part).__mro__]
+    stack = [c.__module__ for part in objects_of(layer) for c in type(part).__mro__]
     while stack:
         name = stack.pop()
         module = sys.modules.get(name)
@@ -194,7 +194,7 @@ def _modules_with_numpy(layer):
     return found
 
 
-def _objects(root):
+def objects_of(root):
     seen, stack = set(), [root]
     while stack:
         x = stack.pop()
@@ -281,7 +281,7 @@ def outputs_of(y):
     return [y], "single"
 
 
-def _copies(values):
+def copies(values):
     return [v.copy() if isinstance(v, np.ndarray) else v for v in values]
 
 
@@ -299,6 +299,12 @@ def backward_arguments(layer, cotangents, kind, as_tuple=False):
     if as_tuple:
         return [tuple(cotangents)]
     return list(cotangents)[:taken]
+
+
+def gradients(values):
+    """What stands where gradients belong: copies of arrays; None for what is no array."""
+    return [np.array(v) if isinstance(v, (np.ndarray, np.generic, float, int))
+            and np.asarray(v).dtype.kind in "fiub" else None for v in values]
 
 
 # --- the layer's own backward --------------------------------------------------------------------
@@ -322,6 +328,7 @@ class Observation:
     aliased: list[tuple[str, str]] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)  # attributes such as dh, after backward
     printed: bool = False
+    grads_before: list[Any] = field(default_factory=list)
 
 
 @dataclass
@@ -354,33 +361,36 @@ def observe(setup, rng, light=False):
     """One forward and one backward on a copy of the layer; returns an Observation and the
     cotangents. ``light``: only the gradients."""
     layer, _ = clone(setup.layer)
-    inputs = _copies(setup.inputs)
+    inputs = copies(setup.inputs)
     with quietly() as out, numpy_replaced(layer):
         if setup.prepare:
             setup.prepare(layer)
         for _ in range(setup.rounds - 1):
-            y, _ = outputs_of(call_forward(setup, layer, _copies(inputs)))
+            y, _ = outputs_of(call_forward(setup, layer, copies(inputs)))
             g = draw_cotangents(y, np.random.default_rng(9))
             with _phase("backward", setup.layer):
                 layer.backward(*backward_arguments(layer, g, _, setup.as_tuple))
-        given = _copies(inputs)
+        given = copies(inputs)
         raw = call_forward(setup, layer, given)
         outputs, kind = outputs_of(raw)
-        outputs = _copies(outputs)
+        outputs = copies(outputs)
         cotangents = draw_cotangents(outputs, rng)
-        handed = _copies(cotangents)
+        handed = copies(cotangents)
         params = setup.slots.params(layer)
-        before = _copies(params)
+        before = copies(params)
         slots_before = setup.slots.grads(layer)
+        grads_before = gradients(slots_before)
         arguments = backward_arguments(layer, handed, kind, setup.as_tuple)
         with _phase("backward", setup.layer):
             returned = layer.backward(*arguments)
     result, single = ([returned], True) if not isinstance(returned, (tuple, list)) else (
         list(returned), False)
     grads = setup.slots.grads(layer)
-    seen = Observation(outputs, _copies(result), _copies(grads), single, layer, kind)
+    seen = Observation(outputs, gradients(result), gradients(grads), single, layer, kind)
+    seen.state = state_gradients(layer)
     if light:
         return seen, cotangents
+    seen.grads_before = grads_before
     seen.replaced = [i for i, (a, b) in enumerate(zip(slots_before, grads, strict=True))
                      if isinstance(a, np.ndarray) and a is not b]
     seen.inputs_edited = [i for i, (a, b) in enumerate(zip(given, inputs, strict=True))
@@ -392,24 +402,31 @@ def observe(setup, rng, light=False):
     seen.params_edited = [i for i, (a, b) in enumerate(zip(params, before, strict=True))
                           if _differs(a, b)]
     seen.aliased = _aliases(setup.slots.names, params, grads)
-    seen.state = {k: np.copy(v) for k, v in vars(layer).items()
-                  if k in ("dh", "dc") and isinstance(v, np.ndarray)} if hasattr(
-                      layer, "__dict__") else {}
     seen.printed = bool(out.getvalue())
     return seen, cotangents
 
 
-def again(setup, seen, cotangents):
-    """The gradients of a second backward of the same forward, or None if it raises."""
-    layer = seen.layer
-    arguments = backward_arguments(layer, _copies(cotangents), seen.kind, setup.as_tuple)
+def state_gradients(layer):
+    """The gradients of initial states that backward leaves in the layer."""
+    return {k: np.copy(v) for k, v in getattr(layer, "__dict__", {}).items()
+            if k in ("dh", "dc") and isinstance(v, np.ndarray)}
+
+
+def again(setup, seen, cotangents, forget=False):
+    """The gradients of a second backward of the same forward, or None if it raises. ``forget``:
+    without the gradients of states that the first one left in the layer."""
+    layer, _ = clone(seen.layer)
+    if forget:
+        for name in seen.state:
+            setattr(layer, name, None)
+    arguments = backward_arguments(layer, copies(cotangents), seen.kind, setup.as_tuple)
     with quietly(), numpy_replaced(layer):
         try:
             returned = layer.backward(*arguments)
         except (Exception, SystemExit):
             return None
     result = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-    return _copies(result), _copies(setup.slots.grads(layer))
+    return gradients(result), gradients(setup.slots.grads(layer))
 
 
 def _differs(a, b):
@@ -450,12 +467,12 @@ def truth(setup, cotangents, states=()):
     ``states``: arrays given by ``prepare`` that are differentiated too, as name -> array.
     """
     layer, _ = clone(setup.layer)
-    inputs = _copies(setup.inputs)
+    inputs = copies(setup.inputs)
     with quietly(), numpy_replaced(layer):
         if setup.prepare:
             setup.prepare(layer)
         for _ in range(setup.rounds - 1):
-            y, kind = outputs_of(call_forward(setup, layer, _copies(inputs)))
+            y, kind = outputs_of(call_forward(setup, layer, copies(inputs)))
             g = draw_cotangents(y, np.random.default_rng(9))
             with _phase("backward", setup.layer):
                 layer.backward(*backward_arguments(layer, g, kind, setup.as_tuple))

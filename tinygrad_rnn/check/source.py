@@ -18,27 +18,30 @@ _HERE = Path(__file__).parent
 
 @dataclass
 class Function:
-    """A function of the checked code: the object, and its definition in the syntax tree."""
+    """A function of the checked code: the object, and its definition, a tree of its own."""
 
     fn: types.FunctionType
     node: ast.FunctionDef
     filename: str
 
 
-@functools.lru_cache(maxsize=64)
-def _tree(filename, _changed):
+@functools.lru_cache(maxsize=16)
+def _definitions(filename, _changed):
+    """The functions that a file defines, by name and first line."""
     try:
-        return ast.parse(Path(filename).read_bytes(), filename)
+        tree = ast.parse(Path(filename).read_bytes(), filename)
     except (OSError, SyntaxError, ValueError):
-        return None
+        return {}
+    return {(node.name, min([node.lineno, *(d.lineno for d in node.decorator_list)])): node
+            for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
-def tree_of(filename):
-    """The syntax tree of a file, or None."""
+def definitions(filename):
+    """The same, read again when the file has changed."""
     try:
-        return _tree(filename, Path(filename).stat().st_mtime_ns)
+        return _definitions(filename, Path(filename).stat().st_mtime_ns)
     except OSError:
-        return None
+        return {}
 
 
 def _is_theirs(filename, home):
@@ -52,8 +55,9 @@ def _is_theirs(filename, home):
     return path.parent == home or home.parent in path.parents[:2]
 
 
-def codes_run(call, filename):
-    """Run ``call()``; returns the code objects of the checked code that ran, with their globals."""
+def codes_run(call, filename, local=None):
+    """Run ``call()``; returns the code objects of the checked code that ran, with their globals.
+    ``local``: a dict that is filled with the local variables of each, as it last returned."""
     home = Path(filename).parent
     found: dict[types.CodeType, dict] = {}
     theirs: dict[str, bool] = {}
@@ -66,13 +70,16 @@ def codes_run(call, filename):
                 theirs[name] = _is_theirs(name, home)
             if theirs[name]:
                 found[code] = frame.f_globals
+        elif event == "return" and local is not None and code in found:
+            local[code] = frame.f_locals
 
     earlier = sys.getprofile()
     sys.setprofile(note)
     try:
         call()
     finally:
-        sys.setprofile(earlier)
+        # a profiler written in C cannot be put back from here
+        sys.setprofile(earlier if callable(earlier) else None)
     return found
 
 
@@ -101,29 +108,23 @@ def with_source(functions):
     found = []
     for fn in functions:
         code = fn.__code__
-        tree = tree_of(code.co_filename)
-        if tree is None or set(code.co_freevars) - {"__class__"}:
+        node = definitions(code.co_filename).get((code.co_name, code.co_firstlineno))
+        if node is None or set(code.co_freevars) - {"__class__"}:
             continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
-                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-                if first == code.co_firstlineno:
-                    found.append(Function(fn, node, code.co_filename))
-                    break
+        node = copy.deepcopy(node)
+        node.decorator_list = []
+        if "__wide__" in fn.__globals__:
+            node = widen(node)
+        found.append(Function(fn, node, code.co_filename))
     return found
 
 
 def compiled(function, node):
     """The code object of an edited definition, or None if it cannot stand in for the original."""
-    bare = copy.copy(node)
-    bare.decorator_list = []
-    holder = ast.ClassDef("_", [], [], [bare], [], type_params=[])
+    holder = ast.ClassDef("_", [], [], [node], [], type_params=[])
     ast.copy_location(holder, node)
-    tree = ast.fix_missing_locations(ast.Module([holder], []))
-    if "__wide__" in function.fn.__globals__:
-        tree = widen(tree)
     try:
-        outer = compile(tree, function.filename, "exec", dont_inherit=True)
+        outer = compile(ast.Module([holder], []), function.filename, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, TypeError):
         return None
     (inner,) = (c for c in outer.co_consts if isinstance(c, types.CodeType))

@@ -1,0 +1,40 @@
+"""Nothing slips through: wrong layers made by machine are all found, and their cause is named."""
+
+from collections import defaultdict
+
+import pytest
+from mutants import SAME, mutants
+
+from tinygrad_rnn.check import check_file, layer
+
+MUTANTS = mutants()
+BY_KIND = defaultdict(list)
+for _mutant in MUTANTS:
+    BY_KIND[_mutant.kind].append(_mutant)
+
+# A mutant of these is right by itself, in a program that does its share: a convention.
+CONVENTIONS = {"accumulates"}
+
+
+def test_there_are_enough_mutants():
+    assert len(MUTANTS) >= 200 and len(BY_KIND) >= 30
+    assert len({m.layer for m in MUTANTS}) >= 20
+
+
+@pytest.mark.parametrize("kind", BY_KIND)
+def test_every_mutant_is_found_and_its_cause_named(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(layer, "smallest_example", lambda *_: "")  # has tests of its own
+    missed, misnamed = [], []
+    for mutant in BY_KIND[kind]:
+        path = tmp_path / f"m{mutant.number}.py"
+        path.write_text(mutant.source)
+        (report,) = check_file(path, only=mutant.layer)
+        said = f"{mutant.layer}: {mutant.text}\n{report}"
+        if report.verdict != ("convention" if kind in CONVENTIONS else "wrong"):
+            missed.append(said)
+        elif report.kind not in SAME.get(kind, {kind}):
+            misnamed.append(said)
+        if kind not in CONVENTIONS:
+            assert report.cause and report.line, said
+    assert not missed, "\n".join(missed)
+    assert len(misnamed) <= 0.1 * len(BY_KIND[kind]), "\n".join(misnamed)

@@ -1,0 +1,163 @@
+"""One comparison of a layer: its own gradients beside the right ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .protocol import Problem, protocol_problems
+from .recipes import LABELS, Recipe
+from .report import Gradient, compare
+from .running import (
+    Observation,
+    Setup,
+    Truth,
+    backward_arguments,
+    file_of,
+    observe,
+    truth,
+)
+from .source import codes_run, functions_of, replaced, without_epsilon
+
+TOLERANCE = 1e-6  # relative to the largest element; float64 agrees to about 1e-14
+TOLERANCE_FLOAT32 = 1e-4  # where the layer's own code narrows to float32 and cannot be widened
+
+
+@dataclass
+class Outcome:
+    """One comparison: the gradients, what they were compared with, and what went wrong apart from
+    their values."""
+
+    setup: Setup
+    input_names: list[str]
+    gradients: list[Gradient] = field(default_factory=list)
+    got: dict[str, Any] = field(default_factory=dict)
+    wanted: dict[str, np.ndarray] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    observation: Observation | None = None
+    truth: Truth | None = None
+    cotangents: list[Any] = field(default_factory=list)
+    tolerance: float = TOLERANCE
+    scenario: str = ""
+    states: dict[str, str] = field(default_factory=dict)  # gradient of a state -> the state
+    recipe: Recipe | None = None
+    seed: int = 0
+
+    @property
+    def right(self):
+        return all(g.ok for g in self.gradients) and not any(p.wrong for p in self.problems)
+
+    @property
+    def wrong_gradients(self):
+        return [g for g in self.gradients if not g.ok]
+
+
+def evaluate(setup, names, seed=0, light=False, fixed_truth=None, scenario=""):
+    """Run and compare once; returns an Outcome. Raises CannotRun."""
+    outcome = Outcome(setup, names, scenario=scenario, seed=seed)
+    rng = np.random.default_rng(seed + 1)
+    seen, cotangents = observe(setup, rng, light=light)
+    outcome.observation, outcome.cotangents = seen, cotangents
+    outcome.states = {"dh": "h", "dc": "c"} if scenario.startswith("with a given state") else {}
+    # what backward is not handed does not reach it: an output without a cotangent is not used
+    handed = backward_arguments(setup.layer, cotangents, seen.kind, setup.as_tuple)
+    used = list(cotangents)
+    if seen.kind == "tuple" and not setup.as_tuple and len(handed) < len(cotangents):
+        used = [g if i < max(len(handed), 1) else 0 * g for i, g in enumerate(cotangents)]
+    if not handed:
+        used = [np.ones_like(g) if i == 0 else 0 * g for i, g in enumerate(cotangents)]
+    right = fixed_truth or truth(setup, used, list(outcome.states.values()))
+    outcome.truth = right
+    if any(a is not None and getattr(a, "dtype", None) in (np.float32, np.float16)
+           for a in (*seen.grads, *seen.returned, *seen.outputs)):
+        outcome.tolerance = TOLERANCE_FLOAT32
+    context = {"layer_name": type(setup.layer).__name__, "hidden": _hidden(setup),
+               "batch": _batch(setup)}
+    for name, got, wanted in pairs(outcome, seen):
+        outcome.got[name], outcome.wanted[name] = got, wanted
+        outcome.gradients.append(compare(name, got, wanted, outcome.tolerance, **context))
+    if not light:
+        outcome.problems += protocol_problems(outcome)
+        if fixed_truth is None and not outcome.right and _nearly(outcome):
+            return _without_epsilon(outcome, used) or outcome
+    return outcome
+
+
+def _nearly(outcome):
+    """A loss whose gradient is wrong by no more than an epsilon in a logarithm makes it."""
+    return (len(outcome.truth.outputs) == 1 and np.ndim(outcome.truth.outputs[0]) == 0
+            and all(g.max_rel_error < 1e-2 for g in outcome.wrong_gradients))
+
+
+def _without_epsilon(outcome, used):
+    """The same comparison with the derivative of the forward without its epsilon: if they agree
+    then, that backward leaves it out is a convention."""
+    setup = outcome.setup
+    filename = file_of(setup.layer)
+    codes = codes_run(lambda: truth(setup, used), filename)
+    pairs = without_epsilon(functions_of(codes))
+    if not pairs:
+        return None
+    with replaced(pairs):
+        right = truth(setup, used)
+    again = evaluate(setup, outcome.input_names, outcome.seed, False, right, outcome.scenario)
+    if not again.right:
+        return None
+    again.problems.append(Problem(
+        "convention", "an epsilon stands in the logarithm of the forward, and not in its"
+        " derivative", wrong=False))
+    return again
+
+
+def pairs(outcome, seen):
+    """Each gradient as the layer gave it beside the right one: (name, got, wanted)."""
+    right, setup = outcome.truth, outcome.setup
+    params = setup.slots.params(setup.layer)
+    for i, (name, got) in enumerate(zip(setup.slots.names, seen.grads, strict=True)):
+        twins = [j for j, p in enumerate(params) if p is params[i]]
+        if len(twins) > 1 and all(seen.grads[j] is not None for j in twins):
+            got = sum(seen.grads[j] for j in twins)  # one array in several slots: their sum
+        yield name, got, right.params[i]
+    yield from _returned(outcome, seen, right)
+    for gradient, state in outcome.states.items():
+        if gradient in seen.state and state in right.states:
+            yield state, seen.state[gradient], right.states[state]
+
+
+def _returned(outcome, seen, right):
+    """Pair what backward returned with the inputs: (name, got, wanted)."""
+    names, inputs = outcome.input_names, outcome.setup.inputs
+    floats = [i for i, g in enumerate(right.inputs) if g is not None]
+    optional = [i for i in floats if names[i].lower() in LABELS and len(floats) > 1]
+    needed = [i for i in floats if i not in optional]
+    returned = list(seen.returned)
+    if not floats:
+        return  # ids and labels: whatever is returned is not used
+    if len(returned) == len(inputs) and len(inputs) > len(needed):
+        pairs = [(i, returned[i]) for i in floats if i in needed or returned[i] is not None]
+    elif len(returned) == len(floats):
+        pairs = list(zip(floats, returned, strict=True))
+    else:
+        pairs = list(zip(needed, returned, strict=False))
+        if len(returned) < len(needed):
+            pairs += [(i, None) for i in needed[len(returned):]]
+        if len(returned) != len(needed):
+            outcome.problems.append(Problem(
+                "count", f"backward returns {len(returned)} gradient"
+                f"{'s' * (len(returned) != 1)} where forward takes {len(needed)} inputs that have"
+                " one", wrong=True))
+    for i, got in pairs:
+        yield names[i], got, right.inputs[i]
+
+
+def _hidden(setup):
+    """H, as far as the parameters tell it: the rows of the second matrix."""
+    matrices = [p for p in setup.slots.params(setup.layer) if p.ndim == 2]
+    return matrices[1].shape[0] if len(matrices) > 1 else None
+
+
+def _batch(setup):
+    return next((x.shape[0] for x in setup.inputs if isinstance(x, np.ndarray) and x.ndim), None)
