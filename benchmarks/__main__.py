@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from models import machine
 
 from .contenders import NEEDS
 from .workloads import WORKLOADS, Workload
@@ -233,39 +236,22 @@ def micro_table(m: dict) -> str:
 # ---- the run ----
 
 
-def machine(threads: int) -> dict:
+def about_machine(threads: int) -> dict:
     import numpy as np
 
+    library = machine.blas() or {}
+    names = ("internal_api", "version", "architecture")
     about = {"system": platform.platform(), "python": platform.python_version(),
-             "numpy": np.__version__, "cpu": cpu_name(), "cores": cores(), "threads": threads}
-    try:
-        from threadpoolctl import threadpool_info
-
-        about["blas"] = [f"{i.get('internal_api')} {i.get('version')} {i.get('architecture')}"
-                         for i in threadpool_info() if i.get("user_api") == "blas"]  # fmt: skip
-    except ImportError:
-        pass
+             "numpy": np.__version__, "cpu": machine.cpu()[0], "cores": machine.cores(),
+             "threads": threads, "blas": " ".join(library.get(n) or "" for n in names)}  # fmt: skip
     for module in ("torch", "jax", "numba"):
         if importlib.util.find_spec(module):
-            about[module] = importlib.import_module("importlib.metadata").version(module)
+            about[module] = importlib.metadata.version(module)
     return about
 
 
-def cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            return next(line.split(":")[1].strip() for line in file if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def main() -> None:
+    machine.use_better_kernels()  # the contenders inherit the choice
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD",
                         help=f"of {', '.join(WORKLOADS)} (default: all)")  # fmt: skip
@@ -274,7 +260,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="in under a minute, less exactly")
     parser.add_argument("--rounds", type=int, help="how often all take their turn (7; quick: 2)")
     parser.add_argument("--seconds", type=float, help="of each turn (1; quick: 0.2)")
-    parser.add_argument("--threads", type=int, default=cores(), help="for everybody (all cores)")
+    parser.add_argument("--threads", type=int, default=machine.cores(),
+                        help="for everybody (all cores)")  # fmt: skip
     parser.add_argument("--no-micro", action="store_true", help="only the workloads")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--chart", metavar="FILE", help="draw a bar chart, PNG or SVG")
@@ -286,9 +273,9 @@ def main() -> None:
     names, absent = contenders()
     if args.only:
         names = [name for name in names if name in {*args.only, "manual"}]
-    about = machine(args.threads)
+    about = about_machine(args.threads)
     print("; ".join(f"{key} {value}" for key, value in about.items()))
-    for line in absent:
+    for line in [*machine.advice(), *absent]:
         print(line)
     results: dict = {"machine": about, "workloads": {}}
     for name in args.workloads or WORKLOADS:

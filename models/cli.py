@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tinygrad_rnn.check import command as check
 
+from . import machine
 from .book import load_rnnlm
 from .data import DataError, load_ptb
 from .gradients import draw_gradients
@@ -111,6 +112,9 @@ def parser() -> argparse.ArgumentParser:
 
     check.add_arguments(commands.add_parser(
         "check", help="compare hand-written backward passes with automatic differentiation"
+    ))  # fmt: skip
+    machine.add_arguments(commands.add_parser(
+        "info", help="versions, the CPU, and the kernels that NumPy's matrix products use"
     ))  # fmt: skip
     return top
 

@@ -5,6 +5,9 @@ import sys
 
 def main():
     try:
+        from tinygrad_rnn.models.machine import use_better_kernels
+
+        use_better_kernels()
         from tinygrad_rnn.models.cli import main as run
     except ModuleNotFoundError as error:
         if error.name != "tinygrad_rnn.models":

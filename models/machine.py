@@ -1,0 +1,128 @@
+"""This machine, and what the library finds on it: ``tinygrad-rnn info``.
+
+OpenBLAS, which does NumPy's matrix products, chooses its kernels by the name of the CPU. On one
+that it does not know it falls back to AVX2, also where the CPU has AVX-512: half the speed. The
+command line sees that and starts itself again with OPENBLAS_CORETYPE, which OpenBLAS reads once,
+while NumPy is loaded. The library, when imported, leaves the environment alone.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+import numpy as np
+
+BETTER = "SkylakeX"  # OpenBLAS's name for its AVX-512 kernels
+NEEDED = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}  # by those kernels
+AVX2 = {"Haswell", "Zen"}  # what OpenBLAS falls back to
+EXTRAS = {
+    "models": ("tqdm", "safetensors", "pooch", "matplotlib", "threadpoolctl"),
+    "check": ("hypothesis",),
+}
+
+
+def blas() -> dict | None:
+    """NumPy's BLAS as threadpoolctl sees it; None if that is not installed, or sees none."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        return None
+    # Another library in this process, such as SciPy, may have brought one of its own.
+    found = [i for i in threadpool_info() if i["user_api"] == "blas"]
+    return next((i for i in found if "numpy" in i["filepath"]), found[0] if found else None)
+
+
+def cpu() -> tuple[str, set[str]]:
+    """The name of the CPU and its flags; the flags are empty where there is no /proc/cpuinfo."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            pairs = (line.split(":", 1) for line in file if ":" in line)
+            about = {key.strip(): value.strip() for key, value in pairs}
+    except OSError:
+        return platform.processor() or platform.machine(), set()
+    return about.get("model name", platform.machine()), set(about.get("flags", "").split())
+
+
+def better_kernels() -> str | None:
+    """Kernels that this CPU runs faster than those that OpenBLAS chose, or None."""
+    library = blas()
+    chosen = library and library["internal_api"] == "openblas" and library.get("architecture")
+    return BETTER if chosen in AVX2 and cpu()[1] >= NEEDED else None
+
+
+def use_better_kernels() -> None:
+    """Start this program again with better kernels, if there are any and nobody has chosen."""
+    if "OPENBLAS_CORETYPE" in os.environ:
+        return
+    better = better_kernels()
+    if better and sys.executable:
+        os.environ["OPENBLAS_CORETYPE"] = better
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def add_arguments(parser) -> None:
+    parser.set_defaults(run=run)
+
+
+def run(args) -> None:
+    print("\n".join(lines()))
+
+
+def lines() -> list[str]:
+    name, flags = cpu()
+    width = "AVX-512" if flags >= NEEDED else "AVX2" if "avx2" in flags else ""
+    found = [
+        ("tinygrad_rnn", f"{_version('tinygrad-rnn')}, Python {platform.python_version()}, NumPy"
+                         f" {np.__version__}, {platform.system()}"),
+        ("CPU", f"{name}, {cores()} cores" + (f", {width}" if width else "")),
+        ("BLAS", _blas_line()),
+    ]  # fmt: skip
+    for extra, modules in EXTRAS.items():
+        missing = [module for module in modules if find_spec(module) is None]
+        found.append((f"[{extra}]", f"{', '.join(missing)} missing: pip install"
+                                    f" 'tinygrad-rnn[{extra}]'" if missing else "installed"))
+    shown = [f"{what:14}{value}" for what, value in found]
+    return shown + advice()
+
+
+def advice() -> list[str]:
+    """What there is to say about the kernels, if OpenBLAS would choose slow ones by itself."""
+    better, given = better_kernels(), os.environ.get("OPENBLAS_CORETYPE")
+    if better and given:
+        return [f"OPENBLAS_CORETYPE={given} was set: {better} is faster on this CPU."]
+    if better or given == BETTER:
+        return ["Left alone, OpenBLAS takes AVX2 kernels where it does not know the CPU. The"
+                " command line asks\nfor the faster ones; before programs of your own, set"
+                f" OPENBLAS_CORETYPE={BETTER}."]  # fmt: skip
+    return []
+
+
+def _blas_line() -> str:
+    library = blas()
+    if library is None:
+        return "not known: pip install threadpoolctl"
+    parts = [f"{library['internal_api']} {library['version']}"]
+    if library.get("architecture"):
+        parts.append(f"{library['architecture']} kernels")
+    if "OPENBLAS_CORETYPE" in os.environ:
+        parts[-1] += " (OPENBLAS_CORETYPE)"
+    return ", ".join([*parts, f"{library['num_threads']} threads"])
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "from a checkout"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,96 @@
+"""``tinygrad-rnn info`` and the choice of OpenBLAS's kernels."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models import machine
+from models.cli import main
+
+AVX512 = {"avx2", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def finds(monkeypatch):
+    """Let machine.py find this CPU, these kernels of OpenBLAS, and this environment."""
+
+    def setting(flags, kernels, given=None, api="openblas"):
+        monkeypatch.setattr(machine, "cpu", lambda: ("Some CPU", flags))
+        found = {"user_api": "blas", "internal_api": api, "version": "1", "num_threads": 2,
+                 "architecture": kernels, "filepath": "numpy.libs"}  # fmt: skip
+        monkeypatch.setattr(machine, "blas", lambda: found)
+        monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+        if given:
+            monkeypatch.setenv("OPENBLAS_CORETYPE", given)
+
+    return setting
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The programs that would have been started in place of this one."""
+    programs = []
+    monkeypatch.setattr(os, "execv", lambda path, arguments: programs.append(arguments))
+    return programs
+
+
+def test_the_command_line_starts_again_with_the_kernels_of_the_cpu(finds, started, monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "tinygrad_rnn", "info"])
+    finds(AVX512, "Haswell")
+    machine.use_better_kernels()
+    assert started == [[sys.executable, "-m", "tinygrad_rnn", "info"]]
+    assert os.environ["OPENBLAS_CORETYPE"] == "SkylakeX"
+    machine.use_better_kernels()
+    assert len(started) == 1  # and only once
+
+
+@pytest.mark.parametrize("found", [
+    (AVX512, "SkylakeX"), (AVX512, "Cooperlake"), (AVX512, "Haswell", "Haswell"),
+    (AVX512 - {"avx512dq"}, "Haswell"), ({"avx2"}, "Zen"), (set(), "armv8"),
+    (AVX512, "Haswell", None, "mkl"),
+])  # fmt: skip
+def test_otherwise_nothing_is_started_and_nothing_set(finds, started, found):
+    finds(*found)
+    before = dict(os.environ)
+    machine.use_better_kernels()
+    assert not started and dict(os.environ) == before
+
+
+def test_info_says_what_is_there_and_what_would_be_faster(finds, capsys):
+    finds(AVX512, "Haswell", "Haswell")
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert "Some CPU" in out and "AVX-512" in out
+    assert "Haswell kernels (OPENBLAS_CORETYPE), 2 threads" in out
+    assert "OPENBLAS_CORETYPE=Haswell was set: SkylakeX is faster" in out
+    finds(AVX512, "SkylakeX")
+    main(["info"])
+    assert "OPENBLAS_CORETYPE" not in capsys.readouterr().out
+
+
+def test_info_on_this_machine(capsys):
+    main(["info"])
+    out = capsys.readouterr().out
+    assert "NumPy" in out and "CPU" in out and "BLAS" in out
+
+
+def test_the_library_leaves_the_environment_alone():
+    code = """
+import os
+before = dict(os.environ)
+import tinygrad_rnn as tg
+tg.nn.LSTM(2, 3)
+assert dict(os.environ) == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_the_program_runs_with_whatever_kernels_it_chose():
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"}
+    out = subprocess.run([sys.executable, "-m", "tinygrad_rnn", "info"], cwd=ROOT, check=True,
+                         env=environment, capture_output=True, text=True).stdout  # fmt: skip
+    assert "BLAS" in out and "was set" not in out
