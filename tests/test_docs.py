@@ -1,38 +1,68 @@
-"""Every block of Python in the README and the docs runs, from top to bottom of its page."""
+"""Every block of Python in the README and the docs runs, from top to bottom of its page, and
+prints what the page says; the pictures show what the code draws; Sphinx has nothing to warn of."""
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("README.*.md")]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *ROOT.glob("README.*.md")]
+# A block of text right after a block of Python is what that one prints.
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```$)?", re.M | re.S)
 
 
 def blocks(page):
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
-    code = blocks(page)
-    if not code:
-        pytest.skip("this page has no Python")
-    monkeypatch.chdir(tmp_path)
+def run(page, capsys):
     names: dict = {"__name__": "page"}
     with np.errstate(all="warn"):
-        for block in code:
-            exec(compile(block, page.name, "exec"), names)
-    assert "False" not in capsys.readouterr().out
+        for code, printed in blocks(page):
+            exec(compile(code, page.name, "exec"), names)
+            out = capsys.readouterr().out
+            assert "False" not in out
+            if printed:
+                assert out == printed
 
 
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
+def test_the_code_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run(page, capsys)
+
+
+def test_no_block_of_python_is_left_out():
+    for page in PAGES:
+        assert len(blocks(page)) == len(re.findall("^```python", page.read_text("utf-8"), re.M))
+
+
+def test_pictures_of_graphs_show_what_the_page_draws(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run(DOCS / "drawing.md", capsys)
+    drawn = sorted(tmp_path.glob("*.dot"))
+    assert drawn
+    for path in drawn:
+        dot = path.read_text("utf-8")
+        labels = re.findall(r'\[label="(.*?)"', dot)
+        svg = ElementTree.parse(DOCS / f"{path.stem}.svg")
+        shown = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+        assert sorted(shown) == sorted(line for label in labels for line in label.split(r"\n"))
+        edges = [g for g in svg.iter("{http://www.w3.org/2000/svg}g") if g.get("class") == "edge"]
+        assert len(edges) == dot.count(" -> ")
+
+
+@pytest.mark.filterwarnings("ignore:'myst_parser")  # of Sphinx, to the authors of MyST
 def test_the_docs_build_without_warnings(tmp_path):
     pytest.importorskip("myst_parser", reason="Sphinx, Furo and MyST are not installed")
     pytest.importorskip("furo", reason="Sphinx, Furo and MyST are not installed")
     from sphinx.application import Sphinx
 
-    app = Sphinx(ROOT / "docs", ROOT / "docs", tmp_path / "html", tmp_path / "trees", "html",
+    app = Sphinx(DOCS, DOCS, tmp_path / "html", tmp_path / "trees", "html",
                  warningiserror=True, status=None)  # fmt: skip
     app.build()
     assert app.statuscode == 0 and (tmp_path / "html" / "engine.html").exists()

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "examples"
+DOCS = ROOT.parent / "docs"
 EXAMPLES = sorted(ROOT.glob("*.py"))
-ARGUMENTS = {"character_model": [str(Path(__file__)), "60"], "neural_turing_machine": ["100"]}
+ARGUMENTS = {"character_model": [str(Path(__file__)), "60"]}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs_and_what_it_minimises_falls(path, monkeypatch, capsys):
     assert len(path.read_text(encoding="utf-8").splitlines()) < 60
+    assert f"examples/{path.name}" in (DOCS / "examples.md").read_text(encoding="utf-8")
     monkeypatch.setattr(sys, "argv", [str(path), *ARGUMENTS.get(path.stem, [])])
     with np.errstate(all="warn", under="ignore"):
         runpy.run_path(str(path), run_name="__main__")
@@ -25,3 +27,5 @@ def test_an_example_runs_and_what_it_minimises_falls(path, monkeypatch, capsys):
     losses = [float(x) for x in re.findall(measured, out)]
     if len(losses) > 1:
         assert losses[-1] < losses[0]
+    if path.stem == "neural_turing_machine":
+        assert losses[-1] < 0.1  # bits of error per bit, of sequences never seen before: it copies
