@@ -28,7 +28,9 @@ def math(block):
 
     def visit(translator, node):
         mathml = tex2mathml(node.astext(), as_block=block)
-        translator.body.append(f"<div style=\"margin: 0.7em 0\">{mathml}</div>" if block else mathml)
+        if block:
+            mathml = f'<div style="margin: 0.7em 0">{mathml}</div>'
+        translator.body.append(mathml)
         raise SkipNode
 
     return visit, None
