@@ -1,12 +1,15 @@
 """check: right layers pass, wrong ones do not, and what cannot be checked says so."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tinygrad_rnn import Tensor, manual
 from tinygrad_rnn.check import (
@@ -15,6 +18,7 @@ from tinygrad_rnn.check import (
     check_file,
     check_gradients,
     check_layer,
+    strategies,
 )
 
 BOOK_STYLE = Path(__file__).parent / "checked" / "book_style.py"
@@ -60,6 +64,22 @@ class Doubled:
 
     def backward(self, dout):
         return dout
+
+
+class Relu:
+    """Its derivative at 0 is 0 here, as good as the 1/2 of automatic differentiation."""
+
+    def forward(self, x):
+        self.x = x
+        return np.maximum(x, 0)
+
+    def backward(self, dout):
+        return dout * (self.x > 0)
+
+
+def test_where_the_derivative_does_not_exist_nobody_is_accused():
+    report = check_layer(Relu(), np.zeros((2, 3)))
+    assert report.ok and "does not exist" in report.notes[-1]
 
 
 def test_assertion_is_readable():
@@ -114,3 +134,142 @@ def test_check_gradients(order):
         check_gradients(cut, x + 3, order=order)
     with pytest.raises(ValueError, match="order 3"):
         check_gradients(cut, x, order=3)
+
+
+# --- what is odd ---------------------------------------------------------------------------------
+
+CHECKED = BOOK_STYLE.parent
+
+
+@pytest.fixture(scope="module")
+def odd():
+    return {r.name: r for r in check_file(CHECKED / "odd.py", seconds=0.5)}
+
+
+@pytest.mark.parametrize("name, verdict, cause", [
+    ("Raises", "unchecked", "backward raises RuntimeError: not yet"),
+    ("ForwardRaises", "unchecked", "undefined"),
+    ("ReturnsNone", "wrong", "None stands where the gradient dx belongs"),
+    ("TooMany", "wrong", "returns 2 gradients where forward takes 1 input"),
+    ("WrongShape", "wrong", r"shape \(5,\) where \(3, 5\) belongs"),
+    ("OwnMask", "ok", None),
+    ("NoBackward", "unchecked", "NoBackward has no backward"),
+    ("NeverEnds", "unchecked", "forward did not end in time"),
+    ("Sleeps", "unchecked", "backward did not end in time"),
+    ("Prints", "ok", None),
+    ("AsksForMore", "unchecked", r'--make "AsksForMore\(alpha=\.\.\., beta=\.\.\.\)"'),
+    ("HasSizes", "ok", None),
+    ("Attributes", "ok", None),
+    ("Views", "ok", None),
+    ("CannotBeDefined", "unchecked", "NotThere"),
+    ("Last", "ok", None),
+])  # fmt: skip
+def test_odd_layers_give_a_clear_line_and_the_others_are_still_checked(odd, name, verdict, cause):
+    report = odd[name]
+    assert report.verdict == verdict, str(report)
+    if cause is None:
+        assert report.cause is None and report.gradients
+    else:
+        assert re.search(cause, report.cause), report.cause
+        assert "\n" not in report.cause
+
+
+def test_odd_layers_in_the_right_lines(odd):
+    text = (CHECKED / "odd.py").read_text().splitlines()
+    assert 'RuntimeError("not yet")' in text[odd["Raises"].line - 1]
+    assert "x.undefined" in text[odd["ForwardRaises"].line - 1]
+    assert "time.sleep" in text[odd["Sleeps"].line - 1]
+    assert odd["Prints"].notes == ["the layer prints; its output is not shown"]
+    assert [g.name for g in odd["Attributes"].gradients] == ["W", "b", "x"]
+
+
+@pytest.mark.parametrize("make, names", [
+    ("AsksForMore(2, beta=3.0)", ["x"]), ("HasSizes(D=3, H=4)", ["params[0]", "params[1]", "x"]),
+    ("factory", ["params[0]", "params[1]", "x"]), ("lambda: Last()", ["x"]),
+])  # fmt: skip
+def test_make(make, names):
+    (report,) = check_file(CHECKED / "odd.py", make=make)
+    assert report.ok and [g.name for g in report.gradients] == names
+
+
+@pytest.mark.parametrize("make", ["AsksForMore(", "AsksForMore()", "NotThere()", "3"])
+def test_make_that_makes_nothing(make):
+    (report,) = check_file(CHECKED / "odd.py", make=make)
+    assert report.verdict == "unchecked" and "--make" in report.cause
+
+
+def test_output_of_a_layer_does_not_spoil_json():
+    done = command(f"{CHECKED / 'odd.py'}:Prints", "--json")
+    assert json.loads(done.stdout)["layers"][0]["verdict"] == "ok" and done.returncode == 0
+    done = command(f"{CHECKED / 'odd.py'}:NoBackward")
+    assert done.returncode == 2
+
+
+# --- causes and conventions ----------------------------------------------------------------------
+
+
+def test_the_published_time_rnn():
+    path = CHECKED / "published.py"
+    done = command(f"{path}:TimeRNN", "--json")
+    (found,) = json.loads(done.stdout)["layers"]
+    assert done.returncode == 1 and found["verdict"] == "wrong"
+    line = path.read_text().splitlines()[found["line"] - 1]
+    assert line.strip() == "self.grads[i][...] = grad"
+    assert "left over" in found["cause"] and "`grads`" in found["cause"]
+    assert {g["name"]: g["ok"] for g in found["gradients"]} == {
+        "Wx": False, "Wh": False, "b": False, "xs": True}
+    assert "N=1, T=" in found["example"] and "H=1" in found["example"]
+
+
+def test_conventions_are_no_mistakes_and_a_wrong_forward_is_one():
+    reports = {r.name: r for r in check_file(CHECKED / "conventions.py")}
+    assert reports["LSTM"].verdict == reports["GRU"].verdict == "convention"
+    assert "i, f, g, o" in reports["LSTM"].cause
+    assert "after the product" in reports["GRU"].cause and "old state" in reports["GRU"].cause
+    assert reports["RNN"].verdict == "wrong" and "the bias is left out" in reports["RNN"].cause
+    assert reports["MyPeepholeLSTM"].verdict == "ok"
+    done = command(f"{CHECKED / 'conventions.py'}:GRU")
+    assert done.returncode == 0 and "convention" in done.stdout
+
+
+def test_index_in_words_and_the_state_of_the_caller():
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    report = check_class(_HalfLSTM)
+    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+    first = next(g for g in report.gradients if g.name == "Wx")
+    assert not first.ok and first.place == "row 0, gate g, unit 0" and first.index == (0, 6)
+    assert "gate g, unit 0" in str(report)
+
+
+class _HalfLSTM(manual.LSTM):
+    """The gradient of gate g has the wrong sign."""
+
+    def backward(self, dh_next, dc_next):
+        x, h_prev, c_prev, f, g, i, o, tanh_c = self.cache
+        self.cache = x, h_prev, c_prev, f, g, -i, o, tanh_c
+        kept = self.params
+        result = super().backward(dh_next, dc_next)
+        self.cache, self.params = (x, h_prev, c_prev, f, g, i, o, tanh_c), kept
+        return result
+
+
+def test_without_explanation():
+    reports = check_file(CHECKED / "published.py", explain=False)
+    assert [r.verdict for r in reports] == ["ok", "wrong"] and not reports[1].example
+
+
+# --- strategies ----------------------------------------------------------------------------------
+
+
+@given(st.data())
+def test_strategies(data):
+    s = data.draw(strategies.sizes(distinct=True))
+    assert len({*s}) == 4 and min(s) >= 1
+    x = data.draw(strategies.arrays((s.N, s.T, s.D), dtype=np.float32))
+    assert x.shape == (s.N, s.T, s.D) and x.dtype == np.float32 and np.abs(x).max() <= 3
+    n = data.draw(strategies.lengths(s.N, s.T, min_length=1))
+    assert n.shape == (s.N,) and n.min() >= 1 and n.max() <= s.T
+    t = data.draw(strategies.labels((s.N, s.T), 5, ignore_label=-1))
+    assert t.shape == (s.N, s.T) and t.min() >= -1 and t.max() < 5
+    layer = manual.TimeSoftmaxWithLoss()
+    assert check_layer(layer, data.draw(strategies.arrays((s.N, s.T, 5))), t).ok

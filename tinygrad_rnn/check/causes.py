@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..rules import RULES, Primitive
 from .repair import common_ratio, find_repair, pairs, ratio_in_words
 from .running import CannotRun, arrays_of, observe, truth
 
@@ -71,9 +72,48 @@ def _applied(outcome):
     names = ", ".join(f"d{g.name}" for g in outcome.wrong_gradients)
     if found and None not in found and len({c.kind for c in found}) == 1:
         return Cause(found[0].kind, found[0].text.replace("{}", names))
+    rule = _with_wrong_rules(outcome)
+    if rule is not None:
+        return rule
     if _without_dout(outcome):  # a constant one, or several of them
         return Cause("dout_ignored", f"the gradient handed to backward is ignored: {names} is what"
                      " it would be if that were 1")
+    return None
+
+
+# A derivative with a mistake: kind, words, function, and its rule (see rules.py).
+_WRONG_RULES = [
+    ("missing_derivative", "the derivative of tanh is missing", np.tanh, lambda g, _y, _x: g),
+    ("input_not_output", "the derivative of tanh is taken of its input where its output belongs",
+     np.tanh, lambda g, _y, x: g * (1 - x * x)),
+    ("wrong_derivative", "the derivative of tanh is wrong: that of the sigmoid", np.tanh,
+     lambda g, y, _x: g * y * (1 - y)),
+    ("wrong_derivative", "the derivative of tanh is wrong: y is not squared", np.tanh,
+     lambda g, y, _x: g * (1 - y)),
+    ("sign", "wrong sign in the derivative of tanh: 1 + y**2", np.tanh,
+     lambda g, y, _x: g * (1 + y * y)),
+    ("missing_derivative", "the derivative of the maximum (relu) is missing", np.maximum,
+     lambda g, _y, _a, _b: g),
+]  # fmt: skip
+
+
+def _with_wrong_rules(outcome):
+    """Differentiate the forward with a mistake in one derivative: does it give what is wrong?"""
+    wrong = [g.name for g in outcome.wrong_gradients]
+    if any(not isinstance(outcome.got.get(n), np.ndarray) for n in wrong):
+        return None
+    for kind, text, fn, vjp in _WRONG_RULES:
+        right = RULES[fn]
+        RULES[fn] = Primitive(fn, (vjp,) * len(right.vjps))
+        try:
+            mistaken = replace(outcome, problems=[], truth=truth(outcome.setup, outcome.cotangents))
+        except CannotRun:
+            return None
+        finally:
+            RULES[fn] = right
+        made = {name: g for name, _, g in pairs(mistaken, outcome.observation)}
+        if all(_close(outcome.got[n], made[n]) for n in wrong) and wrong:
+            return Cause(kind, text)
     return None
 
 

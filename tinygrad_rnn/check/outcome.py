@@ -74,11 +74,12 @@ def evaluate(setup, names, seed=0, light=False, fixed_truth=None, scenario=""):
     if any(a is not None and getattr(a, "dtype", None) in (np.float32, np.float16)
            for a in (*seen.grads, *seen.returned, *seen.outputs)):
         outcome.tolerance = TOLERANCE_FLOAT32
-    context = {"layer_name": type(setup.layer).__name__, "hidden": _hidden(setup),
-               "batch": _batch(setup)}
+    context = {"layer_name": type(setup.layer).__name__, "hidden": _hidden(setup)}
+    batch = _batch(setup)
     for name, got, wanted in pairs(outcome, seen):
         outcome.got[name], outcome.wanted[name] = got, wanted
-        outcome.gradients.append(compare(name, got, wanted, outcome.tolerance, **context))
+        outcome.gradients.append(compare(name, got, wanted, outcome.tolerance, **context,
+                                         batch=None if name in setup.slots.names else batch))
     if not light:
         outcome.problems += protocol_problems(outcome)
         if fixed_truth is None and not outcome.right and _nearly(outcome):
@@ -146,11 +147,14 @@ def _returned(outcome, seen, right):
             pairs += [(i, None) for i in needed[len(returned):]]
         if len(returned) != len(needed):
             outcome.problems.append(Problem(
-                "count", f"backward returns {len(returned)} gradient"
-                f"{'s' * (len(returned) != 1)} where forward takes {len(needed)} inputs that have"
-                " one", wrong=True))
+                "count", f"backward returns {_count(len(returned), 'gradient')} where forward takes"
+                f" {_count(len(needed), 'input')} of floats", wrong=True))
     for i, got in pairs:
         yield names[i], got, right.inputs[i]
+
+
+def _count(n, what):
+    return f"{n} {what}" + "s" * (n != 1)
 
 
 def _hidden(setup):

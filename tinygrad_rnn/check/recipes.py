@@ -227,6 +227,8 @@ def find(cls):
             if half is not None and _W("H", "H") in init and "Wh" not in init_names:
                 continue  # it would hide that the layer is right only when D = H
             for inputs in _ordered(list(choices.values())):
+                if half is not None and _hides(inputs, half.inputs):
+                    continue
                 recipe = Recipe(cls, dict(zip(init_names, init, strict=True)), list(inputs),
                                 input_names)
                 error = _attempt(recipe)
@@ -252,6 +254,11 @@ def find(cls):
     if error is None:
         raise CannotMake(f'say how {name} is made with --make "{name}({example})"')
     raise error
+
+
+def _hides(inputs, held):
+    """Whether integers stand where floats have run already: nothing could be found wrong."""
+    return any(a.kind == "ids" and b.kind != "ids" for a, b in zip(inputs, held, strict=True))
 
 
 def _tells(error, held):

@@ -391,8 +391,9 @@ def observe(setup, rng, light=False):
     if light:
         return seen, cotangents
     seen.grads_before = grads_before
-    seen.replaced = [i for i, (a, b) in enumerate(zip(slots_before, grads, strict=True))
-                     if isinstance(a, np.ndarray) and a is not b]
+    if not setup.slots.attributes:
+        seen.replaced = [i for i, (a, b) in enumerate(zip(slots_before, grads, strict=True))
+                         if isinstance(a, np.ndarray) and a is not b]
     seen.inputs_edited = [i for i, (a, b) in enumerate(zip(given, inputs, strict=True))
                           if _differs(a, b)]
     seen.dout_edited = [i for i, (a, b) in enumerate(zip(handed, cotangents, strict=True))

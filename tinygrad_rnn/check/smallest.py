@@ -10,6 +10,7 @@ import numpy as np
 
 from .limits import TimeUp, time_limit
 from .outcome import evaluate
+from .recipes import Recipe
 from .running import CannotRun, Setup
 
 EXAMPLES = 60
@@ -77,7 +78,7 @@ def _setup(outcome, sizes, values):
     inputs are cut down to a part of batch and time."""
     N, T, D, H = sizes
     old = outcome.setup
-    if outcome.recipe is not None:
+    if _is_symbolic(outcome.recipe):
         wanted = {"N": N, "T": T, "D": D, "H": H, "V": H + 1, "U": T}
         new = outcome.recipe.setup(wanted, values)
         new.prepare, new.rounds, new.as_tuple = old.prepare, old.rounds, old.as_tuple
@@ -94,11 +95,19 @@ def _setup(outcome, sizes, values):
     return Setup(old.layer, inputs, old.slots, old.prepare, old.as_tuple, old.rounds)
 
 
+def _is_symbolic(recipe):
+    """Whether a recipe makes the layer in any size."""
+    return type(recipe) is Recipe and recipe.fixed_inputs is None and bool(
+        recipe.init or recipe.cls.__init__ is object.__init__ or recipe.inputs)
+
+
 def _words(outcome, case, small):
     (N, T, D, H), numbers = case
     symbols = _symbols(outcome)
     sizes = {"N": N, "T": T, "D": D, "H": H, "V": H + 1, "U": T}
     said = ", ".join(f"{k}={sizes[k]}" for k in "NTUDHV" if k in symbols)
+    if not _is_symbolic(outcome.recipe):  # the first input says what is left of the batch
+        said = f"inputs of shape {', '.join(str(np.shape(x)) for x in small.setup.inputs)}"
     values = [k / 2 for k in numbers]
     if len(values) == 1:
         said += f", all values {values[0]:g}"
@@ -114,9 +123,8 @@ def _words(outcome, case, small):
 
 def _symbols(outcome):
     """Which sizes the layer has."""
-    if outcome.recipe is None:
-        ndim = max((np.ndim(x) for x in outcome.setup.inputs), default=0)
-        return "NT" if ndim == 3 else "N"
+    if not _is_symbolic(outcome.recipe):
+        return ""
     specs = [*outcome.recipe.init.values(), *outcome.recipe.inputs]
     return {s[-1] for spec in specs for s in (*spec.shape, spec.value or "")
             if isinstance(s, str) and s}

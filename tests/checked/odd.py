@@ -1,0 +1,164 @@
+"""Layers that cannot be checked, or only with care. Each test names one of them."""
+import time
+
+import numpy as np
+
+
+class Raises:
+    def forward(self, x):
+        return x * 2
+
+    def backward(self, dout):
+        raise RuntimeError("not yet")
+
+
+class ForwardRaises:
+    def forward(self, x):
+        return x.undefined
+
+    def backward(self, dout):
+        return dout
+
+
+class ReturnsNone:
+    def forward(self, x):
+        return x * 2
+
+    def backward(self, dout):
+        dx = dout * 2
+
+
+class TooMany:
+    def forward(self, x):
+        return x * 2
+
+    def backward(self, dout):
+        return dout * 2, dout
+
+
+class WrongShape:
+    def forward(self, x):
+        return x * 2
+
+    def backward(self, dout):
+        return dout.sum(axis=0) * 2
+
+
+class OwnMask:
+    def forward(self, x):
+        self.mask = np.random.default_rng().random(x.shape) > np.random.rand(*x.shape)
+        return x * self.mask
+
+    def backward(self, dout):
+        return dout * self.mask
+
+
+class NoBackward:
+    def forward(self, x):
+        return x * 2
+
+
+class NeverEnds:
+    def forward(self, x):
+        while True:
+            x = x + 1
+
+    def backward(self, dout):
+        return dout
+
+
+class Sleeps:
+    def forward(self, x):
+        return x * 2
+
+    def backward(self, dout):
+        try:
+            time.sleep(3600)
+        except Exception:
+            pass
+        return dout * 2
+
+
+class Prints:
+    def forward(self, x):
+        print("noise", x.shape)
+        return x * 2
+
+    def backward(self, dout):
+        print("noise")
+        return dout * 2
+
+
+class AsksForMore:
+    def __init__(self, alpha, beta):
+        self.factor = alpha * beta
+
+    def forward(self, x):
+        return x * self.factor
+
+    def backward(self, dout):
+        return dout * self.factor
+
+
+class HasSizes:
+    def __init__(self, D, H):
+        self.params = [np.random.randn(D, H).astype('f'), np.zeros(H, 'f')]
+        self.grads = [np.zeros_like(p) for p in self.params]
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.params[0] + self.params[1]
+
+    def backward(self, dout):
+        self.grads[0][...] = self.x.T @ dout
+        self.grads[1][...] = dout.sum(0)
+        return dout @ self.params[0].T
+
+
+class Attributes:
+    def __init__(self, W, b):
+        self.W, self.b, self.dW, self.db = W, b, None, None
+
+    def forward(self, x):
+        self.x = x
+        return np.dot(x, self.W) + self.b
+
+    def backward(self, dout):
+        self.dW, self.db = np.dot(self.x.T, dout), dout.sum(axis=0)
+        return np.dot(dout, self.W.T)
+
+
+class Views:
+    """Gates are views of one weight, made by the constructor."""
+
+    def __init__(self, W):
+        H = W.shape[1] // 2
+        self.params, self.grads = [W], [np.zeros_like(W)]
+        self.left, self.right = W[:, :H], W[:, H:]
+        self.dleft, self.dright = self.grads[0][:, :H], self.grads[0][:, H:]
+
+    def forward(self, x):
+        self.x = x
+        return x.dot(self.left), x.dot(self.right)
+
+    def backward(self, dleft, dright):
+        self.dleft[...] = self.x.T.dot(dleft)
+        self.dright[...] = self.x.T.dot(dright)
+        return dleft.dot(self.left.T) + dright.dot(self.right.T)
+
+
+def factory():
+    return HasSizes(3, 4), np.ones((2, 3))
+
+
+class CannotBeDefined(NotThere):  # noqa: F821
+    def forward(self, x):
+        return x
+
+
+class Last:
+    def forward(self, x):
+        return -x
+
+    def backward(self, dout):
+        return -dout
