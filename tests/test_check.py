@@ -1,16 +1,19 @@
 """check: right layers pass, wrong ones do not, and what cannot be checked says so."""
 
+import inspect
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, manual
 from tinygrad_rnn.check import (
     assert_matches_autograd,
@@ -273,3 +276,38 @@ def test_strategies(data):
     assert t.shape == (s.N, s.T) and t.min() >= -1 and t.max() < 5
     layer = manual.TimeSoftmaxWithLoss()
     assert check_layer(layer, data.draw(strategies.arrays((s.N, s.T, 5))), t).ok
+
+
+# --- the pages -----------------------------------------------------------------------------------
+
+DOCS = CHECKED.parent.parent / "docs"
+
+
+def test_the_page_shows_what_the_command_prints():
+    page = (DOCS / "check.md").read_text(encoding="utf-8")
+    (report,) = check_file(CHECKED / "published.py", only="TimeRNN")
+    shown = page.split("TimeRNN: wrong")[1].split("```")[0]
+    assert report.cause in shown and f"published.py, line {report.line}" in shown
+    assert report.example in shown and report.source in shown
+    backward = (CHECKED / "published.py").read_text().split("dh = 0\n")[1]
+    assert backward.split("grads = [0, 0, 0]\n")[1].rstrip() in page
+
+
+def test_the_derivations_quote_the_hand_written_code():
+    page = (DOCS / "derivations.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"\| `(d\w+ = .*)` \|$", page, re.M)
+    assert len(quoted) > 10
+    for line in quoted:
+        assert "..." in line or line in inspect.getsource(manual.LSTM) + inspect.getsource(
+            manual.GRU), line
+
+
+def test_the_gru_of_the_derivations_is_the_hand_written_one():
+    page = (DOCS / "derivations.md").read_text(encoding="utf-8")
+    names = {"np": np, "sigmoid": tg.functional.sigmoid}
+    exec(re.findall(r"```python\n(def forward\(self, x, h\):.*?)```", page, re.S)[0], names)
+    rng = np.random.default_rng(0)
+    Wx, Wh, b, x, h = (rng.normal(size=s) for s in ((5, 9), (3, 9), 9, (2, 5), (2, 3)))
+    cell = SimpleNamespace(Wx=Tensor(Wx), Wh=Tensor(Wh), b=Tensor(b))
+    written = names["forward"](cell, Tensor(x), Tensor(h))
+    np.testing.assert_allclose(written.numpy(), manual.GRU(Wx, Wh, b).forward(x, h), atol=1e-14)

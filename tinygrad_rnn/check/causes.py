@@ -72,6 +72,10 @@ def _applied(outcome):
     names = ", ".join(f"d{g.name}" for g in outcome.wrong_gradients)
     if found and None not in found and len({c.kind for c in found}) == 1:
         return Cause(found[0].kind, found[0].text.replace("{}", names))
+    if found and None not in found:  # several mistakes at once
+        texts = [c.text.replace("{}", f"d{g.name}")
+                 for c, g in zip(found, outcome.wrong_gradients, strict=True)]
+        return Cause(found[0].kind, "; ".join(texts))
     rule = _with_wrong_rules(outcome)
     if rule is not None:
         return rule
@@ -163,10 +167,10 @@ def _one(name, got, wanted, outcome):
         return Cause("zero", "{} is left at zero")
     if _close(got, -wanted):
         return Cause("sign", "wrong sign of {}")
-    ratio = common_ratio(outcome)
+    ratio = common_ratio(outcome, [name])
     if ratio is not None:
         return Cause("scaling", "{}: scaling is forgotten or wrong, "
-                     f"{ratio_in_words(1 / ratio, outcome)} times too large")
+                     f"{ratio_in_words(1 / ratio, outcome)} times what it should be")
     if got.ndim == 2 and got.shape[0] == got.shape[1] and _close(got.T, wanted):
         return Cause("transposed", "{} is transposed")
     return _blocks(got, wanted)

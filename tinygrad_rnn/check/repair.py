@@ -817,7 +817,7 @@ def _values(function, scope, outcome):
                            f" `{masks[0]}` is left out of `{text}`", 0)
             said = ratio_in_words(1 / ratio, outcome)
             yield edit(f"({text}) * {ratio!r}", "scaling", f"scaling is forgotten or wrong in"
-                       f" `{text}`: the gradient is {said} times too large", 1)
+                       f" `{text}`: the gradient is {said} times what it should be", 1)
         shape = scope.shape(node)
         if isinstance(parent, (ast.Assign, ast.AugAssign)) and "shape" in text:
             continue
@@ -915,11 +915,11 @@ def _pairs(function, scope, positions):
                                f" added to `{text}`", line, 7)
 
 
-def common_ratio(outcome):
+def common_ratio(outcome, names=None):
     """right / got, where that is one number for all that is wrong (and not 1 or -1)."""
     ratios = []
-    for g in outcome.wrong_gradients:
-        got, wanted = outcome.got[g.name], outcome.wanted[g.name]
+    for name in names or [g.name for g in outcome.wrong_gradients]:
+        got, wanted = outcome.got[name], outcome.wanted[name]
         if not isinstance(got, np.ndarray) or got.shape != wanted.shape or not np.any(got):
             return None
         with np.errstate(all="ignore"):
