@@ -1,12 +1,13 @@
 """Named functions of Tensors. Each takes arrays as well; losses return 0-d Tensors."""
 
 import math
+from functools import partial
 
 import numpy as np
 
 from .random import generator
 from .rules import expand, own_function, rule
-from .tensor import Tensor
+from .tensor import Tensor, plain
 
 __all__ = [
     "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "embedding", "layer_norm",
@@ -143,9 +144,9 @@ def log_softmax(x, axis=-1):
     return x - logsumexp(x, axis=axis, keepdims=True)
 
 
-def _ids(name, ids, n):
+@partial(own_function, checks=True)
+def _ids(ids, *, name, n):
     """Whole numbers from 0 to n - 1, checked: NumPy would take -1 for the last row in silence."""
-    ids = ids.numpy() if isinstance(ids, Tensor) else np.asarray(ids)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: ids are integers, {ids.dtype} came")
     if ids.size and (ids.min() < 0 or ids.max() >= n):
@@ -161,23 +162,22 @@ def cross_entropy(logits, targets, ignore_index=-1):
         targets: (...) of class ids. If all are ignored, the loss is 0.
     """
     logits = _tensor(logits)
-    targets = targets.numpy() if isinstance(targets, Tensor) else np.asarray(targets)
+    targets = plain(targets)
     if targets.shape != logits.shape[:-1]:
         raise ValueError(f"cross_entropy: targets {targets.shape} for logits {logits.shape}, wanted"
                          f" {logits.shape[:-1]}")
     V = logits.shape[-1]
     rows, targets = logits.reshape(math.prod(targets.shape), V), targets.reshape(-1)
     counted = targets != ignore_index
-    n = int(np.count_nonzero(counted))
-    targets = _ids("cross_entropy", np.where(counted, targets, 0), V)
-    losses = _nll(rows, targets)
-    return np.sum(losses if n == len(targets) else np.where(counted, losses, 0)) / max(n, 1)
+    n = np.maximum(np.sum(counted), 1).astype(logits.dtype)
+    targets = _ids(np.where(counted, targets, 0), name="cross_entropy", n=V)
+    return np.sum(np.where(counted, _nll(rows, targets), 0)) / n
 
 
 def binary_cross_entropy_with_logits(logits, targets):
     """Mean of -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)); logits and targets of one shape."""
     logits = _tensor(logits)
-    t = targets if isinstance(targets, Tensor) else np.asarray(targets, dtype=logits.dtype)
+    t = targets if isinstance(targets, Tensor) else plain(targets).astype(logits.dtype)
     if t.shape != logits.shape:
         raise ValueError(f"binary_cross_entropy_with_logits: targets {t.shape} for logits"
                          f" {logits.shape}")
@@ -187,7 +187,7 @@ def binary_cross_entropy_with_logits(logits, targets):
 def embedding(weight, ids):
     """Rows of ``weight`` (V, D) at integer ``ids`` of any shape S -> S + (D,)."""
     weight = _tensor(weight)
-    return weight[_ids("embedding", ids, weight.shape[0])]
+    return weight[_ids(plain(ids), name="embedding", n=weight.shape[0])]
 
 
 def dropout(x, p=0.5, training=True, rng=None):

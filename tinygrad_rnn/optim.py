@@ -1,7 +1,5 @@
 """Update rules, in PyTorch's form and with its defaults. Updates are made in place."""
 
-import math
-
 import numpy as np
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "RMSprop", "clip_grad_norm_"]
@@ -10,13 +8,15 @@ __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "RMSprop",
 def clip_grad_norm_(params, max_norm):
     """Scale all gradients so that their common 2-norm is at most ``max_norm``.
 
-    Pascanu et al. (2013). Returns the norm before clipping, as a float.
+    Pascanu et al. (2013). Returns the norm before clipping: a number, 0-d under ``tg.jit``.
     """
     grads = [p.grad.data for p in params if p.grad is not None]
-    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in grads))
-    if norm > max_norm:
+    norm = np.sqrt(sum(np.astype(np.vdot(g, g), np.float64) for g in grads))
+    # A choice without a branch can be recorded.
+    scale = np.where(norm > max_norm, max_norm / (norm + 1e-6), 1.0)
+    if not isinstance(scale, np.ndarray) or scale != 1:
         for g in grads:
-            g *= max_norm / (norm + 1e-6)
+            g *= np.astype(scale, g.dtype)
     return norm
 
 
@@ -28,6 +28,7 @@ class Optimizer:
     """
 
     slots: tuple[str, ...] = ()
+    changing = ("lr", "steps")  # numbers that a recorded step reads anew (tg.jit)
 
     def __init__(self, params, lr, weight_decay=0.0):
         self.params = list({id(p): p for p in params}.values())  # a shared one is updated once
@@ -158,7 +159,7 @@ class Adam(Optimizer):
         m += (1 - b1) * g
         v *= b2
         v += (1 - b2) * (g * g)
-        rate, root = self.lr / (1 - b1**self.steps), math.sqrt(1 - b2**self.steps)
+        rate, root = self.lr / (1 - b1**self.steps), (1 - b2**self.steps) ** 0.5
         if self.book:
             p -= rate * root * m / (np.sqrt(v) + 1e-7)
         else:

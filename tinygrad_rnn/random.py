@@ -1,10 +1,16 @@
 """Random numbers: one seed, and an independent np.random.Generator for each consumer."""
 
+from collections.abc import Callable
+from contextvars import ContextVar
+
 import numpy as np
 
 __all__ = ["generator", "manual_seed"]
 
 _root = np.random.SeedSequence()
+
+# What a recording does with ``generator``: it wants to hear of every one that is made.
+recording: ContextVar[Callable | None] = ContextVar("recording", default=None)
 
 
 def manual_seed(seed):
@@ -19,4 +25,9 @@ def manual_seed(seed):
 
 def generator():
     """A generator of its own for one consumer, spawned from the seed of ``manual_seed``."""
+    made = recording.get()
+    return spawn() if made is None else made(spawn)
+
+
+def spawn():
     return np.random.default_rng(_root.spawn(1)[0])

@@ -105,9 +105,9 @@ def derive(*fns):
     return register
 
 
-def own_function(fn):
+def own_function(fn, checks=False):
     """Let a NumPy function of ours be a primitive: Tensors take it to the table, as they take
-    NumPy's own through the protocols."""
+    NumPy's own through the protocols. ``checks``: it is there to raise, also in a replay."""
 
     @functools.wraps(fn)
     def dispatching(*args, **meta):
@@ -116,6 +116,7 @@ def own_function(fn):
                 return a.__primitive__(dispatching, *args, **meta)
         return fn(*args, **meta)
 
+    dispatching.checks = checks
     return dispatching
 
 
@@ -163,6 +164,7 @@ def _is_basic(index):
     )
 
 
+@own_function
 def add_at(buffer, index, g):
     """``buffer[index] += g`` in place, where elements named twice are added twice."""
     if _is_basic(index):

@@ -317,7 +317,7 @@ def grad(output, inputs, grad_output=None, create_graph=False, allow_unused=Fals
 def _gradient(c, create_graph):
     if create_graph:
         return c
-    return _wrap(c if isinstance(c, np.ndarray) else np.asarray(c), None)
+    return _wrap(np.asarray(c) if isinstance(c, np.generic) else c, None)
 
 
 # --- recording a call ----------------------------------------------------------------------------
@@ -485,6 +485,13 @@ def _plain(x):
     if isinstance(x, Tensor):
         return x._data
     return [_plain(v) for v in x] if isinstance(x, list) else x
+
+
+def plain(x):
+    """The array behind a Tensor, an array as it is (of any library), or an array of numbers."""
+    if isinstance(x, Tensor):
+        return x._value()
+    return x if hasattr(x, "__array_function__") else np.asarray(x)
 
 
 def _like(fn):
@@ -725,7 +732,7 @@ class Tensor:
                 elif create_graph:
                     leaf.grad = held + c
                 else:
-                    leaf.grad = _wrap(np.asarray(held._value() + c), None)
+                    leaf.grad = _gradient(held._value() + c, create_graph)
 
     # the protocols
 
@@ -774,14 +781,14 @@ class Tensor:
             parents = [value._node if needs else None, self._node, None]
             bits = needs | (self._node is not None) << 1
             plan = RULES[write].plans.get(bits) or RULES[write].plan(bits)
-            args = [_Spec(np.asarray(_plain(value))) if p is None else p for p in parents[:2]]
+            args = [_Spec(plain(value)) if p is None else p for p in parents[:2]]
             node = Node(write, [*args, _own(index)], {}, parents, plan[0], None, self.shape,
                         self.dtype)
         buffer = self._data if self._alone() else self._data.copy()
         try:
             buffer[index] = value._value() if isinstance(value, Tensor) else value
         except (TypeError, ValueError, IndexError) as error:
-            came = [self._data, np.asarray(_plain(value))]
+            came = [self._data, plain(value)]
             raise _explained(error, "t[i] = v", came, {}) from None
         self._data, self._exposed = buffer, False
         if not (_no_grad_blocks.get() and self._node is not None):

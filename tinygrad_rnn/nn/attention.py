@@ -6,7 +6,7 @@ import numpy as np
 
 from ..functional import masked_softmax
 from ..random import generator
-from ..tensor import Tensor
+from ..tensor import plain
 from .layers import normal
 from .module import Module, Parameter
 
@@ -51,7 +51,7 @@ class Attention(Module):
                              " (N, Tq, H) and (N, Tk, K)")
         scores = self._scores(query, keys)
         if mask is not None:
-            mask = mask.numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+            mask = plain(mask)
             mask = mask[:, None, :] if mask.ndim == 2 else mask
         weights = masked_softmax(scores, mask)
         return weights @ (keys if values is None else values), weights

@@ -6,13 +6,15 @@ parts of its state, can be run over time by ``Recurrent``.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
 from .. import functional as F
 from ..functional import sigmoid
 from ..random import generator
-from ..tensor import Tensor
+from ..rules import own_function
+from ..tensor import Tensor, plain
 from .layers import normal
 from .module import Module, Parameter
 
@@ -202,14 +204,11 @@ class Recurrent(Module):
             raise ValueError(f"{name}: xs of shape {xs.shape}, wanted D = {Wx.shape[0]}")
         if lengths is None:
             return None
-        lengths = np.array(lengths.numpy() if isinstance(lengths, Tensor) else lengths)
+        lengths = plain(lengths).copy()
         if lengths.shape != (N,) or lengths.dtype.kind not in "iu":
             raise ValueError(f"{name}: lengths of shape {lengths.shape} and {lengths.dtype}, wanted"
                              f" ({N},) integers")
-        if lengths.min(initial=0) < 0 or lengths.max(initial=0) > T:
-            raise ValueError(f"{name}: lengths from {lengths.min()} to {lengths.max()}, wanted from"
-                             f" 0 to T = {T}")
-        return lengths
+        return _within(lengths, name=name, T=T)
 
     def _split(self, xs, state):
         """For each cell the parts of its initial state, zeros where none is given."""
@@ -233,6 +232,15 @@ class Recurrent(Module):
         else:
             parts = tuple(np.stack(part) for part in zip(*finals, strict=True))
         return parts if len(parts) > 1 else parts[0]
+
+
+@partial(own_function, checks=True)
+def _within(lengths, *, name, T):
+    """Lengths from 0 to T, checked."""
+    if lengths.min(initial=0) < 0 or lengths.max(initial=0) > T:
+        raise ValueError(f"{name}: lengths from {lengths.min()} to {lengths.max()}, wanted from"
+                         f" 0 to T = {T}")
+    return lengths
 
 
 def _real(lengths, T):

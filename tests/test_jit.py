@@ -1,0 +1,416 @@
+"""tg.jit: the numbers of eager training, and a clear word about whatever it cannot follow."""
+
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+import tinygrad_rnn as tg
+from models import (
+    AttentionSeq2seq,
+    BetterRnnlm,
+    DeepAttentionSeq2seq,
+    PeekySeq2seq,
+    Rnnlm,
+    Seq2seq,
+    SimpleRnnlm,
+)
+from tinygrad_rnn import Tensor, nn, optim
+from tinygrad_rnn.jit import JitError
+from tinygrad_rnn.jit.passes import compute_constants, drop_unused, share
+from tinygrad_rnn.jit.recording import Recorder
+from tinygrad_rnn.jit.replay import Program
+from tinygrad_rnn.jit.tape import Call, Tape, Value
+
+V = 7
+seeds = st.integers(0, 2**32 - 1)
+MODELS = {
+    "simple": (SimpleRnnlm, {}), "lstm": (Rnnlm, {}), "gru": (Rnnlm, {"cell": "gru"}),
+    "better": (BetterRnnlm, {"dropout": 0.4}), "better gru": (
+        BetterRnnlm, {"num_layers": 3, "cell": "gru"}),
+    "plain": (Seq2seq, {}), "peeky": (PeekySeq2seq, {}), "attention": (AttentionSeq2seq, {}),
+    "feeding": (AttentionSeq2seq, {"bidirectional": True, "input_feeding": True,
+                                   "score": "additive"}),
+    "general": (AttentionSeq2seq, {"bidirectional": True, "score": "general"}),
+    "deep": (DeepAttentionSeq2seq, {}),
+    "deep bidirectional": (DeepAttentionSeq2seq, {"num_layers": 2, "residual": False,
+                                                  "bidirectional": True, "score": "scaled_dot"}),
+}  # fmt: skip
+OPTIMIZERS = {
+    "sgd": lambda p: optim.SGD(p, 0.5, weight_decay=0.01), "momentum": lambda p: optim.Momentum(p),
+    "nesterov": lambda p: optim.Nesterov(p, 0.1), "adagrad": lambda p: optim.AdaGrad(p, 0.1),
+    "rmsprop": lambda p: optim.RMSprop(p), "adam": lambda p: optim.Adam(p),
+    "book": lambda p: optim.Adam(p, book=True), "adamw": lambda p: optim.AdamW(p),
+}  # fmt: skip
+
+
+def train(kind, options, optimizer, sizes, seed, dtype, steps, jit):
+    """Losses and norms of some steps, with all that may change between calls changing."""
+    N, T, Ty, D, H = sizes
+    tg.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    if options.get("bidirectional"):
+        H *= 2
+    if kind is BetterRnnlm:
+        D = H
+    model = kind(V, D, H, **options, dtype=dtype)
+    made = OPTIMIZERS[optimizer](model.parameters())
+
+    def step(xs, ts):
+        loss = model.loss(xs, ts)
+        loss.backward()
+        norm = optim.clip_grad_norm_(made.params, 0.25)
+        made.step()
+        made.zero_grad()
+        return loss, norm
+
+    run = tg.jit(step) if jit else step
+    seen = []
+    saved = model.state_dict()
+    language = not isinstance(model, Seq2seq)
+    for i in range(steps):
+        xs = rng.integers(0, V, (N, T))
+        ts = rng.integers(0, V, (N, T if language else Ty + 1))
+        ts[rng.random(ts.shape) < 0.1] = -1 if language else 0
+        loss, norm = run(xs, ts)
+        seen.append((loss.item(), float(norm)))
+        if i % 7 == 3:
+            made.lr *= 0.9
+        if i % 11 == 5:
+            model.reset_state()
+        if i == 12:
+            model.load_state_dict(saved)
+        if i % 10 == 8:
+            model.train(not model.training)
+    return np.array(seen), model.state_dict(), made.state_dict()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@settings(max_examples=max(1, settings().max_examples // 10))
+@given(seeds, st.permutations([1, 2, 3, 4, 5]), st.sampled_from(sorted(OPTIMIZERS)), st.booleans())
+def test_fifty_steps_are_those_of_eager(name, seed, sizes, optimizer, single):
+    kind, options = MODELS[name]
+    dtype = np.float32 if single else np.float64
+    with np.errstate(under="ignore"):
+        seen, weights, state = (list(pair) for pair in zip(*(
+            train(kind, options, optimizer, sizes, seed, dtype, 50, jit) for jit in (False, True)
+        ), strict=True))  # fmt: skip
+    rtol = 1e-5 if single else 1e-12
+    assert_allclose(seen[1], seen[0], rtol=rtol)
+    for key, eager in weights[0].items():
+        assert weights[1][key].dtype == dtype
+        assert_allclose(weights[1][key], eager, rtol=rtol, atol=rtol, err_msg=key)
+    assert state[0]["steps"] == state[1]["steps"] == 50 and state[0]["lr"] == state[1]["lr"]
+    for one, other in zip(state[0]["state"], state[1]["state"], strict=True):
+        for key in one:
+            assert_allclose(other[key], one[key], rtol=rtol, atol=rtol)
+
+
+@given(seeds)
+def test_lengths_masks_and_lists_may_change_from_call_to_call(seed):
+    rng = np.random.default_rng(seed)
+    layer = nn.LSTM(3, 4, 2, bidirectional=True, dtype=np.float64, rng=rng)
+    attention = nn.Attention("additive", 4, 8, dtype=np.float64, rng=rng)
+
+    def f(batch, lengths, scale=1.0):
+        hs, (h, _) = layer(batch["xs"], lengths=lengths)
+        context, weights = attention(h[-1][:, None], hs, mask=batch["mask"])
+        loss = np.sum(context * context) * scale
+        grads = tg.grad(loss, layer.parameters())
+        return {"loss": loss, "grads": list(grads)}, weights
+
+    jitted = tg.jit(f)
+    for _ in range(4):
+        batch = {"xs": rng.normal(size=(3, 5, 3)), "mask": rng.random((3, 5)) < 0.7}
+        arguments = batch, rng.integers(1, 6, 3), float(rng.normal())
+        (one, w1), (other, w2) = f(*arguments), jitted(*arguments)
+        assert_allclose(other["loss"].numpy(), one["loss"].detach().numpy(), rtol=1e-12)
+        assert_allclose(w2.numpy(), w1.detach().numpy(), rtol=1e-12)
+        for a, b in zip(one["grads"], other["grads"], strict=True):
+            assert_allclose(b.numpy(), a.numpy(), rtol=1e-10, atol=1e-14)
+    assert len(jitted.recordings) == 1
+
+
+@given(seeds)
+def test_gradients_of_gradients_and_buffers_filled_step_by_step(seed):
+    rng = np.random.default_rng(seed)
+    W = rng.normal(size=(4, 4))
+
+    def f(x):
+        x = Tensor(x, requires_grad=True)
+        hs = np.zeros_like(x, shape=(3, 2, 4))
+        h = x
+        for t in range(3):
+            h = np.tanh(h @ W)
+            hs[t] = h
+        g = tg.grad(np.sum(hs**2), x, create_graph=True)
+        return tg.grad(np.sum(g**3), x)
+
+    jitted = tg.jit(f)
+    for _ in range(3):
+        x = rng.normal(size=(2, 4))
+        assert_allclose(jitted(x).numpy(), f(x).numpy(), rtol=1e-10, atol=1e-14)
+
+
+def test_gradients_are_summed_over_calls_as_in_eager():
+    layer = nn.Linear(3, 2, dtype=np.float64, rng=np.random.default_rng(0))
+
+    def f(x):
+        np.sum(layer(x) ** 2).backward()
+
+    jitted, x = tg.jit(f), np.ones((4, 3))
+    jitted(x)
+    once = layer.W.grad.numpy().copy()
+    for k in (2, 3, 4):
+        jitted(x)
+        assert_allclose(layer.W.grad.numpy(), k * once)
+    layer.zero_grad()
+    jitted(x)
+    assert_allclose(layer.W.grad.numpy(), once)
+
+
+def test_results_are_not_touched_by_the_next_call():
+    jitted = tg.jit(lambda x: (np.tanh(x), np.exp(x)))
+    first = jitted(np.zeros((3, 3)))
+    jitted(np.zeros((3, 3)))
+    again = jitted(np.zeros((3, 3)))
+    jitted(np.ones((3, 3)))
+    assert_array_equal(first[1], np.ones((3, 3)))
+    assert_array_equal(again[1], np.ones((3, 3)))
+
+
+def test_arrays_of_the_closure_are_read_anew():
+    scale, table = np.ones(3), {"shift": np.zeros(3)}
+    jitted = tg.jit(lambda x: x * scale + table["shift"])
+    for k in range(4):
+        scale[:] = k
+        table["shift"] = np.full(3, 10.0 * k)
+        assert_array_equal(jitted(np.ones(3)), np.full(3, 11.0 * k))
+
+
+# ---- what a replay could not follow ----
+
+
+def branch_on(x):
+    return x if x.sum() > 0 else -x
+
+
+REFUSED = {
+    "bool": branch_on,
+    "float": lambda x: float(x[0, 0]) * x,
+    "int": lambda x: x[int(x[0, 0])],
+    "item": lambda x: x * Tensor(x).sum().item(),
+    "mask": lambda x: x[x > 0],
+    "nonzero": lambda x: np.nonzero(x),
+    "asarray": lambda x: np.asarray(x) + 1,
+    "random": lambda x: x + np.random.rand(),  # noqa: NPY002
+    "generator": lambda x: x + np.random.default_rng(1).normal(),
+    "list": lambda x: x.tolist(),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_recorded_is_said_and_runs_eagerly_only_if_asked(name):
+    f, x = REFUSED[name], np.ones((2, 2))
+    with pytest.raises(JitError) as error:
+        tg.jit(f)(x)
+    if name in ("bool", "float", "int", "mask"):
+        assert "test_jit.py:" in str(error.value)
+    before = np.random.get_state(legacy=False)["state"]["pos"]  # noqa: NPY002
+    tg.jit(f, fallback="eager")(x)
+    assert before >= 0
+
+
+def test_a_python_value_that_the_function_changes_is_refused():
+    counter = {"calls": 0}
+
+    def f(x):
+        counter["calls"] += 1
+        return x * 2
+
+    with pytest.raises(JitError, match=r"sets \['calls'\] to 1"):
+        tg.jit(f)(np.ones(2))
+    assert counter["calls"] == 0
+
+
+def test_a_large_array_made_anew_is_noticed():
+    rows = iter(np.random.default_rng(0).normal(size=(3, 20_000)))
+    with pytest.warns(UserWarning, match="recorded as a constant"):
+        tg.jit(lambda x: x + next(rows))(np.ones(20_000))
+
+
+def test_options_are_checked():
+    with pytest.raises(ValueError, match="fallback='slow'"):
+        tg.jit(lambda x: x, fallback="slow")
+
+
+# ---- signatures, errors, threads ----
+
+
+def test_recordings_are_kept_by_signature_up_to_a_number():
+    jitted = tg.jit(lambda x, k: x * k, cache_size=3)
+    for k in range(5):
+        for n in (2, 3):
+            assert_array_equal(jitted(np.ones(n), k), np.full(n, float(k)))
+    assert len(jitted.recordings) == 3
+    single = jitted(np.ones(2, np.float32), 2)
+    assert single.dtype == np.float32
+
+
+def test_an_error_in_a_replay_leaves_everything_as_it_was():
+    model = Rnnlm(V, 3, 4)
+    optimizer = optim.Adam(model.parameters())
+
+    @tg.jit
+    def step(xs):
+        loss = model.loss(xs, xs)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    good, bad = np.ones((2, 3), int), np.full((2, 3), V)
+    for _ in range(3):
+        step(good)
+    weights, steps = model.state_dict(), optimizer.steps
+    with pytest.raises(IndexError, match=f"ids from {V} to {V}"):
+        step(bad)
+    assert optimizer.steps == steps
+    for name, array in model.state_dict().items():
+        assert_array_equal(array, weights[name])
+    assert np.isfinite(step(good).item())
+    with pytest.raises(IndexError):  # also while recording
+        tg.jit(lambda xs: model.loss(xs, xs))(bad)
+    assert isinstance(model.embed.W.data, np.ndarray)
+
+
+def test_two_threads_replay_two_recordings():
+    results = {}
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        layer = nn.GRU(3, 8, dtype=np.float64, rng=rng)
+        f = tg.jit(lambda xs: np.sum(layer(xs)[0] ** 2))
+        xs = rng.normal(size=(20, 4, 6, 3))
+        results[seed] = [f(x).item() - np.sum(layer(x)[0] ** 2).item() for x in xs]
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for differences in results.values():
+        assert_allclose(differences, 0, atol=1e-12)
+    assert len(results) == 4
+
+
+def test_explain_tells_what_was_recorded(capsys):
+    jitted = tg.jit(lambda x: np.tanh(x) + 1)
+    jitted.explain()
+    assert "nothing is recorded" in capsys.readouterr().out
+    jitted(np.ones((4, 4)))
+    jitted.explain()
+    out = capsys.readouterr().out
+    assert "2 calls recorded" in out and "tanh" in out and "test_jit.py" in out
+
+
+def test_planned_memory_is_at_most_that_of_eager():
+    model = Rnnlm(400, 32, 32)
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    xs = np.random.default_rng(0).integers(0, 400, (8, 20))
+
+    def step(xs):
+        loss = model.loss(xs, xs)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    jitted = tg.jit(step)
+    for _ in range(2):
+        jitted(xs)
+    planned = jitted._last.program.nbytes
+    step(xs)
+    tracemalloc.start()
+    step(xs)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert planned <= peak
+
+
+# ---- the passes ----
+
+
+def recorded(f, *arrays):
+    """The tape of f, with its arguments as inputs."""
+    recorder = Recorder()
+    out = f(*(recorder.input(a) for a in arrays))
+    recorder.tape.results = [out._value()]
+    return recorder.tape
+
+
+def run(tape, *arrays):
+    return Program(tape, {}).run(list(arrays))[0]
+
+
+def program_of(x, y):
+    dead = np.exp(x)
+    constant = np.arange(12.0).reshape(3, 4) * 2
+    z = np.tanh(x @ y) + np.tanh(x @ y)
+    z = z.reshape(4, 3).T @ constant.T
+    buffer = np.zeros_like(x, shape=(3, 3))
+    for i in range(3):
+        buffer[i] = z[i] * i
+    buffer += z[:, ::-1]
+    del dead
+    return np.concatenate([buffer, z.T[:2]])
+
+
+@pytest.mark.parametrize("improve", [drop_unused, compute_constants, share, lambda tape: tape])
+@given(seeds)
+def test_a_pass_changes_no_number(improve, seed):
+    rng = np.random.default_rng(seed)
+    arrays = [rng.normal(size=(3, 5)), rng.normal(size=(5, 4))]
+    tape = recorded(program_of, *(a.copy() for a in arrays))
+    better = improve(tape)
+    for _ in range(2):
+        arrays = [rng.normal(size=(3, 5)), rng.normal(size=(5, 4))]
+        before = [a.copy() for a in arrays]
+        assert_allclose(run(better, *arrays), program_of(*(a.copy() for a in arrays)), rtol=1e-13)
+        for a, b in zip(arrays, before, strict=True):
+            assert_array_equal(a, b)  # what comes in is only read
+
+
+def test_each_pass_does_its_work():
+    tape = recorded(program_of, np.ones((3, 5)), np.ones((5, 4)))
+
+    def count(tape, fn):
+        return sum(call.fn is fn for call in tape.calls)
+
+    assert count(tape, np.exp) == 1 and count(drop_unused(tape), np.exp) == 0
+    assert count(tape, np.tanh) == 2 and count(share(tape), np.tanh) == 1
+    full = compute_constants(tape)
+    assert count(tape, np.full) == 1 and count(full, np.full) == 0
+
+
+def test_draws_are_neither_shared_nor_dropped():
+    rng = np.random.default_rng(0)
+
+    def f(x):
+        rng.random(3)
+        return x + rng.random(3) - rng.random(3)
+
+    jitted, twin = tg.jit(f), np.random.default_rng(0)
+    for _ in range(3):
+        twin.random(3)
+        assert_array_equal(jitted(np.ones(3)), 1 + twin.random(3) - twin.random(3))
+
+
+def test_a_tape_can_be_read():
+    x, y = Value((2, 3), np.dtype("f8")), Value((2, 3), np.dtype("f8"))
+    tape = Tape([Call(np.tanh, (x,), {}, y)], [x], {}, [y])
+    assert str(tape) == "v0 = tanh(in0)  # float64[2, 3]\nreturn v0"

@@ -1,0 +1,457 @@
+"""``tg.jit``: record one call of a function, plan its memory, and replay it.
+
+The function runs once on recording arrays (recording.py), which sit below the Tensors: whatever it
+does ends in NumPy calls, and all of these land on one tape (tape.py): forward, backward, clipping
+and update. The tape is made better in small passes (passes.py), gets buffers and becomes one Python
+function (replay.py), which later calls run. state.py finds what lives on between calls.
+"""
+
+from __future__ import annotations
+
+import functools
+import random as stdlib_random
+import threading
+import warnings
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from ..random import recording as recording_generators
+from ..tensor import Tensor
+from .passes import compute_constants, drop_unused, share
+from .recording import Recorder, RecordingArray, RecordingGenerator, RecordingNumber
+from .replay import Program, describe
+from .state import Place, Reached, walk
+from .tape import Call, JitError, Tape, Value
+
+__all__ = ["JitError", "jit"]
+
+LARGE = 10_000  # elements of a constant that is worth a warning
+PASSES = (drop_unused, compute_constants, share, drop_unused)
+
+
+def jit(f=None, *, fallback=None, cache_size=8):
+    """Record ``f`` at its first call with each signature, and replay it from then on.
+
+    Args:
+        f: a function of arrays, Tensors and numbers, that may change parameters, the arrays of
+            an optimizer and hidden states which it reaches through its closure, through globals or
+            through objects there. It returns Tensors, arrays and numbers, in tuples, lists or
+            dicts; they come back cut from the graph. A signature is the shapes and dtypes of
+            all these, and every Python value that is not an argument of type float, a learning
+            rate or a count of steps.
+        fallback: "eager" to run a function that cannot be recorded as it is, instead of raising.
+        cache_size: recordings kept; the one that was not used for longest goes first.
+
+    Raises JitError, which names the line, where a replay could not follow: ``bool``, ``float`` or
+    ``int`` of a value, results whose shape hangs on values, numbers drawn from a generator that
+    it cannot see. A call that raises leaves parameters and optimizer usable.
+    """
+    if f is None:
+        return functools.partial(jit, fallback=fallback, cache_size=cache_size)
+    if fallback not in (None, "eager"):
+        raise ValueError(f"jit: fallback={fallback!r}, wanted None or 'eager'")
+    return Jitted(f, fallback, cache_size)
+
+
+class Jitted:
+    """A function under ``jit``."""
+
+    def __init__(self, f, fallback, cache_size):
+        functools.update_wrapper(self, f)
+        self.f, self.fallback, self.cache_size = f, fallback, cache_size
+        self.recordings: OrderedDict[tuple, Recording | None] = OrderedDict()
+        self._lock = threading.Lock()
+        self._last: Recording | None = None
+
+    def __call__(self, *args, **kwargs):
+        arguments = Arguments(args, kwargs)
+        reached = walk(self.f, arguments.tensors)
+        key = (arguments.key, reached.signature())
+        with self._lock:
+            recording = self.recordings.get(key, False)
+            if recording is not False:
+                self.recordings.move_to_end(key)
+        if recording is None:
+            return self.f(*args, **kwargs)
+        if recording is not False:
+            self._last = recording
+            return recording.replay(reached, arguments)
+        try:
+            recording, result = record(self.f, reached, arguments)
+        except JitError:
+            if self.fallback is None:
+                raise
+            self._keep(key, None)
+            return self.f(*args, **kwargs)
+        self._keep(key, recording)
+        self._last = recording
+        return result
+
+    def _keep(self, key, recording):
+        with self._lock:
+            self.recordings[key] = recording
+            while len(self.recordings) > self.cache_size:
+                self.recordings.popitem(last=False)
+
+    def explain(self, slowest=10):
+        """Print what the last recording holds: calls, what was left out, memory, slowest calls."""
+        if self._last is None:
+            print("nothing is recorded yet: call the function first")
+        else:
+            print(self._last.explain(slowest))
+
+
+class Arguments:
+    """The arguments of a call: arrays and floats come in anew, the rest is signature."""
+
+    def __init__(self, args, kwargs):
+        self.tensors: list[Tensor] = []
+        self.values: list[Any] = []
+        key: list[Any] = []
+        self.structure = self._read((args, kwargs), key)
+        self.key = tuple(key)
+
+    def _read(self, x, key):
+        if isinstance(x, Tensor):
+            self.tensors.append(x)
+            key.append(("tensor", x.shape, x.dtype))
+            return x
+        if isinstance(x, (np.ndarray, np.generic)):
+            x = np.asarray(x)
+        if isinstance(x, np.ndarray) or type(x) is float:
+            self.values.append(x)
+            key.append((type(x), np.shape(x), getattr(x, "dtype", None)))
+            return _Input(len(self.values) - 1)
+        if isinstance(x, (tuple, list)):
+            key.append((type(x), len(x)))
+            return type(x)(self._read(item, key) for item in x)
+        if isinstance(x, dict):
+            key.append((dict, tuple(x)))
+            return {k: self._read(v, key) for k, v in x.items()}
+        try:
+            hash(x)
+        except TypeError:
+            key.append(("object", id(x)))
+        else:
+            key.append((type(x), x))
+        return x
+
+    def fill(self, inputs):
+        """args and kwargs with recording arrays in the places of the arrays."""
+        def put(x):
+            if isinstance(x, _Input):
+                return inputs[x.index]
+            if isinstance(x, (tuple, list)):
+                return type(x)(put(item) for item in x)
+            if isinstance(x, dict):
+                return {k: put(v) for k, v in x.items()}
+            return x
+
+        return put(self.structure)
+
+
+class _Input:
+    def __init__(self, index):
+        self.index = index
+
+
+# ---- recording ----
+
+
+def record(f, reached: Reached, arguments: Arguments):
+    """Run ``f`` once on recording arrays: the recording, and what this call returns."""
+    recorder = Recorder()
+    state = State(reached)
+    before = state.copies()
+    inputs = [recorder.input(x if type(x) is float else x.copy()) for x in arguments.values]
+    state.exchange([recorder.input(x) for x in before])
+    args, kwargs = arguments.fill(inputs)
+    spawned = recording_generators.set(lambda spawn: _spawn(recorder, spawn))
+    drawn = _global_generators()
+    try:
+        with _no_foreign_generators():
+            returned = f(*args, **kwargs)
+        if _global_generators() != drawn:
+            raise JitError("jit: the function draws from the global random generator, which a"
+                           " replay would not; make a np.random.Generator outside it")
+        results: list[Value] = []
+        made: list[Any] = []  # what they are in this call
+        shape = _structure(returned, results, reached, made)
+        assigned = state.assigned(results, made)
+        updates = state.updates()
+        after = [slot.get() for slot in state.slots]
+    except BaseException:
+        state.exchange(state.originals)
+        state.put_back()
+        raise
+    finally:
+        recording_generators.reset(spawned)
+    state.exchange(state.originals)
+    tape = recorder.tape
+    homes = {new: old for old, new in updates}
+    tape.results = results + [new for _, new in updates]
+    for array in tape.constants.values():
+        if array.size > LARGE and array.dtype.kind == "f":
+            warnings.warn(f"jit: an array {array.shape} that is no argument, and that the function"
+                          " makes anew, was recorded as a constant", stacklevel=4)
+    for slot, array in zip(state.slots, after, strict=True):
+        slot.write(array.value if isinstance(array, RecordingArray) else array)
+    recording = Recording(tape, homes, shape, assigned, len(results))
+    recording.assign(reached, made)
+    return recording, _build(shape, made, reached)
+
+
+class State:
+    """The slots of what lives on: data of Tensors, arrays, numbers, generators."""
+
+    def __init__(self, reached: Reached) -> None:
+        self.reached = reached
+        self.slots: list[Any] = [TensorData(t) for t in reached.tensors]
+        self.slots += [Slot(p) for p in (*reached.arrays, *reached.numbers, *reached.generators)]
+        self.originals = [slot.get() for slot in self.slots]
+        self.inputs: list[Any] = []
+
+    def copies(self):
+        return [x.copy() if isinstance(x, np.ndarray) else x for x in self.originals]
+
+    def exchange(self, values):
+        for slot, value in zip(self.slots, values, strict=True):
+            slot.set(value)
+        self.inputs = [getattr(v, "_cached", None) for v in values]
+
+    def updates(self):
+        """(old value, new value) of every array that the function edited."""
+        pairs = []
+        for slot, old in zip(self.slots, self.inputs, strict=True):
+            array = slot.get()
+            if isinstance(array, (RecordingNumber, RecordingGenerator)):
+                continue
+            if isinstance(array, RecordingArray) and array._value() is not old:
+                pairs.append((old, array._value()))
+        return pairs
+
+    def assigned(self, results, made):
+        """What the function put into places that it reaches: (index of place, structure)."""
+        found = []
+        swapped = {id(slot.place) for slot in self.slots if isinstance(slot, Slot)}
+        for i, (place, old) in enumerate(zip(self.reached.places, self.reached.held, strict=True)):
+            now = place.get()
+            if id(place) in swapped:
+                if isinstance(now, RecordingNumber) and now._value() is not self._input(place):
+                    found.append((i, _structure(now, results, self.reached, made)))
+                continue
+            if not _same(now, old):
+                if not _holds_values(now) and now is not None:
+                    raise JitError(f"jit: the function sets {place} to {now!r}, which a replay"
+                                   " would not do again; keep such things outside of it")
+                found.append((i, _structure(now, results, self.reached, made)))
+        for thing in self.reached.objects:
+            known = {p.key for p in self.reached.places
+                     if p.kind == "attribute" and p.container is thing}
+            for name in vars(thing).keys() - known:
+                raise JitError(f"jit: the function makes the attribute {name!r} of a"
+                               f" {type(thing).__name__}; set it before the first call")
+        return found
+
+    def _input(self, place):
+        for slot, value in zip(self.slots, self.inputs, strict=True):
+            if isinstance(slot, Slot) and slot.place is place:
+                return value
+        return None
+
+    def put_back(self):
+        for place, old in zip(self.reached.places, self.reached.held, strict=True):
+            if place.get() is not old:
+                place.set(old)
+
+
+class TensorData:
+    """The array of a Tensor."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def get(self):
+        return self.tensor._data
+
+    def set(self, value):
+        self.tensor._data = value
+
+    def write(self, array):
+        if array is not self.tensor._data and not np.array_equal(array, self.tensor._data,
+                                                                 equal_nan=array.dtype.kind == "f"):
+            np.copyto(self.tensor.data, array)
+
+
+class Slot:
+    """A place that holds an array, a number or a generator."""
+
+    def __init__(self, place: Place):
+        self.place = place
+
+    def get(self):
+        return self.place.get()
+
+    def set(self, value):
+        self.place.set(value)
+
+    def write(self, value):
+        if isinstance(value, np.ndarray):
+            np.copyto(self.get(), value)
+
+
+class Recording:
+    """A tape, compiled, and where its results go."""
+
+    def __init__(self, tape: Tape, homes, shape, assigned, count):
+        self.recorded = tape
+        better = tape
+        for improve in PASSES:
+            better = improve(better)
+        self.program = Program(better, homes)
+        self.shape, self.assigned, self.count = shape, assigned, count
+        self._lock = threading.Lock()
+
+    def replay(self, reached: Reached, arguments: Arguments):
+        with self._lock:
+            made = self.program.run(self._inputs(reached, arguments))
+        self.assign(reached, made)
+        return _build(self.shape, made, reached)
+
+    def _inputs(self, reached, arguments):
+        inputs = list(arguments.values)
+        inputs += [t.data for t in reached.tensors]
+        for places in (reached.arrays, reached.numbers, reached.generators):
+            inputs += [place.get() for place in places]
+        return inputs
+
+    def assign(self, reached, made):
+        for i, structure in self.assigned:
+            reached.places[i].set(_build(structure, made, reached))
+
+    def explain(self, slowest):
+        tape, program = self.recorded, self.program
+        eager = sum(c.out.nbytes for c in tape.calls if not c.view)
+        kept = len(program.tape.calls)
+        return (
+            f"{len(tape.calls)} calls recorded, {len(tape.calls) - kept} of them left out, {kept}"
+            f" replayed\n{program.nbytes / 2**20:.1f} MB planned in {len(program.buffers)} buffers;"
+            f" the calls of an eager step make {eager / 2**20:.1f} MB\n"
+            + "the largest calls:\n"
+            + "\n".join(f"  {describe(c)}" for c in sorted(
+                program.tape.calls, key=lambda c: -c.out.nbytes)[:slowest])
+        )
+
+
+# ---- structures ----
+
+
+class _Made:
+    """Where a result stands in a structure."""
+
+    def __init__(self, index, tensor):
+        self.index, self.tensor = index, tensor
+
+
+class _Known:
+    """A Tensor that was there before."""
+
+    def __init__(self, index):
+        self.index = index
+
+
+def _structure(x, results, reached, made):
+    """``x`` with marks in the places of what a replay makes, whose values join ``results``."""
+    if isinstance(x, Tensor):
+        for i, known in enumerate(reached.tensors):
+            if x is known:
+                return _Known(i)
+        data = x._data
+        if isinstance(data, RecordingArray):
+            results.append(data._value())
+            made.append(data.value)
+            return _Made(len(results) - 1, True)
+        return x
+    if isinstance(x, RecordingArray):
+        results.append(x._value())
+        made.append(x.value)
+        return _Made(len(results) - 1, False)
+    if isinstance(x, (tuple, list)):
+        return type(x)(_structure(item, results, reached, made) for item in x)
+    if isinstance(x, dict):
+        return {k: _structure(v, results, reached, made) for k, v in x.items()}
+    return x
+
+
+def _build(structure, made, reached):
+    """The structure with the arrays of this call in it."""
+    if isinstance(structure, _Made):
+        value = made[structure.index]
+        if not structure.tensor:
+            return value
+        tensor = Tensor.__new__(Tensor)
+        tensor._data, tensor._node, tensor._exposed = np.asarray(value), None, False
+        return tensor
+    if isinstance(structure, _Known):
+        return reached.tensors[structure.index]
+    if isinstance(structure, (tuple, list)):
+        return type(structure)(_build(item, made, reached) for item in structure)
+    if isinstance(structure, dict):
+        return {k: _build(v, made, reached) for k, v in structure.items()}
+    return structure
+
+
+def _holds_values(x):
+    if isinstance(x, (Tensor, RecordingArray)):
+        return True
+    if isinstance(x, (tuple, list)):
+        return any(map(_holds_values, x))
+    return isinstance(x, dict) and any(map(_holds_values, x.values()))
+
+
+def _same(a, b):
+    if type(a) is type(b) is tuple and len(a) == len(b):
+        return all(map(_same, a, b))
+    return a is b
+
+
+# ---- generators ----
+
+
+def _spawn(recorder, spawn):
+    value = Value(None)
+    recorder.tape.calls.append(Call(spawn, (), {}, value, effect=True))
+    return RecordingGenerator(recorder, spawn(), value)
+
+
+class _no_foreign_generators:
+    """While a function is recorded it may not make a generator of its own."""
+
+    def __enter__(self):
+        self.original = np.random.default_rng
+        self.thread = threading.get_ident()
+
+        def refuse(*args, **kwargs):
+            if threading.get_ident() != self.thread or _inside_library():
+                return self.original(*args, **kwargs)
+            raise JitError("jit: the function makes a random generator, whose numbers a replay"
+                           " would repeat; make it outside, where the recording can see it")
+
+        np.random.default_rng = refuse  # type: ignore[assignment]
+
+    def __exit__(self, *_):
+        np.random.default_rng = self.original  # type: ignore[assignment]
+
+
+def _inside_library():
+    import sys
+
+    return sys._getframe(2).f_globals.get("__name__", "") == "tinygrad_rnn.random"
+
+
+def _global_generators():
+    """The states of the generators that belong to everybody."""
+    state = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
+    return state["pos"], state["key"].tobytes(), stdlib_random.getstate()

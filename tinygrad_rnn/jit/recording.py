@@ -1,0 +1,553 @@
+"""Arrays that compute at once and write every NumPy call onto a tape.
+
+They sit below the Tensors: the engine, the layers and the optimizers see arrays that take part in
+NumPy's protocols (NEP 13, NEP 18), as CuPy's do, and know nothing of the recording.
+"""
+
+import itertools
+import operator
+import sys
+
+import numpy as np
+
+from ..functional import _sigmoid
+from ..rules import add_at
+from ..tensor import Tensor
+from .tape import Call, JitError, Tape, Value, name_of
+
+__all__ = ["Recorder", "RecordingArray", "RecordingGenerator", "RecordingNumber", "added",
+           "draw", "overwritten"]  # fmt: skip
+
+
+def source_line():
+    """Where the program stands: the innermost line outside this folder and outside NumPy."""
+    frame = sys._getframe(1)
+    inside, engine = _here(), None
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(inside) and "/numpy/" not in file and "<__array_" not in file:
+            line = f"{file}:{frame.f_lineno}"
+            if not file.startswith(_package()):
+                return line if engine is None else f"{line} (in {engine})"
+            engine = engine or f"{file[len(_package()):]}:{frame.f_lineno}"
+        frame = frame.f_back
+    return engine or "?"
+
+
+def _here():
+    return __file__.rpartition("/")[0]
+
+
+def _package():
+    return _here().rpartition("/")[0] + "/"
+
+
+class Storage:
+    """Memory that one or several recording arrays look at: the value that it holds now."""
+
+    __slots__ = ("value", "version")
+
+    def __init__(self, value):
+        self.value, self.version = value, 0
+
+
+class Recorder:
+    """One recording: the tape, and who wraps what."""
+
+    def __init__(self):
+        self.tape = Tape()
+        self._constants = {}  # id of an array -> (the array, its value): the reference keeps the id
+
+    # values from outside
+
+    def input(self, x):
+        """A recording array, number or generator for what comes in anew at each replay."""
+        if isinstance(x, np.random.Generator):
+            value = Value(None)
+            self.tape.inputs.append(value)
+            return RecordingGenerator(self, x, value)
+        value = Value.of(x)
+        self.tape.inputs.append(value)
+        if isinstance(x, (int, float)):
+            return RecordingNumber(self, x, Storage(value))
+        return RecordingArray(self, x, Storage(value))
+
+    def constant(self, array):
+        """The value of an array that the program brought along, copied: it may be edited later."""
+        held = self._constants.get(id(array))
+        if held is None or not np.array_equal(held[1], array, equal_nan=array.dtype.kind == "f"):
+            value = Value.of(array)
+            self.tape.constants[value] = array.copy()
+            held = self._constants[id(array)] = array, self.tape.constants[value], value
+        return held[2]
+
+    # calls
+
+    def call(self, fn, args, kwargs, effect=False):
+        """Compute ``fn(*args, **kwargs)``, and record it."""
+        out = fn(*_plain(args), **_plain(kwargs))
+        args, kwargs = self.symbolic(args), self.symbolic(kwargs)
+        return self.record(fn, args, kwargs, out, effect)
+
+    def record(self, fn, args, kwargs, out, effect=False, base=None):
+        if isinstance(out, (tuple, list)):
+            raise JitError(f"{source_line()}: {name_of(fn)} gives several arrays, which is not"
+                           " supported under tg.jit")
+        number = not isinstance(out, (np.ndarray, np.generic))
+        if number and not isinstance(out, (int, float)):
+            raise JitError(f"{source_line()}: {name_of(fn)} gives {type(out).__name__}, which"
+                           " cannot be recorded")
+        value = Value.of(out)
+        view = base is not None and np.may_share_memory(out, base.value)
+        self.tape.calls.append(Call(fn, args, kwargs, value, effect, view, source_line()))
+        if number:
+            return RecordingNumber(self, out, Storage(value))
+        if isinstance(out, np.generic):
+            out = np.asarray(out)
+        if view:
+            path = (*base._path, (fn, args[1:], kwargs))
+            return RecordingArray(self, out, base._storage, path, value)
+        return RecordingArray(self, out, Storage(value))
+
+    def symbolic(self, x):
+        """The argument as it stands on the tape."""
+        if isinstance(x, RecordingArray):
+            if x._recorder is not self:
+                raise JitError(f"{source_line()}: an array of another recording came; nothing that"
+                               " was made in a recorded step may be kept for the next")
+            return x._value()
+        if isinstance(x, np.ndarray):
+            return self.constant(x)
+        if isinstance(x, (tuple, list)):
+            return type(x)([self.symbolic(item) for item in x])
+        if isinstance(x, dict):
+            return {k: self.symbolic(v) for k, v in x.items()}
+        if isinstance(x, slice):
+            return slice(*(self.symbolic(item) for item in (x.start, x.stop, x.step)))
+        return x
+
+    def update(self, target, fn, args, kwargs=None):
+        """``target`` becomes ``fn(*args)``: a new value; its memory is edited as in eager."""
+        kwargs = kwargs or {}
+        symbolic = self.symbolic(args), self.symbolic(kwargs)
+        new = fn(*_plain(args), **_plain(kwargs))
+        value = Value.of(target.value)
+        if not isinstance(target.value, np.ndarray):
+            raise JitError(f"{source_line()}: a number cannot be updated in place")
+        if new.dtype != target.dtype:  # as out= casts
+            made = Value.of(new)
+            self.tape.calls.append(Call(fn, *symbolic, made, line=source_line()))
+            fn, symbolic = np.astype, ((made, target.dtype), {})
+        if np.shape(new) != target.shape:
+            raise ValueError(f"{name_of(fn)}: a result of {np.shape(new)} for {target.shape}")
+        target.value[...] = new
+        self.tape.calls.append(Call(fn, *symbolic, value, line=source_line()))
+        storage = target._storage
+        if target._path:
+            root = Value(storage.value.shape, storage.value.dtype, storage.value.order)
+            self.tape.calls.append(Call(through, (storage.value, value, self.path(target)), {},
+                                        root, line=source_line()))
+            storage.value = root
+        else:
+            storage.value = value
+        storage.version += 1
+        target._version, target._cached = storage.version, value
+        return target
+
+    @staticmethod
+    def path(array):
+        return [(fn, args, kwargs) for fn, args, kwargs in array._path]
+
+
+def through(root, value, path):
+    """A copy of ``root`` with ``value`` written into a view of it."""
+    root = view = root.copy(order="K")
+    for fn, args, kwargs in path:
+        view = fn(view, *args, **kwargs)
+    view[...] = value
+    return root
+
+
+def overwritten(array, index, value):
+    """A copy of ``array`` with ``value`` at ``index``."""
+    array = array.copy(order="K")
+    array[index] = value
+    return array
+
+
+def added(buffer, index, g):
+    """A copy of ``buffer`` with ``g`` added at ``index``."""
+    buffer = buffer.copy(order="K")
+    add_at(buffer, index, g)
+    return buffer
+
+
+def draw(generator, method, args, kwargs):
+    """Random numbers from the generator that the program uses."""
+    return getattr(generator, method)(*args, **kwargs)
+
+
+def _plain(x):
+    """The arrays themselves, to compute with."""
+    if isinstance(x, RecordingArray):
+        return x.value
+    if isinstance(x, (tuple, list)):
+        return type(x)([_plain(item) for item in x])
+    if isinstance(x, dict):
+        return {k: _plain(v) for k, v in x.items()}
+    if isinstance(x, slice):
+        return slice(*map(_plain, (x.start, x.stop, x.step)))
+    return x
+
+
+def _first(x):
+    if isinstance(x, RecordingArray):
+        return x
+    if isinstance(x, (tuple, list)):
+        return next((found for item in x if (found := _first(item)) is not None), None)
+    if isinstance(x, dict):
+        return _first(list(x.values()))
+    return None
+
+
+def _refused(what):
+    def refuse(self, *args, **kwargs):
+        raise JitError(f"{source_line()}: {what} of a value that is being recorded: a replay could"
+                       " not follow it. Compute it with NumPy calls (np.where for a choice), or"
+                       " return it and look at it outside the recorded step")
+    return refuse
+
+
+def _operator(fn):
+    def method(self, other):
+        if isinstance(other, Tensor):
+            return NotImplemented
+        return self._recorder.call(fn, (self, other), {})
+
+    def reflected(self, other):
+        return self._recorder.call(fn, (other, self), {})
+
+    def in_place(self, other):
+        return self._recorder.update(self, fn, (self, other))
+
+    return method, reflected, in_place
+
+
+def _unary(fn):
+    return lambda self: self._recorder.call(fn, (self,), {})
+
+
+def _method(fn):
+    return lambda self, *args, **kwargs: fn(self, *args, **kwargs)
+
+
+class RecordingArray:
+    """An array under recording. What it holds now is ``value``; what stands for it on the tape
+    changes with every edit of its memory, also through another view of it."""
+
+    __slots__ = ("__weakref__", "_cached", "_path", "_recorder", "_storage", "_version", "value")
+
+    def __init__(self, recorder, value, storage, path=(), cached=None):
+        self._recorder, self.value, self._storage, self._path = recorder, value, storage, path
+        self._version, self._cached = storage.version, cached or storage.value
+
+    def _value(self):
+        if self._version != self._storage.version:  # edited through another view: look again
+            value, array = self._storage.value, None
+            for fn, args, kwargs in self._path:
+                out = Value(self.shape, self.dtype) if array is None else array
+                self._recorder.tape.calls.append(
+                    Call(fn, (value, *args), kwargs, out, view=True, line=source_line()))
+                value = out
+            self._version, self._cached = self._storage.version, value
+        return self._cached
+
+    # the protocols
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        if any(isinstance(x, Tensor) for x in inputs):
+            return NotImplemented
+        recorder = _first(inputs)._recorder if _first(inputs) is not None else out[0]._recorder
+        if method == "at":
+            return recorder.update(inputs[0], added_of(ufunc), inputs) and None
+        fn = ufunc if method == "__call__" else getattr(ufunc, method)
+        if out is None:
+            return recorder.call(fn, inputs, kwargs)
+        return recorder.update(_target(out[0]), fn, inputs, kwargs)
+
+    def __array_function__(self, func, types, args, kwargs):
+        if any(issubclass(t, Tensor) for t in types):
+            return NotImplemented
+        if func in _QUESTIONS:
+            return func(*_plain(args), **_plain(kwargs))
+        if func in _OWN:
+            return _OWN[func](*args, **kwargs)
+        recorder = _first((args, kwargs))._recorder
+        out = kwargs.pop("out", None)
+        if out is not None:
+            return recorder.update(_target(out), func, args, kwargs)
+        result = func(*_plain(args), **_plain(kwargs))
+        base = args[0] if args and isinstance(args[0], RecordingArray) else None
+        if func in _UNKNOWN_SHAPE:
+            raise JitError(f"{source_line()}: np.{func.__name__}: how many elements come out hangs"
+                           " on the values, which a recording cannot follow")
+        return recorder.record(func, recorder.symbolic(args), recorder.symbolic(kwargs), result,
+                               base=base)
+
+    @staticmethod
+    def __primitive__(fn, *args, **kwargs):
+        """One of the engine's own functions: one call on the tape."""
+        if fn is add_at:
+            buffer = _target(args[0])
+            buffer._recorder.update(buffer, added, args)
+            return None
+        if fn in _INLINE:  # a few NumPy calls and no loop: they are better planned one by one
+            return fn.__wrapped__(*args, **kwargs)
+        recorder = _first((args, kwargs))._recorder
+        return recorder.call(fn, args, kwargs, effect=getattr(fn, "checks", False))
+
+    def __array__(self, *args, **kwargs):
+        return _refused("np.asarray")(self)
+
+    # what it is
+
+    shape = property(lambda self: self.value.shape)
+    ndim = property(lambda self: self.value.ndim)
+    size = property(lambda self: self.value.size)
+    dtype = property(lambda self: self.value.dtype)
+    itemsize = property(lambda self: self.value.itemsize)
+    nbytes = property(lambda self: self.value.nbytes)
+    base = property(lambda self: self._storage if self._path else None)
+    T = property(lambda self: np.transpose(self))
+    mT = property(lambda self: np.swapaxes(self, -1, -2))
+
+    def __len__(self):
+        return len(self.value)
+
+    def __iter__(self):
+        return iter([self[i] for i in range(len(self.value))])
+
+    def __repr__(self):
+        return f"recorded {self.value!r}"
+
+    __bool__, __float__, __int__ = map(_refused, ("bool", "float", "int"))
+    __index__, item, tolist = map(_refused, ("an index", "item", "tolist"))
+    __hash__ = object.__hash__
+
+    # indexing
+
+    def __getitem__(self, index):
+        if any(getattr(i, "dtype", None) == np.bool_ for i in
+               (index if isinstance(index, tuple) else (index,))):
+            raise JitError(f"{source_line()}: a[mask]: how many elements come out hangs on the"
+                           " mask, which a recording cannot follow; use np.where(mask, a, 0)")
+        out = self.value[_plain(index)]
+        recorder = self._recorder
+        args = recorder.symbolic((self, index))
+        return recorder.record(operator.getitem, args, {}, out, base=self)
+
+    def __setitem__(self, index, value):
+        if isinstance(value, RecordingArray) and value._storage is self._storage:
+            here = self.value[_plain(index)]
+            if here.shape == value.shape and np.may_share_memory(here, value.value):
+                return  # a[i] += b has already edited a[i]
+        self._recorder.update(self, overwritten, (self, index, value))
+
+    # operators
+
+    __add__, __radd__, __iadd__ = _operator(np.add)
+    __sub__, __rsub__, __isub__ = _operator(np.subtract)
+    __mul__, __rmul__, __imul__ = _operator(np.multiply)
+    __truediv__, __rtruediv__, __itruediv__ = _operator(np.divide)
+    __floordiv__, __rfloordiv__, __ifloordiv__ = _operator(np.floor_divide)
+    __pow__, __rpow__, __ipow__ = _operator(np.power)
+    __mod__, __rmod__, __imod__ = _operator(np.remainder)
+    __matmul__, __rmatmul__, __imatmul__ = _operator(np.matmul)
+    __and__, __rand__, __iand__ = _operator(np.bitwise_and)
+    __or__, __ror__, __ior__ = _operator(np.bitwise_or)
+    __xor__, __rxor__, __ixor__ = _operator(np.bitwise_xor)
+    __lt__, __le__ = _operator(np.less)[0], _operator(np.less_equal)[0]
+    __gt__, __ge__ = _operator(np.greater)[0], _operator(np.greater_equal)[0]
+    __eq__, __ne__ = _operator(np.equal)[0], _operator(np.not_equal)[0]  # type: ignore[assignment]
+    __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
+    __invert__ = _unary(np.invert)
+
+    # methods under NumPy's names
+
+    sum, mean, prod, any, all = map(_method, (np.sum, np.mean, np.prod, np.any, np.all))
+    max, min, argmax, argmin = map(_method, (np.max, np.min, np.argmax, np.argmin))
+    ravel, squeeze, swapaxes = map(_method, (np.ravel, np.squeeze, np.swapaxes))
+    repeat, take, argsort, clip = map(_method, (np.repeat, np.take, np.argsort, np.clip))
+    dot, cumsum, diagonal, flatten = map(_method, (np.dot, np.cumsum, np.diagonal, np.ravel))
+
+    def copy(self, order="K"):
+        return _copy(self)
+
+    def astype(self, dtype, copy=True):
+        return _copy(self) if np.dtype(dtype) == self.dtype else np.astype(self, dtype)
+
+    def reshape(self, *shape):
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes):
+        return np.transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
+
+    def fill(self, value):
+        self[...] = value
+
+
+class RecordingNumber(RecordingArray):
+    """A Python number under recording (a learning rate, a count of steps). With other numbers it
+    stays one, so that it never widens the dtype of an array (NEP 50)."""
+
+    __slots__ = ()
+
+    shape: tuple = ()
+    ndim, size, itemsize, nbytes = 0, 1, 0, 0
+    dtype = property(lambda self: np.result_type(self.value))
+
+    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+        return RecordingArray.__array_ufunc__(self, ufunc, method, *inputs, out=out, **kwargs)
+
+
+def _number_operator(name):
+    fn = getattr(operator, name)
+    slow = getattr(RecordingArray, f"__{name}__")
+    slow_reflected = getattr(RecordingArray, f"__r{name}__")
+
+    def method(self, other):
+        if isinstance(other, (int, float, RecordingNumber)):
+            return self._recorder.call(fn, (self, other), {})
+        return slow(self, other)
+
+    def reflected(self, other):
+        if isinstance(other, (int, float)):
+            return self._recorder.call(fn, (other, self), {})
+        return slow_reflected(self, other)
+
+    setattr(RecordingNumber, f"__{name}__", method)
+    setattr(RecordingNumber, f"__r{name}__", reflected)
+    setattr(RecordingNumber, f"__i{name}__", method)
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod"):
+    _number_operator(_name)
+RecordingNumber.__neg__ = lambda self: self._recorder.call(operator.neg, (self,), {})  # type: ignore[method-assign]
+
+
+class RecordingGenerator:
+    """A random generator under recording: draws now, and again at each replay."""
+
+    def __init__(self, recorder, generator, value):
+        self._recorder, self._generator, self._value = recorder, generator, value
+
+    @property
+    def bit_generator(self):
+        return _refused("the state")(self)
+
+    def __getattr__(self, method):
+        def drawn(*args, **kwargs):
+            out = getattr(self._generator, method)(*_plain(args), **_plain(kwargs))
+            recorder = self._recorder
+            symbolic = (self._value, method, recorder.symbolic(args), recorder.symbolic(kwargs))
+            return recorder.record(draw, symbolic, {}, out, effect=True)
+
+        return drawn
+
+
+def added_of(ufunc):
+    """``ufunc.at`` that makes a new array."""
+    def at(array, index, *values):
+        array = array.copy(order="K")
+        ufunc.at(array, index, *values)
+        return array
+
+    at.__name__ = f"{ufunc.__name__}.at"
+    return at
+
+
+def _target(out):
+    if isinstance(out, tuple):
+        (out,) = out
+    if not isinstance(out, RecordingArray):
+        raise JitError(f"{source_line()}: a value that is being recorded is written into an array"
+                       " that is not; make that one with np.zeros_like(a, shape=...)")
+    return out
+
+
+# --- functions of NumPy that are not simply recorded ---------------------------------------------
+
+
+def _copy(a, order="K", subok=False):
+    """A copy: the same value on the tape, where nothing is overwritten, in new memory."""
+    if isinstance(a, RecordingNumber):
+        return a
+    value = a.value.copy(order="K")
+    if not isinstance(a.value, np.ndarray) or not a._path or Value.of(value).order == (
+            Value.of(a.value).order):
+        return type(a)(a._recorder, value, Storage(a._value()))
+    return a._recorder.record(np.copy, (a._value(),), {"order": "K"}, value)
+
+
+def _filled(fill):
+    def create(a, *args, dtype=None, shape=None, order="K", subok=True):
+        value = args[0] if args else fill
+        recorder = _first((a, value))._recorder
+        shape = np.shape(a) if shape is None else shape
+        shape = shape if isinstance(shape, tuple) else (shape,)
+        kind = np.dtype(getattr(a, "dtype", float) if dtype is None else dtype)
+        return recorder.call(np.full, (shape, value), {"dtype": kind})
+
+    return create
+
+
+def _split(ary, indices_or_sections, axis=0):
+    n = indices_or_sections
+    size = ary.shape[axis]
+    if isinstance(n, int):
+        ends = [len(part) for part in np.array_split(np.empty(size), n)]
+        ends = [0, *np.cumsum(ends).tolist()]
+    else:
+        ends = [0, *(int(i) for i in n), size]
+    before = (slice(None),) * (axis % ary.ndim)
+    return [ary[(*before, slice(a, b))] for a, b in itertools.pairwise(ends)]
+
+
+def _unstack(x, axis=0):
+    before = (slice(None),) * (axis % x.ndim)
+    return tuple(x[(*before, i)] for i in range(x.shape[axis]))
+
+
+def _reduction(ufunc):
+    def reduce(a, axis=None, dtype=None, out=None, keepdims=False, **kwargs):
+        kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}
+        if dtype is not None:
+            kwargs["dtype"] = dtype
+        return ufunc.reduce(a, axis=axis, keepdims=keepdims, **kwargs)
+
+    return reduce
+
+
+def _clip(a, a_min=None, a_max=None, out=None, *, min=None, max=None):
+    low, high = a_min if min is None else min, a_max if max is None else max
+    a = a if low is None else np.maximum(a, low)
+    return a if high is None else np.minimum(a, high)
+
+
+def _result_type(*args):
+    return np.result_type(*(x.value if isinstance(x, RecordingArray) else x for x in args))
+
+
+_OWN = {
+    np.copy: _copy, np.split: _split, np.array_split: _split, np.unstack: _unstack,
+    np.zeros_like: _filled(0), np.empty_like: _filled(0), np.ones_like: _filled(1),
+    np.full_like: _filled(None),
+    np.sum: _reduction(np.add), np.prod: _reduction(np.multiply),
+    np.max: _reduction(np.maximum), np.min: _reduction(np.minimum), np.clip: _clip,
+    np.any: _reduction(np.logical_or), np.all: _reduction(np.logical_and),
+    np.result_type: _result_type,
+}  # fmt: skip
+_INLINE = {_sigmoid}
+_QUESTIONS = {np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.shares_memory,
+              np.may_share_memory, np.array_repr, np.array_str}  # fmt: skip
+_UNKNOWN_SHAPE = {np.nonzero, np.flatnonzero, np.argwhere, np.unique}

@@ -1,0 +1,152 @@
+"""The tape: a plain list of NumPy calls, each of which makes one new value.
+
+Nothing on a tape is ever overwritten: the recorder turns ``a += b`` into a new value that stands
+for ``a`` from then on. So a pass over the list needs to look at no more than who uses what. Where
+a value lives, and which calls may work in place, is decided last (memory.py).
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Call", "JitError", "Tape", "Value", "name_of", "replace", "values_in"]
+
+
+class JitError(TypeError):
+    """A function did something that a replay could not repeat; says what, and on which line."""
+
+
+class Value:
+    """What a call makes: an array of known shape and dtype, a Python number (dtype None), or a
+    random generator (shape None)."""
+
+    __slots__ = ("dtype", "order", "shape")
+
+    def __init__(self, shape=(), dtype=None, order=None):
+        self.shape, self.dtype = shape, dtype
+        self.order = order  # axes from the slowest to the fastest in memory; None: as in C
+
+    @classmethod
+    def of(cls, x):
+        if not isinstance(x, np.ndarray):
+            return cls((), x.dtype) if isinstance(x, np.generic) else cls()
+        if x.flags.c_contiguous:
+            return cls(x.shape, x.dtype)
+        order = tuple(sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]), i)))
+        return cls(x.shape, x.dtype, order if order != tuple(range(x.ndim)) else None)
+
+    @property
+    def nbytes(self):
+        return math.prod(self.shape) * self.dtype.itemsize if self.dtype is not None else 0
+
+    def __repr__(self):
+        if self.shape is None:
+            return "generator"
+        if self.dtype is None:
+            return "number"
+        return f"{self.dtype}{list(self.shape)}"
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """``out = fn(*args, **kwargs)``; values may stand inside lists, tuples and slices of args.
+
+    ``effect``: does something besides (draws random numbers, checks ids), so it is never dropped.
+    ``view``: ``out`` is memory of the first argument. ``line``: where the program asked for it.
+    """
+
+    fn: Callable
+    args: tuple
+    kwargs: dict[str, Any]
+    out: Value
+    effect: bool = False
+    view: bool = False
+    line: str = ""
+
+    def inputs(self) -> Iterator[Value]:
+        return values_in((self.args, self.kwargs))
+
+
+@dataclass(eq=False, slots=True)
+class Tape:
+    """``inputs`` come in at each replay, ``constants`` do not change, ``results`` go out."""
+
+    calls: list[Call] = field(default_factory=list)
+    inputs: list[Value] = field(default_factory=list)
+    constants: dict[Value, Any] = field(default_factory=dict)
+    results: list[Value] = field(default_factory=list)
+
+    def users(self) -> dict[Value, list[Call]]:
+        """Which calls read a value."""
+        users: dict[Value, list[Call]] = {}
+        for call in self.calls:
+            for value in dict.fromkeys(call.inputs()):
+                users.setdefault(value, []).append(call)
+        return users
+
+    def __str__(self):
+        names: dict[Value, str] = {}
+        for kind, values in (("in", self.inputs), ("const", self.constants)):
+            for value in values:
+                names[value] = f"{kind}{len(names)}"
+        lines = []
+        for i, call in enumerate(self.calls):
+            names[call.out] = f"v{i}"
+            args = [_text(a, names) for a in call.args]
+            args += [f"{k}={_text(v, names)}" for k, v in call.kwargs.items()]
+            mark = "view " if call.view else ""
+            lines.append(f"v{i} = {mark}{name_of(call.fn)}({', '.join(args)})  # {call.out!r}")
+        lines.append(f"return {', '.join(names.get(v, '?') for v in self.results)}")
+        return "\n".join(lines)
+
+
+def name_of(fn):
+    """The name of a callable, as it is written: tanh, add.reduce."""
+    if isinstance(owner := getattr(fn, "__self__", None), np.ufunc):
+        return f"{owner.__name__}.{fn.__name__}"
+    return getattr(fn, "__name__", type(fn).__name__)
+
+
+def values_in(x) -> Iterator[Value]:
+    """All values in an argument, in order."""
+    if isinstance(x, Value):
+        yield x
+    elif isinstance(x, (tuple, list)):
+        for item in x:
+            yield from values_in(item)
+    elif isinstance(x, dict):
+        yield from values_in(list(x.values()))
+    elif isinstance(x, slice):
+        yield from values_in((x.start, x.stop, x.step))
+
+
+def replace(x, change):
+    """The same argument with ``change(value)`` for each value in it."""
+    if isinstance(x, Value):
+        return change(x)
+    if isinstance(x, (tuple, list)):
+        return type(x)([replace(item, change) for item in x])
+    if isinstance(x, dict):
+        return {k: replace(v, change) for k, v in x.items()}
+    if isinstance(x, slice):
+        return slice(*(replace(item, change) for item in (x.start, x.stop, x.step)))
+    return x
+
+
+def _text(x, names):
+    if isinstance(x, Value):
+        return names.get(x, "?")
+    if isinstance(x, (tuple, list)):
+        items = [_text(item, names) for item in x]
+        if len(items) > 6:
+            items[3:-2] = ["..."]
+        return f"[{', '.join(items)}]" if isinstance(x, list) else f"({', '.join(items)})"
+    if isinstance(x, slice):
+        parts = ["" if p is None else _text(p, names) for p in (x.start, x.stop, x.step)]
+        return ":".join(parts[: 2 + bool(parts[2])])
+    if isinstance(x, np.ndarray):
+        return f"array{list(x.shape)}"
+    return repr(x)
