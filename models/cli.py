@@ -176,6 +176,8 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
     p.add_argument("--resume", metavar="DIR",
                    help="go on with this run, with its settings; only --epochs, --steps and where"
                    " the data are may be given anew")  # fmt: skip
+    p.add_argument("--jit", action=argparse.BooleanOptionalAction, default=True,
+                   help="record a training step and replay it, faster (default yes)")
     p.add_argument("--plot", nargs="?", const="", metavar="FILE",
                    help="draw the curves of the run (default curve.png in its folder)")
     p.set_defaults(run=run_train)
@@ -225,7 +227,9 @@ def run_train(args):
         out = args.out or f"runs/{args.task}"
     task = make_task(config)
     say(task.summary())
-    run = Run.resume(out, task, say) if args.resume else Run(task, out, say)
+    if args.jit:
+        say("steps are recorded once and replayed (tg.jit); --no-jit runs them one by one")
+    run = Run.resume(out, task, say, args.jit) if args.resume else Run(task, out, say, args.jit)
     if run.step:
         say(f"going on after step {run.step:,}")
     again = f"{COMMAND} train {args.task} --resume {out}"

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+import tinygrad_rnn as tg
 from tinygrad_rnn.optim import clip_grad_norm_
 
 from . import checkpoint
@@ -42,6 +43,22 @@ class Interrupted(Exception):
     """Training was stopped by a signal, and saved."""
 
 
+def training_step(task: Task) -> Callable:
+    """Forward, backward, clipping, update, as a function of a batch: loss, norm of the gradient."""
+    model, optimizer = task.model, task.optimizer
+    limit = math.inf if task.config.max_norm is None else task.config.max_norm
+
+    def step(xs, ts):
+        loss = model.loss(xs, ts)
+        loss.backward()
+        norm = clip_grad_norm_(optimizer.params, limit)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss, norm
+
+    return step
+
+
 class Run:
     """One training run in a folder: ``model.safetensors`` (weights, and all that it takes to go
     on), ``best.safetensors`` (the weights of the best epoch, where the learning rate hangs on it),
@@ -52,8 +69,13 @@ class Run:
     with the weights of one that was not.
     """
 
-    def __init__(self, task: Task, out: str | Path, show: Callable[[str], None] = print):
+    def __init__(
+        self, task: Task, out: str | Path, show: Callable[[str], None] = print, jit: bool = False
+    ):
         self.task, self.out, self.show = task, Path(out), show
+        self._step = training_step(task)
+        if jit:
+            self._step = tg.jit(self._step, fallback="eager")
         self.step, self.seconds = 0, 0.0
         self.best: float | None = None
         self.recent: list[float] = []  # losses since the last line of the log
@@ -63,9 +85,11 @@ class Run:
     # ---- checkpoints -------------------------------------------------------------------------
 
     @classmethod
-    def resume(cls, folder: str | Path, task: Task, show: Callable[[str], None] = print) -> Run:
+    def resume(
+        cls, folder: str | Path, task: Task, show: Callable[[str], None] = print, jit: bool = False
+    ) -> Run:
         """Go on with what was saved in ``folder``. DataError when it does not fit the task."""
-        run = cls(task, folder, show)
+        run = cls(task, folder, show, jit)
         path = run.out / MODEL
         arrays, about = checkpoint.load(path)
         if about["vocabulary"] != list(task.vocabulary.symbols):
@@ -162,15 +186,9 @@ class Run:
                     )
 
     def _one_step(self, xs, ts) -> tuple[float, float]:
-        """Forward, backward, clipping, update: the loss, and the norm before clipping."""
-        task = self.task
-        loss = task.model.loss(xs, ts)
-        loss.backward()
-        limit = task.config.max_norm
-        norm = clip_grad_norm_(task.optimizer.params, math.inf if limit is None else limit)
-        task.optimizer.step()
-        task.optimizer.zero_grad()
-        return loss.item(), norm
+        """The loss, and the norm of its gradient before clipping."""
+        loss, norm = self._step(xs, ts)
+        return loss.item(), float(norm)
 
     def _end_epoch(self, epoch: int) -> str:
         """Measure, adapt the learning rate; returns what to tell."""

@@ -181,7 +181,7 @@ class Program:
             ready = "" if kind == "edit" else f"np.copyto({target}, {source}); "
             if call.fn is overwritten:
                 return f"{ready}{target}[{rest[0]}] = {rest[1]}"
-            edit = self._object(_EDITS.get(call.fn) or call.fn.edit)
+            edit = self._object(_EDITS[call.fn])
             return f"{ready}{edit}({target}, {', '.join(rest)})"
         if kind == "home":
             home = self.names[self.homes[call.out]]
@@ -260,7 +260,7 @@ def _takes_out(call: Call) -> bool:
 
 
 def _editing(call: Call) -> bool:
-    return call.fn in (overwritten, added, through) or hasattr(call.fn, "edit")
+    return call.fn in (overwritten, added, through)
 
 
 def _edit_added(buffer, index, g):
