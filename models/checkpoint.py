@@ -37,6 +37,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise DataError(f"{path}: cannot be written ({error.strerror}){kept}") from None
 
 
+def require_library() -> None:
+    """ImportError that says what to install, before hours of training end in it."""
+    try:
+        import safetensors  # noqa: F401
+    except ImportError:
+        raise ImportError(
+            'model files need safetensors: pip install "tinygrad-rnn[models]"'
+        ) from None
+
+
 def save(path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
     """Arrays by name, and anything that JSON can hold."""
     from safetensors.numpy import save as serialize
@@ -48,6 +58,7 @@ def save(path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> No
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """What ``save`` wrote: arrays and about. DataError when it is missing, cut off or foreign."""
+    require_library()
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():

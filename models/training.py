@@ -72,6 +72,7 @@ class Run:
     def __init__(
         self, task: Task, out: str | Path, show: Callable[[str], None] = print, jit: bool = False
     ):
+        checkpoint.require_library()
         self.task, self.out, self.show = task, Path(out), show
         self._step = training_step(task)
         if jit:

@@ -282,6 +282,13 @@ def test_bad_input_is_a_sentence(runs, data, tmp_path, capsys):
         main(["train", "date", "--epochs", "0"])
 
 
+def test_without_safetensors_training_does_not_even_begin(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    for arguments in (["train", "date", "--out", tmp_path / "new"], ["answer", runs / "date", "x"]):
+        one_sentence(capsys, arguments, 'pip install "tinygrad-rnn[models]"')
+    assert not (tmp_path / "new").exists()
+
+
 def test_weights_of_another_shape_are_refused(runs, tmp_path, capsys):
     arrays, about = checkpoint.load(runs / "date" / MODEL)
     about["config"]["H"] = 13

@@ -1,0 +1,40 @@
+"""What is packaged: every subpackage, one version, and the words that must not get lost."""
+
+import tomllib
+from pathlib import Path
+
+import tinygrad_rnn
+
+ROOT = Path(__file__).resolve().parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def text(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_every_subpackage_is_installed():
+    folders = [path.parent for path in (ROOT / "tinygrad_rnn").rglob("__init__.py")]
+    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == names | {"tinygrad_rnn.models"}
+    assert (ROOT / "tinygrad_rnn" / "py.typed").exists()
+
+
+def test_one_version():
+    version = PYPROJECT["project"]["version"]
+    assert tinygrad_rnn.__version__ == version
+    assert f"\nversion: {version}\n" in text("CITATION.cff")
+    assert f"\n## {version} " in text("CHANGELOG.md")
+
+
+def test_the_core_needs_numpy_alone_under_the_mit_licence():
+    (dependency,) = PYPROJECT["project"]["dependencies"]
+    assert dependency.startswith("numpy")
+    assert PYPROJECT["project"]["license"] == "MIT" and text("LICENSE").startswith("MIT License")
+
+
+def test_the_first_line_of_a_readme_says_that_this_is_not_tinygrad():
+    for page in ROOT.glob("README*.md"):
+        first = page.read_text(encoding="utf-8").splitlines()[0]
+        assert "https://github.com/tinygrad/tinygrad" in first, page.name
+    assert text("README.md").startswith("Not affiliated with [tinygrad]")
