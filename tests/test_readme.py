@@ -1,0 +1,44 @@
+"""README.ko.md says the same as README.md: commands, code, tables and names, section by section."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def sections(name):
+    """Parts between headings; the first is what stands before any."""
+    return re.split(r"^#+ .*$", (ROOT / name).read_text(encoding="utf-8"), flags=re.M)
+
+
+def commands(section):
+    return re.findall(r"^    (?! ).*$", re.sub(r"^```.*?^```", "", section, flags=re.M | re.S), re.M)
+
+
+def blocks(section):
+    return re.findall(r"^```.*?^```", section, re.M | re.S)
+
+
+def tables(section):
+    """The code in each cell of each row."""
+    rows = re.findall(r"^\|.*\|$", section, re.M)
+    return [[re.findall("`[^`]+`", cell) for cell in row.split("|")] for row in rows]
+
+
+def names(section):
+    """Code within sentences; Korean may turn their order round."""
+    return sorted(re.findall("`[^`\n]+`", re.sub(r"^```.*?^```", "", section, flags=re.M | re.S)))
+
+
+def test_both_languages_have_the_same_sections_commands_code_and_tables():
+    english, korean = sections("README.md"), sections("README.ko.md")
+    assert len(english) == len(korean)
+    assert any(map(commands, english)) and any(map(blocks, english)) and any(map(tables, english))
+    for part in (commands, blocks, tables, names):
+        for ours, theirs in zip(english, korean, strict=True):
+            assert part(ours) == part(theirs)
+
+
+def test_they_name_each_other():
+    assert "(README.ko.md)" in sections("README.md")[1]
+    assert "(README.md)" in sections("README.ko.md")[1]
