@@ -11,12 +11,15 @@ def sections(name):
     return re.split(r"^#+ .*$", (ROOT / name).read_text(encoding="utf-8"), flags=re.M)
 
 
+BLOCK = re.compile(r"^```.*?^```", re.M | re.S)
+
+
 def commands(section):
-    return re.findall(r"^    (?! ).*$", re.sub(r"^```.*?^```", "", section, flags=re.M | re.S), re.M)
+    return re.findall("^    .*$", BLOCK.sub("", section), re.M)
 
 
 def blocks(section):
-    return re.findall(r"^```.*?^```", section, re.M | re.S)
+    return BLOCK.findall(section)
 
 
 def tables(section):
@@ -27,7 +30,7 @@ def tables(section):
 
 def names(section):
     """Code within sentences; Korean may turn their order round."""
-    return sorted(re.findall("`[^`\n]+`", re.sub(r"^```.*?^```", "", section, flags=re.M | re.S)))
+    return sorted(re.findall("`[^`\n]+`", BLOCK.sub("", section)))
 
 
 def test_both_languages_have_the_same_sections_commands_code_and_tables():
