@@ -315,7 +315,31 @@ def test_explain_tells_what_was_recorded(capsys):
     jitted(np.ones((4, 4)))
     jitted.explain()
     out = capsys.readouterr().out
-    assert "2 calls recorded" in out and "tanh" in out and "test_jit.py" in out
+    assert "2 calls recorded" in out and "tanh" in out and "test_jit.py" in out and " us " in out
+
+
+def test_explain_changes_nothing(capsys):
+    tg.manual_seed(0)
+    model = BetterRnnlm(V, 4, 4)
+    optimizer = optim.Adam(model.parameters())
+
+    @tg.jit
+    def step(xs):
+        loss = model.loss(xs, xs)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    xs = np.ones((2, 3), int)
+    step(xs)
+    step(xs)
+    before = model.state_dict(), optimizer.state_dict(), model.dropout.rng.bit_generator.state
+    step.explain()
+    after = model.state_dict(), optimizer.state_dict(), model.dropout.rng.bit_generator.state
+    assert str(before) == str(after)
+    for name, array in before[0].items():
+        assert_array_equal(after[0][name], array)
 
 
 def test_planned_memory_is_at_most_that_of_eager():

@@ -8,6 +8,7 @@ function (replay.py), which later calls run. state.py finds what lives on betwee
 
 from __future__ import annotations
 
+import copy
 import functools
 import random as stdlib_random
 import threading
@@ -199,6 +200,7 @@ def record(f, reached: Reached, arguments: Arguments):
     for slot, array in zip(state.slots, after, strict=True):
         slot.write(array.value if isinstance(array, RecordingArray) else array)
     recording = Recording(tape, homes, shape, assigned, len(results))
+    recording.latest = recording.inputs(reached, arguments)
     recording.assign(reached, made)
     return recording, _build(shape, made, reached)
 
@@ -312,15 +314,18 @@ class Recording:
             better = improve(better)
         self.program = Program(better, homes)
         self.shape, self.assigned, self.count = shape, assigned, count
+        self.latest: list[Any] = []  # what the last call read
         self._lock = threading.Lock()
 
     def replay(self, reached: Reached, arguments: Arguments):
         with self._lock:
-            made = self.program.run(self._inputs(reached, arguments))
+            self.latest = self.inputs(reached, arguments)
+            made = self.program.run(self.latest)
         self.assign(reached, made)
         return _build(self.shape, made, reached)
 
-    def _inputs(self, reached, arguments):
+    def inputs(self, reached, arguments):
+        """What the program reads, in its order."""
         inputs = list(arguments.values)
         inputs += [t.data for t in reached.tensors]
         for places in (reached.arrays, reached.numbers, reached.generators):
@@ -335,14 +340,18 @@ class Recording:
         tape, program = self.recorded, self.program
         eager = sum(c.out.nbytes for c in tape.calls if not c.view)
         kept = len(program.tape.calls)
-        return (
+        with self._lock:
+            # on copies: nothing of the program's state may change
+            times = program.profile([copy.deepcopy(x) for x in self.latest])
+        total = sum(seconds for seconds, _ in times)
+        return "\n".join([
             f"{len(tape.calls)} calls recorded, {len(tape.calls) - kept} of them left out, {kept}"
-            f" replayed\n{program.nbytes / 2**20:.1f} MB planned in {len(program.buffers)} buffers;"
-            f" the calls of an eager step make {eager / 2**20:.1f} MB\n"
-            + "the largest calls:\n"
-            + "\n".join(f"  {describe(c)}" for c in sorted(
-                program.tape.calls, key=lambda c: -c.out.nbytes)[:slowest])
-        )
+            " replayed",
+            f"{program.nbytes / 2**20:.1f} MB planned for {len(program.buffers)} buffers; the calls"
+            f" of an eager step make {eager / 2**20:.1f} MB",
+            f"{total * 1e3:.1f} ms in calls; the slowest:",
+            *(f"  {seconds * 1e6:8.0f} us  {describe(call)}" for seconds, call in times[:slowest]),
+        ])  # fmt: skip
 
 
 # ---- structures ----
