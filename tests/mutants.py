@@ -12,8 +12,6 @@ MODULES = (layers, attention, losses, recurrent)
 SOURCE = "import numpy as np\n" + "\n".join(
     re.sub(r"(?m)^(from|import) .*\n", "", inspect.getsource(m)) for m in MODULES)
 
-_VALUE = r"(?:[\w.]+|np\.\w+\([^()]*(?:\([^()]*\))?[^()]*\))"
-
 # mistake, pattern in the source of a class (after "def", so not in its docstring), replacement
 RULES = [
     # the wrong gate
@@ -179,10 +177,10 @@ class Mutant:
         return f"{self.kind}-{self.layer}-{self.number}"
 
 
-def mutants():
-    """All of them, in the order of RULES."""
+def mutants(rules=RULES):
+    """All of them, in the order of the rules."""
     made, seen = [], set()
-    for kind, pattern, replacement in RULES:
+    for kind, pattern, replacement in rules:
         for name in manual.__all__:
             whole = inspect.getsource(getattr(manual, name))
             begin = whole.index('"""', whole.index('"""') + 3)

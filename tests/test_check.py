@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -199,6 +200,15 @@ def test_make(make, names):
 def test_make_that_makes_nothing(make):
     (report,) = check_file(CHECKED / "odd.py", make=make)
     assert report.verdict == "unchecked" and "--make" in report.cause
+
+
+def test_the_time_limit_holds_in_another_thread():
+    reports = []
+    thread = threading.Thread(target=lambda: reports.extend(
+        check_file(CHECKED / "odd.py", only="NeverEnds", seconds=0.3)))
+    thread.start()
+    thread.join(20)
+    assert reports[0].verdict == "unchecked" and "did not end in time" in reports[0].cause
 
 
 def test_output_of_a_layer_does_not_spoil_json():

@@ -38,3 +38,28 @@ def test_every_mutant_is_found_and_its_cause_named(kind, tmp_path, monkeypatch):
             assert report.cause and report.line, said
     assert not missed, "\n".join(missed)
     assert len(misnamed) <= 0.1 * len(BY_KIND[kind]), "\n".join(misnamed)
+
+
+# Changes of the source that do not change the function: pattern, replacement.
+EQUIVALENT = [
+    (r"dc_next \+ dh_next \* o \* \((.*)\)", r"(\1) * o * dh_next + dc_next"),
+    (r"1\.0 - (h_next|h_hat|g)\*\*2", r"(1.0 - \1) * (1.0 + \1)"),
+    (r"dhs0 \+ dhs1", "dhs1 + dhs0"),
+    (r"np\.sum\((dA|dout|rows), axis=0\)", r"np.ones(len(\1)) @ \1"),
+    (r"np\.dot\(dA, (W.)\.T\)", r"np.dot(\1, dA.T).T"),
+    (r"(        )dh = 0\n", r"\1dh = np.zeros_like(dhs[:, 0])\n"),
+    (r"y \* \(dout - (.*)\)\n", r"y * dout - y * \1\n"),
+    (r"self\.y - self\.t\b", "-(self.t - self.y)"),
+]
+
+
+@pytest.mark.parametrize("pattern, replacement", EQUIVALENT)
+def test_an_equivalent_mutant_is_right(pattern, replacement, tmp_path):
+    made = mutants([("equivalent", pattern, replacement)])
+    assert made
+    for mutant in made:
+        path = tmp_path / f"m{mutant.number}.py"
+        path.write_text(mutant.source)
+        (report,) = check_file(path, only=mutant.layer)
+        assert report.verdict == "ok", f"{mutant.text}\n{report}"
+        assert max(g.max_rel_error for g in report.gradients) < 1e-12

@@ -181,6 +181,9 @@ def _could_not_run(report, error, filename):
         return _unchecked(report, f"{error.phase} did not end in time (a loop without end?)",
                           error.line)
     what = f"{error.phase} raises {error}"
+    if error.phase == "forward":
+        what += (": if it wants other inputs, let --make name a function that returns (layer,"
+                 " inputs...)")
     if error.phase == "trace":
         what = f"forward cannot be differentiated: {error}"
     report.file = Path(filename).name if filename else ""

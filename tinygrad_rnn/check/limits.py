@@ -46,11 +46,10 @@ def _async_limit(seconds):
     lock, over = threading.Lock(), threading.Event()
 
     def stop():
-        while not over.wait(0 if over.is_set() else seconds):
+        if not over.wait(seconds):
             with lock:
                 if not over.is_set():
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(TimeUp))
-                    return
 
     threading.Thread(target=stop, daemon=True).start()
     try:
