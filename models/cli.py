@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tinygrad_rnn.check import command as check
 
-from . import machine
+from . import gates, machine
 from .book import load_rnnlm
 from .data import DataError, load_ptb
 from .gradients import draw_gradients
@@ -109,6 +109,10 @@ def parser() -> argparse.ArgumentParser:
                            help="size of hidden states (default 64)")
     gradients.add_argument("--seed", type=int, default=1, metavar="N", help="seed (default 1)")
     gradients.set_defaults(run=run_gradients)
+
+    gates.add_arguments(commands.add_parser(
+        "gates", help="draw how open the gates of a trained model are on held-out data"
+    ))  # fmt: skip
 
     check.add_arguments(commands.add_parser(
         "check", help="compare hand-written backward passes with automatic differentiation"

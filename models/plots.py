@@ -5,7 +5,8 @@ Figures are made as objects, without pyplot: no window, no display and no global
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,37 @@ if TYPE_CHECKING:
     from .gradients import ThroughTime
 
 VISIBLE_SPACE = "\N{OPEN BOX}"
+# Fonts with Korean or Japanese letters that systems come with, or that people install.
+EAST_ASIAN = (
+    "Noto Sans CJK KR", "Noto Sans CJK JP", "Noto Sans KR", "Noto Sans JP", "Apple SD Gothic Neo",
+    "AppleGothic", "Hiragino Sans", "Malgun Gothic", "Yu Gothic", "Meiryo", "NanumGothic",
+    "NanumBarunGothic", "UnDotum", "IPAexGothic", "IPAGothic", "TakaoGothic", "Source Han Sans",
+)  # fmt: skip
 
 
+def readable(draw: Callable[..., None]) -> Callable[..., None]:
+    """Draw with the user's fonts, and what these lack with an East Asian one, where one is there.
+
+    ImportError when matplotlib is not installed.
+    """
+
+    @functools.wraps(draw)
+    def drawn(*args, **kwargs):
+        try:
+            from matplotlib import font_manager, rc_context, rcParams
+        except ImportError:
+            raise ImportError(
+                'pictures need matplotlib: pip install "tinygrad-rnn[models]"'
+            ) from None
+        there = {font.name for font in font_manager.fontManager.ttflist}
+        families = [*rcParams["font.family"], *(name for name in EAST_ASIAN if name in there)]
+        with rc_context({"font.family": families}):
+            draw(*args, **kwargs)
+
+    return drawn
+
+
+@readable
 def attention_heatmap(
     weights: ArrayLike,
     input_characters: Sequence[str],
@@ -59,6 +89,7 @@ def _visible(characters: Sequence[str]) -> list[str]:
 METRICS = ("loss", "perplexity", "accuracy")
 
 
+@readable
 def training_curve(records: Sequence[Mapping[str, Any]], path: str | Path, title: str = "") -> None:
     """Draw how loss, perplexity and accuracy went, one panel for each that the records hold.
 
@@ -76,9 +107,9 @@ def training_curve(records: Sequence[Mapping[str, Any]], path: str | Path, title
             f"training_curve: {len(records)} records, none with {x_name} and one of "
             f"{', '.join(METRICS)}"
         )
-    figure = _figure(width=7, height=0.6 + 2.4 * len(panels))
-    from matplotlib.ticker import LogFormatter  # after _figure, which says what to install
+    from matplotlib.ticker import LogFormatter
 
+    figure = _figure(width=7, height=0.6 + 2.4 * len(panels))
     figure.suptitle(title, parse_math=False)
     all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     for axes, (metric, curves) in zip(all_axes, panels.items(), strict=True):
@@ -115,13 +146,12 @@ def _curves(
 
 
 def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError('pictures need matplotlib: pip install "tinygrad-rnn[models]"') from None
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained", dpi=120)
 
 
+@readable
 def gradients_through_time(
     runs: Mapping[str, Sequence[ThroughTime]], max_norm: float, path: str | Path
 ) -> None:
@@ -153,4 +183,41 @@ def gradients_through_time(
                    ylabel="norm of the gradient")  # fmt: skip
     panels[-1].grid(alpha=0.3)
     panels[-1].legend()
+    figure.savefig(path)
+
+
+@readable
+def gate_histograms(
+    gates: Mapping[str, Mapping[str, ArrayLike]], path: str | Path, title: str = ""
+) -> None:
+    """Draw how open the gates are: a row for each cell, a column for each of its gates.
+
+    ``gates``: see ``gates.gate_activations``. Each panel is a histogram of all activations from 0
+    (shut) to 1 (open), with the shares that are saturated, below 0.1 and above 0.9 (Karpathy,
+    Johnson & Fei-Fei, 2015, section 4.2). ValueError when there is no cell.
+    """
+    if not gates:
+        raise ValueError("gate_histograms: no cells, wanted {cell: {gate: activations}}")
+    from matplotlib.ticker import PercentFormatter
+
+    columns = max(map(len, gates.values()))
+    figure = _figure(width=0.8 + 2.6 * columns, height=0.7 + 1.9 * len(gates))
+    figure.suptitle(title, parse_math=False)
+    panels = figure.subplots(len(gates), columns, sharex=True, squeeze=False)
+    for row, (cell, named) in zip(panels, gates.items(), strict=True):
+        for axes in row[len(named) :]:
+            axes.set_axis_off()
+        for axes, (name, activations) in zip(row, named.items(), strict=False):
+            a = np.ravel(activations)
+            axes.hist(a, bins=50, range=(0, 1), weights=np.full(a.shape, 1 / a.size))
+            axes.margins(y=0.25)  # room for the shares
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
+            axes.locator_params(axis="y", nbins=4)
+            axes.set_title(f"{cell}: {name}", fontsize=9, parse_math=False)
+            shares = f"{np.mean(a < 0.1):.0%} below 0.1, {np.mean(a > 0.9):.0%} above 0.9"
+            axes.annotate(shares, (0.5, 0.96), xycoords="axes fraction", ha="center", va="top",
+                          fontsize=7)  # fmt: skip
+    for axes in panels[-1]:
+        axes.set_xlabel("activation")
+    figure.supylabel("share of all activations", fontsize=10)
     figure.savefig(path)

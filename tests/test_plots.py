@@ -13,7 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.plots import VISIBLE_SPACE, attention_heatmap, training_curve
+from models.plots import (
+    EAST_ASIAN,
+    VISIBLE_SPACE,
+    attention_heatmap,
+    gate_histograms,
+    training_curve,
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +113,59 @@ def test_pictures_are_png_too(folder):
     assert width > 600 and height > 250
 
 
+@pytest.fixture
+def hangul_font(tmp_path):
+    """A font of three squares, under the name of one that systems have: 토, 요, 일."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    from matplotlib import font_manager
+
+    pen = TTGlyphPen(None)
+    for move, corner in ((pen.moveTo, (0, 0)), (pen.lineTo, (0, 900)), (pen.lineTo, (900, 900)),
+                         (pen.lineTo, (900, 0))):  # fmt: skip
+        move(corner)
+    pen.closePath()
+    square = pen.glyph()
+    names = [".notdef", "a", "b", "c"]
+    builder = FontBuilder(1000)
+    builder.setupGlyphOrder(names)
+    builder.setupCharacterMap(dict(zip(map(ord, "토요일"), names[1:], strict=True)))
+    builder.setupGlyf(dict.fromkeys(names, square))
+    builder.setupHorizontalMetrics(dict.fromkeys(names, (1000, 0)))
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": "UnDotum", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(tmp_path / "font.ttf")
+    before = list(font_manager.fontManager.ttflist)
+    font_manager.fontManager.ttflist[:] = [f for f in before if f.name not in EAST_ASIAN]
+    yield lambda: font_manager.fontManager.addfont(tmp_path / "font.ttf")
+    font_manager.fontManager.ttflist[:] = before
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_korean_is_drawn_with_a_font_that_has_it(hangul_font, folder, kind):
+    def draw():
+        attention_heatmap(np.ones((1, 3)) / 3, "토요일", "6", folder / f"korean.{kind}", "토요일")
+
+    with pytest.warns(UserWarning, match="Glyph .* missing"):  # without such a font
+        draw()
+    hangul_font()
+    draw()  # a missing letter warns, and warnings are errors
+
+
+def test_histograms_say_how_many_gates_are_saturated(folder):
+    gates = {"encoder.0": {"f": np.linspace(0, 1, 101), "o": np.full((2, 3), 0.95)},
+             "decoder.0": {"z": np.array([0.05, 0.05, 0.5, 0.95])}}  # fmt: skip
+    shown = texts(lambda path: gate_histograms(gates, path, title="a run $"), folder)
+    for text in ("encoder.0: f", "encoder.0: o", "decoder.0: z", "a run $",
+                 "10% below 0.1, 10% above 0.9", "0% below 0.1, 100% above 0.9",
+                 "50% below 0.1, 25% above 0.9"):  # fmt: skip
+        assert text in shown, text
+    with pytest.raises(ValueError, match="no cells, wanted"):
+        gate_histograms({}, folder / "no.png")
+
+
 def test_no_pyplot_and_no_display():
     program = (
         "import sys, models.plots as plots\n"
@@ -119,10 +178,11 @@ def test_no_pyplot_and_no_display():
 
 
 def test_without_matplotlib_the_sentence_says_what_to_install(monkeypatch, folder):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     for draw in (
         lambda path: attention_heatmap([[1.0]], "a", "b", path),
         lambda path: training_curve([{"step": 1, "loss": 2.0}], path),
+        lambda path: gate_histograms({"lstm": {"f": [0.5]}}, path),
     ):
         with pytest.raises(ImportError, match=r'pip install "tinygrad-rnn\[models\]"'):
             draw(folder / "no.png")
