@@ -1,6 +1,9 @@
 """Autograd on NumPy's own protocols, and recurrent networks as plain tensor expressions."""
 
-from . import check, functional, manual, nn, optim
+import importlib
+from typing import TYPE_CHECKING
+
+from . import functional, nn, optim
 from .draw import cell_steps, draw
 from .jit import JitError, jit
 from .random import manual_seed
@@ -12,3 +15,13 @@ __all__ = [
     "jit", "jvp", "manual", "manual_seed", "nn", "no_grad", "optim", "value_and_grad", "vjp",
 ]  # fmt: skip
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from . import check, manual
+
+
+def __getattr__(name):
+    """What most programs do not use is imported when it is asked for."""
+    if name in ("check", "manual"):
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
