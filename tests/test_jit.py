@@ -192,6 +192,25 @@ def test_arrays_of_the_closure_are_read_anew():
         assert_array_equal(jitted(np.ones(3)), np.full(3, 11.0 * k))
 
 
+def test_evaluation_after_a_replay_copies_no_weight():
+    layer = nn.Linear(300, 300)
+
+    def f(x):
+        np.sum(layer(x)).backward()
+        layer.W.data -= layer.W.grad.data
+        layer.zero_grad()
+
+    jitted, x = tg.jit(f), np.ones((2, 300), np.float32)
+    for _ in range(3):
+        jitted(x)
+    layer(x)
+    tracemalloc.start()
+    layer(x)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < layer.W.nbytes / 2
+
+
 # ---- what a replay could not follow ----
 
 

@@ -200,7 +200,7 @@ def record(f, reached: Reached, arguments: Arguments):
     for slot, array in zip(state.slots, after, strict=True):
         slot.write(array.value if isinstance(array, RecordingArray) else array)
     recording = Recording(tape, homes, shape, assigned, len(results))
-    recording.latest = recording.inputs(reached, arguments)
+    recording.latest = reached, arguments
     recording.assign(reached, made)
     return recording, _build(shape, made, reached)
 
@@ -314,13 +314,13 @@ class Recording:
             better = improve(better)
         self.program = Program(better, homes)
         self.shape, self.assigned, self.count = shape, assigned, count
-        self.latest: list[Any] = []  # what the last call read
+        self.latest: Any = None  # what the last call reached, and its arguments
         self._lock = threading.Lock()
 
     def replay(self, reached: Reached, arguments: Arguments):
         with self._lock:
-            self.latest = self.inputs(reached, arguments)
-            made = self.program.run(self.latest)
+            self.latest = reached, arguments
+            made = self.program.run(self.inputs(reached, arguments))
         self.assign(reached, made)
         return _build(self.shape, made, reached)
 
@@ -342,7 +342,7 @@ class Recording:
         kept = len(program.tape.calls)
         with self._lock:
             # on copies: nothing of the program's state may change
-            times = program.profile([copy.deepcopy(x) for x in self.latest])
+            times = program.profile([copy.deepcopy(x) for x in self.inputs(*self.latest)])
         total = sum(seconds for seconds, _ in times)
         return "\n".join([
             f"{len(tape.calls)} calls recorded, {len(tape.calls) - kept} of them left out, {kept}"

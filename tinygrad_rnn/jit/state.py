@@ -20,6 +20,8 @@ from ..tensor import Tensor
 
 __all__ = ["Place", "Reached", "walk"]
 
+MANY = 1_000  # items
+
 
 class Place:
     """Where something is kept, so that it can be exchanged: an attribute, an item, a cell."""
@@ -94,6 +96,9 @@ def walk(*roots) -> Reached:
                 visit(item)
             return
         seen.add(id(x))
+        if kind in (list, dict) and len(x) > MANY:  # a vocabulary, a data set: not walked each time
+            key.append(("many", id(x), len(x)))
+            return
         if isinstance(x, Tensor):
             found.tensors.append(x)
             node = x._node
