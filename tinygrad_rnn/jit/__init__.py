@@ -249,6 +249,11 @@ class State:
                     raise JitError(f"jit: the function sets {place} to {now!r}, which a replay"
                                    " would not do again; keep such things outside of it")
                 found.append((i, _structure(now, results, self.reached, made)))
+        for container, before in self.reached.containers:
+            if len(container) != len(before):
+                raise JitError("jit: the function changes how many items a"
+                               f" {type(container).__name__} has; return them instead, and keep"
+                               " them outside")
         for thing in self.reached.objects:
             known = {p.key for p in self.reached.places
                      if p.kind == "attribute" and p.container is thing}
@@ -264,6 +269,12 @@ class State:
         return None
 
     def put_back(self):
+        for container, before in self.reached.containers:
+            if len(container) != len(before) and isinstance(container, list):
+                container[:] = before
+            elif len(container) != len(before):
+                for k in container.keys() - set(before):
+                    del container[k]
         for place, old in zip(self.reached.places, self.reached.held, strict=True):
             if place.get() is not old:
                 place.set(old)

@@ -61,6 +61,7 @@ class Reached:
         self.places: list[Place] = []  # all, with what they hold
         self.held: list[Any] = []
         self.objects: list[Any] = []
+        self.containers: list[tuple[Any, list]] = []  # lists and dicts, with what was in them
         self.key: list[Any] = []
 
     def signature(self):
@@ -115,10 +116,12 @@ def walk(*roots) -> Reached:
                 found.generators.append(place)
         elif kind is list:
             key.append((list, len(x)))
+            found.containers.append((x, list(x)))
             for i in range(len(x)):
                 keep(Place("item", x, i))
         elif kind is dict:
             key.append((dict, tuple(map(id, x))))
+            found.containers.append((x, list(x)))
             for k in x:
                 keep(Place("item", x, k))
         elif isinstance(x, types.FunctionType):
