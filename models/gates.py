@@ -34,7 +34,7 @@ def gate_activations(model: nn.Module, run: Callable[[], Any]) -> Gates:
     """
     paths = {id(p): path for path, p in model.named_parameters()}
     seen: dict[str, dict[str, list[np.ndarray]]] = {}
-    cells = [module for module in model.modules() if type(module) in BLOCKS]
+    cells: list[Any] = [module for module in model.modules() if type(module) in BLOCKS]
     training = model.training
     try:
         for cell in cells:

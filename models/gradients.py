@@ -52,7 +52,8 @@ def through_time(cell: str, scale: float, T=50, H=64, N=16, seed=1) -> ThroughTi
     for p, g in zip(params, gradients[T:], strict=True):
         p.grad = g
     before = clip_grad_norm_(params, MAX_NORM)
-    after = math.sqrt(sum(float(np.sum(p.grad.numpy() ** 2)) for p in params))
+    clipped = [p.grad.numpy() for p in params if p.grad is not None]
+    after = math.sqrt(sum(np.vdot(g, g) for g in clipped))
     return ThroughTime(scale, np.array(hidden), before, after)
 
 

@@ -2,12 +2,13 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from .random import generator
 from .rules import expand, own_function, rule
-from .tensor import Tensor, plain
+from .tensor import Array, Tensor, plain
 
 __all__ = [
     "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "embedding", "layer_norm",
@@ -102,43 +103,43 @@ rule(_sigmoid, lambda g, y, _x: g * (y * (1 - y)))
 rule(_logsumexp, _logsumexp_vjp)
 
 
-def _tensor(x):
+def _tensor(x: Any) -> Any:
     if isinstance(x, Tensor):
         return x
     x = Tensor(x)
     return x if x.dtype.kind == "f" else x.astype(float)
 
 
-def sigmoid(x):
+def sigmoid(x: Array) -> Tensor:
     """1 / (1 + exp(-x)), any shape, without overflow. The error is that of rounding a number near
     1, also in the lower tail: take -logaddexp(0, -x) for its logarithm."""
     return _sigmoid(_tensor(x))
 
 
-def tanh(x):
+def tanh(x: Array) -> Tensor:
     """Hyperbolic tangent, any shape."""
     return np.tanh(_tensor(x))
 
 
-def relu(x):
+def relu(x: Array) -> Tensor:
     """max(x, 0), any shape; its derivative at 0 is 0."""
     x = _tensor(x)
     return np.where(x > 0, x, 0)
 
 
-def logsumexp(x, axis=-1, keepdims=False):
+def logsumexp(x: Array, axis: int = -1, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over ``axis``, without overflow; -inf for a row of -inf."""
     return _logsumexp(_tensor(x), axis=axis, keepdims=keepdims)
 
 
-def softmax(x, axis=-1):
+def softmax(x: Array, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) over ``axis``. A row of -inf (all masked) gives zeros, not NaN."""
     x = _tensor(x)
     total = logsumexp(x, axis=axis, keepdims=True)
     return np.exp(x - np.where(np.isfinite(total), total, 0))
 
 
-def log_softmax(x, axis=-1):
+def log_softmax(x: Array, axis: int = -1) -> Tensor:
     """x - logsumexp(x) over ``axis``."""
     x = _tensor(x)
     return x - logsumexp(x, axis=axis, keepdims=True)
@@ -154,7 +155,7 @@ def _ids(ids, *, name, n):
     return ids
 
 
-def cross_entropy(logits, targets, ignore_index=-1):
+def cross_entropy(logits: Array, targets: Array, ignore_index: int = -1) -> Tensor:
     """Mean of -log softmax(logits)[target] over all targets that are not ``ignore_index``.
 
     Args:
@@ -174,7 +175,7 @@ def cross_entropy(logits, targets, ignore_index=-1):
     return np.sum(np.where(counted, _nll(rows, targets), 0)) / n
 
 
-def binary_cross_entropy_with_logits(logits, targets):
+def binary_cross_entropy_with_logits(logits: Array, targets: Array) -> Tensor:
     """Mean of -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)); logits and targets of one shape."""
     logits = _tensor(logits)
     t = targets if isinstance(targets, Tensor) else plain(targets).astype(logits.dtype)
@@ -184,13 +185,14 @@ def binary_cross_entropy_with_logits(logits, targets):
     return np.mean(t * np.logaddexp(0.0, -logits) + (1 - t) * np.logaddexp(0.0, logits))
 
 
-def embedding(weight, ids):
+def embedding(weight: Array, ids: Array) -> Tensor:
     """Rows of ``weight`` (V, D) at integer ``ids`` of any shape S -> S + (D,)."""
     weight = _tensor(weight)
     return weight[_ids(plain(ids), name="embedding", n=weight.shape[0])]
 
 
-def dropout(x, p=0.5, training=True, rng=None):
+def dropout(x: Array, p: float = 0.5, training: bool = True,
+            rng: np.random.Generator | None = None) -> Tensor:
     """Set elements to 0 with probability ``p``, scale the rest by 1 / (1 - p); evaluation: x.
 
     Srivastava et al. (2014), inverted. ``rng``: np.random.Generator.
@@ -204,7 +206,7 @@ def dropout(x, p=0.5, training=True, rng=None):
     return x * (keep.astype(x.dtype) * (1 / (1 - p)))
 
 
-def layer_norm(x, gamma, beta, eps=1e-5):
+def layer_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> Tensor:
     """Normalise the last axis to mean 0 and variance 1, then scale and shift: x (..., D).
 
     Ba, Kiros & Hinton (2016). ``gamma``, ``beta``: (D,).
@@ -214,14 +216,15 @@ def layer_norm(x, gamma, beta, eps=1e-5):
     return d / np.sqrt(np.mean(d * d, axis=-1, keepdims=True) + eps) * gamma + beta
 
 
-def masked_softmax(scores, mask=None):
+def masked_softmax(scores: Array, mask: Array | None = None) -> Tensor:
     """Softmax over the last axis of what ``mask`` (True: keep) lets through; else exactly 0."""
     if mask is None:
         return softmax(scores)
     return softmax(np.where(mask, scores, -np.inf))
 
 
-def scaled_dot_product_attention(query, keys, values, mask=None):
+def scaled_dot_product_attention(query: Array, keys: Array, values: Array,
+                                 mask: Array | None = None) -> Tensor:
     """softmax(query keysᵀ / sqrt(H)) values: (..., Tq, H), (..., Tk, H), (..., Tk, M) -> context.
 
     Vaswani et al. (2017), equation 1. ``mask``: True where a key may be seen, broadcast to

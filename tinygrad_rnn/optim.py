@@ -1,11 +1,16 @@
 """Update rules, in PyTorch's form and with its defaults. Updates are made in place."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+
+from .tensor import Tensor
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "RMSprop", "clip_grad_norm_"]
 
 
-def clip_grad_norm_(params, max_norm):
+def clip_grad_norm_(params: Iterable[Tensor], max_norm: float) -> Any:
     """Scale all gradients so that their common 2-norm is at most ``max_norm``.
 
     Pascanu et al. (2013). Returns the norm before clipping: a number, 0-d under ``tg.jit``.
@@ -30,7 +35,7 @@ class Optimizer:
     slots: tuple[str, ...] = ()
     changing = ("lr", "steps")  # numbers that a recorded step reads anew (tg.jit)
 
-    def __init__(self, params, lr, weight_decay=0.0):
+    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.0) -> None:
         self.params = list({id(p): p for p in params}.values())  # a shared one is updated once
         if not self.params:
             raise ValueError(f"{type(self).__name__}: no parameters")
@@ -39,7 +44,7 @@ class Optimizer:
             {name: np.zeros_like(p.detach().numpy()) for name in self.slots} for p in self.params
         ]
 
-    def step(self):
+    def step(self) -> None:
         """Update every parameter that has a gradient."""
         self.steps += 1
         for p, state in zip(self.params, self.state, strict=True):
@@ -50,16 +55,16 @@ class Optimizer:
     def update(self, p, g, state):
         raise NotImplementedError
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         for p in self.params:
             p.grad = None
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """What the optimizer needs to go on: number of steps, learning rate, arrays (copies)."""
         arrays = [{k: v.copy() for k, v in state.items()} for state in self.state]
         return {"steps": self.steps, "lr": self.lr, "state": arrays}
 
-    def load_state_dict(self, saved):
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from ``state_dict()`` of the same rule for parameters of the same shapes."""
         ours = [{k: v.shape for k, v in state.items()} for state in self.state]
         theirs = [{k: v.shape for k, v in state.items()} for state in saved["state"]]
@@ -75,7 +80,8 @@ class Optimizer:
 class SGD(Optimizer):
     """p -= lr g."""
 
-    def __init__(self, params, lr=0.01, weight_decay=0.0):
+    def __init__(self, params: Iterable[Tensor], lr: float = 0.01,
+                 weight_decay: float = 0.0) -> None:
         super().__init__(params, lr, weight_decay)
 
     def update(self, p, g, state):
@@ -87,7 +93,8 @@ class Momentum(Optimizer):
 
     slots = ("v",)
 
-    def __init__(self, params, lr=0.01, momentum=0.9, weight_decay=0.0):
+    def __init__(self, params: Iterable[Tensor], lr: float = 0.01, momentum: float = 0.9,
+                 weight_decay: float = 0.0) -> None:
         super().__init__(params, lr, weight_decay)
         self.momentum = momentum
 
@@ -113,7 +120,8 @@ class AdaGrad(Optimizer):
 
     slots = ("h",)
 
-    def __init__(self, params, lr=0.01, eps=1e-10, weight_decay=0.0):
+    def __init__(self, params: Iterable[Tensor], lr: float = 0.01, eps: float = 1e-10,
+                 weight_decay: float = 0.0) -> None:
         super().__init__(params, lr, weight_decay)
         self.eps = eps
 
@@ -128,7 +136,8 @@ class RMSprop(Optimizer):
 
     slots = ("h",)
 
-    def __init__(self, params, lr=0.01, alpha=0.99, eps=1e-8, weight_decay=0.0):
+    def __init__(self, params: Iterable[Tensor], lr: float = 0.01, alpha: float = 0.99,
+                 eps: float = 1e-8, weight_decay: float = 0.0) -> None:
         super().__init__(params, lr, weight_decay)
         self.alpha, self.eps = alpha, eps
 
@@ -147,8 +156,9 @@ class Adam(Optimizer):
 
     slots = ("m", "v")
 
-    def __init__(self, params, lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0,
-                 book=False):
+    def __init__(self, params: Iterable[Tensor], lr: float = 0.001,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.0, book: bool = False) -> None:
         super().__init__(params, lr, weight_decay)
         self.betas, self.eps, self.book = betas, eps, book
 
@@ -169,7 +179,9 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with the decay of the weights apart from the gradient. Loshchilov & Hutter (2019)."""
 
-    def __init__(self, params, lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+    def __init__(self, params: Iterable[Tensor], lr: float = 0.001,
+                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.01) -> None:
         super().__init__(params, lr, betas, eps)
         self.decay = weight_decay
 

@@ -13,7 +13,7 @@ _root = np.random.SeedSequence()
 recording: ContextVar[Callable | None] = ContextVar("recording", default=None)
 
 
-def manual_seed(seed):
+def manual_seed(seed: int) -> None:
     """Start all random numbers of the library anew: the same seed and program, the same numbers.
 
     Args:
@@ -23,11 +23,11 @@ def manual_seed(seed):
     _root = np.random.SeedSequence(seed)
 
 
-def generator():
+def generator() -> np.random.Generator:
     """A generator of its own for one consumer, spawned from the seed of ``manual_seed``."""
     made = recording.get()
     return spawn() if made is None else made(spawn)
 
 
-def spawn():
+def spawn() -> np.random.Generator:
     return np.random.default_rng(_root.spawn(1)[0])

@@ -10,19 +10,26 @@ Tensor -> Node -> older nodes: references run one way only, a node holds arrays 
 so there are no cycles, and what nothing refers to is freed at once.
 """
 
+from __future__ import annotations
+
 import inspect
 import itertools
 import operator
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from functools import cache
+from typing import Any, TypeAlias, Union
 
 import numpy as np
 
 from .rules import DERIVED, PLAIN, RULES, Erase, Product, Scatter, add_at, scatter, write
 
 __all__ = ["Tensor", "apply", "grad", "no_grad"]
+
+Array: TypeAlias = Union["Tensor", np.ndarray]
+Axis: TypeAlias = int | tuple[int, ...] | None
 
 
 # --- whether calls are recorded ------------------------------------------------------------------
@@ -275,8 +282,9 @@ def _seed(name, output, g, create_graph):
     return g._value() if isinstance(g, Tensor) else g
 
 
-def grad(output, inputs, grad_output=None, create_graph=False, allow_unused=False,
-         retain_graph=None):
+def grad(output: Tensor, inputs: Tensor | Sequence[Tensor], grad_output: Array | None = None,
+         create_graph: bool = False, allow_unused: bool = False,
+         retain_graph: bool | None = None) -> Any:
     """Gradients of ``output`` with respect to ``inputs``, returned and not stored.
 
     Args:
@@ -290,16 +298,17 @@ def grad(output, inputs, grad_output=None, create_graph=False, allow_unused=Fals
     Returns a Tensor for one Tensor, a tuple of Tensors for a sequence.
     """
     single = isinstance(inputs, Tensor)
-    inputs = (inputs,) if single else tuple(inputs)
-    for i, x in enumerate(inputs):
+    wanted = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    for i, x in enumerate(wanted):
         if x._node is None:
             raise RuntimeError(f"grad: input {i} of shape {x.shape} does not require grad")
     seed = _seed("grad", output, grad_output, create_graph)
     retain = create_graph if retain_graph is None else retain_graph
     with _enable_grad():
-        found = _propagate(output._node, seed, {x._node for x in inputs}, retain, create_graph)
-    results, taken = [], set()
-    for i, x in enumerate(inputs):
+        found = _propagate(output._node, seed, {x._node for x in wanted}, retain, create_graph)
+    results: list[Any] = []
+    taken = set()
+    for i, x in enumerate(wanted):
         c = found.get(x._node)
         if c is None:
             if not allow_unused:
@@ -510,7 +519,7 @@ for _fn in (np.zeros_like, np.ones_like, np.empty_like, np.full_like):
 _REDUCTIONS = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
 
 
-def _method(fn):
+def _method(fn) -> Callable[..., Any]:
     """np.fn as a method, with NumPy's own arguments."""
 
     def method(self, *args, **kwargs):
@@ -519,19 +528,19 @@ def _method(fn):
     return method
 
 
-def _unary(fn):
+def _unary(fn) -> Callable[[Any], Tensor]:
     return lambda self: apply(fn, self)
 
 
-def _binary(fn):
+def _binary(fn) -> Callable[[Any, Any], Tensor]:
     return lambda self, other: apply(fn, self, other)
 
 
-def _reflected(fn):
+def _reflected(fn) -> Callable[[Any, Any], Tensor]:
     return lambda self, other: apply(fn, other, self)
 
 
-def _compare(fn):
+def _compare(fn) -> Callable[[Any, Any], Any]:
     return lambda self, other: fn(self._data, _plain(other))
 
 
@@ -547,8 +556,10 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_data", "_exposed", "_node")
+    _data: Any  # an array of NumPy, or of a library that follows its protocols
+    _node: Any
 
-    def __init__(self, data, requires_grad=False):
+    def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
             data = data._data
         data = data.copy() if hasattr(data, "__array_function__") else np.array(data)
@@ -562,12 +573,12 @@ class Tensor:
     # what it is
 
     @property
-    def requires_grad(self):
+    def requires_grad(self) -> bool:
         """Whether operations on this Tensor are recorded."""
         return self._node is not None
 
     @requires_grad.setter
-    def requires_grad(self, wanted):
+    def requires_grad(self, wanted: bool) -> None:
         if wanted == (self._node is not None):
             return
         if not wanted and self._node.fn is not None:
@@ -578,17 +589,17 @@ class Tensor:
         self._node = _leaf(self._data) if wanted else None
 
     @property
-    def is_leaf(self):
+    def is_leaf(self) -> bool:
         """Whether no recorded operation made this Tensor."""
         return self._node is None or self._node.fn is None
 
     @property
-    def grad(self):
+    def grad(self) -> Tensor | None:
         """The gradient that ``backward`` has summed up here: a Tensor, or None."""
         return self._node and self._node.grad
 
     @grad.setter
-    def grad(self, value):
+    def grad(self, value: Any) -> None:
         if self._node is None or self._node.fn is not None:
             if value is None:
                 return
@@ -600,7 +611,7 @@ class Tensor:
         self._node.grad = value
 
     @property
-    def data(self):
+    def data(self) -> np.ndarray:
         """The array. Editing it edits this Tensor, and never a graph: an array that something else
         holds (a node, a view) is copied first, and one that was handed out is copied when used."""
         if not self._exposed:
@@ -610,7 +621,7 @@ class Tensor:
         return self._data
 
     @data.setter
-    def data(self, value):
+    def data(self, value: Any) -> None:
         if value is not self._data:
             value = value._data if isinstance(value, Tensor) else value
             value = np.array(value, dtype=self.dtype) if not hasattr(
@@ -666,21 +677,21 @@ class Tensor:
 
     # out of the graph
 
-    def detach(self):
+    def detach(self) -> Tensor:
         """The same value, cut from the graph."""
         return _wrap(self._value(), None)
 
-    def numpy(self):
+    def numpy(self) -> np.ndarray:
         """The value as an array, cut from the graph (see ``data``)."""
         return self.data
 
-    def item(self):
+    def item(self) -> Any:
         """The value of a Tensor of one element, as a Python number."""
         if self.size != 1:
             raise ValueError(f"item: one element is wanted, a Tensor of shape {self.shape} came")
         return self._data.item()
 
-    def tolist(self):
+    def tolist(self) -> Any:
         return self._data.tolist()
 
     def __array__(self, dtype=None, copy=None):
@@ -714,7 +725,8 @@ class Tensor:
 
     # backward
 
-    def backward(self, grad=None, retain_graph=False, create_graph=False):
+    def backward(self, grad: Array | None = None, retain_graph: bool = False,
+                 create_graph: bool = False) -> None:
         """Add the gradient of this Tensor to ``.grad`` of every leaf that it was made from.
 
         Args:
@@ -827,51 +839,51 @@ class Tensor:
     maximum, minimum = _method(np.maximum), _method(np.minimum)
     argsort, nonzero, any, all = map(_method, (np.argsort, np.nonzero, np.any, np.all))
 
-    def reshape(self, *shape):
+    def reshape(self, *shape: Any) -> Tensor:
         shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
         return apply(np.reshape, self, shape=shape)
 
-    def transpose(self, *axes):
+    def transpose(self, *axes: Any) -> Tensor:
         axes = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
         return apply(np.transpose, self, axes=axes or None)
 
-    def swapaxes(self, axis1, axis2):
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
         return apply(np.swapaxes, self, axis1=axis1, axis2=axis2)
 
-    def astype(self, dtype):
+    def astype(self, dtype: Any) -> Tensor:
         return apply(np.astype, self, dtype=np.dtype(dtype))
 
-    def copy(self):
+    def copy(self) -> Tensor:
         return apply(np.copy, self)
 
-    def flatten(self):
+    def flatten(self) -> Tensor:
         return np.ravel(self)
 
-    def sum(self, axis=None, keepdims=False):
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return apply(np.sum, self, axis=axis, keepdims=keepdims)
 
-    def mean(self, axis=None, keepdims=False):
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return apply(np.mean, self, axis=axis, keepdims=keepdims)
 
-    def max(self, axis=None, keepdims=False):
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return apply(np.max, self, axis=axis, keepdims=keepdims)
 
-    def min(self, axis=None, keepdims=False):
+    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return apply(np.min, self, axis=axis, keepdims=keepdims)
 
-    def prod(self, axis=None, keepdims=False):
+    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return apply(np.prod, self, axis=axis, keepdims=keepdims)
 
-    def argmax(self, axis=None):
+    def argmax(self, axis: int | None = None) -> Any:
         return self._data.argmax(axis)
 
-    def argmin(self, axis=None):
+    def argmin(self, axis: int | None = None) -> Any:
         return self._data.argmin(axis)
 
-    def clip(self, min=None, max=None):
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
         return np.clip(self, min, max)
 
-    def pow(self, exponent):
+    def pow(self, exponent: Any) -> Tensor:
         return self**exponent
 
 

@@ -6,12 +6,17 @@ gives second derivatives, and so on. They record also inside ``no_grad``.
 """
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from .tensor import Tensor, _enable_grad, grad
+from .tensor import Array, Tensor, _enable_grad, grad
 
 __all__ = ["hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
+
+Function = Callable[..., Any]  # of Tensors, giving one
+Inputs = Array | float | Sequence[Array | float]
 
 
 def _inputs(inputs):
@@ -54,7 +59,7 @@ def _tangents(v, xs, name):
     return vs
 
 
-def value_and_grad(f, argnums=0):
+def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
     """``g(*args) -> (f(*args), gradient)`` of a scalar function.
 
     ``argnums``: the argument to differentiate by, or a tuple of them (then a tuple of gradients).
@@ -78,7 +83,7 @@ def value_and_grad(f, argnums=0):
     return with_grad
 
 
-def vjp(f, inputs, v=None):
+def vjp(f: Function, inputs: Inputs, v: Array | float | None = None) -> tuple[Tensor, Any]:
     """Vector-Jacobian product: ``(f(*inputs), vᵀ J)``.
 
     ``inputs``: an array, or a tuple for a function of several (then a tuple comes back).
@@ -93,7 +98,7 @@ def vjp(f, inputs, v=None):
     return y, gs[0] if single else tuple(gs)
 
 
-def jvp(f, inputs, v):
+def jvp(f: Function, inputs: Inputs, v: Inputs) -> tuple[Tensor, Tensor]:
     """Jacobian-vector product: ``(f(*inputs), J v)``, for ``v`` of the shapes of the inputs.
 
     Reverse mode twice: ``uᵀ J`` is linear in ``u``, and its derivative by ``u`` is ``J``.
@@ -109,7 +114,7 @@ def jvp(f, inputs, v):
         return y, _pull(total, [u], np.ones((), total.dtype), True)[0]
 
 
-def hvp(f, inputs, v):
+def hvp(f: Function, inputs: Inputs, v: Inputs) -> tuple[Tensor, Any]:
     """Hessian-vector product of a scalar function: ``(f(*inputs), H v)``."""
     with _enable_grad():
         xs, single = _inputs(inputs)
@@ -126,7 +131,7 @@ def hvp(f, inputs, v):
     return y, gs[0] if single else tuple(gs)
 
 
-def jacobian(f, inputs):
+def jacobian(f: Function, inputs: Inputs) -> Any:
     """All partial derivatives: for an output of shape S and an input of shape X, shape S + X.
 
     One backward pass per element of the output. A tuple of inputs gives a tuple.

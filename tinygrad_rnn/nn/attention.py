@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..functional import masked_softmax
 from ..random import generator
@@ -28,7 +29,9 @@ class Attention(Module):
     gets zeros for both.
     """
 
-    def __init__(self, score="dot", H=None, K=None, A=None, *, dtype=np.float32, rng=None):
+    def __init__(self, score: str = "dot", H: int | None = None, K: int | None = None,
+                 A: int | None = None, *, dtype: DTypeLike = np.float32,
+                 rng: np.random.Generator | None = None) -> None:
         if score not in ("dot", "scaled_dot", "general", "additive"):
             raise ValueError(f"Attention: score={score!r}, wanted 'dot', 'scaled_dot', 'general'"
                              " or 'additive'")

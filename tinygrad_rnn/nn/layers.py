@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import functional as F
 from ..random import generator
@@ -11,7 +12,8 @@ from .module import Module, Parameter
 __all__ = ["Dropout", "Embedding", "LayerNorm", "Linear"]
 
 
-def normal(rng, scale, shape, dtype):
+def normal(rng: np.random.Generator | None, scale: float, shape: tuple[int, ...],
+           dtype: DTypeLike) -> np.ndarray:
     """Normal numbers of mean 0 and standard deviation ``scale``."""
     return ((rng or generator()).normal(size=shape) * scale).astype(dtype)
 
@@ -19,7 +21,8 @@ def normal(rng, scale, shape, dtype):
 class Linear(Module):
     """x (..., D) -> x W + b (..., H). W (D, H) is drawn with scale 1/sqrt(D), b (H,) is 0."""
 
-    def __init__(self, D, H, bias=True, *, dtype=np.float32, rng=None):
+    def __init__(self, D: int, H: int, bias: bool = True, *, dtype: DTypeLike = np.float32,
+                 rng: np.random.Generator | None = None) -> None:
         self.W = Parameter(normal(rng, 1 / math.sqrt(D), (D, H), dtype))
         self.b = Parameter(np.zeros(H, dtype)) if bias else None
 
@@ -31,7 +34,8 @@ class Linear(Module):
 class Embedding(Module):
     """Integer ids of any shape S -> rows of W (V, D): S + (D,). W is drawn with scale 0.01."""
 
-    def __init__(self, V, D, *, dtype=np.float32, rng=None):
+    def __init__(self, V: int, D: int, *, dtype: DTypeLike = np.float32,
+                 rng: np.random.Generator | None = None) -> None:
         self.W = Parameter(normal(rng, 0.01, (V, D), dtype))
 
     def forward(self, ids):
@@ -41,7 +45,7 @@ class Embedding(Module):
 class Dropout(Module):
     """In training, zeros with probability p, the rest scaled by 1/(1-p); any shape."""
 
-    def __init__(self, p=0.5, *, rng=None):
+    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: p={p}, wanted 0 <= p < 1")
         self.p, self.rng = p, rng or generator()
@@ -53,7 +57,7 @@ class Dropout(Module):
 class LayerNorm(Module):
     """x (..., D) normalised over D, scaled by gamma (D,) and shifted by beta (D,)."""
 
-    def __init__(self, D, eps=1e-5, *, dtype=np.float32):
+    def __init__(self, D: int, eps: float = 1e-5, *, dtype: DTypeLike = np.float32) -> None:
         self.gamma = Parameter(np.ones(D, dtype))
         self.beta = Parameter(np.zeros(D, dtype))
         self.eps = eps

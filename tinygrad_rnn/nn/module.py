@@ -1,5 +1,10 @@
 """Module: an object that finds its parameters by walking its attributes."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
 import numpy as np
 
 from ..tensor import Tensor
@@ -12,7 +17,7 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data):
+    def __init__(self, data: Any) -> None:
         super().__init__(data, requires_grad=True)
 
 
@@ -26,13 +31,13 @@ class Module:
 
     training = True
 
-    def forward(self, *args, **kwargs):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
-    def named_parameters(self):
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """(name, Parameter) pairs; names are paths such as ``encoder.lstm.cells.0.Wx``."""
         seen = set()
         for name, value in _walk(self, ""):
@@ -40,11 +45,11 @@ class Module:
                 seen.add(id(value))
                 yield name, value
 
-    def parameters(self):
+    def parameters(self) -> list[Tensor]:
         """All parameters, as a list."""
         return [p for _, p in self.named_parameters()]
 
-    def modules(self):
+    def modules(self) -> list[Module]:
         """This module and all inside it."""
         found = {id(self): self}
         for _, value in _walk(self, ""):
@@ -52,11 +57,11 @@ class Module:
                 found.setdefault(id(value), value)
         return list(found.values())
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters as arrays, by name."""
         return {name: np.copy(p.detach().numpy()) for name, p in self.named_parameters()}
 
-    def load_state_dict(self, arrays):
+    def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
         """Take over arrays by name. All is checked first; an error leaves everything as it was."""
         ours = dict(self.named_parameters())
         kind = f"{type(self).__name__}.load_state_dict"
@@ -70,17 +75,17 @@ class Module:
         for name, p in ours.items():
             p.data[...] = arrays[name]
 
-    def train(self, training=True):
+    def train(self, training: bool = True) -> Self:
         """Switch this module and all inside it to training (dropout on)."""
         for module in self.modules():
             module.training = training
         return self
 
-    def eval(self):
+    def eval(self) -> Self:
         """Switch this module and all inside it to evaluation (dropout off)."""
         return self.train(False)
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         for p in self.parameters():
             p.grad = None
 

@@ -6,9 +6,12 @@ parts of its state, can be run over time by ``Recurrent``.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .. import functional as F
 from ..functional import sigmoid
@@ -30,7 +33,8 @@ class Cell(Module):
 
     gates, states = 1, 1
 
-    def __init__(self, D, H, *, dtype=np.float32, rng=None):
+    def __init__(self, D: int, H: int, *, dtype: DTypeLike = np.float32,
+                 rng: np.random.Generator | None = None) -> None:
         self.Wx = Parameter(normal(rng, 1 / math.sqrt(D), (D, self.gates * H), dtype))
         self.Wh = Parameter(normal(rng, 1 / math.sqrt(H), (H, self.gates * H), dtype))
         self.b = Parameter(np.zeros(self.gates * H, dtype))
@@ -78,8 +82,9 @@ class GRUCell(Cell):
 
     gates = 3
 
-    def __init__(self, D, H, reset="before", update="new", recurrent_bias=False, *,
-                 dtype=np.float32, rng=None):
+    def __init__(self, D: int, H: int, reset: str = "before", update: str = "new",
+                 recurrent_bias: bool = False, *, dtype: DTypeLike = np.float32,
+                 rng: np.random.Generator | None = None) -> None:
         if reset not in ("before", "after") or update not in ("new", "old"):
             raise ValueError(f"GRUCell: reset={reset!r}, update={update!r}; wanted 'before' or"
                              " 'after', 'new' or 'old'")
@@ -124,7 +129,8 @@ class Recurrent(Module):
     batch: each sequence is treated as if it were alone, and padded steps come out as 0.
     """
 
-    def __init__(self, cells, bidirectional=False, dropout=0.0, residual=False, stateful=False):
+    def __init__(self, cells: Module | Sequence[Module], bidirectional: bool = False,
+                 dropout: float = 0.0, residual: bool = False, stateful: bool = False) -> None:
         self.cells = [cells] if isinstance(cells, Module) else list(cells)
         self.directions = 2 if bidirectional else 1
         if not self.cells or len(self.cells) % self.directions:
@@ -135,7 +141,7 @@ class Recurrent(Module):
         self.dropout, self.rng = dropout, generator()
         self.residual, self.stateful, self.state = residual, stateful, None
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Forget the state carried over: the next call starts from zeros."""
         self.state = None
 
@@ -253,8 +259,10 @@ class _Stack(Recurrent):
 
     cell: type[Cell]
 
-    def __init__(self, D, H=None, num_layers=1, bidirectional=False, dropout=0.0, residual=False,
-                 stateful=False, *, dtype=np.float32, rng=None, **options):
+    def __init__(self, D: Any, H: Any = None,
+                 num_layers: int = 1, bidirectional: bool = False, dropout: float = 0.0,
+                 residual: bool = False, stateful: bool = False, *, dtype: DTypeLike = np.float32,
+                 rng: np.random.Generator | None = None, **options: Any) -> None:
         if isinstance(D, (Module, list, tuple)):  # cells of one's own
             cells = D
         else:
