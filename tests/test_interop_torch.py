@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, nn
-from tinygrad_rnn.interop import from_torch, to_torch
+from tinygrad_rnn.interop import from_onnx, from_torch, to_torch
 
 if importlib.util.find_spec("torch") is None:
     pytest.skip("PyTorch is not installed: pip install torch", allow_module_level=True)
@@ -207,6 +207,20 @@ def test_converting_draws_no_random_number_of_the_user():
     for module in (torch.nn.Linear(2, 2), torch.nn.Embedding(2, 2), torch.nn.LSTMCell(2, 2)):
         from_torch(module)
     assert tg.random.generator().random() == expected
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch warns of its exporter that knows LSTM nodes
+@pytest.mark.parametrize("kind", KINDS)
+def test_onnx_files_of_torch(kind, tmp_path):
+    pytest.importorskip("onnx", reason="pip install onnx")
+    theirs = getattr(torch.nn, kind)(3, 4, 2, bidirectional=True).eval()
+    xs = torch.randn(5, 2, 3)
+    torch.onnx.export(theirs, (xs,), tmp_path / "model.onnx", dynamo=False, opset_version=17)
+    hs = Tensor(xs.numpy().swapaxes(0, 1))
+    for layer in from_onnx(tmp_path / "model.onnx").values():
+        hs, _ = layer(hs)
+    expected = theirs(xs)[0].detach().numpy().swapaxes(0, 1)
+    assert_allclose(hs.detach(), expected, rtol=0, atol=1e-6)
 
 
 REFUSED_BY_TO_TORCH = [

@@ -5,9 +5,11 @@ ONNX and safetensors. Whoever converts from or to PyTorch or Keras has that alre
 """
 
 from .keras import from_keras, to_keras
+from .onnx import from_onnx, to_onnx
 from .pytorch import from_torch, to_torch
 from .safetensors import load_safetensors, save_safetensors
 
 __all__ = [
-    "from_keras", "from_torch", "load_safetensors", "save_safetensors", "to_keras", "to_torch",
+    "from_keras", "from_onnx", "from_torch", "load_safetensors", "save_safetensors", "to_keras",
+    "to_onnx", "to_torch",
 ]  # fmt: skip
