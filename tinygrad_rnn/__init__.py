@@ -7,12 +7,13 @@ from . import functional, nn, optim
 from .draw import cell_steps, draw
 from .jit import JitError, jit
 from .random import manual_seed
-from .tensor import Tensor, grad, no_grad
+from .tensor import Tensor, from_dlpack, grad, no_grad
 from .transforms import hvp, jacobian, jvp, value_and_grad, vjp
 
 __all__ = [
-    "JitError", "Tensor", "cell_steps", "check", "draw", "functional", "grad", "hvp", "jacobian",
-    "jit", "jvp", "manual", "manual_seed", "nn", "no_grad", "optim", "value_and_grad", "vjp",
+    "JitError", "Tensor", "cell_steps", "check", "draw", "from_dlpack", "functional", "grad",
+    "hvp", "jacobian", "jit", "jvp", "manual", "manual_seed", "nn", "no_grad", "optim",
+    "value_and_grad", "vjp",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

@@ -499,17 +499,23 @@ def _ravel(a):
 
 
 @derive(np.atleast_1d)
-def _atleast_1d(a):
+def _atleast_1d(a, *more):
+    if more:
+        return tuple(map(np.atleast_1d, (a, *more)))
     return a if a.ndim else np.reshape(a, (1,))
 
 
 @derive(np.atleast_2d)
-def _atleast_2d(a):
+def _atleast_2d(a, *more):
+    if more:
+        return tuple(map(np.atleast_2d, (a, *more)))
     return a if a.ndim > 1 else np.reshape(a, (1, -1))
 
 
 @derive(np.atleast_3d)
-def _atleast_3d(a):
+def _atleast_3d(a, *more):
+    if more:
+        return tuple(map(np.atleast_3d, (a, *more)))
     return a if a.ndim > 2 else np.expand_dims(np.atleast_2d(a), -1 if a.ndim else 0)
 
 

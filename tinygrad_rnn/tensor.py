@@ -26,7 +26,7 @@ import numpy as np
 
 from .rules import DERIVED, PLAIN, RULES, Erase, Product, Scatter, add_at, scatter, write
 
-__all__ = ["Tensor", "apply", "grad", "no_grad"]
+__all__ = ["Tensor", "apply", "from_dlpack", "grad", "no_grad"]
 
 Array: TypeAlias = Union["Tensor", np.ndarray]
 Axis: TypeAlias = int | tuple[int, ...] | None
@@ -484,10 +484,27 @@ def _call(fn, args, kwargs):
     if fn in PLAIN:
         return fn(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
     name = f"{fn.__module__ or 'numpy'}.{fn.__name__}".replace("numpy", "np")
+    what = f"{name}: no derivative rule; use .detach() if no gradient is wanted"
     if fn in RULES:
         given = ", ".join(f"{k}={v!r}" for k, v in kwargs.items())
-        raise TypeError(f"{name}: no derivative rule for this form of the call ({given})")
-    raise TypeError(f"{name}: no derivative rule; use .detach().numpy() if no gradient is wanted")
+        what = f"{name}: no derivative rule for this form of the call ({given})"
+    return _on_arrays(fn, args, kwargs, what)
+
+
+def _on_arrays(fn, args, kwargs, what):
+    """``fn`` of arrays, which has no rule: for Tensors that want no gradient, so that none can be
+    lost. TypeError, saying ``what``, for any other."""
+
+    def array(x):
+        if isinstance(x, Tensor):
+            if x._node is not None:
+                raise TypeError(what)
+            return x.data  # not _data: the result may be a view of it
+        if isinstance(x, (list, tuple)):
+            return list(map(array, x)) if isinstance(x, list) else tuple(map(array, x))
+        return x
+
+    return fn(*map(array, args), **{k: array(v) for k, v in kwargs.items()})
 
 
 def _plain(x):
@@ -542,6 +559,14 @@ def _reflected(fn) -> Callable[[Any, Any], Tensor]:
 
 def _compare(fn) -> Callable[[Any, Any], Any]:
     return lambda self, other: fn(self._data, _plain(other))
+
+
+def from_dlpack(array):
+    """A Tensor of the values of any array that speaks DLPack (PyTorch, JAX, CuPy, ...), copied.
+
+    What NumPy cannot hold (bfloat16, memory of a GPU) is NumPy's own error.
+    """
+    return Tensor(np.from_dlpack(array))
 
 
 class Tensor:
@@ -664,6 +689,7 @@ class Tensor:
 
     def __repr__(self):
         text = repr(self._data).removeprefix("array(").removesuffix(")")
+        text = text.replace("\n", "\n ")  # rows stand below each other: "Tensor(" is longer
         if self._node is not None:
             fn = self._node.fn
             if fn is None:
@@ -702,6 +728,17 @@ class Tensor:
             raise ValueError("np.asarray: another dtype needs a copy")
         return np.array(self._data, dtype=dtype)
 
+    def __dlpack__(self, **options):
+        """The memory itself, as ``data`` hands it out: for ``np.from_dlpack(t)`` and the like of
+        other libraries. BufferError for a Tensor that requires grad."""
+        if self._node is not None:
+            raise BufferError("DLPack of a Tensor that requires grad would cut the graph in"
+                              " silence: use .detach()")
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self._data.__dlpack_device__()
+
     def __float__(self):
         if self._node is not None:
             raise RuntimeError("float of a Tensor that requires grad would cut the graph in"
@@ -718,6 +755,7 @@ class Tensor:
         return bool(self._data)
 
     def __reduce__(self):
+        # For copy, deepcopy and pickle: a leaf of its own with this value, and no gradient yet.
         if not self.is_leaf:
             raise TypeError("a Tensor with a graph cannot be copied or pickled: detach it first")
         return type(self), (self._data, *(() if type(self) is not Tensor else
@@ -758,7 +796,8 @@ class Tensor:
             a, b = inputs
             result = _call(ufunc, (np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b), kwargs)
         elif method != "__call__":
-            raise TypeError(f"np.{ufunc.__name__}.{method}: no derivative rule")
+            what = f"np.{ufunc.__name__}.{method}: no derivative rule"
+            result = _on_arrays(getattr(ufunc, method), inputs, kwargs, what)
         elif ufunc in RULES and not kwargs and len(inputs) == RULES[ufunc].arity:
             result = apply(ufunc, *inputs)
         else:

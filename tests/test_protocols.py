@@ -1,0 +1,215 @@
+"""A Tensor among others: DLPack, copy, pickle, repr, numpy.testing, Matplotlib, any function."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import Tensor
+
+arrays = hnp.arrays(
+    st.sampled_from([np.float32, np.float64, np.int64, np.uint8, np.bool]),
+    hnp.array_shapes(min_dims=0, min_side=0),
+)  # fmt: skip
+
+
+# --- DLPack --------------------------------------------------------------------------------------
+
+
+@given(arrays)
+def test_dlpack_gives_the_same_array_and_takes_it_back(a):
+    t = Tensor(a)
+    out = np.from_dlpack(t)
+    back = tg.from_dlpack(out)
+    for x in (out, back._data):
+        assert x.dtype == a.dtype and x.shape == a.shape
+        np.testing.assert_array_equal(x, a)
+    assert not np.shares_memory(back._data, out)
+    assert t.__dlpack_device__() == a.__dlpack_device__()
+
+
+def test_editing_what_dlpack_handed_out_edits_the_tensor_and_never_a_graph():
+    t, x = Tensor(np.ones(3)), Tensor(np.full(3, 2.0), requires_grad=True)
+    out = np.from_dlpack(t)
+    y = (x * t).sum()
+    out[0] = 100
+    assert t.tolist() == [100, 1, 1]
+    y.backward()
+    assert x.grad.tolist() == [1, 1, 1]
+
+
+def test_dlpack_does_not_cut_a_graph():
+    x = Tensor([1.0], requires_grad=True)
+    for t in (x, x * 2):
+        with pytest.raises(BufferError, match=r"cut the graph in silence: use \.detach"):
+            np.from_dlpack(t)
+        assert np.from_dlpack(t.detach()).tolist() == t.tolist()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_dlpack_with_pytorch(dtype):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    a = np.arange(6).reshape(2, 3).astype(dtype)
+    there = torch.from_dlpack(Tensor(a))
+    assert there.dtype == getattr(torch, dtype) and there.tolist() == a.tolist()
+    back = tg.from_dlpack(there.T)  # with strides
+    assert back.dtype == dtype and back.tolist() == a.T.tolist()
+    there[0, 0] = 7
+    assert back.tolist() == a.T.tolist()
+
+
+# --- copies --------------------------------------------------------------------------------------
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda x: pickle.loads(pickle.dumps(x)),
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+@given(arrays, st.booleans())
+def test_a_copy_of_a_leaf_is_a_leaf_of_its_own(how, a, requires_grad):
+    requires_grad = requires_grad and a.dtype.kind == "f"
+    t = Tensor(a, requires_grad)
+    if requires_grad:
+        t.grad = np.ones_like(a)
+    other = COPIES[how](t)
+    assert type(other) is Tensor and other.requires_grad == requires_grad and other.is_leaf
+    assert other.dtype == a.dtype and other.grad is None
+    np.testing.assert_array_equal(other.numpy(), a)
+    assert not np.shares_memory(other._data, t._data)
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_copies_of_what_has_a_graph_are_refused(how):
+    y = Tensor([1.0], requires_grad=True) * 2
+    with pytest.raises(TypeError, match="detach it first"):
+        COPIES[how](y)
+    assert COPIES[how](y.detach()).tolist() == [2]
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "pickle"])
+def test_a_copied_model_computes_the_same_and_keeps_its_ties(how):
+    model = tg.nn.LSTM(2, 3, 2)
+    model.tied = model.cells[0].Wh
+    other = COPIES[how](model)
+    assert other.tied is other.cells[0].Wh and type(other.tied) is tg.nn.Parameter
+    xs = np.ones((1, 4, 2), "f")
+    np.testing.assert_array_equal(other(xs)[0].detach(), model(xs)[0].detach())
+    other.tied.data[...] = 0
+    assert np.any(model.tied.numpy())
+
+
+# --- repr ----------------------------------------------------------------------------------------
+
+
+@given(arrays)
+def test_repr_is_that_of_numpy_under_our_name(a):
+    assert repr(Tensor(a)).split() == repr(a).replace("array(", "Tensor(").split()
+    rows = repr(Tensor(a)).split("\n")
+    first = rows[0].index("[") if a.ndim else 0
+    for row, theirs in zip(rows[1:], repr(a).split("\n")[1:], strict=True):
+        assert row == " " + theirs and len(row) - len(row.lstrip()) >= (first if row.strip() else 0)
+
+
+def test_repr_says_where_a_tensor_comes_from():
+    x = Tensor([[1, 2.5]], requires_grad=True)
+    assert repr(x) == "Tensor([[1. , 2.5]], requires_grad=True)"
+    assert repr(np.tanh(x) * 0) == "Tensor([[0., 0.]], from=multiply)"
+    assert repr(x.astype("f").detach()) == "Tensor([[1. , 2.5]], dtype=float32)"
+    assert f"{x.mean():.2f}" == "1.75"
+
+
+# --- numpy.testing and Matplotlib ----------------------------------------------------------------
+
+ASSERTIONS = [
+    "assert_allclose", "assert_array_equal", "assert_array_almost_equal", "assert_equal",
+    "assert_almost_equal", "assert_array_max_ulp", "assert_array_almost_equal_nulp",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASSERTIONS)
+def test_numpy_testing_takes_tensors(name):
+    holds, a = getattr(np.testing, name), np.arange(1.0, 7).reshape(2, 3)
+    for left, right in ((Tensor(a), a), (a, Tensor(a))):
+        holds(left, right)
+        with pytest.raises(AssertionError):
+            holds(left + 1, right)
+    np.testing.assert_array_less(Tensor(a), Tensor(a + 1))
+
+
+v, m = np.linspace(0.1, 0.9, 5), np.eye(4) + 0.5
+PLOTS = {
+    "plot": (v, v), "scatter": (v, v), "bar": (v, v), "barh": (v, v), "step": (v, v),
+    "stem": (v, v), "errorbar": (v, v, v), "fill_between": (v, v), "semilogy": (v,),
+    "hist": (v,), "hist2d": (v, v), "boxplot": (v,), "violinplot": (v,), "imshow": (m,),
+    "matshow": (m,), "pcolormesh": (m,), "contour": (m,), "quiver": (v, v), "stackplot": (v, v),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_matplotlib_draws_tensors_as_it_draws_arrays(name):
+    drawn = []
+    for convert in (Tensor, np.array):
+        figure = Figure()
+        FigureCanvasAgg(figure)
+        getattr(figure.add_subplot(), name)(*map(convert, PLOTS[name]))
+        figure.canvas.draw()
+        drawn.append(np.asarray(figure.canvas.buffer_rgba()))
+    np.testing.assert_array_equal(*drawn)
+
+
+# --- functions without a rule --------------------------------------------------------------------
+
+
+def no_rule(x):
+    yield lambda: np.spacing(x)
+    yield lambda: np.histogram(x)
+    yield lambda: np.broadcast_arrays(x, np.ones(3))
+    yield lambda: np.cumsum(x, dtype=float)
+    yield lambda: np.logaddexp.reduce(x)
+    yield lambda: np.histogram2d(np.ones(3), x)
+    yield lambda: np.lexsort((np.ones(3), x))
+
+
+def test_what_has_no_rule_takes_tensors_that_want_no_gradient_and_no_others():
+    a = np.array([3.0, 1.0, 2.0])
+    for detached, wanted, refused in zip(
+        no_rule(Tensor(a)), no_rule(a), no_rule(Tensor(a, requires_grad=True)), strict=True
+    ):
+        results = (r if isinstance(r, tuple) else (r,) for r in (detached(), wanted()))
+        for ours, theirs in zip(*results, strict=True):
+            assert not isinstance(ours, Tensor)
+            np.testing.assert_array_equal(ours, theirs)
+        with pytest.raises(TypeError, match=r"np\.\S+: no derivative"):
+            refused()
+        with pytest.raises(TypeError, match=r"np\.\S+: no derivative"), tg.no_grad():
+            refused()
+
+
+def test_a_view_that_such_a_function_gave_never_reaches_a_graph():
+    t, x = Tensor(np.ones(3)), Tensor(np.full(3, 2.0), requires_grad=True)
+    before = (x * t).sum()
+    view, _ = np.broadcast_arrays(t, np.zeros(3))
+    after = (x * t).sum()
+    view.flags.writeable = True
+    view[0] = 100
+    for y in (before, after):
+        x.grad = None
+        y.backward()
+        assert x.grad.tolist() == [1, 1, 1]
+
+
+def test_atleast_takes_several():
+    x = Tensor(2.0, requires_grad=True)
+    for n, f in enumerate([np.atleast_1d, np.atleast_2d, np.atleast_3d], 1):
+        one, other = f(x, [1.0, 2.0])
+        assert one.shape == (1,) * n and one.requires_grad and other.ndim == n
