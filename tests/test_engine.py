@@ -105,6 +105,30 @@ def test_a_recurrence_of_100_000_steps():
     assert_allclose(w.grad.item(), value * (1 - value**2) / (1 - 0.5 * (1 - value**2)), rtol=1e-9)
 
 
+def test_the_collector_does_not_walk_a_growing_graph_and_is_left_as_it_was():
+    cell = tg.nn.RNNCell(2, 3)
+    layer, collections = tg.nn.RNN(cell), []
+    note = lambda phase, info: collections.append(phase)  # noqa: E731
+    xs = np.zeros((1, 2_000, 2), "f")
+    states = []
+    for wanted in (gc.enable, gc.disable):
+        gc.collect()
+        wanted()
+        gc.callbacks.append(note)
+        try:
+            hs, _ = layer(xs)
+            cell.step = lambda *_: 1 / 0
+            with pytest.raises(ZeroDivisionError):
+                layer(xs)
+        finally:
+            gc.callbacks.remove(note)
+            states.append(gc.isenabled())
+            gc.enable()
+            del cell.step, hs
+    assert states == [True, False]
+    assert len(collections) < 8  # 2,000 steps make about 20,000 objects, one collection for 700
+
+
 @pytest.mark.parametrize("kind", ["trained", "no backward", "failed"])
 def test_memory_does_not_grow_without_the_garbage_collector(kind):
     model, rng = tg.nn.LSTM(5, 6, 2), np.random.default_rng(0)

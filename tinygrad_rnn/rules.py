@@ -42,7 +42,7 @@ class Primitive:
     """A callable with its rules, and what of its inputs and output those rules read."""
 
     def __init__(self, fn, vjps, call=None, sequence=False):
-        self.name = fn.__name__
+        self.fn, self.name = fn, fn.__name__
         self.call = call or fn  # runs it on positional arrays
         self.vjps = vjps
         self.sequence = sequence  # NumPy takes the arrays as one list; one rule answers for all
@@ -52,17 +52,19 @@ class Primitive:
 
     def plan(self, needs):
         """What happens when the arguments in ``needs`` (bit i for argument i) want a gradient:
-        the rules that run, whether one of them reads the output, which inputs they read."""
+        the rules that run, whether one of them reads the output, and for each input whether they
+        read it (None: they read none)."""
         if self.sequence:
             (reads_y, reads_all), = self.reads
-            plan = None, reads_y, itertools.repeat(reads_all[0])
+            plan = None, reads_y, itertools.repeat(True) if reads_all[0] else None
         else:
             wanted = [i for i, vjp in enumerate(self.vjps) if vjp and needs >> i & 1]
             reads = [self.reads[i] for i in wanted]
+            inputs = [any(column) for column in zip(*(inputs for _, inputs in reads), strict=True)]
             plan = (
                 [(i, self.vjps[i]) for i in wanted],
                 any(reads_y for reads_y, _ in reads),
-                [any(column) for column in zip(*(inputs for _, inputs in reads), strict=True)],
+                inputs if any(inputs) else None,
             )
         self.plans[needs] = plan
         return plan

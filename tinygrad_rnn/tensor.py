@@ -12,12 +12,13 @@ so there are no cycles, and what nothing refers to is freed at once.
 
 from __future__ import annotations
 
+import gc
 import inspect
 import itertools
 import operator
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ContextDecorator
+from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, TypeAlias, Union
@@ -106,6 +107,19 @@ _newest_first = operator.attrgetter("birth")
 # the system each time, and the next step would fault it in again, page by page; it keeps as much
 # as the largest block that it ever saw freed. So show it one, which is never touched.
 np.empty(2**25 - 2**16, np.uint8)
+
+
+@contextmanager
+def collector_paused():
+    """While a long graph grows. It has no cycles, but to find that out Python's garbage collector
+    would walk all of it again and again: longer than the forward pass takes at T = 10,000."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _ancestry(node):
@@ -220,7 +234,7 @@ def _propagate(root, seed, targets, retain, create_graph):
 
 def _step(node, g, owned, pending, wanted, create_graph):
     """Give the parents of one node their share of its cotangent."""
-    out, args, parents = node.out, node.args, node.parents
+    out, args, parents, meta = node.out, node.args, node.parents, node.meta
     if type(node.shape) is list:
         like = next(piece for piece in g if piece is not None)
         g = [np.zeros_like(like, shape=shape) if piece is None else piece
@@ -231,33 +245,46 @@ def _step(node, g, owned, pending, wanted, create_graph):
         args = [_wrap(a, p) if p is not None and type(a) is not Node else a
                 for a, p in zip(args, parents, strict=True)]
     if node.steps is None:  # a sequence: one rule for all
-        shares = zip(parents, node.fn.vjps[0](g, out, *args, **node.meta), strict=True)
-    else:
-        shares = ((parents[i], vjp(g, out, *args, **node.meta)) for i, vjp in node.steps
-                  if wanted is None or parents[i] in wanted)
-    for parent, c in shares:
-        if parent is None or (wanted is not None and parent not in wanted):
-            continue
-        kind = type(c)
-        if kind is Erase:
-            if create_graph:
-                c = write(0.0, g, c.index)
-            else:
-                c = g if owned else g.copy()
-                c[node.args[2]] = 0
-                if parent not in pending:
-                    pending[parent] = _Sum(parent, c, owned=True)
-                    continue
-        elif kind is not Product and kind is not Scatter and (
-                c.shape != parent.shape or c.dtype != parent.dtype):
-            c = _cast(c, parent)
-        held = pending.get(parent)
-        if held is None and kind is not Product and kind is not Scatter:
+        for parent, c in zip(parents, node.fn.vjps[0](g, out, *args, **meta), strict=True):
+            if parent is not None and (wanted is None or parent in wanted):
+                _give(parent, c, pending)
+        return
+    for i, vjp in node.steps:
+        parent = parents[i]
+        if wanted is None or parent in wanted:
+            c = vjp(g, out, *args, **meta)
+            if type(c) is Erase:
+                c = _erased(node, g, owned, c.index, create_graph)
+                owned = False
+            _give(parent, c, pending)
+
+
+def _give(parent, c, pending):
+    """Add one share to what a node has got so far."""
+    kind = type(c)
+    held = pending.get(parent)
+    if kind is Product or kind is Scatter or kind is _Sum:
+        if held is None and kind is _Sum:
             pending[parent] = c
-        else:
-            if type(held) is not _Sum:
-                held = pending[parent] = _Sum(parent, held)
-            held.add(c)
+            return
+    else:
+        if c.shape != parent.shape or c.dtype != parent.dtype:
+            c = _cast(c, parent)
+        if held is None:
+            pending[parent] = c
+            return
+    if type(held) is not _Sum:
+        held = pending[parent] = _Sum(parent, held)
+    held.add(c)
+
+
+def _erased(node, g, owned, index, create_graph):
+    """The cotangent ``g`` with zeros at ``index``, in place if nobody else has it."""
+    if create_graph:
+        return write(0.0, g, index)
+    g = g if owned else g.copy()
+    g[index] = 0
+    return _Sum(node.parents[1], g, owned=True)
 
 
 def _seed(name, output, g, create_graph):
@@ -357,20 +384,32 @@ def apply(fn, *args, **meta):
         raise _explained(error, primitive.name, values, meta) from None
     if type(out) is not np.ndarray:
         if isinstance(out, (list, tuple)):
-            return _several(fn, primitive, args, values, parents, needs, meta, out)
+            return _several(primitive, args, values, parents, needs, meta, out)
         if isinstance(out, np.generic):
             out = np.asarray(out)
-    if not needs or _no_grad_blocks.get() or out.dtype.kind != "f":
-        if out.dtype.kind == "c":
+    dtype = out.dtype
+    if not needs or _no_grad_blocks.get() or dtype.kind != "f":
+        if dtype.kind == "c":
             raise TypeError(f"{primitive.name}: complex numbers are not supported")
         return _wrap(out, None)
-    plan = primitive.plans.get(needs) or primitive.plan(needs)
-    return _wrap(out, _record(fn, primitive, plan, args, values, parents, meta, out, out.shape))
+    node = _record(primitive, args, values, parents, needs, meta, out, out.shape, dtype)
+    return _wrap(out, node)
 
 
-def _record(fn, primitive, plan, args, values, parents, meta, out, shape):
+def _record(primitive, args, values, parents, needs, meta, out, shape, dtype):
     """The node of a call, which keeps alive only what its rules will read."""
-    steps, reads_out, reads = plan
+    steps, reads_out, reads = primitive.plans.get(needs) or primitive.plan(needs)
+    parents = tuple(parents)
+    kept = parents if reads is None and needs + 1 == 1 << len(parents) else _kept(
+        args, values, parents, reads or itertools.repeat(False))
+    fn = primitive if steps is None else primitive.fn
+    return Node(fn, kept, meta, parents, steps, out if reads_out else None, shape, dtype)
+
+
+def _kept(args, values, parents, reads):
+    """The arguments for the rules: arrays that are read, and what has the shape of the others.
+
+    A tuple: one of arrays alone is of no concern to the garbage collector."""
     kept = []
     for a, value, parent, read in zip(args, values, parents, reads, strict=False):
         if read:  # what came from outside can be edited there: keep a copy
@@ -379,19 +418,15 @@ def _record(fn, primitive, plan, args, values, parents, meta, out, shape):
             kept.append(parent)
         else:
             kept.append(_Spec(value) if hasattr(value, "shape") else value)
-    if steps is None:
-        fn = primitive
-    return Node(fn, kept, meta, parents, steps, out if reads_out else None, shape,
-                values[0].dtype if type(shape) is list else out.dtype)
+    return tuple(kept)
 
 
-def _several(fn, primitive, args, values, parents, needs, meta, pieces):
+def _several(primitive, args, values, parents, needs, meta, pieces):
     """A call with several outputs: one node for the call, one for each piece of it."""
     if not needs or _no_grad_blocks.get():
         return [_wrap(piece, None) for piece in pieces]
-    plan = primitive.plans.get(needs) or primitive.plan(needs)
-    whole = _record(fn, primitive, plan, args, values, parents, meta, None,
-                    [piece.shape for piece in pieces])
+    whole = _record(primitive, args, values, parents, needs, meta, None,
+                    [piece.shape for piece in pieces], values[0].dtype)
     pick = RULES[operator.getitem].plans.get(1) or RULES[operator.getitem].plan(1)
     return [
         _wrap(piece, Node(operator.getitem, (whole, k), {}, (whole, None), pick[0], None,

@@ -17,7 +17,7 @@ from .. import functional as F
 from ..functional import sigmoid
 from ..random import generator
 from ..rules import own_function
-from ..tensor import Tensor, plain
+from ..tensor import Tensor, collector_paused, plain
 from .layers import normal
 from .module import Module, Parameter
 
@@ -171,6 +171,7 @@ class Recurrent(Module):
                 final.detach())
         return xs, final
 
+    @collector_paused()
     def _run(self, cell, xs, state, lengths, backward):
         """One cell over all time steps, from the last to the first if ``backward``."""
         N, T = xs.shape[:2]
