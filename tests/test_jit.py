@@ -1,11 +1,12 @@
 """tg.jit: the numbers of eager training, and a clear word about whatever it cannot follow."""
 
 import threading
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -20,8 +21,9 @@ from models import (
     SimpleRnnlm,
 )
 from tinygrad_rnn import Tensor, nn, optim
-from tinygrad_rnn.jit import JitError
-from tinygrad_rnn.jit.passes import compute_constants, drop_unused, share
+from tinygrad_rnn import functional as F
+from tinygrad_rnn.jit import JitError, blocks
+from tinygrad_rnn.jit.passes import compute_constants, drop_unused, share, weight_first
 from tinygrad_rnn.jit.recording import Recorder
 from tinygrad_rnn.jit.replay import Program
 from tinygrad_rnn.jit.tape import Call, Tape, Value
@@ -472,3 +474,103 @@ def test_a_tape_can_be_read():
     x, y = Value((2, 3), np.dtype("f8")), Value((2, 3), np.dtype("f8"))
     tape = Tape([Call(np.tanh, (x,), {}, y)], [x], {}, [y])
     assert str(tape) == "v0 = tanh(in0)  # float64[2, 3]\nreturn v0"
+
+
+@pytest.mark.parametrize("own_generator", [True, False])
+def test_a_recorded_step_and_a_replayed_one_give_the_same_bits(own_generator):
+    def train(again):
+        tg.manual_seed(5)
+        model = Rnnlm(30, 24, 24, cell="gru")
+        made = optim.Adam(model.parameters())
+        rng = model.recurrent.rng if own_generator else None
+
+        def step(xs, ts):
+            x = F.dropout(model.embed(xs), 0.5, True, rng)
+            loss = F.cross_entropy(model.affine(model.recurrent(x)[0]), ts)
+            loss.backward()
+            made.step()
+            made.zero_grad()
+            return loss
+
+        run = tg.jit(step)
+        data = np.random.default_rng(0).integers(0, 30, (4, 2, 9, 6))
+        losses = []
+        for xs, ts in data:
+            run = tg.jit(step) if again else run
+            losses.append(run(xs, ts).item())
+        return np.array(losses), model.state_dict()
+
+    (losses, weights), (others, other_weights) = train(True), train(False)
+    assert_array_equal(losses, others)
+    for name, w in weights.items():
+        assert_array_equal(w, other_weights[name])
+
+
+@given(seeds, st.integers(2, 70), st.integers(2, 90), st.integers(2, 90))
+def test_products_with_the_weight_first(seed, N, K, H):
+    rng = np.random.default_rng(seed)
+    g, W = rng.normal(size=(N, K)), rng.normal(size=(H, K))
+    recorder = Recorder()
+    a, b = map(recorder.input, (g, W))
+    product = np.matmul(a, np.transpose(b)) * 2
+    recorder.tape.results = [product._value()]
+    after = drop_unused(weight_first(recorder.tape))
+    swapped = any(call.fn is np.positive for call in after.calls)
+    assert swapped == (N <= 64 and min(K, H) > N)
+    assert_allclose(run(after, g, W), g @ W.T * 2, rtol=1e-12, atol=1e-12)
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    monkeypatch.setattr(blocks, "threads", lambda: 2)
+    monkeypatch.setattr(blocks, "SMALL", 0)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seeds, st.integers(1, 9), st.integers(1, 20))
+def test_row_blocks_on_two_threads_are_the_functions_they_stand_for(two_threads, seed, n, classes):
+    rng = np.random.default_rng(seed)
+    x, targets = rng.normal(size=(n, classes)), rng.integers(0, classes, n)
+    scale = rng.normal(size=n)
+    loss = np.empty(n)
+    blocks.nll(x, targets, out=loss)
+    assert_array_equal(loss, F._nll(x, targets))
+    total = loss + x[np.arange(n), targets]
+    expected = F._nll_slope(x, targets, total, scale)
+    blocks.nll_slope(x, targets, total, scale, out=x)  # in place
+    assert_array_equal(x, expected)
+
+
+@pytest.mark.parametrize("error", [FloatingPointError, KeyboardInterrupt])
+def test_an_error_in_a_block_arrives_when_all_threads_have_stopped(two_threads, error):
+    done, began = [], threading.Event()
+
+    def work(block):
+        if threading.current_thread() is threading.main_thread():
+            assert began.wait(10)
+            raise error
+        began.set()
+        time.sleep(0.05)
+        done.append(block)
+
+    with pytest.raises(error):
+        blocks.each(work, range(100), 100)
+    assert len(done) == 1
+    with pytest.raises(FloatingPointError), np.errstate(divide="raise"):
+        blocks.each(lambda b: np.divide(np.ones(2), b), [np.zeros(2)] * 9, 100)
+
+
+def test_the_slope_of_the_loss_is_written_over_the_logits():
+    layer = nn.Linear(3, 50, rng=np.random.default_rng(0))
+
+    @tg.jit
+    def step(x, ts):
+        loss = F.cross_entropy(layer(x), ts)
+        loss.backward()
+        return loss, layer.W.grad
+
+    x, ts = np.ones((200, 3), np.float32), np.arange(200) % 50
+    layer.zero_grad()
+    step(x, ts)
+    (recording,) = step.recordings.values()
+    assert recording.program.nbytes < 1.5 * 200 * 50 * 4

@@ -29,5 +29,16 @@ def generator() -> np.random.Generator:
     return spawn() if made is None else made(spawn)
 
 
+def state() -> dict:
+    """How far the spawning has come, for ``restore``."""
+    return dict(_root.state)
+
+
+def restore(state: dict) -> None:
+    """Go on spawning from an earlier ``state()``."""
+    global _root
+    _root = np.random.SeedSequence(**state)
+
+
 def spawn() -> np.random.Generator:
     return np.random.default_rng(_root.spawn(1)[0])

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from ..random import recording as recording_generators
+from .. import random
 from ..tensor import Tensor
-from .passes import compute_constants, drop_unused, share
+from .passes import compute_constants, drop_unused, share, weight_first
 from .recording import Recorder, RecordingArray, RecordingGenerator, RecordingNumber
 from .replay import Program, describe
 from .state import Place, Reached, walk
@@ -29,7 +29,7 @@ from .tape import Call, JitError, Tape, Value
 __all__ = ["JitError", "jit"]
 
 LARGE = 10_000  # elements of a constant that is worth a warning
-PASSES = (drop_unused, compute_constants, share, drop_unused)
+PASSES = (drop_unused, compute_constants, share, weight_first, drop_unused)
 
 
 def jit(f=None, *, fallback=None, cache_size=8):
@@ -80,7 +80,7 @@ class Jitted:
             self._last = recording
             return recording.replay(reached, arguments)
         try:
-            recording, result = record(self.f, reached, arguments)
+            recording = record(self.f, reached, arguments)
         except JitError:
             if self.fallback is None:
                 raise
@@ -88,7 +88,7 @@ class Jitted:
             return self.f(*args, **kwargs)
         self._keep(key, recording)
         self._last = recording
-        return result
+        return recording.replay(reached, arguments)
 
     def _keep(self, key, recording):
         with self._lock:
@@ -162,15 +162,21 @@ class _Input:
 
 
 def record(f, reached: Reached, arguments: Arguments):
-    """Run ``f`` once on recording arrays: the recording, and what this call returns."""
+    """Run ``f`` once on recording arrays, for its tape, and then undo what it did: the recording.
+
+    Its first replay is the call itself, so that a recorded step and a replayed one give the same
+    bits, and a run that was resumed those of one that was not.
+    """
     recorder = Recorder()
     state = State(reached)
-    before = state.copies()
+    copies = state.copies()
     inputs = [recorder.input(x if type(x) is float else x.copy()) for x in arguments.values]
-    state.exchange([recorder.input(x) for x in before])
+    state.exchange([recorder.input(x) for x in copies])
     args, kwargs = arguments.fill(inputs)
-    spawned = recording_generators.set(lambda spawn: _spawn(recorder, spawn))
-    drawn = _global_generators()
+    spawned = random.recording.set(lambda spawn: _spawn(recorder, spawn))
+    drawn, states = _global_generators(), [copy.deepcopy(g.bit_generator.state)
+                                           for g in state.generators()]
+    root = random.state()
     try:
         with _no_foreign_generators():
             returned = f(*args, **kwargs)
@@ -178,18 +184,16 @@ def record(f, reached: Reached, arguments: Arguments):
             raise JitError("jit: the function draws from the global random generator, which a"
                            " replay would not; make a np.random.Generator outside it")
         results: list[Value] = []
-        made: list[Any] = []  # what they are in this call
-        shape = _structure(returned, results, reached, made)
-        assigned = state.assigned(results, made)
+        shape = _structure(returned, results, reached)
+        assigned = state.assigned(results)
         updates = state.updates()
-        after = [slot.get() for slot in state.slots]
-    except BaseException:
+    finally:
+        random.recording.reset(spawned)
         state.exchange(state.originals)
         state.put_back()
-        raise
-    finally:
-        recording_generators.reset(spawned)
-    state.exchange(state.originals)
+        random.restore(root)
+        for generator, before in zip(state.generators(), states, strict=True):
+            generator.bit_generator.state = before
     tape = recorder.tape
     homes = {new: old for old, new in updates}
     tape.results = results + [new for _, new in updates]
@@ -197,12 +201,7 @@ def record(f, reached: Reached, arguments: Arguments):
         if array.size > LARGE and array.dtype.kind == "f":
             warnings.warn(f"jit: an array {array.shape} that is no argument, and that the function"
                           " makes anew, was recorded as a constant", stacklevel=4)
-    for slot, array in zip(state.slots, after, strict=True):
-        slot.write(array.value if isinstance(array, RecordingArray) else array)
-    recording = Recording(tape, homes, shape, assigned, len(results))
-    recording.latest = reached, arguments
-    recording.assign(reached, made)
-    return recording, _build(shape, made, reached)
+    return Recording(tape, homes, shape, assigned)
 
 
 class State:
@@ -217,6 +216,9 @@ class State:
 
     def copies(self):
         return [x.copy() if isinstance(x, np.ndarray) else x for x in self.originals]
+
+    def generators(self):
+        return [x for x in self.originals if isinstance(x, np.random.Generator)]
 
     def exchange(self, values):
         for slot, value in zip(self.slots, values, strict=True):
@@ -234,7 +236,7 @@ class State:
                 pairs.append((old, array._value()))
         return pairs
 
-    def assigned(self, results, made):
+    def assigned(self, results):
         """What the function put into places that it reaches: (index of place, structure)."""
         found = []
         swapped = {id(slot.place) for slot in self.slots if isinstance(slot, Slot)}
@@ -242,13 +244,13 @@ class State:
             now = place.get()
             if id(place) in swapped:
                 if isinstance(now, RecordingNumber) and now._value() is not self._input(place):
-                    found.append((i, _structure(now, results, self.reached, made)))
+                    found.append((i, _structure(now, results, self.reached)))
                 continue
             if not _same(now, old):
                 if not _holds_values(now) and now is not None:
                     raise JitError(f"jit: the function sets {place} to {now!r}, which a replay"
                                    " would not do again; keep such things outside of it")
-                found.append((i, _structure(now, results, self.reached, made)))
+                found.append((i, _structure(now, results, self.reached)))
         for container, before in self.reached.containers:
             if len(container) != len(before):
                 raise JitError("jit: the function changes how many items a"
@@ -292,11 +294,6 @@ class TensorData:
     def set(self, value):
         self.tensor._data = value
 
-    def write(self, array):
-        if array is not self.tensor._data and not np.array_equal(array, self.tensor._data,
-                                                                 equal_nan=array.dtype.kind == "f"):
-            np.copyto(self.tensor.data, array)
-
 
 class Slot:
     """A place that holds an array, a number or a generator."""
@@ -310,21 +307,17 @@ class Slot:
     def set(self, value):
         self.place.set(value)
 
-    def write(self, value):
-        if isinstance(value, np.ndarray):
-            np.copyto(self.get(), value)
-
 
 class Recording:
     """A tape, compiled, and where its results go."""
 
-    def __init__(self, tape: Tape, homes, shape, assigned, count):
+    def __init__(self, tape: Tape, homes, shape, assigned):
         self.recorded = tape
         better = tape
         for improve in PASSES:
             better = improve(better)
         self.program = Program(better, homes)
-        self.shape, self.assigned, self.count = shape, assigned, count
+        self.shape, self.assigned = shape, assigned
         self.latest: Any = None  # what the last call reached, and its arguments
         self._lock = threading.Lock()
 
@@ -382,7 +375,7 @@ class _Known:
         self.index = index
 
 
-def _structure(x, results, reached, made):
+def _structure(x, results, reached):
     """``x`` with marks in the places of what a replay makes, whose values join ``results``."""
     if isinstance(x, Tensor):
         for i, known in enumerate(reached.tensors):
@@ -391,17 +384,15 @@ def _structure(x, results, reached, made):
         data = x._data
         if isinstance(data, RecordingArray):
             results.append(data._value())
-            made.append(data.value)
             return _Made(len(results) - 1, True)
         return x
     if isinstance(x, RecordingArray):
         results.append(x._value())
-        made.append(x.value)
         return _Made(len(results) - 1, False)
     if isinstance(x, (tuple, list)):
-        return type(x)(_structure(item, results, reached, made) for item in x)
+        return type(x)(_structure(item, results, reached) for item in x)
     if isinstance(x, dict):
-        return {k: _structure(v, results, reached, made) for k, v in x.items()}
+        return {k: _structure(v, results, reached) for k, v in x.items()}
     return x
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .blocks import BLOCKED
 from .recording import added, draw, overwritten, through
 from .tape import Call, Tape, Value, name_of, values_in
 
@@ -53,11 +54,15 @@ class Program:
     def _assign(self):
         tape = self.tape
         root: dict[Value, Value] = {}
+        whole: dict[Value, Value] = {}
         for value in (*tape.inputs, *tape.constants):
-            root[value] = value
+            root[value] = whole[value] = value
         for call in tape.calls:
             first = next(call.inputs(), None)
             root[call.out] = root[first] if call.view and first is not None else call.out
+            # what a value is all of, element for element: itself, or an array that it reshapes
+            plain = call.view and first is not None and call.fn is np.reshape
+            whole[call.out] = whole[first] if plain and _plain(first, call.out) else call.out
         last: dict[Value, int] = {}
         for i, call in enumerate(tape.calls):
             last[root[call.out]] = i
@@ -96,9 +101,11 @@ class Program:
                         taken = self._buffer(out, i)
                     where[out] = taken
                 elif _takes_out(call) and out.nbytes > 8:
-                    if _elementwise(call):
+                    if _elementwise(call) or call.fn in BLOCKED:
+                        read = call.args[:1] if call.fn in BLOCKED else call.args
+                        read = [whole[v] for v in values_in(read)]
                         for value in ends:
-                            if same_place(value, out) and any(value is v for v in call.inputs()):
+                            if fits(value, out) and any(value is v for v in read):
                                 taken = where.pop(value)
                                 ends.remove(value)
                                 break
@@ -193,7 +200,7 @@ class Program:
             return f"{target} = {args[0]}.{call.args[1]}(*{args[2]}, **{args[3]})"
         args += [f"{k}={self._text(v)}" for k, v in call.kwargs.items()]
         if kind in ("buffer", "home"):
-            return f"{self._object(call.fn)}({', '.join(args)}, out={target})"
+            return f"{self._object(BLOCKED.get(call.fn, call.fn))}({', '.join(args)}, out={target})"
         return f"{target} = {self._object(call.fn)}({', '.join(args)})"
 
     def _text(self, x) -> str:
@@ -247,13 +254,22 @@ def same_place(a: Value, b: Value) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and a.order == b.order
 
 
+def fits(a: Value, b: Value) -> bool:
+    """Whether one can be written, element for element, over the other."""
+    return same_place(a, b) or (_plain(a, b) and a.dtype == b.dtype and a.nbytes == b.nbytes)
+
+
+def _plain(*values: Value) -> bool:
+    return all(v.order is None and v.dtype is not None and v.shape is not None for v in values)
+
+
 def _elementwise(call: Call) -> bool:
     return isinstance(call.fn, np.ufunc) and call.fn is not np.matmul and call.fn.signature is None
 
 
 def _takes_out(call: Call) -> bool:
     fn = call.fn
-    if isinstance(fn, np.ufunc) or fn in _JOINS:
+    if isinstance(fn, np.ufunc) or fn in _JOINS or fn in BLOCKED:
         return True
     return isinstance(getattr(fn, "__self__", None), np.ufunc) and (
         fn.__name__ == "reduce" and call.out.shape != ())
