@@ -24,8 +24,8 @@ def to_onnx(layer, opset=17):
     """An RNN, LSTM or GRU as an ONNX model (``onnx.ModelProto``); batch and time are dynamic.
 
     Inputs: ``xs (N, T, D)``; ``lengths (N,)`` int32 from 1 to T (for 0 onnxruntime forgets the
-    initial state); the initial state ``h0``, of an LSTM also ``c0``, ``(layers * directions, N,
-    H)``. Outputs: ``hs``, ``h``, ``c``.
+    initial state); the initial state ``h0``, of an LSTM also ``c0``, each
+    ``(layers * directions, N, H)``. Outputs: ``hs``, ``h``, ``c``.
     As in evaluation: without dropout.
 
     Raises TypeError for cells of one's own, ValueError for an ``opset`` other than 17 to 22.
