@@ -457,6 +457,12 @@ def test_each_pass_does_its_work():
     assert count(tape, np.full) == 1 and count(full, np.full) == 0
 
 
+def test_zeros_of_different_sign_are_not_shared():
+    jitted = tg.jit(lambda x: (x * 0.0, x * -0.0))
+    plus, minus = jitted(np.ones(2))
+    assert not np.signbit(plus).any() and np.signbit(minus).all()
+
+
 def test_draws_are_neither_shared_nor_dropped():
     rng = np.random.default_rng(0)
 

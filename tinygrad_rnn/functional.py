@@ -56,12 +56,16 @@ def _nll(x, targets):
     """-log softmax(x)[target] of each row: x (n, V), targets (n,) -> (n,)."""
     y = np.empty_like(x, shape=targets.shape)
     for rows in _row_blocks(x):
-        block, t = x[rows], targets[rows]
-        top = np.max(block, axis=1, keepdims=True)
-        e = np.subtract(block, top)
-        np.exp(e, out=e)
-        y[rows] = np.log(np.sum(e, axis=1)) + (top[:, 0] - block[np.arange(len(t)), t])
+        nll_rows(x[rows], targets[rows], y[rows])
     return y
+
+
+def nll_rows(x, targets, out):
+    """One block of ``_nll``."""
+    top = np.max(x, axis=1, keepdims=True)
+    e = np.subtract(x, top)
+    np.exp(e, out=e)
+    out[...] = np.log(np.sum(e, axis=1)) + (top[:, 0] - _pick(x, targets))
 
 
 @own_function
@@ -69,12 +73,16 @@ def _nll_slope(x, targets, total, scale):
     """scale (softmax(x) - one-hot(targets)), where ``total`` (n,) is logsumexp(x): (n, V)."""
     y = np.empty_like(x)
     for rows in _row_blocks(x):
-        block, t, s = y[rows], targets[rows], scale[rows]
-        np.subtract(x[rows], total[rows, None], out=block)
-        np.exp(block, out=block)
-        block *= s[:, None]
-        block[np.arange(len(t)), t] -= s
+        nll_slope_rows(x[rows], targets[rows], total[rows], scale[rows], y[rows])
     return y
+
+
+def nll_slope_rows(x, targets, total, scale, out):
+    """One block of ``_nll_slope``; ``out`` may be the memory of x."""
+    np.subtract(x, total[:, None], out=out)
+    np.exp(out, out=out)
+    out *= scale[:, None]
+    out[np.arange(len(targets)), targets] -= scale
 
 
 def _nll_vjp(g, y, x, targets):

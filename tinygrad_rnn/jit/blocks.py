@@ -1,8 +1,7 @@
 """Row blocks on all cores: softmax and cross-entropy over a large vocabulary.
 
 NumPy lets go of the interpreter lock inside its loops, so blocks of rows that fit the cache can be
-worked off by several threads. Each function here does what its namesake in functional.py does, in
-the same order of operations for each row, and writes into ``out``.
+worked off by several threads. What is done with a block stands in functional.py.
 """
 
 from __future__ import annotations
@@ -13,9 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
 
-import numpy as np
-
-from ..functional import BLOCK, _nll, _nll_slope
+from ..functional import BLOCK, _nll, _nll_slope, nll_rows, nll_slope_rows
 
 __all__ = ["BLOCKED", "each", "threads"]
 
@@ -66,23 +63,12 @@ def _row_blocks(x):
 
 
 def nll(x, targets, out):
-    def work(rows):
-        block, t = x[rows], targets[rows]
-        top = np.max(block, axis=1, keepdims=True)
-        e = np.subtract(block, top)
-        np.exp(e, out=e)
-        out[rows] = np.log(np.sum(e, axis=1)) + (top[:, 0] - block[np.arange(len(t)), t])
-
-    each(work, _row_blocks(x), x.size)
+    each(lambda rows: nll_rows(x[rows], targets[rows], out[rows]), _row_blocks(x), x.size)
 
 
 def nll_slope(x, targets, total, scale, out):
     def work(rows):
-        block, t, s = out[rows], targets[rows], scale[rows]
-        np.subtract(x[rows], total[rows, None], out=block)
-        np.exp(block, out=block)
-        block *= s[:, None]
-        block[np.arange(len(t)), t] -= s
+        nll_slope_rows(x[rows], targets[rows], total[rows], scale[rows], out[rows])
 
     each(work, _row_blocks(x), x.size)
 

@@ -114,4 +114,4 @@ def _key(x):
         hash(x)
     except TypeError:
         return None
-    return type(x), x
+    return type(x), repr(x) if type(x) is float else x  # 0.0 is not -0.0

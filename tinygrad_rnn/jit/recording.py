@@ -6,6 +6,7 @@ NumPy's protocols (NEP 13, NEP 18), as CuPy's do, and know nothing of the record
 
 import itertools
 import operator
+import os
 import sys
 
 import numpy as np
@@ -25,7 +26,7 @@ def source_line():
     inside, engine = _here(), None
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(inside) and "/numpy/" not in file and "<__array_" not in file:
+        if not file.startswith(inside) and NUMPY not in file and "<__array_" not in file:
             line = f"{file}:{frame.f_lineno}"
             if not file.startswith(_package()):
                 return line if engine is None else f"{line} (in {engine})"
@@ -34,12 +35,15 @@ def source_line():
     return engine or "?"
 
 
+NUMPY = f"{os.sep}numpy{os.sep}"
+
+
 def _here():
-    return __file__.rpartition("/")[0]
+    return os.path.dirname(__file__)
 
 
 def _package():
-    return _here().rpartition("/")[0] + "/"
+    return os.path.dirname(_here()) + os.sep
 
 
 class Storage:
