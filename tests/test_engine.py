@@ -53,6 +53,39 @@ def test_gradients_are_owned_writable_and_of_the_dtype_of_their_tensor(seed, dty
         y.backward(cotangent)
 
 
+@given(seeds, st.integers(1, 66), st.booleans(), st.booleans())
+def test_a_matrix_used_both_ways_up_and_looked_up(seed, N, lookup_first, create_graph):
+    """Weight tying: products with W and with its transpose, and look-ups, meet in one sum."""
+    rng = np.random.default_rng(seed)
+    x, W = rng.normal(size=(N, 70)), Tensor(rng.normal(size=(66, 70)), requires_grad=True)
+    ids, (g, h, k) = rng.integers(0, 66, N), rng.normal(size=(3, N, 70))
+    x = Tensor(x, requires_grad=True)
+    picked = W[ids] if lookup_first else None
+    once, again = x @ W.T, (x * 2) @ W.T
+    picked = W[ids] if picked is None else picked
+    loss = np.sum((once @ W) * h) + np.sum(picked * g) + np.sum(again[:, :3] * k[:, :3])
+    got = tg.grad(loss, [x, W], create_graph=create_graph)
+    wide = np.zeros((N, 66))
+    wide[:, :3] = k[:, :3]
+    back = h @ W.numpy().T
+    dW = wide.T @ (2 * x.numpy()) + back.T @ x.numpy() + once.numpy().T @ h
+    np.add.at(dW, ids, g)
+    assert_allclose(got[0].numpy(), (back + 2 * wide) @ W.numpy(), rtol=1e-10, atol=1e-10)
+    assert_allclose(got[1].numpy(), dW, rtol=1e-10, atol=1e-10)
+    loss = np.sum((x @ W.T) ** 2)
+    loss.backward()
+    assert W.grad.numpy().flags.c_contiguous and x.grad.numpy().flags.c_contiguous
+
+
+def test_the_gradient_of_a_transpose_may_be_asked_for():
+    x, W = leaf(3, 4), leaf(5, 4, seed=1)
+    across = W.T
+    g, h = tg.grad(np.sum(x @ across * np.arange(5.0)), [across, W])
+    expected = np.sum(x.numpy(), 0)[:, None] * np.arange(5.0)
+    assert_allclose(g.numpy(), expected)
+    assert_allclose(h.numpy(), expected.T)
+
+
 def test_gradients_of_the_same_cotangent_do_not_alias():
     a, b = leaf(3), leaf(3, seed=1)
     (a + b).backward(g := np.ones(3))

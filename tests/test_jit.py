@@ -23,7 +23,7 @@ from models import (
 from tinygrad_rnn import Tensor, nn, optim
 from tinygrad_rnn import functional as F
 from tinygrad_rnn.jit import JitError, blocks
-from tinygrad_rnn.jit.passes import compute_constants, drop_unused, share, weight_first
+from tinygrad_rnn.jit.passes import compute_constants, drop_unused, share
 from tinygrad_rnn.jit.recording import Recorder
 from tinygrad_rnn.jit.replay import Program
 from tinygrad_rnn.jit.tape import Call, Tape, Value
@@ -510,20 +510,6 @@ def test_a_recorded_step_and_a_replayed_one_give_the_same_bits(own_generator):
     assert_array_equal(losses, others)
     for name, w in weights.items():
         assert_array_equal(w, other_weights[name])
-
-
-@given(seeds, st.integers(2, 70), st.integers(2, 90), st.integers(2, 90))
-def test_products_with_the_weight_first(seed, N, K, H):
-    rng = np.random.default_rng(seed)
-    g, W = rng.normal(size=(N, K)), rng.normal(size=(H, K))
-    recorder = Recorder()
-    a, b = map(recorder.input, (g, W))
-    product = np.matmul(a, np.transpose(b)) * 2
-    recorder.tape.results = [product._value()]
-    after = drop_unused(weight_first(recorder.tape))
-    swapped = any(call.fn is np.positive for call in after.calls)
-    assert swapped == (N <= 64 and min(K, H) > N)
-    assert_allclose(run(after, g, W), g @ W.T * 2, rtol=1e-12, atol=1e-12)
 
 
 @pytest.fixture

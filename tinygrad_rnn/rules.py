@@ -264,6 +264,9 @@ def _matmul(a, b):
     return np.matmul(a, b)
 
 
+FEW_ROWS = 64
+
+
 def _matmul_left(g, _y, _a, b):
     if len(b.shape) == 1:
         return np.expand_dims(g, -1) * b
@@ -271,6 +274,9 @@ def _matmul_left(g, _y, _a, b):
         return np.squeeze(np.expand_dims(g, -2) @ np.swapaxes(b, -1, -2), -2)
     if len(b.shape) == 2 and len(_a.shape) > 2:  # a weight: all leading axes are batch
         return np.reshape(_rows(g) @ np.transpose(b), _a.shape)
+    if len(b.shape) == 2 and 1 < g.shape[0] <= FEW_ROWS < min(b.shape):
+        # as (b @ g.T).T: BLAS packs the weight anew at each product, and reads it along its rows
+        return np.copy(np.transpose(b @ np.transpose(g)), order="C")
     return g @ np.swapaxes(b, -1, -2)
 
 
@@ -382,7 +388,7 @@ rule(np.broadcast_to, lambda g, _y, _x, *, shape: g)
 rule(np.flip, lambda g, _y, _x, axis=None: np.flip(g, axis))
 rule(np.roll, lambda g, _y, _x, *, shift, axis=None: np.roll(
     g, tuple(-s for s in shift) if isinstance(shift, tuple) else -shift, axis))  # fmt: skip
-rule(np.copy, lambda g, _y, _x: g)
+rule(np.copy, lambda g, _y, _x, order="K": g)
 rule(np.astype, lambda g, _y, _x, *, dtype: np.astype(g, _x.dtype),
      call=lambda x, *, dtype: np.astype(x, dtype))
 

@@ -171,6 +171,8 @@ class _Sum:
             g = scatter(g, index, shape=self.node.shape)
             self.total = g if self.total is None else self.total + g
         else:
+            if self.total is None and self.products:
+                self.value()  # a product is a buffer to add into
             if self.total is None:
                 self.total = np.zeros_like(g, shape=self.node.shape, dtype=self.node.dtype)
             elif not self.owned:
@@ -180,8 +182,9 @@ class _Sum:
 
     def value(self):
         if self.products:
-            left = [p.left for p in self.products]
-            right = [p.right for p in self.products]
+            # they came in newest first; in the order of time, a stack of them may be at hand (jit)
+            left = [p.left for p in reversed(self.products)]
+            right = [p.right for p in reversed(self.products)]
             self.products = []
             left, right = (x[0] if len(x) == 1 else np.concatenate(x) for x in (left, right))
             self.add(_cast(np.transpose(left) @ right, self.node))
@@ -217,6 +220,12 @@ def _propagate(root, seed, targets, retain, create_graph):
             continue
         owned = False
         if type(g) is _Sum:
+            if g.total is None and node.fn is np.transpose and targets is None:
+                for p in g.products:  # (leftᵀ right)ᵀ = rightᵀ left
+                    _give(node.parents[0], Product(p.right, p.left), pending)
+                if not retain:
+                    node.free()
+                continue
             # what came in as an Erase may be handed on; a sum made here is ours to edit
             g, owned = g.value(), g.owned
         if node.fn is None or (targets is not None and node in targets):

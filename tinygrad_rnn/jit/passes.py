@@ -6,7 +6,7 @@ import numpy as np
 
 from .tape import Call, Tape, Value, replace, values_in
 
-__all__ = ["compute_constants", "drop_unused", "share", "weight_first"]
+__all__ = ["compute_constants", "drop_unused", "share"]
 
 
 def drop_unused(tape: Tape) -> Tape:
@@ -51,52 +51,6 @@ def share(tape: Tape) -> Tape:
         calls.append(call)
     results = [same.get(v, v) for v in tape.results]
     return Tape(calls, tape.inputs, tape.constants, results)
-
-
-FEW_ROWS = 64
-
-
-def weight_first(tape: Tape) -> Tape:
-    """A few rows times a transposed weight, ``g @ W.T``, become ``(W @ g.T).T``, copied into the
-    order of C: BLAS packs the larger operand anew at each product, and reads it along its rows.
-
-    Measured with OpenBLAS, (20, 2600) @ (650, 2600).T: 815 us to 440 on one core, 616 to 276 on
-    two; 128 rows gain nothing.
-    """
-    made = {call.out: call for call in tape.calls}
-    calls = []
-    for call in tape.calls:
-        weight = _transposed_weight(call, made)
-        if weight is None:
-            calls.append(call)
-            continue
-        g, out = call.args[0], call.out
-        across = Value(g.shape[::-1], g.dtype, (1, 0))
-        product = Value(out.shape[::-1], out.dtype)
-        back = Value(out.shape, out.dtype, (1, 0))
-        calls += [
-            Call(np.transpose, (g,), {}, across, view=True, line=call.line),
-            Call(np.matmul, (weight, across), {}, product, line=call.line),
-            Call(np.transpose, (product,), {}, back, view=True, line=call.line),
-            Call(np.positive, (back,), {}, out, line=call.line),
-        ]
-    return Tape(calls, tape.inputs, tape.constants, tape.results)
-
-
-def _transposed_weight(call, made):
-    """W, where the call is ``g @ W.T`` of a few rows g, all in the order of C; else None."""
-    if call.fn is not np.matmul or call.kwargs:
-        return None
-    g, b = call.args
-    source = made.get(b) if isinstance(b, Value) else None
-    if source is None or source.fn is not np.transpose or len(source.args) > 1 or source.kwargs:
-        return None
-    (weight,) = source.args
-    if not isinstance(g, Value) or len(g.shape) != 2 or len(weight.shape) != 2:
-        return None
-    plain = g.order is weight.order is call.out.order is None
-    few = 1 < g.shape[0] <= FEW_ROWS and min(weight.shape) > g.shape[0]
-    return weight if plain and few and g.dtype == weight.dtype == call.out.dtype else None
 
 
 def _key(x):

@@ -385,7 +385,7 @@ class RecordingArray:
     dot, cumsum, diagonal, flatten = map(_method, (np.dot, np.cumsum, np.diagonal, np.ravel))
 
     def copy(self, order="K"):
-        return _copy(self)
+        return _copy(self, order)
 
     def astype(self, dtype, copy=True):
         return _copy(self) if np.dtype(dtype) == self.dtype else np.astype(self, dtype)
@@ -486,6 +486,8 @@ def _copy(a, order="K", subok=False):
     """A copy: the same value on the tape, where nothing is overwritten, in new memory."""
     if isinstance(a, RecordingNumber):
         return a
+    if order == "C" and not a.value.flags.c_contiguous:
+        return np.positive(a, order=order)
     value = a.value.copy(order="K")
     if not isinstance(a.value, np.ndarray) or not a._path or Value.of(value).order == (
             Value.of(a.value).order):
