@@ -23,7 +23,7 @@ from models import (
 from tinygrad_rnn import Tensor, nn, optim
 from tinygrad_rnn import functional as F
 from tinygrad_rnn.jit import JitError, blocks
-from tinygrad_rnn.jit.passes import compute_constants, drop_unused, share
+from tinygrad_rnn.jit.passes import compute_constants, drop_unused, one_join, share
 from tinygrad_rnn.jit.recording import Recorder
 from tinygrad_rnn.jit.replay import Program
 from tinygrad_rnn.jit.tape import Call, Tape, Value
@@ -427,10 +427,11 @@ def program_of(x, y):
         buffer[i] = z[i] * i
     buffer += z[:, ::-1]
     del dead
-    return np.concatenate([buffer, z.T[:2]])
+    return np.concatenate([buffer, z.T[:2], np.concatenate([z[:1], z[1:2] * 2])])
 
 
-@pytest.mark.parametrize("improve", [drop_unused, compute_constants, share, lambda tape: tape])
+@pytest.mark.parametrize("improve", [drop_unused, compute_constants, one_join, share,
+                                     lambda tape: tape])
 @given(seeds)
 def test_a_pass_changes_no_number(improve, seed):
     rng = np.random.default_rng(seed)
@@ -455,6 +456,33 @@ def test_each_pass_does_its_work():
     assert count(tape, np.tanh) == 2 and count(share(tape), np.tanh) == 1
     full = compute_constants(tape)
     assert count(tape, np.full) == 1 and count(full, np.full) == 0
+    assert count(tape, np.stack) == 0 and count(one_join(tape), np.stack) == 1
+
+
+def join_often(x, y):
+    """Pieces in several joins, joins of joins, pieces that are read, edited and handed out."""
+    p, q = x * 2, y + x
+    gates = np.concatenate([p, q, np.tanh(q)], -1)
+    steps = np.stack([gates, gates * p[:, :1], np.concatenate([q, y, p], -1), gates])
+    rows = np.concatenate([p, q, p])
+    p = p + rows[: len(p)]
+    p[0] = 3
+    p += np.stack([p, q])[1]
+    steps[1] *= 2
+    steps = np.concatenate([steps, steps[:1] - 1])
+    return steps, rows, q, p
+
+
+@given(seeds, st.integers(1, 3), st.sampled_from([1, 64, 70]))
+def test_pieces_are_made_where_a_join_wants_them(seed, N, K):
+    rng = np.random.default_rng(seed)
+    jitted = tg.jit(join_often)
+    for _ in range(3):
+        x, y = rng.normal(size=(2, N, K))
+        for got, expected in zip(jitted(x, y), join_often(x.copy(), y.copy()), strict=True):
+            assert_array_equal(got, expected)
+    if K >= 64:
+        assert len(jitted._last.program.memory.place) >= 5
 
 
 def test_zeros_of_different_sign_are_not_shared():

@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import random
 from ..tensor import Tensor
-from .passes import compute_constants, drop_unused, share
+from .passes import compute_constants, drop_unused, one_join, share
 from .recording import Recorder, RecordingArray, RecordingGenerator, RecordingNumber
 from .replay import Program, describe
 from .state import Place, Reached, walk
@@ -29,7 +29,7 @@ from .tape import Call, JitError, Tape, Value
 __all__ = ["JitError", "jit"]
 
 LARGE = 10_000  # elements of a constant that is worth a warning
-PASSES = (drop_unused, compute_constants, share)
+PASSES = (drop_unused, compute_constants, one_join, share)
 
 
 def jit(f=None, *, fallback=None, cache_size=8):
@@ -348,10 +348,11 @@ class Recording:
             # on copies: nothing of the program's state may change
             times = program.profile([copy.deepcopy(x) for x in self.inputs(*self.latest)])
         total = sum(seconds for seconds, _ in times)
+        buffers = len(program.memory.buffers)
         return "\n".join([
             f"{len(tape.calls)} calls recorded, {len(tape.calls) - kept} of them left out, {kept}"
             " replayed",
-            f"{program.nbytes / 2**20:.1f} MB planned for {len(program.buffers)} buffers; the calls"
+            f"{program.nbytes / 2**20:.1f} MB planned for {buffers} buffers; the calls"
             f" of an eager step make {eager / 2**20:.1f} MB",
             f"{total * 1e3:.1f} ms in calls; the slowest:",
             *(f"  {seconds * 1e6:8.0f} us  {describe(call)}" for seconds, call in times[:slowest]),

@@ -6,7 +6,7 @@ import numpy as np
 
 from .tape import Call, Tape, Value, replace, values_in
 
-__all__ = ["compute_constants", "drop_unused", "share"]
+__all__ = ["compute_constants", "drop_unused", "one_join", "share"]
 
 
 def drop_unused(tape: Tape) -> Tape:
@@ -14,7 +14,7 @@ def drop_unused(tape: Tape) -> Tape:
     needed = set(values_in(tape.results))
     kept: list[Call] = []
     for call in reversed(tape.calls):
-        if call.effect or call.out in needed:
+        if call.effect or not needed.isdisjoint(call.outs):
             kept.append(call)
             needed.update(call.inputs())
     constants = {v: a for v, a in tape.constants.items() if v in needed}
@@ -34,14 +34,35 @@ def compute_constants(tape: Tape) -> Tape:
     return Tape(calls, tape.inputs, known, tape.results)
 
 
+def one_join(tape: Tape) -> Tape:
+    """Rows of equal blocks one below the other are a stack of these blocks, looked at as rows:
+    what is both (the gradients of the gates at all times) is then one array."""
+    calls = []
+    for call in tape.calls:
+        pieces: list = call.args[0] if call.fn is np.concatenate else []
+        if (len(pieces) > 1 and call.args[1:] in ((), (0,)) and not call.kwargs
+                and all(isinstance(p, Value) and p.order is None for p in pieces)
+                and len({(p.shape, p.dtype) for p in pieces}) == 1 and pieces[0].shape[1:]):
+            stack = Value((len(pieces), *pieces[0].shape), call.out.dtype)
+            calls.append(Call(np.stack, (pieces, 0), {}, stack, line=call.line))
+            calls.append(Call(np.reshape, (stack, call.out.shape), {}, call.out, view=True,
+                              line=call.line))
+        else:
+            calls.append(call)
+    return Tape(calls, tape.inputs, tape.constants, tape.results)
+
+
 def share(tape: Tape) -> Tape:
-    """The same call of the same values is done once."""
+    """The same call of the same values is done once; a reshape to the same shape not at all."""
     seen: dict = {}
     same: dict[Value, Value] = {}
     calls = []
     for call in tape.calls:
         args, kwargs = replace((call.args, call.kwargs), lambda v: same.get(v, v))
         call = Call(call.fn, args, kwargs, call.out, call.effect, call.view, call.line)
+        if call.fn is np.reshape and call.view and args[0].shape == call.out.shape:
+            same[call.out] = args[0]
+            continue
         key = None if call.effect else _key((call.fn, args, kwargs))
         if key is not None and key in seen:
             same[call.out] = seen[key]

@@ -1,8 +1,7 @@
-"""A tape as one Python function over planned buffers.
+"""A tape as one Python function over planned memory.
 
-Every value gets a buffer by its lifetime: the memory of a value that nobody reads any more is the
-memory of the next. Calls write into it with ``out=``, and what is updated in place in the program
-is updated in place here, so that a replay allocates next to nothing.
+What is updated in place in the program is updated in place here, and nearly every other call
+writes where memory.py says, so that a replay allocates next to nothing.
 """
 
 from __future__ import annotations
@@ -15,13 +14,11 @@ from collections.abc import Callable
 import numpy as np
 
 from .blocks import BLOCKED
+from .memory import JOINS, Memory, joined
 from .recording import added, draw, overwritten, through
 from .tape import Call, Tape, Value, name_of, values_in
 
 __all__ = ["Program"]
-
-ALIGN = 64
-_JOINS = {np.concatenate, np.stack}
 
 
 class Program:
@@ -34,145 +31,44 @@ class Program:
 
     def __init__(self, tape: Tape, homes: dict[Value, Value]):
         self.tape, self.homes = tape, homes
+        self.memory = Memory(tape, homes)
         self.names: dict[Value, str] = {}
         self.space: dict = {"np": np}
         self._known: dict[int, str] = {}
-        self._views: dict[Value, int] = {}
-        self.buffers: list[list[int]] = []  # size in bytes, first and last call that use it
         self.lines: list[tuple[str, Call | None]] = []
-        self._assign()
         self._write()
         self.run = self._compile(timed=False)
 
     @property
     def nbytes(self) -> int:
         """Planned memory, in bytes."""
-        return self._total
-
-    # ---- who lives how long, and where ----
-
-    def _assign(self):
-        tape = self.tape
-        root: dict[Value, Value] = {}
-        whole: dict[Value, Value] = {}
-        for value in (*tape.inputs, *tape.constants):
-            root[value] = whole[value] = value
-        for call in tape.calls:
-            first = next(call.inputs(), None)
-            root[call.out] = root[first] if call.view and first is not None else call.out
-            # what a value is all of, element for element: itself, or an array that it reshapes
-            plain = call.view and first is not None and call.fn is np.reshape
-            whole[call.out] = whole[first] if plain and _plain(first, call.out) else call.out
-        last: dict[Value, int] = {}
-        for i, call in enumerate(tape.calls):
-            last[root[call.out]] = i
-            for value in call.inputs():
-                last[root[value]] = i
-        end = len(tape.calls)
-        for value in tape.results:
-            last[root[value]] = end
-        outside = {*tape.inputs, *tape.constants}
-        home_of = dict(self.homes)
-        where: dict[Value, int] = {}  # root -> buffer
-        self.out: dict[Value, str | None] = {}
-        self.direct: set[Value] = set()  # results that a call writes into their home
-        dying: dict[int, list[Value]] = {}
-        for value, i in last.items():
-            dying.setdefault(i, []).append(value)
-        for i, call in enumerate(tape.calls):
-            out = call.out
-            ends = [v for v in dying.get(i, ()) if v in where]
-            taken = None
-            if not call.view and out.dtype is not None and out.shape is not None:
-                home = home_of.get(out)
-                if (home is not None and _elementwise(call) and last.get(home, -1) <= i
-                        and same_place(home, out)):
-                    self.out[out] = "home"
-                    self.direct.add(out)
-                elif _editing(call):
-                    source = root[call.args[0]]
-                    if (source in ends and source not in outside
-                            and root[call.args[0]] is call.args[0] and same_place(source, out)):
-                        taken = where.pop(source)
-                        ends.remove(source)
-                        self.out[out] = "edit"
-                    else:
-                        self.out[out] = "copy"
-                        taken = self._buffer(out, i)
-                    where[out] = taken
-                elif _takes_out(call) and out.nbytes > 8:
-                    if _elementwise(call) or call.fn in BLOCKED:
-                        read = call.args[:1] if call.fn in BLOCKED else call.args
-                        read = [whole[v] for v in values_in(read)]
-                        for value in ends:
-                            if fits(value, out) and any(value is v for v in read):
-                                taken = where.pop(value)
-                                ends.remove(value)
-                                break
-                    where[out] = self._buffer(out, i) if taken is None else taken
-                    self.out[out] = "buffer"
-            if out in where:
-                self._views[out] = where[out]
-                self.buffers[where[out]][2] = last.get(out, i)
-        self.last, self.root = last, root
-
-    def _buffer(self, value: Value, now: int) -> int:
-        """A new buffer, in use from this call on."""
-        self.buffers.append([-(-value.nbytes // ALIGN) * ALIGN, now, now])
-        return len(self.buffers) - 1
-
-    def _offsets(self) -> list[int]:
-        """Where each buffer begins: the largest first, each in the lowest place where nothing
-        lies that is in use at the same time."""
-        offsets = [0] * len(self.buffers)
-        placed = np.zeros((4, len(self.buffers)), np.int64)  # first, last, begin, end
-        order = sorted(range(len(self.buffers)), key=lambda b: -self.buffers[b][0])
-        for n, b in enumerate(order):
-            size, first, last = self.buffers[b]
-            others = placed[:, :n]
-            others = others[:, (others[0] <= last) & (others[1] >= first)]
-            at = 0
-            for begin, end in sorted(zip(others[2].tolist(), others[3].tolist(), strict=True)):
-                if begin - at >= size:
-                    break
-                at = max(at, end)
-            offsets[b] = at
-            placed[:, n] = first, last, at, at + size
-        self._total = int(placed[3].max(initial=0))
-        return offsets
-
-    # ---- the program ----
+        return self.memory.nbytes
 
     def _write(self):
-        tape = self.tape
-        offsets = self._offsets()
-        memory = aligned(self._total)
+        tape, memory = self.tape, self.memory
         for i, value in enumerate(tape.inputs):
             self.names[value] = f"i{i}"
-        for i, (value, array) in enumerate(tape.constants.items()):
-            self.names[value] = f"k{i}"
-            self.space[f"k{i}"] = array
-        for value, buffer in self._views.items():
-            name = f"b{len(self.space)}"
-            self.space[name] = as_array(memory[offsets[buffer] :], value)
-            self.names[value] = name
+        for value, array in memory.array.items():
+            self.names[value] = self._object(array)
         dead: dict[int, list[str]] = {}
         for i, call in enumerate(tape.calls):
-            target = self.names.get(call.out)
-            if target is None:
-                target = self.names[call.out] = f"v{i}"
-                at = self.last.get(self.root[call.out], i)
-                if not call.view and call.out.dtype is not None and at < len(tape.calls):
-                    dead.setdefault(at, []).append(target)
-            self.lines.append((self._line(call, target), call))
-            for name in dead.get(i, ()):
-                self.lines.append((f"{name} = None", None))
+            if call.fn in JOINS and memory.how.get(call.out) == "buffer":
+                self._join(call)
+            elif not call.view or call.out not in memory.array:
+                if call.out not in self.names:
+                    self.names[call.out] = f"v{i}"
+                    at = memory.last.get(memory.root[call.out], i)
+                    made = not call.view and memory.how.get(call.out) != "home"
+                    if made and call.out.dtype is not None and at < len(tape.calls):
+                        dead.setdefault(at, []).append(f"v{i}")
+                self.lines.append((self._line(call, self.names[call.out]), call))
+            self.lines += [(f"{name} = None", None) for name in dead.get(i, ())]
         ends = []
         for value in tape.results:
             home = self.homes.get(value)
             name = self.names[value]
             if home is not None:
-                if value not in self.direct:
+                if memory.how.get(value) != "home":
                     self.lines.append((f"np.copyto({self.names[home]}, {name})", None))
                 ends.append("None")
             else:
@@ -180,8 +76,20 @@ class Program:
                 ends.append(name if owned else f"np.array({name})")
         self.result = f"return [{', '.join(ends)}]"
 
+    def _join(self, call):
+        """Copies of those pieces that were not made in their place."""
+        pieces = list(joined(call))
+        place, target = self.memory.place, self.memory.array[call.out]
+        if not any(place.get(piece) == (call.out, index) for piece, index, _ in pieces):
+            self.lines.append((self._line(call, self.names[call.out]), call))
+            return
+        for piece, index, _ in pieces:
+            if place.get(piece) != (call.out, index):
+                line = f"np.copyto({self._object(target[index])}, {self.names[piece]})"
+                self.lines.append((line, call))
+
     def _line(self, call: Call, target: str) -> str:
-        kind = self.out.get(call.out)
+        kind = self.memory.how.get(call.out)
         args = [self._text(a) for a in call.args]
         if kind == "edit" or kind == "copy":
             source, *rest = args
@@ -249,36 +157,6 @@ class Program:
         return sorted(zip(times, calls, strict=True), key=lambda pair: -pair[0])
 
 
-def same_place(a: Value, b: Value) -> bool:
-    """Whether one can be written where the other stands."""
-    return a.shape == b.shape and a.dtype == b.dtype and a.order == b.order
-
-
-def fits(a: Value, b: Value) -> bool:
-    """Whether one can be written, element for element, over the other."""
-    return same_place(a, b) or (_plain(a, b) and a.dtype == b.dtype and a.nbytes == b.nbytes)
-
-
-def _plain(*values: Value) -> bool:
-    return all(v.order is None and v.dtype is not None and v.shape is not None for v in values)
-
-
-def _elementwise(call: Call) -> bool:
-    return isinstance(call.fn, np.ufunc) and call.fn is not np.matmul and call.fn.signature is None
-
-
-def _takes_out(call: Call) -> bool:
-    fn = call.fn
-    if isinstance(fn, np.ufunc) or fn in _JOINS or fn in BLOCKED:
-        return True
-    return isinstance(getattr(fn, "__self__", None), np.ufunc) and (
-        fn.__name__ == "reduce" and call.out.shape != ())
-
-
-def _editing(call: Call) -> bool:
-    return call.fn in (overwritten, added, through)
-
-
 def _edit_added(buffer, index, g):
     from ..rules import add_at
 
@@ -293,22 +171,6 @@ def _edit_through(root, value, path):
 
 
 _EDITS = {added: _edit_added, through: _edit_through}
-
-
-def aligned(nbytes: int) -> np.ndarray:
-    """Bytes that begin at a multiple of ALIGN."""
-    raw = np.empty(nbytes + ALIGN, np.uint8)
-    start = -raw.ctypes.data % ALIGN
-    return raw[start : start + nbytes]
-
-
-def as_array(memory: np.ndarray, value: Value) -> np.ndarray:
-    """The first bytes of memory as an array of this shape, dtype and order of axes."""
-    flat = memory[: value.nbytes].view(value.dtype)
-    if value.order is None:
-        return flat.reshape(value.shape)
-    inner = flat.reshape([value.shape[axis] for axis in value.order])
-    return inner.transpose(np.argsort(value.order))
 
 
 def describe(call: Call) -> str:

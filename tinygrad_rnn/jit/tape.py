@@ -56,6 +56,7 @@ class Call:
 
     ``effect``: does something besides (draws random numbers, checks ids), so it is never dropped.
     ``view``: ``out`` is memory of the first argument. ``line``: where the program asked for it.
+    ``more``: further values that it makes.
     """
 
     fn: Callable
@@ -65,6 +66,12 @@ class Call:
     effect: bool = False
     view: bool = False
     line: str = ""
+    more: tuple[Value, ...] = ()
+
+    @property
+    def outs(self) -> tuple[Value, ...]:
+        """All that it makes."""
+        return self.out, *self.more
 
     def inputs(self) -> Iterator[Value]:
         return values_in((self.args, self.kwargs))
@@ -94,11 +101,13 @@ class Tape:
                 names[value] = f"{kind}{len(names)}"
         lines = []
         for i, call in enumerate(self.calls):
-            names[call.out] = f"v{i}"
+            for k, out in enumerate(call.outs):
+                names[out] = f"v{i}" if k == 0 else f"v{i}_{k}"
             args = [_text(a, names) for a in call.args]
             args += [f"{k}={_text(v, names)}" for k, v in call.kwargs.items()]
             mark = "view " if call.view else ""
-            lines.append(f"v{i} = {mark}{name_of(call.fn)}({', '.join(args)})  # {call.out!r}")
+            made = ", ".join(names[out] for out in call.outs)
+            lines.append(f"{made} = {mark}{name_of(call.fn)}({', '.join(args)})  # {call.out!r}")
         lines.append(f"return {', '.join(names.get(v, '?') for v in self.results)}")
         return "\n".join(lines)
 

@@ -1,0 +1,253 @@
+"""Where each value of a tape lives: one block of memory, shared by lifetimes.
+
+A value lives from the call that makes it to the last one that reads it, it or a view of it; values
+whose lives do not overlap may lie in the same place. The pieces of a stack or a concatenation are
+made where they belong, so that joining them is no work.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .blocks import BLOCKED
+from .recording import added, overwritten, through
+from .tape import Call, Tape, Value, values_in
+
+__all__ = ["JOINS", "Memory", "elementwise", "joined"]
+
+ALIGN = 64
+RUN = 64  # elements in a row below which a piece is rather copied into its place
+JOINS = {np.concatenate, np.stack}
+
+
+class Memory:
+    """The plan for one tape.
+
+    ``homes`` says which results are new values of which inputs: these are written into the input
+    array itself, where nobody reads the old value any more. ``array`` has the memory of every
+    value in the plan, views of it included. ``how`` says how a call gives its value:
+
+    buffer: writes it with ``out=``. home: writes it into its input. edit: edits the array of its
+    first argument. copy: edits a copy of that. Others make a new array at each replay.
+    """
+
+    def __init__(self, tape: Tape, homes: dict[Value, Value]):
+        self.tape, self.homes = tape, homes
+        self.place = _places(tape, homes)  # of a piece: the join, and the index in it
+        self.how: dict[Value, str] = {}
+        self.array: dict[Value, np.ndarray] = dict(tape.constants)
+        self.buffers: list[list[int]] = []  # size in bytes, first and last call that use it
+        self._in: dict[Value, int] = {}  # the buffer of a value
+        self._lifetimes()
+        self._assign()
+        self._lay_out()
+
+    # ---- who lives how long ----
+
+    def _lifetimes(self):
+        tape = self.tape
+        self.root: dict[Value, Value] = {}
+        self._whole: dict[Value, Value] = {}
+        for value in (*tape.inputs, *tape.constants):
+            self.root[value] = self._whole[value] = value
+        for call in tape.calls:
+            for out in call.outs:
+                self.root[out] = self._whole[out] = self._around(out)
+            first = next(call.inputs(), None)
+            if call.view and first is not None:
+                self.root[call.out] = self.root[first]
+                # a value that is all of another, element for element
+                same = call.fn is np.reshape and _plain(first, call.out)
+                self._whole[call.out] = self._whole[first] if same else call.out
+        self.last: dict[Value, int] = {}
+        for i, call in enumerate(tape.calls):
+            for value in (*call.outs, *call.inputs()):
+                self.last[self.root[value]] = i
+        for value in tape.results:
+            self.last[self.root[value]] = len(tape.calls)
+
+    def _around(self, value):
+        """The outermost join that a value is a piece of, or the value itself."""
+        while value in self.place:
+            value = self.place[value][0]
+        return value
+
+    # ---- how each call gives its value ----
+
+    def _assign(self):
+        self._dying: dict[int, list[Value]] = {}
+        for value, i in self.last.items():
+            self._dying.setdefault(i, []).append(value)
+        outside = {*self.tape.inputs, *self.tape.constants}
+        for i, call in enumerate(self.tape.calls):
+            out = call.out
+            if call.view or out.dtype is None or out.shape is None:
+                continue
+            home = self.homes.get(out)
+            if (home is not None and elementwise(call) and self.last.get(home, -1) <= i
+                    and same_place(home, out)):
+                self.how[out] = "home"
+            elif editing(call):
+                source = call.args[0]
+                free = self._ends(source, i) and source not in outside and same_place(source, out)
+                self.how[out] = "edit" if free else "copy"
+                self._give(out, i, self._in[source] if free else None)
+            elif takes_out(call):
+                for value in call.outs:
+                    if value.nbytes > 8:
+                        self.how[value] = "buffer"
+                        self._give(value, i, self._heir(call, value, i))
+
+    def _ends(self, value, i):
+        """Whether a value that fills its buffer is read for the last time."""
+        return value in self._dying.get(i, ()) and value in self._in
+
+    def _heir(self, call, out, i):
+        """The buffer of an operand that dies here and may be written over, or None."""
+        if self._around(out) in self._in or out in self.place or call.more:
+            return None
+        if not (elementwise(call) or call.fn in BLOCKED):
+            return None
+        read = call.args[:1] if call.fn in BLOCKED else call.args
+        for value in (self._whole[v] for v in values_in(read)):
+            if self._ends(value, i) and fits(value, out):
+                return self._in[value]
+        return None
+
+    def _give(self, value, i, buffer):
+        value = self._around(value)
+        if buffer is None and value in self._in:  # the place of a join, which an earlier piece got
+            return
+        if buffer is None:
+            self.buffers.append([-(-value.nbytes // ALIGN) * ALIGN, i, i])
+            buffer = len(self.buffers) - 1
+        self._in[value] = buffer
+        self.buffers[buffer][2] = max(self.buffers[buffer][2], self.last.get(value, i))
+
+    # ---- addresses ----
+
+    def _offsets(self) -> list[int]:
+        """Where each buffer begins: the largest first, each in the lowest place where nothing
+        lies that is in use at the same time."""
+        offsets = [0] * len(self.buffers)
+        placed = np.zeros((4, len(self.buffers)), np.int64)  # first, last, begin, end
+        order = sorted(range(len(self.buffers)), key=lambda b: -self.buffers[b][0])
+        for n, b in enumerate(order):
+            size, first, last = self.buffers[b]
+            others = placed[:, :n]
+            others = others[:, (others[0] <= last) & (others[1] >= first)]
+            at = 0
+            for begin, end in sorted(zip(others[2].tolist(), others[3].tolist(), strict=True)):
+                if begin - at >= size:
+                    break
+                at = max(at, end)
+            offsets[b] = at
+            placed[:, n] = first, last, at, at + size
+        self.nbytes = int(placed[3].max(initial=0))
+        return offsets
+
+    def _lay_out(self):
+        offsets = self._offsets()
+        memory = aligned(self.nbytes)
+        for value, buffer in self._in.items():
+            self.array[value] = as_array(memory[offsets[buffer] :], value)
+        for piece in self.place:
+            self._piece(piece)
+        for call in self.tape.calls:
+            inputs = list(call.inputs())
+            if call.view and len(inputs) == 1 and inputs[0] in self.array:
+                base = self.array[inputs[0]]
+                view = call.fn(base, *call.args[1:], **call.kwargs)
+                if np.may_share_memory(view, base):
+                    self.array[call.out] = view
+
+    def _piece(self, value):
+        if value not in self.array:
+            join, index = self.place[value]
+            self.array[value] = self._piece(join)[index]
+        return self.array[value]
+
+
+def _places(tape, homes):
+    """Which values are made where a later join wants them: piece -> (join, index)."""
+    made = {out: call for call in tape.calls for out in call.outs
+            if takes_out(call) and not editing(call) and out.nbytes > 8 and out not in homes}
+    place: dict[Value, tuple[Value, Any]] = {}
+    for call in tape.calls:
+        join = call.out
+        if call.fn not in JOINS or join not in made or join.order is not None:
+            continue
+        for piece, index, run in joined(call):
+            if (piece in made and piece not in place and piece.order is None
+                    and piece.dtype == join.dtype and run >= RUN):
+                place[piece] = join, index
+    return place
+
+
+def joined(call: Call):
+    """The pieces of a join: value, index in the join, elements in a row there."""
+    axis = call.kwargs.get("axis", call.args[1] if len(call.args) > 1 else 0)
+    pieces = call.args[0]
+    if axis is None or set(call.kwargs) - {"axis"} or not all(
+            isinstance(piece, Value) for piece in pieces):
+        return
+    axis %= len(call.out.shape)
+    before, at = (slice(None),) * axis, 0
+    for piece in pieces:
+        if call.fn is np.stack:
+            yield piece, (*before, at), math.prod(piece.shape[axis:])
+            at += 1
+        else:
+            yield (piece, (*before, slice(at, at + piece.shape[axis])),
+                   math.prod(piece.shape[axis:]))
+            at += piece.shape[axis]
+
+
+def same_place(a: Value, b: Value) -> bool:
+    """Whether one can be written where the other stands."""
+    return a.shape == b.shape and a.dtype == b.dtype and a.order == b.order
+
+
+def fits(a: Value, b: Value) -> bool:
+    """Whether one can be written, element for element, over the other."""
+    return same_place(a, b) or (_plain(a, b) and a.dtype == b.dtype and a.nbytes == b.nbytes)
+
+
+def _plain(*values: Value) -> bool:
+    return all(v.order is None and v.dtype is not None and v.shape is not None for v in values)
+
+
+def elementwise(call: Call) -> bool:
+    return isinstance(call.fn, np.ufunc) and call.fn is not np.matmul and call.fn.signature is None
+
+
+def takes_out(call: Call) -> bool:
+    """Whether it can write into memory that is given to it."""
+    fn = call.fn
+    if isinstance(fn, np.ufunc) or fn in JOINS or fn in BLOCKED:
+        return True
+    return isinstance(getattr(fn, "__self__", None), np.ufunc) and (
+        fn.__name__ == "reduce" and call.out.shape != ())
+
+
+def editing(call: Call) -> bool:
+    return call.fn in (overwritten, added, through)
+
+
+def aligned(nbytes: int) -> np.ndarray:
+    """Bytes that begin at a multiple of ALIGN."""
+    raw = np.empty(nbytes + ALIGN, np.uint8)
+    start = -raw.ctypes.data % ALIGN
+    return raw[start : start + nbytes]
+
+
+def as_array(memory: np.ndarray, value: Value) -> np.ndarray:
+    """The first bytes of memory as an array of this shape, dtype and order of axes."""
+    flat = memory[: value.nbytes].view(value.dtype)
+    if value.order is None:
+        return flat.reshape(value.shape)
+    inner = flat.reshape([value.shape[axis] for axis in value.order])
+    return inner.transpose(np.argsort(value.order))
