@@ -251,7 +251,7 @@ def about_machine(threads: int) -> dict:
 
 
 def main() -> None:
-    machine.use_better_kernels()  # the contenders inherit the choice
+    machine.tune_blas()  # the contenders inherit the choice
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD",
                         help=f"of {', '.join(WORKLOADS)} (default: all)")  # fmt: skip

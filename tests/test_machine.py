@@ -18,14 +18,17 @@ ROOT = Path(__file__).resolve().parent.parent
 def finds(monkeypatch):
     """Let machine.py find this CPU, these kernels of OpenBLAS, and this environment."""
 
-    def setting(flags, kernels, given=None, api="openblas"):
+    def setting(flags, kernels, given=None, api="openblas", threads=2, timeout=None):
         monkeypatch.setattr(machine, "cpu", lambda: ("Some CPU", flags))
-        found = {"user_api": "blas", "internal_api": api, "version": "1", "num_threads": 2,
+        found = {"user_api": "blas", "internal_api": api, "version": "1", "num_threads": threads,
                  "architecture": kernels, "filepath": "numpy.libs"}  # fmt: skip
         monkeypatch.setattr(machine, "blas", lambda: found)
         monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
         if given:
             monkeypatch.setenv("OPENBLAS_CORETYPE", given)
+        monkeypatch.delenv("OPENBLAS_THREAD_TIMEOUT", raising=False)
+        if timeout:
+            monkeypatch.setenv("OPENBLAS_THREAD_TIMEOUT", timeout)
 
     return setting
 
@@ -41,22 +44,33 @@ def started(monkeypatch):
 def test_the_command_line_starts_again_with_the_kernels_of_the_cpu(finds, started, monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "tinygrad_rnn", "info"])
     finds(AVX512, "Haswell")
-    machine.use_better_kernels()
+    machine.tune_blas()
     assert started == [[sys.executable, "-m", "tinygrad_rnn", "info"]]
     assert os.environ["OPENBLAS_CORETYPE"] == "SkylakeX"
-    machine.use_better_kernels()
+    assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == "20"
+    machine.tune_blas()
     assert len(started) == 1  # and only once
 
 
+@pytest.mark.parametrize("flags, kernels, given", [
+    (AVX512, "SkylakeX", None), (AVX512, "Cooperlake", None), (AVX512, "Haswell", "Haswell"),
+    (AVX512 - {"avx512dq"}, "Haswell", None), ({"avx2"}, "Zen", None), (set(), "armv8", None),
+])  # fmt: skip
+def test_threads_that_spin_for_too_long_are_told_to_sleep(finds, started, flags, kernels, given):
+    finds(flags, kernels, given)
+    machine.tune_blas()
+    assert len(started) == 1 and os.environ["OPENBLAS_THREAD_TIMEOUT"] == "20"
+    assert os.environ.get("OPENBLAS_CORETYPE") == given
+
+
 @pytest.mark.parametrize("found", [
-    (AVX512, "SkylakeX"), (AVX512, "Cooperlake"), (AVX512, "Haswell", "Haswell"),
-    (AVX512 - {"avx512dq"}, "Haswell"), ({"avx2"}, "Zen"), (set(), "armv8"),
-    (AVX512, "Haswell", None, "mkl"),
+    (AVX512, "Haswell", None, "mkl"), (AVX512, "SkylakeX", None, "openblas", 1),
+    (AVX512, "Haswell", "Haswell", "openblas", 2, "26"),
 ])  # fmt: skip
 def test_otherwise_nothing_is_started_and_nothing_set(finds, started, found):
     finds(*found)
     before = dict(os.environ)
-    machine.use_better_kernels()
+    machine.tune_blas()
     assert not started and dict(os.environ) == before
 
 

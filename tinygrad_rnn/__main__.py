@@ -5,9 +5,9 @@ import sys
 
 def main():
     try:
-        from tinygrad_rnn.models.machine import use_better_kernels
+        from tinygrad_rnn.models.machine import tune_blas
 
-        use_better_kernels()
+        tune_blas()
         from tinygrad_rnn.models.cli import main as run
     except ModuleNotFoundError as error:
         if error.name != "tinygrad_rnn.models":

@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import random
 from ..tensor import Tensor
-from .passes import compute_constants, drop_unused, one_join, share
+from .passes import compute_constants, drop_unused, keep_softmax, one_join, share
 from .recording import Recorder, RecordingArray, RecordingGenerator, RecordingNumber
 from .replay import Program, describe
 from .state import Place, Reached, walk
@@ -29,7 +29,7 @@ from .tape import Call, JitError, Tape, Value
 __all__ = ["JitError", "jit"]
 
 LARGE = 10_000  # elements of a constant that is worth a warning
-PASSES = (drop_unused, compute_constants, one_join, share)
+PASSES = (drop_unused, compute_constants, one_join, share, keep_softmax)
 
 
 def jit(f=None, *, fallback=None, cache_size=8):

@@ -97,7 +97,7 @@ class Memory:
                 self._give(out, i, self._in[source] if free else None)
             elif takes_out(call):
                 for value in call.outs:
-                    if value.nbytes > 8:
+                    if value.nbytes > 8 or call.more:
                         self.how[value] = "buffer"
                         self._give(value, i, self._heir(call, value, i))
 
@@ -107,7 +107,7 @@ class Memory:
 
     def _heir(self, call, out, i):
         """The buffer of an operand that dies here and may be written over, or None."""
-        if self._around(out) in self._in or out in self.place or call.more:
+        if self._around(out) in self._in or out in self.place or out is not call.out:
             return None
         if not (elementwise(call) or call.fn in BLOCKED):
             return None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..functional import _nll, _nll_slope
+from .blocks import softmax_nll, softmax_slope
 from .tape import Call, Tape, Value, replace, values_in
 
-__all__ = ["compute_constants", "drop_unused", "one_join", "share"]
+__all__ = ["compute_constants", "drop_unused", "keep_softmax", "one_join", "share"]
 
 
 def drop_unused(tape: Tape) -> Tape:
@@ -72,6 +74,24 @@ def share(tape: Tape) -> Tape:
         calls.append(call)
     results = [same.get(v, v) for v in tape.results]
     return Tape(calls, tape.inputs, tape.constants, results)
+
+
+def keep_softmax(tape: Tape) -> Tape:
+    """Cross-entropy that is differentiated computes its softmax once, in the forward pass."""
+    slopes = {call.args[:2] for call in tape.calls if call.fn is _nll_slope}
+    calls: list[Call] = []
+    softmax: dict[tuple, Value] = {}
+    for call in tape.calls:
+        key = call.args[:2]
+        if call.fn is _nll and key in slopes and key not in softmax:
+            p = softmax[key] = Value(key[0].shape, key[0].dtype)
+            calls.append(Call(softmax_nll, key, {}, p, line=call.line, more=(call.out,)))
+        elif call.fn is _nll_slope and key in softmax:
+            args = softmax[key], key[1], call.args[3]
+            calls.append(Call(softmax_slope, args, {}, call.out, line=call.line))
+        else:
+            calls.append(call)
+    return drop_unused(Tape(calls, tape.inputs, tape.constants, tape.results))
 
 
 def _key(x):

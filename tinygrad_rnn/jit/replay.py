@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .blocks import BLOCKED
+from .blocks import on_all_cores
 from .memory import JOINS, Memory, joined
 from .recording import added, draw, overwritten, through
 from .tape import Call, Tape, Value, name_of, values_in
@@ -108,7 +108,9 @@ class Program:
             return f"{target} = {args[0]}.{call.args[1]}(*{args[2]}, **{args[3]})"
         args += [f"{k}={self._text(v)}" for k, v in call.kwargs.items()]
         if kind in ("buffer", "home"):
-            return f"{self._object(BLOCKED.get(call.fn, call.fn))}({', '.join(args)}, out={target})"
+            if call.more:
+                target = f"({', '.join(self.names[out] for out in call.outs)})"
+            return f"{self._object(on_all_cores(call))}({', '.join(args)}, out={target})"
         return f"{target} = {self._object(call.fn)}({', '.join(args)})"
 
     def _text(self, x) -> str:
