@@ -77,6 +77,20 @@ def test_a_matrix_used_both_ways_up_and_looked_up(seed, N, lookup_first, create_
     assert W.grad.numpy().flags.c_contiguous and x.grad.numpy().flags.c_contiguous
 
 
+@given(seeds, st.sampled_from([(700, 9), (20, 35, 9), (9, 2, 3, 100)]), st.booleans(),
+       st.sampled_from([np.float32, np.float64]))
+def test_a_bias_of_many_rows(seed, shape, strided, dtype):
+    rng = np.random.default_rng(seed)
+    b = Tensor(np.zeros(shape[-1], dtype), requires_grad=True)
+    g = rng.normal(size=shape).astype(dtype)
+    x = rng.normal(size=shape[::-1]).astype(dtype).T if strided else np.ones(shape, dtype)
+    (gb,) = tg.grad(np.sum((x + b) * g * x), [b], create_graph=True)
+    assert gb.dtype == dtype
+    expected = np.sum((g * x).astype(np.float64), axis=tuple(range(len(shape) - 1)))
+    rtol = 1e-5 if dtype == np.float32 else 1e-12
+    assert_allclose(gb.numpy(), expected, rtol=rtol, atol=100 * rtol)
+
+
 def test_the_gradient_of_a_transpose_may_be_asked_for():
     x, W = leaf(3, 4), leaf(5, 4, seed=1)
     across = W.T

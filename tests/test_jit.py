@@ -569,27 +569,6 @@ def test_row_blocks_on_two_threads_are_the_functions_they_stand_for(two_threads,
     assert_allclose(x, expected, rtol=1e-12, atol=1e-12)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seeds, st.integers(2, 5), st.integers(2, 5), st.integers(2, 5))
-def test_large_arrays_on_two_threads(two_threads, monkeypatch, seed, n, m, k):
-    monkeypatch.setattr(blocks, "LARGE", 0)
-    monkeypatch.setattr(blocks, "THREAD_BLOCK", 4)
-    x, y, row = (np.random.default_rng(seed).normal(size=s) for s in [(n, m, k), (n, m, k), k])
-
-    def f(x, y, row, number):
-        x += y[:1]
-        z = np.sum(x * row / number, axis=(0, 1))
-        return (x + y[0]) * z - y[..., :1], np.sum(y, axis=(0, 1), keepdims=True), np.sum(y, 0)
-
-    jitted = tg.jit(f)
-    for number in (2.0, 3.0):
-        expected = f(x.copy(), y, row, number)
-        for a, b in zip(jitted(x.copy(), y, row, number), expected, strict=True):
-            assert_allclose(a, b, rtol=1e-12, atol=1e-12)
-    used = [str(value) for value in jitted._last.program.space.values() if callable(value)]
-    assert any("rowwise" in u for u in used) and any("column_sums" in u for u in used)
-
-
 @pytest.mark.parametrize("error", [FloatingPointError, KeyboardInterrupt])
 def test_an_error_in_a_block_arrives_when_all_threads_have_stopped(two_threads, error):
     done, began = [], threading.Event()

@@ -1,5 +1,4 @@
-"""Blocks on all cores: softmax and cross-entropy over a large vocabulary, and what only streams
-through large arrays.
+"""Row blocks on all cores: softmax and cross-entropy over a large vocabulary.
 
 NumPy lets go of the interpreter lock inside its loops, so blocks of rows that fit the cache can be
 worked off by several threads. What is done with a block stands in functional.py.
@@ -13,14 +12,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from ..functional import _nll, _nll_slope, nll_rows, nll_slope_rows
-from .tape import Call
 
-__all__ = ["BLOCKED", "each", "on_all_cores", "softmax_nll", "softmax_slope", "threads"]
+__all__ = ["BLOCKED", "each", "softmax_nll", "softmax_slope", "threads"]
 
 SMALL = 1 << 18  # elements below which handing over costs more than it gives
 THREAD_BLOCK = 1 << 18  # elements; smaller ones wait for the interpreter lock more than they work
@@ -107,48 +104,7 @@ def softmax_slope(p, targets, scale, out):
     each(work, _row_blocks(p), p.size)
 
 
-@cache
-def rowwise(ufunc: Callable) -> Callable:
-    """An elementwise function of large arrays, in blocks of rows."""
-
-    def blocked(*args, out):
-        def has_rows(a):
-            return np.ndim(a) == out.ndim and len(a) == len(out)
-
-        def work(rows):
-            ufunc(*(a[rows] if has_rows(a) else a for a in args), out=out[rows])
-
-        each(work, _row_blocks(out), out.size)
-
-    return blocked
-
-
-def column_sums(x, axis, keepdims=False, *, out):
-    """The sum over all axes but the last one, in blocks of columns."""
-
-    def work(columns):
-        np.add.reduce(x[..., columns], axis, keepdims=keepdims, out=out[..., columns])
-
-    step = -(-x.shape[-1] // threads())
-    each(work, [slice(i, i + step) for i in range(0, x.shape[-1], step)], x.size)
-
-
 # function on the tape -> what a replay runs; ``out`` may be the memory of the first argument
 BLOCKED = {
     _nll: nll, _nll_slope: nll_slope, softmax_nll: softmax_nll, softmax_slope: softmax_slope,
 }  # fmt: skip
-LARGE = 1 << 20  # elements from which a call that only streams through memory gains by two cores
-
-
-def on_all_cores(call: Call) -> Any:
-    """What a replay runs for a call that writes into ``out``."""
-    fn, shape, inputs = call.fn, call.out.shape, list(call.inputs())
-    if isinstance(fn, np.ufunc) and fn.signature is None and math.prod(shape) >= LARGE:
-        # an operand has all rows, or the same one for each of them
-        same = all(len(v.shape) < len(shape) or v.shape[0] in (1, shape[0]) for v in inputs)
-        return rowwise(fn) if same and not call.kwargs else fn
-    if fn == np.add.reduce and len(call.args) == 1 and math.prod(inputs[0].shape) >= LARGE:
-        leading = tuple(range(len(inputs[0].shape) - 1))
-        return column_sums if leading and call.kwargs.get("axis") in (leading, 0) and (
-            len(leading) == 1 or call.kwargs["axis"] == leading) else fn
-    return BLOCKED.get(fn, fn)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .blocks import on_all_cores
+from .blocks import BLOCKED
 from .memory import JOINS, Memory, joined
 from .recording import added, draw, overwritten, through
 from .tape import Call, Tape, Value, name_of, values_in
@@ -110,7 +110,8 @@ class Program:
         if kind in ("buffer", "home"):
             if call.more:
                 target = f"({', '.join(self.names[out] for out in call.outs)})"
-            return f"{self._object(on_all_cores(call))}({', '.join(args)}, out={target})"
+            fn = self._object(BLOCKED.get(call.fn, call.fn))
+            return f"{fn}({', '.join(args)}, out={target})"
         return f"{target} = {self._object(call.fn)}({', '.join(args)})"
 
     def _text(self, x) -> str:
