@@ -83,9 +83,29 @@ def test_a_copy_of_a_leaf_is_a_leaf_of_its_own(how, a, requires_grad):
         t.grad = np.ones_like(a)
     other = COPIES[how](t)
     assert type(other) is Tensor and other.requires_grad == requires_grad and other.is_leaf
-    assert other.dtype == a.dtype and other.grad is None
+    assert other.dtype == a.dtype and (how == "deepcopy" or other.grad is None)
     np.testing.assert_array_equal(other.numpy(), a)
     assert not np.shares_memory(other._data, t._data)
+
+
+def test_deepcopy_carries_the_gradient():
+    model = tg.nn.Linear(2, 3)
+    model.tied = model.W
+    copy.deepcopy(model)  # before there is one
+    model(np.ones((4, 2))).sum().backward()
+    other = copy.deepcopy(model)
+    assert other.tied is other.W and type(other.W) is tg.nn.Parameter
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        np.testing.assert_array_equal(p.grad, q.grad)
+        q.grad.data[...] = 0
+        assert np.all(p.grad.numpy())
+
+
+def test_deepcopy_refuses_a_gradient_that_has_a_graph():
+    x = Tensor([2.0], requires_grad=True)
+    (x**3).sum().backward(create_graph=True)
+    with pytest.raises(TypeError, match="detach it first"):
+        copy.deepcopy(x)
 
 
 @pytest.mark.parametrize("how", COPIES)
@@ -134,6 +154,9 @@ ASSERTIONS = [
     "assert_allclose", "assert_array_equal", "assert_array_almost_equal", "assert_equal",
     "assert_almost_equal", "assert_array_max_ulp", "assert_array_almost_equal_nulp",
 ]  # fmt: skip
+# These ask ``isinstance(x, np.ndarray)`` of one side, and compare with a bare == if neither is one;
+# so they do for arrays of PyTorch, JAX and CuPy. assert_array_... take two Tensors.
+WANTS_AN_ARRAY = {"assert_equal", "assert_almost_equal"}
 
 
 @pytest.mark.parametrize("name", ASSERTIONS)
@@ -143,7 +166,28 @@ def test_numpy_testing_takes_tensors(name):
         holds(left, right)
         with pytest.raises(AssertionError):
             holds(left + 1, right)
+    if name not in WANTS_AN_ARRAY:
+        holds(Tensor(a), Tensor(a))
+        with pytest.raises(AssertionError):
+            holds(Tensor(a), Tensor(a + 1))
+    x = Tensor(a, requires_grad=True)
+    for left, right in ((x, a), (a, x), *([] if name in WANTS_AN_ARRAY else [(x, x)])):
+        with pytest.raises((RuntimeError, TypeError), match="detach"):
+            holds(left, right)
+
+
+@pytest.mark.parametrize("name", sorted(WANTS_AN_ARRAY))
+def test_what_asks_for_an_array_never_passes_in_silence(name):
+    a = np.arange(1.0, 7).reshape(2, 3)
+    with pytest.raises(ValueError, match=r"ambiguous. Use a.any\(\) or a.all\(\)"):
+        getattr(np.testing, name)(Tensor(a), Tensor(a))
+
+
+def test_numpy_testing_orders_tensors():
+    a = np.arange(1.0, 7)
     np.testing.assert_array_less(Tensor(a), Tensor(a + 1))
+    with pytest.raises(AssertionError):
+        np.testing.assert_array_less(Tensor(a), Tensor(a))
 
 
 v, m = np.linspace(0.1, 0.9, 5), np.eye(4) + 0.5

@@ -21,8 +21,9 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar
+from copy import deepcopy
 from functools import cache
-from typing import Any, TypeAlias, Union
+from typing import Any, Self, TypeAlias, Union
 
 import numpy as np
 
@@ -805,12 +806,20 @@ class Tensor:
     def __bool__(self):
         return bool(self._data)
 
-    def __reduce__(self):
-        # For copy, deepcopy and pickle: a leaf of its own with this value, and no gradient yet.
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        # For copy and pickle: a leaf of its own with this value, and no gradient yet.
         if not self.is_leaf:
             raise TypeError("a Tensor with a graph cannot be copied or pickled: detach it first")
         return type(self), (self._data, *(() if type(self) is not Tensor else
                                           (self.requires_grad,)))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A leaf of its own that carries a copy of ``.grad``, as in PyTorch."""
+        make, values = self.__reduce__()
+        other = make(*values)
+        if self.grad is not None:
+            other.grad = deepcopy(self.grad, memo)
+        return other
 
     # backward
 
