@@ -82,17 +82,9 @@ def contenders() -> tuple[list[str], list[str]]:
         missing = [module for module in needs if importlib.util.find_spec(module) is None]
         if missing:
             absent.append(f"{name} is left out: {', '.join(missing)} is not installed ({ADD})")
-        elif name == "jit" and not has_jit():
-            absent.append("jit is left out: this version of the library has no tg.jit")
         else:
             there.append(name)
     return there, absent
-
-
-def has_jit() -> bool:
-    import tinygrad_rnn
-
-    return hasattr(tinygrad_rnn, "jit")
 
 
 def agree(firsts: dict[str, dict]) -> None:

@@ -6,10 +6,12 @@ from matplotlib.figure import Figure
 
 LABELS = {
     "manual": "hand-written layers", "eager": "this project, eager", "jit": "this project, tg.jit",
+    "jit_numpy": "tg.jit without numba",
     "torch_cells": "PyTorch, cells", "torch_lstm": "PyTorch, nn.LSTM", "jax": "JAX, jit(scan)",
 }  # fmt: skip
 COLORS = {
-    "manual": "#9a9a9a", "eager": "#7fb3e6", "jit": "#1f5fa8", "torch_cells": "#f4b183",
+    "manual": "#9a9a9a", "eager": "#7fb3e6", "jit": "#1f5fa8",
+    "jit_numpy": "#4b8fd4", "torch_cells": "#f4b183",
     "torch_lstm": "#d9611e", "jax": "#7f9f3f",
 }  # fmt: skip
 

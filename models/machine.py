@@ -28,6 +28,7 @@ TIMEOUT = "20"  # log2 of ticks
 EXTRAS = {
     "models": ("tqdm", "safetensors", "pooch", "matplotlib", "threadpoolctl"),
     "check": ("hypothesis",),
+    "fast": ("numba",),
 }
 
 

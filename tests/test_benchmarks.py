@@ -18,7 +18,7 @@ SMALL = {"N": 4, "T": 5, "D": 6, "H": 6, "V": 11}
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-@pytest.mark.parametrize("name", [n for n in NEEDS if n not in ("manual", "jit")])
+@pytest.mark.parametrize("name", [n for n in NEEDS if n != "manual"])
 def test_contenders_agree_with_the_hand_written_layers(name, workload):
     for module in NEEDS[name]:
         pytest.importorskip(module, reason=f"{module} is not installed")

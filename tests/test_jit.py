@@ -349,6 +349,53 @@ def test_two_threads_replay_two_recordings():
     assert len(results) == 4
 
 
+def test_what_is_updated_may_be_returned_too():
+    p, state = nn.Parameter(np.ones(3)), [np.ones(3)]
+
+    @tg.jit
+    def step(x):
+        p._data -= x
+        state[0] *= 2
+        return p._data, state[0], p
+
+    for i in range(1, 3):
+        data, array, same = step(np.full(3, 2.0))
+        assert_array_equal(data, np.full(3, 1 - 2.0 * i))
+        assert_array_equal(array, np.full(3, 2.0**i))
+        assert same is p and not np.shares_memory(data, p.data)
+
+
+def test_recordings_of_one_function_share_memory():
+    layer = nn.LSTM(3, 8, stateful=True, dtype=np.float64, rng=np.random.default_rng(0))
+    f = tg.jit(lambda xs: layer(xs)[0] * 2)
+    rng = np.random.default_rng(1)
+    outs = [f(rng.normal(size=(4, 5, 3))) for _ in range(3)]
+    kept = [out.numpy().copy() for out in outs]
+    first, second = f.recordings.values()
+    assert first.program.memory.block is second.program.memory.block
+    layer.reset_state()
+    f(rng.normal(size=(4, 5, 3)))
+    results = {}
+
+    def work(seed, T):
+        xs = np.random.default_rng(seed).normal(size=(10, 4, T, 3))
+        results[seed] = [(f2(x).numpy(), twin(x)[0].numpy() * 2) for x in xs]
+
+    plain, twin = (nn.LSTM(3, 8, dtype=np.float64, rng=np.random.default_rng(0)) for _ in range(2))
+    f2 = tg.jit(lambda xs: plain(xs)[0] * 2)
+    threads = [threading.Thread(target=work, args=(T, T)) for T in (9, 3, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 3
+    for pairs in results.values():
+        for got, expected in pairs:
+            assert_allclose(got, expected, rtol=1e-12)
+    for out, before in zip(outs, kept, strict=True):
+        assert_array_equal(out.numpy(), before)
+
+
 def test_explain_tells_what_was_recorded(capsys):
     jitted = tg.jit(lambda x: np.tanh(x) + 1)
     jitted.explain()

@@ -7,6 +7,6 @@
 """
 
 NEEDS = {
-    "eager": (), "manual": (), "jit": (), "torch_lstm": ("torch",), "torch_cells": ("torch",),
-    "jax": ("jax",),
+    "eager": (), "manual": (), "jit": (), "jit_numpy": ("numba",),  # without it, they are the same
+    "torch_lstm": ("torch",), "torch_cells": ("torch",), "jax": ("jax",),
 }  # fmt: skip

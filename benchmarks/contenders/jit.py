@@ -1,6 +1,11 @@
 """This project, the same step under ``tg.jit``."""
 
+import contextlib
+
 import tinygrad_rnn as tg
+
+with contextlib.suppress(ImportError):
+    import numba  # noqa: F401  (memory is counted from the imports on)
 
 from . import eager
 

@@ -8,7 +8,9 @@ function (replay.py), which later calls run. state.py finds what lives on betwee
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import ctypes
 import functools
 import random as stdlib_random
 import threading
@@ -20,6 +22,8 @@ import numpy as np
 
 from .. import random
 from ..tensor import Tensor
+from .loops import available, fuse, slices_first
+from .memory import Block
 from .passes import compute_constants, drop_unused, keep_softmax, one_join, share
 from .recording import Recorder, RecordingArray, RecordingGenerator, RecordingNumber
 from .replay import Program, describe
@@ -30,9 +34,10 @@ __all__ = ["JitError", "jit"]
 
 LARGE = 10_000  # elements of a constant that is worth a warning
 PASSES = (drop_unused, compute_constants, one_join, share, keep_softmax)
+FUSION = (slices_first, share, drop_unused, fuse)  # if numba is installed
 
 
-def jit(f=None, *, fallback=None, cache_size=8):
+def jit(f=None, *, fallback=None, cache_size=8, fast=True):
     """Record ``f`` at its first call with each signature, and replay it from then on.
 
     Args:
@@ -44,64 +49,67 @@ def jit(f=None, *, fallback=None, cache_size=8):
             rate or a count of steps.
         fallback: "eager" to run a function that cannot be recorded as it is, instead of raising.
         cache_size: recordings kept; the one that was not used for longest goes first.
+        fast: with numba installed (the extra [fast]), elementwise chains in float32 become
+            compiled loops. They are compiled once and kept on disk; floating-point errors in
+            them are not reported as ``np.errstate`` asks.
 
     Raises JitError, which names the line, where a replay could not follow: ``bool``, ``float`` or
     ``int`` of a value, results whose shape hangs on values, numbers drawn from a generator that
     it cannot see. A call that raises leaves parameters and optimizer usable.
     """
     if f is None:
-        return functools.partial(jit, fallback=fallback, cache_size=cache_size)
+        return functools.partial(jit, fallback=fallback, cache_size=cache_size, fast=fast)
     if fallback not in (None, "eager"):
         raise ValueError(f"jit: fallback={fallback!r}, wanted None or 'eager'")
-    return Jitted(f, fallback, cache_size)
+    return Jitted(f, fallback, cache_size, fast)
 
 
 class Jitted:
     """A function under ``jit``."""
 
-    def __init__(self, f, fallback, cache_size):
+    def __init__(self, f, fallback, cache_size, fast):
         functools.update_wrapper(self, f)
-        self.f, self.fallback, self.cache_size = f, fallback, cache_size
+        self.f, self.fallback, self.cache_size, self.fast = f, fallback, cache_size, fast
         self.recordings: OrderedDict[tuple, Recording | None] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # one call at a time: they share memory and what they edit
+        self._block = Block()
         self._last: Recording | None = None
 
     def __call__(self, *args, **kwargs):
-        arguments = Arguments(args, kwargs)
-        reached = walk(self.f, arguments.tensors)
-        key = (arguments.key, reached.signature())
         with self._lock:
-            recording = self.recordings.get(key, False)
-            if recording is not False:
+            arguments = Arguments(args, kwargs)
+            reached = walk(self.f, arguments.tensors)
+            key = (arguments.key, reached.signature())
+            if key in self.recordings:
                 self.recordings.move_to_end(key)
-        if recording is None:
-            return self.f(*args, **kwargs)
-        if recording is not False:
+            else:
+                self._record(key, reached, arguments)
+            recording = self.recordings[key]
+            if recording is None:
+                return self.f(*args, **kwargs)
             self._last = recording
             return recording.replay(reached, arguments)
+
+    def _record(self, key, reached, arguments):
         try:
-            recording = record(self.f, reached, arguments)
+            recording = record(self.f, reached, arguments, self.fast, self._block)
         except JitError:
             if self.fallback is None:
                 raise
-            self._keep(key, None)
-            return self.f(*args, **kwargs)
-        self._keep(key, recording)
-        self._last = recording
-        return recording.replay(reached, arguments)
-
-    def _keep(self, key, recording):
-        with self._lock:
-            self.recordings[key] = recording
-            while len(self.recordings) > self.cache_size:
-                self.recordings.popitem(last=False)
+            recording = None
+        else:
+            self._block = recording.program.memory.block
+        self.recordings[key] = recording
+        while len(self.recordings) > self.cache_size:
+            self.recordings.popitem(last=False)
 
     def explain(self, slowest=10):
         """Print what the last recording holds: calls, what was left out, memory, slowest calls."""
-        if self._last is None:
-            print("nothing is recorded yet: call the function first")
-        else:
-            print(self._last.explain(slowest))
+        with self._lock:
+            if self._last is None:
+                print("nothing is recorded yet: call the function first")
+            else:
+                print(self._last.explain(slowest))
 
 
 class Arguments:
@@ -161,7 +169,7 @@ class _Input:
 # ---- recording ----
 
 
-def record(f, reached: Reached, arguments: Arguments):
+def record(f, reached: Reached, arguments: Arguments, fast: bool, block: Block):
     """Run ``f`` once on recording arrays, for its tape, and then undo what it did: the recording.
 
     Its first replay is the call itself, so that a recorded step and a replayed one give the same
@@ -170,7 +178,7 @@ def record(f, reached: Reached, arguments: Arguments):
     recorder = Recorder()
     state = State(reached)
     copies = state.copies()
-    inputs = [recorder.input(x if type(x) is float else x.copy()) for x in arguments.values]
+    inputs = [recorder.input(x) for x in _copies(arguments.values)]
     state.exchange([recorder.input(x) for x in copies])
     args, kwargs = arguments.fill(inputs)
     spawned = random.recording.set(lambda spawn: _spawn(recorder, spawn))
@@ -196,12 +204,21 @@ def record(f, reached: Reached, arguments: Arguments):
             generator.bit_generator.state = before
     tape = recorder.tape
     homes = {new: old for old, new in updates}
-    tape.results = results + [new for _, new in updates]
+    tape.results = results + list(homes)
     for array in tape.constants.values():
         if array.size > LARGE and array.dtype.kind == "f":
             warnings.warn(f"jit: an array {array.shape} that is no argument, and that the function"
                           " makes anew, was recorded as a constant", stacklevel=4)
-    return Recording(tape, homes, shape, assigned)
+    recording = Recording(tape, homes, shape, assigned, fast, block)
+    _trim()
+    return recording
+
+
+def _trim():
+    """Hand back what the recorded run has freed: a replay has memory of its own. (The allocator
+    of Linux, glibc, would keep it, also because tensor.py asked it to.)"""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # of another system
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class State:
@@ -215,7 +232,7 @@ class State:
         self.inputs: list[Any] = []
 
     def copies(self):
-        return [x.copy() if isinstance(x, np.ndarray) else x for x in self.originals]
+        return _copies(self.originals)
 
     def generators(self):
         return [x for x in self.originals if isinstance(x, np.random.Generator)]
@@ -282,6 +299,10 @@ class State:
                 place.set(old)
 
 
+def _copies(values):
+    return [x.copy(order="K") if isinstance(x, np.ndarray) else x for x in values]
+
+
 class TensorData:
     """The array of a Tensor."""
 
@@ -311,20 +332,18 @@ class Slot:
 class Recording:
     """A tape, compiled, and where its results go."""
 
-    def __init__(self, tape: Tape, homes, shape, assigned):
+    def __init__(self, tape: Tape, homes, shape, assigned, fast, block):
         self.recorded = tape
         better = tape
-        for improve in PASSES:
+        for improve in (*PASSES, *FUSION) if fast and available() else PASSES:
             better = improve(better)
-        self.program = Program(better, homes)
+        self.program = Program(better, homes, block)
         self.shape, self.assigned = shape, assigned
         self.latest: Any = None  # what the last call reached, and its arguments
-        self._lock = threading.Lock()
 
     def replay(self, reached: Reached, arguments: Arguments):
-        with self._lock:
-            self.latest = reached, arguments
-            made = self.program.run(self.inputs(reached, arguments))
+        self.latest = reached, arguments
+        made = self.program.run(self.inputs(reached, arguments))
         self.assign(reached, made)
         return _build(self.shape, made, reached)
 
@@ -344,9 +363,8 @@ class Recording:
         tape, program = self.recorded, self.program
         eager = sum(c.out.nbytes for c in tape.calls if not c.view)
         kept = len(program.tape.calls)
-        with self._lock:
-            # on copies: nothing of the program's state may change
-            times = program.profile([copy.deepcopy(x) for x in self.inputs(*self.latest)])
+        # on copies: nothing of the program's state may change
+        times = program.profile([copy.deepcopy(x) for x in self.inputs(*self.latest)])
         total = sum(seconds for seconds, _ in times)
         buffers = len(program.memory.buffers)
         return "\n".join([

@@ -13,14 +13,27 @@ from typing import Any
 import numpy as np
 
 from .blocks import BLOCKED
+from .loops import Kernel
 from .recording import added, overwritten, through
 from .tape import Call, Tape, Value, values_in
 
-__all__ = ["JOINS", "Memory", "elementwise", "joined"]
+__all__ = ["JOINS", "Block", "Memory", "elementwise", "joined"]
 
 ALIGN = 64
 RUN = 64  # elements in a row below which a piece is rather copied into its place
 JOINS = {np.concatenate, np.stack}
+
+
+class Block:
+    """Memory that the recordings of one function share: nothing in it outlives a replay."""
+
+    def __init__(self, nbytes: int = 0):
+        self.bytes = aligned(nbytes)
+
+    def grown(self, nbytes: int) -> Block:
+        """This block if it is large enough, else a larger one."""
+        # some more, since the next recording of a function is often a little larger than the first
+        return self if nbytes <= len(self.bytes) else Block(nbytes + nbytes // 8)
 
 
 class Memory:
@@ -34,8 +47,8 @@ class Memory:
     first argument. copy: edits a copy of that. Others make a new array at each replay.
     """
 
-    def __init__(self, tape: Tape, homes: dict[Value, Value]):
-        self.tape, self.homes = tape, homes
+    def __init__(self, tape: Tape, homes: dict[Value, Value], block: Block):
+        self.tape, self.homes, self.block = tape, homes, block
         self.place = _places(tape, homes)  # of a piece: the join, and the index in it
         self.how: dict[Value, str] = {}
         self.array: dict[Value, np.ndarray] = dict(tape.constants)
@@ -86,9 +99,14 @@ class Memory:
             out = call.out
             if call.view or out.dtype is None or out.shape is None:
                 continue
-            home = self.homes.get(out)
-            if (home is not None and elementwise(call) and self.last.get(home, -1) <= i
-                    and same_place(home, out)):
+            if isinstance(call.fn, Kernel):
+                for value in call.outs:
+                    if self._goes_home(call, value, i):
+                        self.how[value] = "home"
+                    else:
+                        self.how[value] = "buffer"
+                        self._give(value, i, None)
+            elif elementwise(call) and self._goes_home(call, out, i):
                 self.how[out] = "home"
             elif editing(call):
                 source = call.args[0]
@@ -100,6 +118,16 @@ class Memory:
                     if value.nbytes > 8 or call.more:
                         self.how[value] = "buffer"
                         self._give(value, i, self._heir(call, value, i))
+
+    def _goes_home(self, call, value, i):
+        """Whether it may be written into the input whose new value it is."""
+        home = self.homes.get(value)
+        if home is None or self.last.get(home, -1) > i or not same_place(home, value):
+            return False
+        if not isinstance(call.fn, Kernel):
+            return True
+        return home.contiguous and (
+            home not in call.fn.inputs or call.fn.may_edit(value, home))
 
     def _ends(self, value, i):
         """Whether a value that fills its buffer is read for the last time."""
@@ -151,9 +179,9 @@ class Memory:
 
     def _lay_out(self):
         offsets = self._offsets()
-        memory = aligned(self.nbytes)
+        self.block = self.block.grown(self.nbytes)
         for value, buffer in self._in.items():
-            self.array[value] = as_array(memory[offsets[buffer] :], value)
+            self.array[value] = as_array(self.block.bytes[offsets[buffer] :], value)
         for piece in self.place:
             self._piece(piece)
         for call in self.tape.calls:
@@ -227,7 +255,7 @@ def elementwise(call: Call) -> bool:
 def takes_out(call: Call) -> bool:
     """Whether it can write into memory that is given to it."""
     fn = call.fn
-    if isinstance(fn, np.ufunc) or fn in JOINS or fn in BLOCKED:
+    if isinstance(fn, (np.ufunc, Kernel)) or fn in JOINS or fn in BLOCKED:
         return True
     return isinstance(getattr(fn, "__self__", None), np.ufunc) and (
         fn.__name__ == "reduce" and call.out.shape != ())

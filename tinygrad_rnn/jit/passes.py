@@ -61,11 +61,11 @@ def share(tape: Tape) -> Tape:
     calls = []
     for call in tape.calls:
         args, kwargs = replace((call.args, call.kwargs), lambda v: same.get(v, v))
-        call = Call(call.fn, args, kwargs, call.out, call.effect, call.view, call.line)
+        call = Call(call.fn, args, kwargs, call.out, call.effect, call.view, call.line, call.more)
         if call.fn is np.reshape and call.view and args[0].shape == call.out.shape:
             same[call.out] = args[0]
             continue
-        key = None if call.effect else _key((call.fn, args, kwargs))
+        key = None if call.effect or call.more else _key((call.fn, args, kwargs))
         if key is not None and key in seen:
             same[call.out] = seen[key]
             continue

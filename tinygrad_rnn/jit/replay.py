@@ -14,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 
 from .blocks import BLOCKED
-from .memory import JOINS, Memory, joined
+from .loops import Kernel, as_rows, load, rows, width
+from .memory import JOINS, Block, Memory, joined
 from .recording import added, draw, overwritten, through
 from .tape import Call, Tape, Value, name_of, values_in
 
@@ -23,15 +24,16 @@ __all__ = ["Program"]
 
 class Program:
     """The compiled tape. ``run(inputs)`` takes the arrays, numbers and generators of
-    ``tape.inputs`` and returns those of ``tape.results``.
+    ``tape.inputs`` and returns those of ``tape.results``: copies, which the next run does not
+    touch.
 
-    ``homes`` says which results are new values of which inputs: these are written into the input
-    array itself. All other results are copies, which the next run does not touch.
+    ``homes`` says which results are new values of which inputs: these, the last ones, are not
+    returned but written into the input array itself.
     """
 
-    def __init__(self, tape: Tape, homes: dict[Value, Value]):
+    def __init__(self, tape: Tape, homes: dict[Value, Value], block: Block | None = None):
         self.tape, self.homes = tape, homes
-        self.memory = Memory(tape, homes)
+        self.memory = Memory(tape, homes, block or Block())
         self.names: dict[Value, str] = {}
         self.space: dict = {"np": np}
         self._known: dict[int, str] = {}
@@ -52,7 +54,9 @@ class Program:
             self.names[value] = self._object(array)
         dead: dict[int, list[str]] = {}
         for i, call in enumerate(tape.calls):
-            if call.fn in JOINS and memory.how.get(call.out) == "buffer":
+            if isinstance(call.fn, Kernel):
+                self._kernel(call)
+            elif call.fn in JOINS and memory.how.get(call.out) == "buffer":
                 self._join(call)
             elif not call.view or call.out not in memory.array:
                 if call.out not in self.names:
@@ -63,17 +67,13 @@ class Program:
                         dead.setdefault(at, []).append(f"v{i}")
                 self.lines.append((self._line(call, self.names[call.out]), call))
             self.lines += [(f"{name} = None", None) for name in dead.get(i, ())]
+        for value, home in self.homes.items():
+            if memory.how.get(value) != "home":
+                self.lines.append((f"np.copyto({self.names[home]}, {self.names[value]})", None))
         ends = []
-        for value in tape.results:
-            home = self.homes.get(value)
-            name = self.names[value]
-            if home is not None:
-                if memory.how.get(value) != "home":
-                    self.lines.append((f"np.copyto({self.names[home]}, {name})", None))
-                ends.append("None")
-            else:
-                owned = value.dtype is None or value.shape is None
-                ends.append(name if owned else f"np.array({name})")
+        for value in tape.results[: len(tape.results) - len(self.homes)]:
+            owned = value.dtype is None or value.shape is None
+            ends.append(self.names[value] if owned else f"np.array({self.names[value]})")
         self.result = f"return [{', '.join(ends)}]"
 
     def _join(self, call):
@@ -87,6 +87,48 @@ class Program:
             if place.get(piece) != (call.out, index):
                 line = f"np.copyto({self._object(target[index])}, {self.names[piece]})"
                 self.lines.append((line, call))
+
+    def _kernel(self, call):
+        """A call of compiled loops: everything in it as rows of the same length."""
+        kernel, memory = call.fn, self.memory
+        planned = [memory.array.get(v) for v in (*kernel.inputs, *call.outs)]
+        flat = "row" not in kernel.kinds and all(
+            x is None or x.shape != kernel.shape or x.flags.c_contiguous for x in planned)
+        size = math.prod(kernel.shape)
+        C = width(size) if flat else kernel.shape[-1]
+        R = size // C
+        homes = {out: self.homes[out] for out in call.outs if memory.how[out] == "home"}
+        edited = {f"y{i}": f"a{kernel.inputs.index(homes[out])}" for i, out in enumerate(call.outs)
+                  if homes.get(out) in kernel.inputs}  # fmt: skip
+        args, after = [], []
+        for value, kind in zip(kernel.inputs, kernel.kinds, strict=True):
+            n, m = {"full": (R, C), "row": (1, C)}.get(kind, (1, 1))
+            array = memory.array.get(value)
+            lies = None if array is None else as_rows(array, n, m)
+            if kind == "number":
+                args.append(self.names[value])
+            elif lies is not None:
+                args.append(self._object(lies))
+            elif value in homes.values():  # contiguous, and to be written to
+                args.append(f"{self.names[value]}.reshape({R}, {C})")
+            else:
+                args.append(f"{self._object(rows)}({self.names[value]}, {n}, {m})")
+        for i, out in enumerate(call.outs):
+            if out in homes:
+                self.names[out] = self.names[homes[out]]
+                if f"y{i}" not in edited:
+                    args.append(f"{self.names[out]}.reshape({R}, {C})")
+                continue
+            lies = as_rows(memory.array[out], R, C)
+            if lies is None:
+                lies = np.empty((R, C), out.dtype)
+                whole = self._object(lies.reshape(kernel.shape))
+                after.append((f"np.copyto({self.names[out]}, {whole})", None))
+            args.append(self._object(lies))
+        args += [self._object(np.empty((1, C), np.float32)) for _ in kernel.temporaries]
+        run = self._object(load(kernel.source(edited)))
+        self.lines.append((f"{run}({R}, {C}, {', '.join(args)})", call))
+        self.lines += after
 
     def _line(self, call: Call, target: str) -> str:
         kind = self.memory.how.get(call.out)

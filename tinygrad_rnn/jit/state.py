@@ -103,11 +103,12 @@ def walk(*roots) -> Reached:
         if isinstance(x, Tensor):
             found.tensors.append(x)
             node = x._node
-            key.append(("tensor", x.shape, x.dtype, node is not None))
+            data = x._data
+            key.append(("tensor", x.shape, x.dtype, data.flags.c_contiguous, node is not None))
             if node is not None and node.fn is None:
                 keep(Place("attribute", x, "grad"))
         elif isinstance(x, np.ndarray):
-            key.append(("array", x.shape, x.dtype))
+            key.append(("array", x.shape, x.dtype, x.flags.c_contiguous))
             if place is not None:
                 found.arrays.append(place)
         elif isinstance(x, np.random.Generator):

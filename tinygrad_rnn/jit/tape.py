@@ -6,7 +6,7 @@ a value lives, and which calls may work in place, is decided last (memory.py).
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,11 +23,12 @@ class Value:
     """What a call makes: an array of known shape and dtype, a Python number (dtype None), or a
     random generator (shape None)."""
 
-    __slots__ = ("dtype", "order", "shape")
+    __slots__ = ("contiguous", "dtype", "order", "shape")
 
-    def __init__(self, shape=(), dtype=None, order=None):
+    def __init__(self, shape=(), dtype=None, order=None, contiguous=True):
         self.shape, self.dtype = shape, dtype
         self.order = order  # axes from the slowest to the fastest in memory; None: as in C
+        self.contiguous = contiguous and order is None
 
     @classmethod
     def of(cls, x):
@@ -36,7 +37,7 @@ class Value:
         if x.flags.c_contiguous:
             return cls(x.shape, x.dtype)
         order = tuple(sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]), i)))
-        return cls(x.shape, x.dtype, order if order != tuple(range(x.ndim)) else None)
+        return cls(x.shape, x.dtype, order if order != tuple(range(x.ndim)) else None, False)
 
     @property
     def nbytes(self):
@@ -59,7 +60,7 @@ class Call:
     ``more``: further values that it makes.
     """
 
-    fn: Callable
+    fn: Any
     args: tuple
     kwargs: dict[str, Any]
     out: Value

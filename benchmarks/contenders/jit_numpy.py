@@ -1,0 +1,11 @@
+"""This project, the same step under ``tg.jit``, by NumPy alone."""
+
+import tinygrad_rnn as tg
+
+from . import eager
+
+
+class Contender(eager.Contender):
+    def __init__(self, workload, dropout):
+        super().__init__(workload, dropout)
+        self.train = tg.jit(self.train, fast=False)
