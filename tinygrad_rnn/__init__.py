@@ -1,6 +1,7 @@
 """Autograd on NumPy's own protocols, and recurrent networks as plain tensor expressions."""
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from . import functional, nn, optim
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from . import check, manual
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> ModuleType:
     """What most programs do not use is imported when it is asked for."""
     if name in ("check", "manual"):
         return importlib.import_module(f".{name}", __name__)

@@ -1,9 +1,10 @@
 """``python -m tinygrad_rnn``: the command line of the models."""
 
 import sys
+from typing import Any
 
 
-def main():
+def main() -> Any:
     try:
         from tinygrad_rnn.models.machine import tune_blas
 

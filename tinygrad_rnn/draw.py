@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from bisect import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -50,11 +50,12 @@ def cell_steps(model: Module) -> Iterator[list[Step]]:
             delattr(cell, method)  # the one of its class shows again
 
 
-def _noting(method, name, kind, steps):
+def _noting(method: Callable[..., Any], name: str, kind: str,
+            steps: list[Step]) -> Callable[..., Any]:
     count = itertools.count()
 
     @functools.wraps(method)
-    def noted(*args):
+    def noted(*args: Any) -> Any:
         first = next(_births)
         result = method(*args)
         label = f"{kind} {name}".rstrip() + f"\nstep {next(count)}"
@@ -64,7 +65,7 @@ def _noting(method, name, kind, steps):
     return noted
 
 
-def _named_modules(module, name=""):
+def _named_modules(module: Any, name: str = "") -> Iterator[tuple[str, Module]]:
     """The module and all inside it, with paths as in ``named_parameters``."""
     paths, seen = [(name, module)], set()
     while paths:
@@ -74,7 +75,7 @@ def _named_modules(module, name=""):
                 continue
             seen.add(id(value))
             yield path, value
-            items = vars(value).items()
+            items: Iterable[tuple[Any, Any]] = vars(value).items()
         else:
             items = value.items() if isinstance(value, dict) else enumerate(value)
         paths += [(f"{path}.{key}" if path else str(key), item) for key, item in items
@@ -146,9 +147,9 @@ def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
     return _document([*lines, *edges.values()])
 
 
-def _boxes(order, steps):
+def _boxes(order: list[Node], steps: list[Step]) -> dict[Node, str]:
     """Which of the nodes stand in which box: node -> "s<number of the step>"."""
-    outer = []  # a step within a step (a cell made of cells) belongs to the outer one
+    outer: list[int] = []  # a step within a step (a cell made of cells) belongs to the outer one
     for k in sorted(range(len(steps)), key=lambda k: steps[k].first):
         if not outer or steps[k].first > steps[outer[-1]].last:
             outer.append(k)

@@ -18,7 +18,7 @@ __all__ = [
 
 
 @own_function
-def _sigmoid(x):
+def _sigmoid(x: np.ndarray) -> np.ndarray:
     # Through tanh, which costs half of what exp does and cannot overflow; one fresh array.
     y = np.multiply(x, 0.5, out=np.empty_like(x))
     np.tanh(y, out=y)
@@ -28,7 +28,7 @@ def _sigmoid(x):
 
 
 @own_function
-def _logsumexp(x, axis=-1, keepdims=False):
+def _logsumexp(x: np.ndarray, axis: int = -1, keepdims: bool = False) -> np.ndarray:
     top = np.max(x, axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0)  # a row of -inf: log 0 is -inf, not NaN
     total = np.sum(np.exp(x - top), axis=axis, keepdims=True)
@@ -37,7 +37,7 @@ def _logsumexp(x, axis=-1, keepdims=False):
     return y if keepdims else np.squeeze(y, axis)
 
 
-def _logsumexp_vjp(g, y, x, axis=-1, keepdims=False):
+def _logsumexp_vjp(g: Any, y: Any, x: Any, axis: int = -1, keepdims: bool = False) -> Any:
     y = expand(y, x.shape, axis, keepdims)
     return expand(g, x.shape, axis, keepdims) * np.exp(x - np.where(np.isfinite(y), y, 0))
 
@@ -45,14 +45,14 @@ def _logsumexp_vjp(g, y, x, axis=-1, keepdims=False):
 BLOCK = 2**16  # elements that stay in the cache from pass to pass
 
 
-def _row_blocks(x):
+def _row_blocks(x: np.ndarray) -> list[slice]:
     """Slices of rows of x (n, V), of about BLOCK elements each."""
     step = max(1, BLOCK // max(1, x.shape[1]))
     return [slice(i, i + step) for i in range(0, len(x), step)]
 
 
 @own_function
-def _nll(x, targets):
+def _nll(x: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """-log softmax(x)[target] of each row: x (n, V), targets (n,) -> (n,)."""
     y = np.empty_like(x, shape=targets.shape)
     for rows in _row_blocks(x):
@@ -60,7 +60,7 @@ def _nll(x, targets):
     return y
 
 
-def nll_rows(x, targets, out):
+def nll_rows(x: np.ndarray, targets: np.ndarray, out: np.ndarray) -> None:
     """One block of ``_nll``."""
     top = np.max(x, axis=1, keepdims=True)
     e = np.subtract(x, top)
@@ -69,7 +69,8 @@ def nll_rows(x, targets, out):
 
 
 @own_function
-def _nll_slope(x, targets, total, scale):
+def _nll_slope(x: np.ndarray, targets: np.ndarray, total: np.ndarray,
+               scale: np.ndarray) -> np.ndarray:
     """scale (softmax(x) - one-hot(targets)), where ``total`` (n,) is logsumexp(x): (n, V)."""
     y = np.empty_like(x)
     for rows in _row_blocks(x):
@@ -77,7 +78,8 @@ def _nll_slope(x, targets, total, scale):
     return y
 
 
-def nll_slope_rows(x, targets, total, scale, out):
+def nll_slope_rows(x: np.ndarray, targets: np.ndarray, total: np.ndarray, scale: np.ndarray,
+                   out: np.ndarray) -> None:
     """One block of ``_nll_slope``; ``out`` may be the memory of x."""
     np.subtract(x, total[:, None], out=out)
     np.exp(out, out=out)
@@ -85,15 +87,15 @@ def nll_slope_rows(x, targets, total, scale, out):
     out[np.arange(len(targets)), targets] -= scale
 
 
-def _nll_vjp(g, y, x, targets):
+def _nll_vjp(g: Any, y: Any, x: Any, targets: np.ndarray) -> Any:
     return _nll_slope(x, targets, y + _pick(x, targets), g)
 
 
-def _pick(x, targets):
+def _pick(x: Any, targets: np.ndarray) -> Any:
     return x[np.arange(len(targets)), targets]
 
 
-def _weighed(g, x, total, scale):
+def _weighed(g: Any, x: Any, total: Any, scale: Any) -> Any:
     """What the rules of _nll_slope share: g scale softmax(x)."""
     return g * (np.exp(x - np.expand_dims(total, 1)) * np.expand_dims(scale, 1))
 
@@ -154,7 +156,7 @@ def log_softmax(x: Array, axis: int = -1) -> Tensor:
 
 
 @partial(own_function, checks=True)
-def _ids(ids, *, name, n):
+def _ids(ids: np.ndarray, *, name: str, n: int) -> np.ndarray:
     """Whole numbers from 0 to n - 1, checked: NumPy would take -1 for the last row in silence."""
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: ids are integers, {ids.dtype} came")

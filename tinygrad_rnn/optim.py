@@ -52,7 +52,7 @@ class Optimizer:
                 data, g = p.data, p.grad.data
                 self.update(data, g + self.weight_decay * data if self.weight_decay else g, state)
 
-    def update(self, p, g, state):
+    def update(self, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray]) -> None:
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -84,7 +84,7 @@ class SGD(Optimizer):
                  weight_decay: float = 0.0) -> None:
         super().__init__(params, lr, weight_decay)
 
-    def update(self, p, g, state):
+    def update(self, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray]) -> None:
         p -= self.lr * g
 
 
@@ -98,7 +98,7 @@ class Momentum(Optimizer):
         super().__init__(params, lr, weight_decay)
         self.momentum = momentum
 
-    def update(self, p, g, state):
+    def update(self, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray]) -> None:
         v = state["v"]
         v *= self.momentum
         v += g
@@ -108,7 +108,7 @@ class Momentum(Optimizer):
 class Nesterov(Momentum):
     """v = momentum v + g; p -= lr (g + momentum v). Sutskever et al. (2013)."""
 
-    def update(self, p, g, state):
+    def update(self, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray]) -> None:
         v = state["v"]
         v *= self.momentum
         v += g
@@ -125,7 +125,7 @@ class AdaGrad(Optimizer):
         super().__init__(params, lr, weight_decay)
         self.eps = eps
 
-    def update(self, p, g, state):
+    def update(self, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray]) -> None:
         h = state["h"]
         h += g * g
         p -= self.lr * g / (np.sqrt(h) + self.eps)
@@ -141,7 +141,7 @@ class RMSprop(Optimizer):
         super().__init__(params, lr, weight_decay)
         self.alpha, self.eps = alpha, eps
 
-    def update(self, p, g, state):
+    def update(self, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray]) -> None:
         h = state["h"]
         h *= self.alpha
         h += (1 - self.alpha) * g * g
@@ -162,7 +162,7 @@ class Adam(Optimizer):
         super().__init__(params, lr, weight_decay)
         self.betas, self.eps, self.book = betas, eps, book
 
-    def update(self, p, g, state):
+    def update(self, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray]) -> None:
         m, v = state["m"], state["v"]
         b1, b2 = self.betas
         m *= b1
@@ -185,6 +185,6 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps)
         self.decay = weight_decay
 
-    def update(self, p, g, state):
+    def update(self, p: np.ndarray, g: np.ndarray, state: dict[str, np.ndarray]) -> None:
         p *= 1 - self.lr * self.decay
         super().update(p, g, state)

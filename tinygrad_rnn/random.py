@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,8 @@ __all__ = ["generator", "manual_seed"]
 _root = np.random.SeedSequence()
 
 # What a recording does with ``generator``: it wants to hear of every one that is made.
-recording: ContextVar[Callable | None] = ContextVar("recording", default=None)
+recording: ContextVar[Callable[..., np.random.Generator] | None] = ContextVar(
+    "recording", default=None)
 
 
 def manual_seed(seed: int) -> None:
@@ -29,12 +31,12 @@ def generator() -> np.random.Generator:
     return spawn() if made is None else made(spawn)
 
 
-def state() -> dict:
+def state() -> dict[str, Any]:
     """How far the spawning has come, for ``restore``."""
     return dict(_root.state)
 
 
-def restore(state: dict) -> None:
+def restore(state: dict[str, Any]) -> None:
     """Go on spawning from an earlier ``state()``."""
     global _root
     _root = np.random.SeedSequence(**state)

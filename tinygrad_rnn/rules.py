@@ -30,39 +30,46 @@ import itertools
 import math
 import operator
 import string
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
 import numpy as np
 
-RULES: dict = {}  # callable -> Primitive
-DERIVED: dict = {}  # callable -> the same function in terms of others
-PLAIN: set = set()  # callables whose result carries no derivative
+Function: TypeAlias = Callable[..., Any]
+# The rules that run, whether one reads the output, and which inputs they read.
+Plan: TypeAlias = tuple[list[tuple[int, Function]] | None, bool, Iterable[bool] | None]
+
+RULES: dict[Function, "Primitive"] = {}  # callable -> Primitive
+DERIVED: dict[Function, Function] = {}  # callable -> the same function in terms of others
+PLAIN: set[Function] = set()  # callables whose result carries no derivative
 
 
 class Primitive:
     """A callable with its rules, and what of its inputs and output those rules read."""
 
-    def __init__(self, fn, vjps, call=None, sequence=False):
+    def __init__(self, fn: Function, vjps: tuple[Function | None, ...],
+                 call: Function | None = None, sequence: bool = False) -> None:
         self.fn, self.name = fn, fn.__name__
         self.call = call or fn  # runs it on positional arrays
         self.vjps = vjps
         self.sequence = sequence  # NumPy takes the arrays as one list; one rule answers for all
-        self.reads = [vjp and _reads(vjp) for vjp in vjps]
+        self.reads: list[Any] = [vjp and _reads(vjp) for vjp in vjps]
         self.arity, self.metadata = _signature(next(filter(None, vjps)))
-        self.plans = {}
+        self.plans: dict[int, Plan] = {}
 
-    def plan(self, needs):
+    def plan(self, needs: int) -> Plan:
         """What happens when the arguments in ``needs`` (bit i for argument i) want a gradient:
         the rules that run, whether one of them reads the output, and for each input whether they
         read it (None: they read none)."""
         if self.sequence:
             (reads_y, reads_all), = self.reads
-            plan = None, reads_y, itertools.repeat(True) if reads_all[0] else None
+            plan: Plan = None, reads_y, itertools.repeat(True) if reads_all[0] else None
         else:
-            wanted = [i for i, vjp in enumerate(self.vjps) if vjp and needs >> i & 1]
-            reads = [self.reads[i] for i in wanted]
+            wanted = [(i, vjp) for i, vjp in enumerate(self.vjps) if vjp and needs >> i & 1]
+            reads = [self.reads[i] for i, _ in wanted]
             inputs = [any(column) for column in zip(*(inputs for _, inputs in reads), strict=True)]
             plan = (
-                [(i, self.vjps[i]) for i in wanted],
+                wanted,
                 any(reads_y for reads_y, _ in reads),
                 inputs if any(inputs) else None,
             )
@@ -70,7 +77,7 @@ class Primitive:
         return plan
 
 
-def _reads(vjp):
+def _reads(vjp: Function) -> tuple[bool, list[bool]]:
     """Whether a rule reads the output, and which of the inputs: told by their names."""
     code = vjp.__code__
     arrays = list(code.co_varnames[: code.co_argcount - len(vjp.__defaults__ or ())])
@@ -80,45 +87,46 @@ def _reads(vjp):
     return y, inputs
 
 
-def _signature(vjp):
+def _signature(vjp: Function) -> tuple[int, tuple[str, ...]]:
     """How many arrays the function takes, and the names of its metadata."""
     code = vjp.__code__
     arrays = code.co_argcount - len(vjp.__defaults__ or ())
     return arrays - 2, code.co_varnames[arrays : code.co_argcount + code.co_kwonlyargcount]
 
 
-def rule(fn, *vjps, call=None):
+def rule(fn: Function, *vjps: Function | None,
+         call: Function | None = None) -> None:
     """Register one rule per argument of ``fn`` (None: it has no derivative)."""
     RULES[fn] = Primitive(fn, vjps, call)
 
 
-def rule_of_sequence(fn, vjp):
+def rule_of_sequence(fn: Function, vjp: Function) -> None:
     """Register a function of one list of arrays; its rule returns all their cotangents."""
     RULES[fn] = Primitive(fn, (vjp,), lambda *xs, **meta: fn(xs, **meta), sequence=True)
 
 
-def derive(*fns):
+def derive(*fns: Function) -> Callable[[Function], Function]:
     """Say what ``fns`` are in terms of functions that have rules."""
 
-    def register(same):
+    def register(same: Function) -> Function:
         DERIVED.update(dict.fromkeys(fns, same))
         return same
 
     return register
 
 
-def own_function(fn, checks=False):
+def own_function(fn: Function, checks: bool = False) -> Function:
     """Let a NumPy function of ours be a primitive: Tensors take it to the table, as they take
     NumPy's own through the protocols. ``checks``: it is there to raise, also in a replay."""
 
     @functools.wraps(fn)
-    def dispatching(*args, **meta):
+    def dispatching(*args: Any, **meta: Any) -> Any:
         for a in args:
             if hasattr(a, "__primitive__"):
                 return a.__primitive__(dispatching, *args, **meta)
         return fn(*args, **meta)
 
-    dispatching.checks = checks
+    vars(dispatching)["checks"] = checks
     return dispatching
 
 
@@ -131,7 +139,7 @@ class Product:
 
     __slots__ = ("left", "right")
 
-    def __init__(self, left, right):
+    def __init__(self, left: Any, right: Any) -> None:
         self.left, self.right = left, right
 
 
@@ -211,7 +219,7 @@ def _zero(g, _y, _x):
     return np.zeros_like(g)
 
 
-def expand(g, shape, axis, keepdims):
+def expand(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
     """Put the axes back that a reduction over ``axis`` of an array of ``shape`` took away."""
     if keepdims:
         return g
@@ -655,16 +663,15 @@ def _tensordot(a, b, axes=2):
 @derive(np.einsum)
 def _einsum(subscripts, *operands, optimize=False):
     """Pairs of operands, from left to right (so ``optimize`` has nothing to choose)."""
-    operands = list(operands)
     names, out = _einsum_names(subscripts, operands)
-    operands, names = map(list, zip(*map(_einsum_diagonal, operands, names), strict=True))
-    while len(operands) > 1:
-        (a, b), (p, q) = operands[:2], names[:2]
+    xs, names = map(list, zip(*map(_einsum_diagonal, operands, names), strict=True))
+    while len(xs) > 1:
+        (a, b), (p, q) = xs[:2], names[:2]
         later = out + "".join(names[2:])
         kept = "".join(dict.fromkeys(c for c in p + q if c in later)) if len(names) > 2 else out
-        operands[:2] = [contract(a, b, subscripts=f"{p},{q}->{kept}")]
+        xs[:2] = [contract(a, b, subscripts=f"{p},{q}->{kept}")]
         names[:2] = [kept]
-    (x,), (name,) = operands, names
+    (x,), (name,) = xs, names
     x = np.sum(x, axis=tuple(i for i, c in enumerate(name) if c not in out))
     name = [c for c in name if c in out]
     return np.transpose(x, [name.index(c) for c in out])

@@ -18,7 +18,7 @@ import itertools
 import math
 import operator
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
@@ -26,13 +26,27 @@ from functools import cache
 from typing import Any, Self, TypeAlias, Union
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from .rules import DERIVED, PLAIN, RULES, Erase, Product, Scatter, add_at, scatter, write
+from .rules import (
+    DERIVED,
+    PLAIN,
+    RULES,
+    Erase,
+    Function,
+    Primitive,
+    Product,
+    Scatter,
+    add_at,
+    scatter,
+    write,
+)
 
 __all__ = ["Tensor", "apply", "from_dlpack", "grad", "no_grad"]
 
 Array: TypeAlias = Union["Tensor", np.ndarray]
 Axis: TypeAlias = int | tuple[int, ...] | None
+Pending: TypeAlias = "dict[Node, Any]"  # the cotangents that nodes have got so far
 
 
 # --- whether calls are recorded ------------------------------------------------------------------
@@ -47,21 +61,21 @@ class no_grad(ContextDecorator):
     Holds for the current thread and async task only, and ends with the block however it is left.
     """
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         _no_grad_blocks.set(_no_grad_blocks.get() + 1)
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         _no_grad_blocks.set(_no_grad_blocks.get() - 1)
 
 
 class _enable_grad:
     """Calls inside are recorded, whatever is around it: for the transforms."""
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.outer = _no_grad_blocks.get()
         _no_grad_blocks.set(0)
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         _no_grad_blocks.set(self.outer)
 
 
@@ -80,13 +94,14 @@ class Node:
 
     __slots__ = ("args", "birth", "dtype", "fn", "grad", "meta", "out", "parents", "shape", "steps")
 
-    def __init__(self, fn, args, meta, parents, steps, out, shape, dtype):
+    def __init__(self, fn: Any, args: Any, meta: dict[str, Any], parents: Any, steps: Any,
+                 out: Any, shape: Any, dtype: Any) -> None:
         self.fn, self.args, self.meta, self.parents = fn, args, meta, parents
         self.steps, self.out, self.shape, self.dtype = steps, out, shape, dtype
-        self.grad = None
+        self.grad: Tensor | None = None
         self.birth = next(_births)  # a node is younger than its parents: this orders the graph
 
-    def free(self):
+    def free(self) -> None:
         self.args = self.parents = self.out = None
 
 
@@ -95,11 +110,11 @@ class _Spec:
 
     __slots__ = ("dtype", "shape")
 
-    def __init__(self, array):
+    def __init__(self, array: Any) -> None:
         self.shape, self.dtype = array.shape, array.dtype
 
 
-def _leaf(array):
+def _leaf(array: Any) -> Node:
     return Node(None, (), {}, (), (), None, array.shape, array.dtype)
 
 
@@ -112,7 +127,7 @@ np.empty(2**25 - 2**16, np.uint8)
 
 
 @contextmanager
-def collector_paused():
+def collector_paused() -> Iterator[None]:
     """While a long graph grows. It has no cycles, but to find that out Python's garbage collector
     would walk all of it again and again: longer than the forward pass takes at T = 10,000."""
     enabled = gc.isenabled()
@@ -124,7 +139,7 @@ def collector_paused():
             gc.enable()
 
 
-def _ancestry(node):
+def _ancestry(node: Node) -> list[Node]:
     """The node and all that it came from, newest first: a reverse topological order."""
     seen, stack = {node}, [node]
     while stack:
@@ -144,10 +159,11 @@ class _Sum:
 
     __slots__ = ("node", "owned", "products", "total")
 
-    def __init__(self, node, first=None, owned=False):
-        self.node, self.total, self.owned, self.products = node, first, owned, []
+    def __init__(self, node: Node, first: Any = None, owned: bool = False) -> None:
+        self.node, self.total, self.owned = node, first, owned
+        self.products: list[Product] = []
 
-    def add(self, c):
+    def add(self, c: Any) -> None:
         kind = type(c)
         if kind is Product:
             self.products.append(c)
@@ -163,7 +179,7 @@ class _Sum:
             self.total = self.total + c
             self.owned = True
 
-    def _scatter(self, g, index):
+    def _scatter(self, g: Any, index: Any) -> None:
         if type(self.node.shape) is list:  # the k-th of several outputs
             if self.total is None:
                 self.total = [None] * len(self.node.shape)
@@ -182,13 +198,13 @@ class _Sum:
             self.owned = True
             add_at(self.total, index, g)
 
-    def value(self):
+    def value(self) -> Any:
         if self.products:
             # they came in newest first; in the order of time, a stack of them may be at hand (jit)
-            left = [p.left for p in reversed(self.products)]
-            right = [p.right for p in reversed(self.products)]
+            lefts = [p.left for p in reversed(self.products)]
+            rights = [p.right for p in reversed(self.products)]
             self.products = []
-            left, right = (x[0] if len(x) == 1 else np.concatenate(x) for x in (left, right))
+            left, right = (x[0] if len(x) == 1 else np.concatenate(x) for x in (lefts, rights))
             self.add(_cast(np.transpose(left) @ right, self.node))
             self.owned = True
         return self.total
@@ -197,7 +213,7 @@ class _Sum:
 MANY = 4096  # elements
 
 
-def _cast(c, node):
+def _cast(c: Any, node: Node) -> Any:
     """Undo broadcasting and promotion: the cotangent in the shape and dtype of its argument."""
     if c.shape != node.shape:
         lead = len(c.shape) - len(node.shape)
@@ -212,7 +228,8 @@ def _cast(c, node):
     return c if c.dtype == node.dtype else c.astype(node.dtype)
 
 
-def _propagate(root, seed, targets, retain, create_graph):
+def _propagate(root: Node, seed: Any, targets: set[Node] | None, retain: bool,
+               create_graph: bool) -> dict[Node, Any]:
     """Cotangents of ``targets`` (None: of all leaves) as a dict from node to array or Tensor."""
     order = _ancestry(root)
     wanted = None
@@ -221,7 +238,8 @@ def _propagate(root, seed, targets, retain, create_graph):
         for node in reversed(order):
             if any(parent in wanted for parent in node.parents):
                 wanted.add(node)
-    pending, found = {root: seed}, {}
+    pending: Pending = {root: seed}
+    found = {}
     for node in order:
         g = pending.pop(node, None)
         if g is None:
@@ -249,7 +267,8 @@ def _propagate(root, seed, targets, retain, create_graph):
     return found
 
 
-def _step(node, g, owned, pending, wanted, create_graph):
+def _step(node: Node, g: Any, owned: bool, pending: Pending, wanted: set[Node] | None,
+          create_graph: bool) -> None:
     """Give the parents of one node their share of its cotangent."""
     out, args, parents, meta = node.out, node.args, node.parents, node.meta
     if type(node.shape) is list:
@@ -276,7 +295,7 @@ def _step(node, g, owned, pending, wanted, create_graph):
             _give(parent, c, pending)
 
 
-def _give(parent, c, pending):
+def _give(parent: Node, c: Any, pending: Pending) -> None:
     """Add one share to what a node has got so far."""
     kind = type(c)
     held = pending.get(parent)
@@ -295,7 +314,7 @@ def _give(parent, c, pending):
     held.add(c)
 
 
-def _erased(node, g, owned, index, create_graph):
+def _erased(node: Node, g: Any, owned: bool, index: Any, create_graph: bool) -> Any:
     """The cotangent ``g`` with zeros at ``index``, in place if nobody else has it."""
     if create_graph:
         return write(0.0, g, index)
@@ -304,7 +323,7 @@ def _erased(node, g, owned, index, create_graph):
     return _Sum(node.parents[1], g, owned=True)
 
 
-def _seed(name, output, g, create_graph):
+def _seed(name: str, output: Tensor, g: Any, create_graph: bool) -> Any:
     """The cotangent to start from, checked."""
     if output._node is None:
         raise RuntimeError(f"{name}: this Tensor of shape {output.shape} does not require grad")
@@ -367,7 +386,7 @@ def grad(output: Tensor, inputs: Tensor | Sequence[Tensor], grad_output: Array |
     return results[0] if single else tuple(results)
 
 
-def _gradient(c, create_graph):
+def _gradient(c: Any, create_graph: bool) -> Any:
     if create_graph:
         return c
     return _wrap(np.asarray(c) if isinstance(c, np.generic) else c, None)
@@ -376,14 +395,16 @@ def _gradient(c, create_graph):
 # --- recording a call ----------------------------------------------------------------------------
 
 
-def apply(fn, *args, **meta):
+def apply(fn: Function, *args: Any, **meta: Any) -> Any:
     """Run the primitive ``fn`` on arrays and Tensors, and record the call if a gradient is wanted.
 
     Arrays are positional, metadata (axis, shape) is by keyword. Returns a Tensor, or a list of
     Tensors where ``fn`` returns several arrays.
     """
     primitive = RULES[fn]
-    values, parents, needs, bit = [], [], 0, 1
+    values: list[Any] = []
+    parents: list[Node | None] = []
+    needs, bit = 0, 1
     for a in args:
         if isinstance(a, Tensor):
             values.append(a._value() if a._exposed else a._data)
@@ -413,7 +434,8 @@ def apply(fn, *args, **meta):
     return _wrap(out, node)
 
 
-def _record(primitive, args, values, parents, needs, meta, out, shape, dtype):
+def _record(primitive: Primitive, args: Any, values: list[Any], parents: Any, needs: int,
+            meta: dict[str, Any], out: Any, shape: Any, dtype: Any) -> Node:
     """The node of a call, which keeps alive only what its rules will read."""
     steps, reads_out, reads = primitive.plans.get(needs) or primitive.plan(needs)
     parents = tuple(parents)
@@ -423,7 +445,7 @@ def _record(primitive, args, values, parents, needs, meta, out, shape, dtype):
     return Node(fn, kept, meta, parents, steps, out if reads_out else None, shape, dtype)
 
 
-def _kept(args, values, parents, reads):
+def _kept(args: Any, values: list[Any], parents: Any, reads: Iterable[bool]) -> tuple[Any, ...]:
     """The arguments for the rules: arrays that are read, and what has the shape of the others.
 
     A tuple: one of arrays alone is of no concern to the garbage collector."""
@@ -438,7 +460,8 @@ def _kept(args, values, parents, reads):
     return tuple(kept)
 
 
-def _several(primitive, args, values, parents, needs, meta, pieces):
+def _several(primitive: Primitive, args: Any, values: list[Any], parents: Any, needs: int,
+             meta: dict[str, Any], pieces: Sequence[Any]) -> list[Tensor]:
     """A call with several outputs: one node for the call, one for each piece of it."""
     if not needs or _no_grad_blocks.get():
         return [_wrap(piece, None) for piece in pieces]
@@ -452,7 +475,7 @@ def _several(primitive, args, values, parents, needs, meta, pieces):
     ]
 
 
-def _own(value):
+def _own(value: Any) -> Any:
     """A copy of a mutable operand that belongs to the caller."""
     if isinstance(value, tuple):
         return tuple(map(_own, value))
@@ -461,7 +484,8 @@ def _own(value):
     return value.copy() if hasattr(value, "copy") and hasattr(value, "shape") else np.array(value)
 
 
-def _explained(error, name, values, meta):
+def _explained(error: Exception, name: str, values: Sequence[Any],
+               meta: dict[str, Any]) -> Exception:
     """The same error, with the operation and the shapes that came."""
     shapes = [np.shape(v) for v in values if hasattr(v, "shape")]
     if name == "matmul" and len(shapes) == 2 and shapes[0] and shapes[1]:
@@ -477,7 +501,7 @@ def _explained(error, name, values, meta):
     return kind(f"{name}: {what}: {error}")
 
 
-def _wrap(array, node):
+def _wrap(array: Any, node: Node | None) -> Tensor:
     t = _new(Tensor)
     t._data, t._node, t._exposed = array, node, False
     return t
@@ -490,14 +514,15 @@ _new = object.__new__
 
 
 @cache
-def _parameters(fn):
+def _parameters(fn: Function) -> list[inspect.Parameter]:
     return list(inspect.signature(fn).parameters.values())
 
 
 _DEFAULTS = (None, np._NoValue, inspect.Parameter.empty)
 
 
-def _canonical(fn, primitive, args, kwargs):
+def _canonical(fn: Function, primitive: Primitive, args: Any,
+               kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """The call with arrays positional and metadata by keyword, or None if the rule does not take
     it: an argument that the rule does not know is allowed only at its default."""
     parameters = _parameters(fn)
@@ -522,7 +547,7 @@ def _canonical(fn, primitive, args, kwargs):
     return None if bound else (arrays, meta)
 
 
-def _call(fn, args, kwargs):
+def _call(fn: Function, args: Any, kwargs: dict[str, Any]) -> Any:
     """What ``fn(*args, **kwargs)`` is for Tensors, for any callable of NumPy."""
     if fn in RULES:
         canonical = _canonical(fn, RULES[fn], args, kwargs)
@@ -543,11 +568,11 @@ def _call(fn, args, kwargs):
     return _on_arrays(fn, args, kwargs, what)
 
 
-def _on_arrays(fn, args, kwargs, what):
+def _on_arrays(fn: Function, args: Any, kwargs: dict[str, Any], what: str) -> Any:
     """``fn`` of arrays, which has no rule: for Tensors that want no gradient, so that none can be
     lost. TypeError, saying ``what``, for any other."""
 
-    def array(x):
+    def array(x: Any) -> Any:
         if isinstance(x, Tensor):
             if x._node is not None:
                 raise TypeError(what)
@@ -559,25 +584,25 @@ def _on_arrays(fn, args, kwargs, what):
     return fn(*map(array, args), **{k: array(v) for k, v in kwargs.items()})
 
 
-def _plain(x):
+def _plain(x: Any) -> Any:
     if isinstance(x, Tensor):
         return x._data
     return [_plain(v) for v in x] if isinstance(x, list) else x
 
 
-def plain(x):
+def plain(x: Any) -> Any:
     """The array behind a Tensor, an array as it is (of any library), or an array of numbers."""
     if isinstance(x, Tensor):
         return x._value()
     return x if hasattr(x, "__array_function__") else np.asarray(x)
 
 
-def _like(fn):
+def _like(fn: Function) -> Callable[..., Tensor]:
     """np.zeros_like and its kind: a Tensor without gradient, to be filled step by step."""
 
-    def create(a, *args, **kwargs):
-        args = [_plain(x) for x in args]
-        return _wrap(fn(_plain(a), *args, **{k: _plain(v) for k, v in kwargs.items()}), None)
+    def create(a: Any, *args: Any, **kwargs: Any) -> Tensor:
+        arrays = [_plain(x) for x in (a, *args)]
+        return _wrap(fn(*arrays, **{k: _plain(v) for k, v in kwargs.items()}), None)
 
     return create
 
@@ -585,35 +610,37 @@ def _like(fn):
 for _fn in (np.zeros_like, np.ones_like, np.empty_like, np.full_like):
     DERIVED[_fn] = _like(_fn)
 
-_REDUCTIONS = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+_REDUCTIONS: dict[np.ufunc, Function] = {
+    np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min,
+}  # fmt: skip
 
 
-def _method(fn) -> Callable[..., Any]:
+def _method(fn: Any) -> Function:
     """np.fn as a method, with NumPy's own arguments."""
 
-    def method(self, *args, **kwargs):
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         return _call(fn, (self, *args), kwargs)
 
     return method
 
 
-def _unary(fn) -> Callable[[Any], Tensor]:
+def _unary(fn: Function) -> Callable[[Any], Tensor]:
     return lambda self: apply(fn, self)
 
 
-def _binary(fn) -> Callable[[Any, Any], Tensor]:
+def _binary(fn: Function) -> Callable[[Any, Any], Tensor]:
     return lambda self, other: apply(fn, self, other)
 
 
-def _reflected(fn) -> Callable[[Any, Any], Tensor]:
+def _reflected(fn: Function) -> Callable[[Any, Any], Tensor]:
     return lambda self, other: apply(fn, other, self)
 
 
-def _compare(fn) -> Callable[[Any, Any], Any]:
+def _compare(fn: Function) -> Callable[[Any, Any], Any]:
     return lambda self, other: fn(self._data, _plain(other))
 
 
-def from_dlpack(array):
+def from_dlpack(array: Any) -> Tensor:
     """A Tensor of the values of any array that speaks DLPack (PyTorch, JAX, CuPy, ...), copied.
 
     What NumPy cannot hold (bfloat16, memory of a GPU) is NumPy's own error.
@@ -707,14 +734,14 @@ class Tensor:
                 raise ValueError(f"data: shape {value.shape} for a Tensor of shape {self.shape}")
             self._data, self._exposed = value, False
 
-    def _alone(self):
+    def _alone(self) -> bool:
         """Whether nothing else holds the array or its memory (as ndarray.resize asks)."""
         return getattr(self._data, "base", None) is None and self._holders() <= _ALONE
 
-    def _holders(self):
+    def _holders(self) -> int:
         return sys.getrefcount(self._data)
 
-    def _value(self):
+    def _value(self) -> Any:
         """The array for a call. While someone outside holds it, the graph gets a copy."""
         if self._exposed:
             if not self._alone():
@@ -731,15 +758,15 @@ class Tensor:
     T = property(lambda self: apply(np.transpose, self))
     mT = property(lambda self: apply(np.swapaxes, self, axis1=-1, axis2=-2))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._data)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
             raise TypeError("iteration over a 0-d Tensor")
         return iter(apply(np.unstack, self) if len(self) else ())
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         text = repr(self._data).removeprefix("array(").removesuffix(")")
         text = text.replace("\n", "\n ")  # rows stand below each other: "Tensor(" is longer
         if self._node is not None:
@@ -750,7 +777,7 @@ class Tensor:
                 text += f", from={getattr(fn, 'name', None) or fn.__name__}"
         return f"Tensor({text})"
 
-    def __format__(self, spec):
+    def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
 
     # out of the graph
@@ -772,7 +799,7 @@ class Tensor:
     def tolist(self) -> Any:
         return self._data.tolist()
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if self._node is not None:
             raise RuntimeError("np.asarray of a Tensor that requires grad would cut the graph in"
                                " silence: use .detach() or .numpy()")
@@ -780,7 +807,7 @@ class Tensor:
             raise ValueError("np.asarray: another dtype needs a copy")
         return np.array(self._data, dtype=dtype)
 
-    def __dlpack__(self, **options):
+    def __dlpack__(self, **options: Any) -> Any:
         """The memory itself, as ``data`` hands it out: for ``np.from_dlpack(t)`` and the like of
         other libraries. BufferError for a Tensor that requires grad."""
         if self._node is not None:
@@ -788,22 +815,22 @@ class Tensor:
                               " silence: use .detach()")
         return self.data.__dlpack__(**options)
 
-    def __dlpack_device__(self):
+    def __dlpack_device__(self) -> tuple[int, int]:
         return self._data.__dlpack_device__()
 
-    def __float__(self):
+    def __float__(self) -> float:
         if self._node is not None:
             raise RuntimeError("float of a Tensor that requires grad would cut the graph in"
                                " silence: use .item()")
         return float(self.item())
 
-    def __int__(self):
+    def __int__(self) -> int:
         return int(self.item())
 
-    def __index__(self):
+    def __index__(self) -> int:
         return operator.index(self._data[()])
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return bool(self._data)
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
@@ -846,7 +873,8 @@ class Tensor:
 
     # the protocols
 
-    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None,
+                        **kwargs: Any) -> Any:
         if method == "reduce" and ufunc in _REDUCTIONS:
             kwargs.setdefault("axis", inputs[1] if len(inputs) > 1 else 0)
             result = _call(_REDUCTIONS[ufunc], inputs[:1], kwargs)
@@ -866,7 +894,8 @@ class Tensor:
             result = _call(ufunc, inputs, kwargs)
         return result if out is None else _into(out[0], result, ufunc.__name__)
 
-    def __array_function__(self, func, types, args, kwargs):
+    def __array_function__(self, func: Function, types: Any, args: Any,
+                           kwargs: dict[str, Any]) -> Any:
         out = kwargs.pop("out", None) if kwargs.get("out") is not None else None
         result = _call(func, args, kwargs)
         return result if out is None else _into(out, result, func.__name__)
@@ -875,10 +904,10 @@ class Tensor:
 
     # indexing
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Tensor:
         return apply(operator.getitem, self, _index(index))
 
-    def __setitem__(self, index, value):
+    def __setitem__(self, index: Any, value: Any) -> None:
         """A new version of this Tensor; graphs made before keep the old one."""
         if self._node is not None and self._node.fn is None and not _no_grad_blocks.get():
             raise RuntimeError("t[i] = v: this Tensor is a leaf that requires grad; write into a"
@@ -917,7 +946,7 @@ class Tensor:
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
     __lt__, __le__ = _compare(np.less), _compare(np.less_equal)
     __gt__, __ge__ = _compare(np.greater), _compare(np.greater_equal)
-    __eq__, __ne__ = _compare(np.equal), _compare(np.not_equal)  # type: ignore[assignment]
+    __eq__, __ne__ = _compare(np.equal), _compare(np.not_equal)
     __hash__ = object.__hash__  # identity, as == compares values
 
     # methods under NumPy's names
@@ -949,7 +978,7 @@ class Tensor:
     def swapaxes(self, axis1: int, axis2: int) -> Tensor:
         return apply(np.swapaxes, self, axis1=axis1, axis2=axis2)
 
-    def astype(self, dtype: Any) -> Tensor:
+    def astype(self, dtype: DTypeLike) -> Tensor:
         return apply(np.astype, self, dtype=np.dtype(dtype))
 
     def copy(self) -> Tensor:
@@ -986,7 +1015,7 @@ class Tensor:
         return self**exponent
 
 
-def _index(index):
+def _index(index: Any) -> Any:
     """An index whose arrays belong to the graph: later edits outside do not reach it."""
     if isinstance(index, (int, slice)):
         return index
@@ -998,7 +1027,7 @@ def _index(index):
         index)
 
 
-def _into(out, result, name):
+def _into(out: Any, result: Any, name: str) -> Any:
     """``out=``: the result becomes the new version of a Tensor; an array cannot hold a graph."""
     if isinstance(out, Tensor):
         out[...] = result

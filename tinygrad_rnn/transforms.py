@@ -19,27 +19,28 @@ Function = Callable[..., Any]  # of Tensors, giving one
 Inputs = Array | float | Sequence[Array | float]
 
 
-def _inputs(inputs):
+def _inputs(inputs: Inputs) -> tuple[list[Tensor], bool]:
     """Tensors that f may be differentiated by, and whether they came alone."""
-    single = not isinstance(inputs, (tuple, list))
-    return [_differentiable(x) for x in ((inputs,) if single else inputs)], single
+    if isinstance(inputs, (tuple, list)):
+        return [_differentiable(x) for x in inputs], False
+    return [_differentiable(inputs)], True
 
 
-def _differentiable(x):
+def _differentiable(x: Any) -> Tensor:
     if isinstance(x, Tensor) and x.requires_grad:
         return x * 1.0  # a point of its own in the outer graph
     x = np.asarray(x.numpy() if isinstance(x, Tensor) else x)
     return Tensor(x if x.dtype.kind == "f" else x.astype(float), requires_grad=True)
 
 
-def _outputs_of(f, xs, name):
+def _outputs_of(f: Function, xs: Sequence[Any], name: str) -> Tensor:
     y = f(*xs)
     if not isinstance(y, Tensor):
         raise TypeError(f"{name}: f returned {type(y).__name__}, a Tensor is wanted")
     return y
 
 
-def _pull(y, xs, v, create_graph):
+def _pull(y: Tensor, xs: Sequence[Tensor], v: Any, create_graph: bool) -> list[Tensor]:
     """vᵀ J for each input; zeros for an input that y does not depend on."""
     if not y.requires_grad:
         return [Tensor(np.zeros_like(x.detach().numpy())) for x in xs]
@@ -48,7 +49,7 @@ def _pull(y, xs, v, create_graph):
             for g, x in zip(gs, xs, strict=True)]
 
 
-def _tangents(v, xs, name):
+def _tangents(v: Inputs, xs: Sequence[Tensor], name: str) -> Sequence[Any]:
     vs = v if isinstance(v, (tuple, list)) else (v,)
     if len(vs) != len(xs):
         raise ValueError(f"{name}: {len(xs)} inputs, {len(vs)} directions")
@@ -67,9 +68,9 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Callable[
     wanted = argnums if isinstance(argnums, tuple) else (argnums,)
 
     @functools.wraps(f)
-    def with_grad(*args, **kwargs):
+    def with_grad(*given: Any, **kwargs: Any) -> tuple[Tensor, Any]:
         with _enable_grad():
-            args = list(args)
+            args = list(given)
             nested = any(isinstance(args[i], Tensor) and args[i].requires_grad for i in wanted)
             for i in wanted:
                 args[i] = _differentiable(args[i])

@@ -8,17 +8,21 @@ the old state.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import nn
 from .layouts import KERAS, Weights, export, grid, restore, stack
 
 __all__ = ["from_keras", "to_keras"]
 
-_KINDS = {"SimpleRNN": nn.RNNCell, "LSTM": nn.LSTMCell, "GRU": nn.GRUCell}
+_KINDS: dict[str, type[nn.Cell]] = {"SimpleRNN": nn.RNNCell, "LSTM": nn.LSTMCell, "GRU": nn.GRUCell}
 
 
-def from_keras(kind, weights, reset_after=True):
+def from_keras(kind: str, weights: Sequence[ArrayLike], reset_after: bool = True) -> nn.Recurrent:
     """The layer that computes what a layer of Keras with these weights computes.
 
     Args:
@@ -33,18 +37,18 @@ def from_keras(kind, weights, reset_after=True):
     """
     if kind not in _KINDS:
         raise ValueError(f"from_keras: kind={kind!r}, wanted {', '.join(map(repr, _KINDS))}")
-    weights = [np.asarray(w) for w in weights]
-    shapes = [w.shape for w in weights]
-    if len(weights) not in (2, 3, 4, 6) or any(len(shape) != 2 for shape in shapes[:2]):
+    arrays = [np.asarray(w) for w in weights]
+    shapes = [w.shape for w in arrays]
+    if len(arrays) not in (2, 3, 4, 6) or any(len(shape) != 2 for shape in shapes[:2]):
         raise ValueError(f"from_keras: {kind} of arrays {shapes}, wanted kernel (D, kH), recurrent"
                          " kernel (H, kH) and bias, once, or twice for two directions")
-    half = len(weights) // (2 if len(weights) > 3 else 1)
-    pairs = [weights[i : i + half] for i in range(0, len(weights), half)]
-    cells = [_cell(kind, *arrays, reset_after=reset_after) for arrays in pairs]
+    half = len(arrays) // (2 if len(arrays) > 3 else 1)
+    pairs = [arrays[i : i + half] for i in range(0, len(arrays), half)]
+    cells = [_cell(kind, *pair, reset_after=reset_after) for pair in pairs]
     return stack(cells, bidirectional=len(cells) == 2)
 
 
-def to_keras(layer):
+def to_keras(layer: nn.Recurrent) -> list[np.ndarray]:
     """The arrays for ``set_weights`` of the Keras layer that computes what a layer computes.
 
     That layer is made with the H of this one and default activations; a GRU with
@@ -60,7 +64,8 @@ def to_keras(layer):
     return [a for cell in rows[0] for a in _arrays(cell)]
 
 
-def _cell(kind, Wx, Wh, bias=None, *, reset_after):
+def _cell(kind: str, Wx: np.ndarray, Wh: np.ndarray, bias: np.ndarray | None = None, *,
+          reset_after: bool) -> Any:
     cls = _KINDS[kind]
     H, k = len(Wh), len(KERAS[cls])
     after = cls is nn.GRUCell and reset_after
@@ -75,7 +80,7 @@ def _cell(kind, Wx, Wh, bias=None, *, reset_after):
     return restore(cls, Weights(Wx, Wh, bx, bh), KERAS, "after" if after else "before")
 
 
-def _arrays(cell):
+def _arrays(cell: Any) -> list[np.ndarray]:
     Wx, Wh, bx, bh = export(cell, KERAS)
     after = isinstance(cell, nn.GRUCell) and cell.reset == "after"
     return [Wx, Wh, np.stack([bx, bh]) if after else bx]

@@ -8,18 +8,24 @@ z may change sides if its weights change sign.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from .. import nn
+from ..tensor import Tensor
+
+Order: TypeAlias = dict[type[nn.Cell], tuple[int, ...]]
 
 # For each block of theirs, which of ours it is: LSTM f, g, i, o; GRU z, r, h.
-TORCH = {nn.RNNCell: (0,), nn.LSTMCell: (2, 0, 1, 3), nn.GRUCell: (1, 0, 2)}  # ifgo, rzn
-KERAS = {nn.RNNCell: (0,), nn.LSTMCell: (2, 0, 1, 3), nn.GRUCell: (0, 1, 2)}  # ifco, zrh
-ONNX = {nn.RNNCell: (0,), nn.LSTMCell: (2, 3, 0, 1), nn.GRUCell: (0, 1, 2)}  # iofc, zrh
+TORCH: Order = {nn.RNNCell: (0,), nn.LSTMCell: (2, 0, 1, 3), nn.GRUCell: (1, 0, 2)}  # ifgo, rzn
+KERAS: Order = {nn.RNNCell: (0,), nn.LSTMCell: (2, 0, 1, 3), nn.GRUCell: (0, 1, 2)}  # ifco, zrh
+ONNX: Order = {nn.RNNCell: (0,), nn.LSTMCell: (2, 3, 0, 1), nn.GRUCell: (0, 1, 2)}  # iofc, zrh
 
-LAYERS = {layer.cell: layer for layer in (nn.RNN, nn.LSTM, nn.GRU)}
+LAYERS: dict[type[nn.Cell], type[nn.Recurrent]] = {
+    nn.RNNCell: nn.RNN, nn.LSTMCell: nn.LSTM, nn.GRUCell: nn.GRU,
+}  # fmt: skip
 
 
 class Weights(NamedTuple):
@@ -32,12 +38,12 @@ class Weights(NamedTuple):
     bh: np.ndarray
 
 
-def array(tensor):
+def array(tensor: Tensor) -> np.ndarray:
     """A copy of the value of a parameter, contiguous."""
     return np.array(tensor.detach().numpy(), order="C")
 
 
-def export(cell, order):
+def export(cell: Any, order: Order) -> Weights:
     """The Weights of a cell in the layout ``order`` (TORCH, KERAS or ONNX)."""
     Wx, Wh, bx = (array(p) for p in (cell.Wx, cell.Wh, cell.b))
     bh = np.zeros_like(bx)
@@ -51,14 +57,15 @@ def export(cell, order):
     return Weights(*(_blocks(a, order[type(cell)]) for a in (Wx, Wh, bx, bh)))
 
 
-def restore(kind, weights, order, reset="after"):
+def restore(kind: type[nn.Cell], weights: Weights, order: Order, reset: str = "after") -> Any:
     """The cell of class ``kind`` whose Weights these are. ``reset`` is for a GRUCell only."""
-    Wx, Wh, bx, bh = (_blocks(np.asarray(a), np.argsort(order[kind])) for a in weights)
+    inverse = np.argsort(order[kind]).tolist()
+    Wx, Wh, bx, bh = (_blocks(np.asarray(a), inverse) for a in weights)
     D, H = len(Wx), len(Wh)
-    options = {}
+    options: dict[str, Any] = {}
     if kind is nn.GRUCell:
         options = {"reset": reset, "update": "old", "recurrent_bias": reset == "after"}
-    cell = kind(D, H, dtype=Wx.dtype, rng=unused(), **options)
+    cell: Any = kind(D, H, dtype=Wx.dtype, rng=unused(), **options)
     if kind is nn.GRUCell and reset == "after":
         cell.bh.data = bh[2 * H :]
         bh = np.concatenate([bh[: 2 * H], np.zeros_like(bx, shape=H)])
@@ -66,7 +73,7 @@ def restore(kind, weights, order, reset="after"):
     return cell
 
 
-def grid(layer, name):
+def grid(layer: nn.Recurrent, name: str) -> list[list[Any]]:
     """The cells of a Recurrent as rows of layers, one column for each direction; all of one kind.
 
     TypeError for cells that ``name`` (of the function that was called) cannot express.
@@ -80,17 +87,17 @@ def grid(layer, name):
     return [layer.cells[i : i + k] for i in range(0, len(layer.cells), k)]
 
 
-def stack(cells, bidirectional=False, dropout=0.0):
+def stack(cells: list[Any], bidirectional: bool = False, dropout: float = 0.0) -> nn.Recurrent:
     """The layer of these cells, all of one kind."""
     return LAYERS[type(cells[0])](cells, bidirectional=bidirectional, dropout=dropout)
 
 
-def unused():
+def unused() -> np.random.Generator:
     """A generator for weights that are overwritten at once: nothing is drawn from the user's."""
     return np.random.default_rng(0)
 
 
-def _blocks(a, order):
+def _blocks(a: np.ndarray, order: Sequence[int]) -> np.ndarray:
     """The blocks of the last axis in another order."""
     pieces = np.split(a, len(order), axis=-1)
     return np.concatenate([pieces[i] for i in order], axis=-1)

@@ -8,19 +8,26 @@ weights of recurrent nodes, which ONNX wants in another layout.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from .. import nn
+from ..tensor import Tensor
 from .layouts import LAYERS, ONNX, Weights, array, export, grid, restore, stack
 from .needs import needed
 
 __all__ = ["Graph", "from_onnx", "to_onnx"]
 
+Shape: TypeAlias = Sequence[int | str | None]  # numbers, and names of dynamic sizes
+
 OPSETS = range(17, 23)
 ACTIVATIONS = {"RNN": ["Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
 
 
-def to_onnx(layer, opset=17):
+def to_onnx(layer: nn.Recurrent, opset: int = 17) -> Any:
     """An RNN, LSTM or GRU as an ONNX model (``onnx.ModelProto``); batch and time are dynamic.
 
     Inputs: ``xs (N, T, D)``; ``lengths (N,)`` int32 from 1 to T (for 0 onnxruntime forgets the
@@ -42,7 +49,7 @@ def to_onnx(layer, opset=17):
     return graph.model()
 
 
-def from_onnx(model):
+def from_onnx(model: Any) -> dict[str, nn.Recurrent]:
     """The layers of all RNN, LSTM and GRU nodes of an ONNX model, by the names of the nodes.
 
     Args:
@@ -71,7 +78,8 @@ def from_onnx(model):
     return layers
 
 
-def _layer(what, node, attributes, arrays):
+def _layer(what: str, node: Any, attributes: dict[str, Any],
+           arrays: dict[str, np.ndarray]) -> nn.Recurrent:
     direction = attributes.get("direction", b"forward").decode()
     if direction == "reverse":
         raise ValueError(f'{what}: direction="reverse"; a layer here runs forward or both ways')
@@ -107,7 +115,7 @@ class Graph:
     values. ``name`` is that of the calling function, for its errors.
     """
 
-    def __init__(self, module, opset, name):
+    def __init__(self, module: nn.Module, opset: int, name: str) -> None:
         self.onnx = needed("onnx", name)
         if opset not in OPSETS:
             raise ValueError(f"{name}: opset={opset}, wanted {OPSETS[0]} to {OPSETS[-1]}")
@@ -115,74 +123,85 @@ class Graph:
         self.names = {id(p): key for key, p in module.named_parameters()}
         self.layers = {id(m): key for key, m in _named_layers(module)}
         self.dtype = module.parameters()[0].dtype
-        self.nodes, self.inputs, self.outputs, self.initializers = [], [], [], {}
+        self.nodes: list[Any] = []
+        self.inputs: list[Any] = []
+        self.outputs: list[Any] = []
+        self.initializers: dict[str, Any] = {}
 
     # values
 
-    def input(self, name, shape, dtype):
+    def input(self, name: str, shape: Shape, dtype: DTypeLike) -> str:
         """A value that the caller gives; sizes are numbers, or names of dynamic ones."""
         self.inputs.append(self._info(name, shape, dtype))
         return name
 
-    def output(self, name, value, shape, dtype):
+    def output(self, name: str, value: str, shape: Shape, dtype: DTypeLike) -> None:
         """A value that the caller gets under this name."""
         self.add("Identity", value, into=[name])
         self.outputs.append(self._info(name, shape, dtype))
 
-    def constant(self, value, dtype=np.int64, name=None):
+    def constant(self, value: ArrayLike, dtype: DTypeLike = np.int64,
+                 name: str | None = None) -> str:
         """An array of the graph's own."""
         name = name or f"constant_{len(self.initializers)}"
         self.initializers[name] = self.onnx.numpy_helper.from_array(np.asarray(value, dtype), name)
         return name
 
-    def parameter(self, p):
+    def parameter(self, p: Tensor) -> str:
         """A parameter, stored once however often it is used."""
         name = self.names[id(p)]
         return name if name in self.initializers else self.constant(array(p), p.dtype, name)
 
-    def add(self, operator, *inputs, outputs=1, into=None, name="", **attributes):
-        """A node; returns the name of its output, or a list of several."""
+    def add(self, operator: str, *inputs: str, **options: Any) -> str:
+        """A node; returns the name of its output."""
+        (output,) = self.several(1, operator, *inputs, **options)
+        return output
+
+    def several(self, outputs: int, operator: str, *inputs: str, into: list[str] | None = None,
+                name: str = "", **attributes: Any) -> list[str]:
+        """A node; returns the names of its outputs."""
         into = into or [f"{operator}_{len(self.nodes)}_{i}" for i in range(outputs)]
         self.nodes.append(self.onnx.helper.make_node(operator, inputs, into, name, **attributes))
-        return into[0] if len(into) == 1 else into
+        return into
 
-    def transpose(self, x, *axes):
+    def transpose(self, x: str, *axes: int) -> str:
         return self.add("Transpose", x, perm=axes)
 
-    def reshape(self, x, *shape):
+    def reshape(self, x: str, *shape: int) -> str:
         """0 keeps an axis, -1 takes what is left."""
         return self.add("Reshape", x, self.constant(shape))
 
-    def unsqueeze(self, x, axis):
+    def unsqueeze(self, x: str, axis: int) -> str:
         return self.add("Unsqueeze", x, self.constant([axis]))
 
-    def squeeze(self, x, axis):
+    def squeeze(self, x: str, axis: int) -> str:
         return self.add("Squeeze", x, self.constant([axis]))
 
-    def concat(self, *xs, axis=-1):
+    def concat(self, *xs: str, axis: int = -1) -> str:
         return self.add("Concat", *xs, axis=axis)
 
-    def size(self, x, axis):
+    def size(self, x: str, axis: int) -> str:
         """The size (1,) of an axis."""
         return self.add("Shape", x, start=axis, end=axis + 1)
 
     # layers
 
-    def linear(self, layer, x):
+    def linear(self, layer: nn.Linear, x: str) -> str:
         y = self.add("MatMul", x, self.parameter(layer.W))
         return y if layer.b is None else self.add("Add", y, self.parameter(layer.b))
 
-    def embedding(self, layer, ids):
+    def embedding(self, layer: nn.Embedding, ids: str) -> str:
         return self.add("Gather", self.parameter(layer.W), ids, axis=0)
 
-    def real(self, lengths, T):
+    def real(self, lengths: str, T: str) -> str:
         """(N, T): which steps are not padding. ``T`` (1,)."""
         zero, one = self.constant(0), self.constant(1)
         steps = self.add("Range", zero, self.squeeze(T, 0), one)
         lengths = self.add("Cast", lengths, to=self.onnx.TensorProto.INT64)
         return self.add("Less", steps, self.unsqueeze(lengths, 1))
 
-    def recurrent(self, layer, xs, lengths="", states=None):
+    def recurrent(self, layer: nn.Recurrent, xs: str, lengths: str = "",
+                  states: Sequence[Sequence[str]] | None = None) -> tuple[str, list[list[str]]]:
         """A Recurrent: one node for each layer.
 
         Args:
@@ -210,10 +229,11 @@ class Graph:
             finals.append(final)
         return self.transpose(xs, 1, 0, 2), finals
 
-    def _node(self, name, row, xs, lengths, state):
+    def _node(self, name: str, row: list[Any], xs: str, lengths: str,
+              state: Sequence[str]) -> list[str]:
         """One RNN, LSTM or GRU node: (T, directions, N, H) and final state."""
         kind = LAYERS[type(row[0])].__name__
-        options = {"direction": "bidirectional" if len(row) == 2 else "forward"}
+        options: dict[str, Any] = {"direction": "bidirectional" if len(row) == 2 else "forward"}
         if kind == "GRU":
             forms = {cell.reset for cell in row}
             if len(forms) > 1:
@@ -228,28 +248,30 @@ class Graph:
         }
         W, R, B = (self.constant(np.stack(a), self.dtype, f"{name}.{letter}")
                    for letter, a in arrays.items())  # fmt: skip
-        return self.add(kind, xs, W, R, B, lengths, *state, outputs=1 + len(row[0].state_sizes),
-                        name=name, hidden_size=row[0].Wh.shape[0], **options)  # fmt: skip
+        return self.several(1 + len(row[0].state_sizes), kind, xs, W, R, B, lengths, *state,
+                            name=name, hidden_size=row[0].Wh.shape[0], **options)  # fmt: skip
 
-    def stateful(self, layer, xs, lengths):
+    def stateful(self, layer: nn.Recurrent, xs: str,
+                 lengths: str) -> tuple[str, list[list[str]]]:
         """A Recurrent that starts from inputs ``h0`` (and ``c0``), (cells, N, H)."""
         k, H = layer.directions, layer.cells[0].Wh.shape[0]
         n = len(layer.cells) // k
         parts = []
         for part in _parts(layer):
             start = self.input(f"{part}0", [len(layer.cells), "batch", H], self.dtype)
-            parts.append([start] if n == 1 else self.add(
-                "Split", start, self.constant([k] * n), outputs=n, axis=0))  # fmt: skip
+            parts.append([start] if n == 1 else self.several(
+                n, "Split", start, self.constant([k] * n), axis=0))  # fmt: skip
         return self.recurrent(layer, xs, lengths, list(zip(*parts, strict=True)))
 
-    def output_states(self, layer, states):
+    def output_states(self, layer: nn.Recurrent, states: list[list[str]]) -> None:
         """Outputs ``h`` (and ``c``), (cells, N, H): the final states of ``recurrent``."""
         H = layer.cells[0].Wh.shape[0]
         for part, values in zip(_parts(layer), zip(*states, strict=True), strict=True):
             whole = self.concat(*values, axis=0)
             self.output(part, whole, [len(layer.cells), "batch", H], self.dtype)
 
-    def attention(self, layer, query, keys, mask):
+    def attention(self, layer: nn.Attention, query: str, keys: str,
+                  mask: str) -> tuple[str, str]:
         """nn.Attention over keys (N, Tk, H) that are values too, where ``mask`` (N, Tk) is True:
         context and weights."""
         if layer.score == "additive":
@@ -272,7 +294,7 @@ class Graph:
 
     # the whole
 
-    def model(self):
+    def model(self) -> Any:
         """The finished model, as onnx.checker accepts it."""
         helper = self.onnx.helper
         graph = helper.make_graph(self.nodes, "tinygrad_rnn", self.inputs, self.outputs,
@@ -283,23 +305,24 @@ class Graph:
         self.onnx.checker.check_model(model, full_check=True)
         return model
 
-    def _info(self, name, shape, dtype):
+    def _info(self, name: str, shape: Shape, dtype: DTypeLike) -> Any:
         return self.onnx.helper.make_tensor_value_info(name, self._type(dtype), shape)
 
-    def _type(self, dtype):
+    def _type(self, dtype: DTypeLike) -> Any:
         return self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
 
-def _parts(layer):
+def _parts(layer: nn.Recurrent) -> str:
     return "hc"[: len(layer.cells[0].state_sizes)]
 
 
-def _named_layers(module, name=""):
+def _named_layers(module: Any, name: str = "") -> Iterator[tuple[str, nn.Recurrent]]:
     """(path, Recurrent) pairs, as in ``named_parameters``."""
     if isinstance(module, nn.Recurrent):
         yield name, module
         return
-    items = vars(module).items() if isinstance(module, nn.Module) else enumerate(module)
+    items: Iterable[tuple[Any, Any]] = (
+        vars(module).items() if isinstance(module, nn.Module) else enumerate(module))
     for key, value in items:
         if isinstance(value, (nn.Module, list, tuple)):
             yield from _named_layers(value, f"{name}.{key}" if name else str(key))

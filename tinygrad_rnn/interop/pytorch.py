@@ -5,16 +5,20 @@ Weights are copied. What is trained on one side does not reach the other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from .. import nn
+from ..tensor import Tensor
 from .layouts import LAYERS, TORCH, Weights, array, export, grid, restore, stack, unused
 from .needs import needed
 
 __all__ = ["from_torch", "to_torch"]
 
 
-def from_torch(module):
+def from_torch(module: Any) -> nn.Module:
     """The layer that computes what a PyTorch module computes, with copies of its weights.
 
     ==================================  =============================================
@@ -37,7 +41,7 @@ def from_torch(module):
     """
     torch = needed("torch", "from_torch")
     t = torch.nn
-    convert = {
+    convert: dict[Any, Callable[[Any], nn.Module]] = {
         t.RNN: _from_recurrent, t.LSTM: _from_recurrent, t.GRU: _from_recurrent,
         t.RNNCell: _from_cell, t.LSTMCell: _from_cell, t.GRUCell: _from_cell,
         t.Linear: _from_linear, t.Embedding: _from_embedding, t.LayerNorm: _from_layer_norm,
@@ -48,7 +52,7 @@ def from_torch(module):
     return convert[type(module)](module).train(module.training)
 
 
-def to_torch(layer):
+def to_torch(layer: nn.Module) -> Any:
     """The PyTorch module that computes what a layer computes, with copies of its weights.
 
     The table of ``from_torch``, read from right to left. Recurrent modules are ``batch_first``;
@@ -62,7 +66,7 @@ def to_torch(layer):
     torch = needed("torch", "to_torch")
     if isinstance(layer, nn.Recurrent):
         return _to_recurrent(layer, torch).train(layer.training)
-    convert = {
+    convert: dict[Any, Callable[[Any, Any], Any]] = {
         nn.RNNCell: _to_cell, nn.LSTMCell: _to_cell, nn.GRUCell: _to_cell,
         nn.Linear: _to_linear, nn.Embedding: _to_embedding, nn.LayerNorm: _to_layer_norm,
     }  # fmt: skip
@@ -75,7 +79,7 @@ def to_torch(layer):
 # --- from PyTorch --------------------------------------------------------------------------------
 
 
-def _from_recurrent(module):
+def _from_recurrent(module: Any) -> nn.Recurrent:
     kind = next(k for k, layer in LAYERS.items() if layer.__name__ == type(module).__name__)
     _only(module, nonlinearity="tanh", proj_size=0)
     directions = ["", "_reverse"] if module.bidirectional else [""]
@@ -86,13 +90,13 @@ def _from_recurrent(module):
     return stack(cells, module.bidirectional, module.dropout)
 
 
-def _from_cell(module):
+def _from_cell(module: Any) -> Any:
     _only(module, nonlinearity="tanh")
     kind = next(kind for kind in LAYERS if kind.__name__ == type(module).__name__)
     return _cell(module, kind, "")
 
 
-def _cell(module, kind, suffix):
+def _cell(module: Any, kind: type[nn.Cell], suffix: str) -> Any:
     Wx, Wh = (_array(getattr(module, f"weight_{x}{suffix}")).T for x in ("ih", "hh"))
     if module.bias:
         bx, bh = (_array(getattr(module, f"bias_{x}{suffix}")) for x in ("ih", "hh"))
@@ -101,16 +105,17 @@ def _cell(module, kind, suffix):
     return restore(kind, Weights(Wx, Wh, bx, bh), TORCH)
 
 
-def _from_linear(module):
+def _from_linear(module: Any) -> nn.Linear:
     W = _array(module.weight).T
-    layer = nn.Linear(*W.shape, bias=module.bias is not None, dtype=W.dtype, rng=unused())
+    D, H = W.shape
+    layer = nn.Linear(D, H, bias=module.bias is not None, dtype=W.dtype, rng=unused())
     layer.W.data = W
     if layer.b is not None:
         layer.b.data = _array(module.bias)
     return layer
 
 
-def _from_embedding(module):
+def _from_embedding(module: Any) -> nn.Embedding:
     _only(module, padding_idx=None, max_norm=None, scale_grad_by_freq=False)
     W = _array(module.weight)
     layer = nn.Embedding(*W.shape, dtype=W.dtype, rng=unused())
@@ -118,7 +123,7 @@ def _from_embedding(module):
     return layer
 
 
-def _from_layer_norm(module):
+def _from_layer_norm(module: Any) -> nn.LayerNorm:
     if len(module.normalized_shape) != 1:
         raise ValueError(f"from_torch: LayerNorm over {tuple(module.normalized_shape)}; ours"
                          " normalises the last axis only")
@@ -132,7 +137,7 @@ def _from_layer_norm(module):
     return layer
 
 
-def _only(module, **wanted):
+def _only(module: Any, **wanted: Any) -> None:
     """ValueError if an option of the module, where it has one, has another value."""
     for name, value in wanted.items():
         if getattr(module, name, value) != value:
@@ -141,22 +146,22 @@ def _only(module, **wanted):
                              f" {name}={value!r}")
 
 
-def _array(tensor):
+def _array(tensor: Any) -> Any:
     return tensor.detach().cpu().numpy()
 
 
 # --- to PyTorch ----------------------------------------------------------------------------------
 
 
-def _to_recurrent(layer, torch):
+def _to_recurrent(layer: nn.Recurrent, torch: Any) -> Any:
     name = type(layer).__name__
     if layer.residual:
         raise ValueError(f"to_torch: {name} with residual=True; torch.nn.{name} has no skip"
                          " connections: convert the layers one by one and add them up")
     rows = grid(layer, "to_torch")
     H = rows[0][0].Wh.shape[0]
-    if any(cell.Wh.shape[0] != H for cell in layer.cells):
-        sizes = [cell.Wh.shape[0] for cell in layer.cells]
+    sizes = [cell.Wh.shape[0] for row in rows for cell in row]
+    if set(sizes) != {H}:
         raise ValueError(f"to_torch: cells of H = {sizes}; torch.nn has one H for all layers")
     kind = getattr(torch.nn, LAYERS[type(rows[0][0])].__name__)
     module = kind(
@@ -168,7 +173,7 @@ def _to_recurrent(layer, torch):
     return module
 
 
-def _to_cell(cell, torch):
+def _to_cell(cell: Any, torch: Any) -> Any:
     D, H = cell.Wx.shape[0], cell.Wh.shape[0]
     kind = getattr(torch.nn, type(cell).__name__)
     module = kind(D, H, dtype=_dtype(cell.Wx, torch))
@@ -176,7 +181,7 @@ def _to_cell(cell, torch):
     return module
 
 
-def _fill(module, cell, suffix, torch):
+def _fill(module: Any, cell: Any, suffix: str, torch: Any) -> None:
     if isinstance(cell, nn.GRUCell) and cell.reset == "before":
         raise ValueError('to_torch: a GRU with reset="before" (Cho et al. and the book) is another'
                          " function than torch.nn.GRU, which resets after the product with Wh, and"
@@ -186,28 +191,28 @@ def _fill(module, cell, suffix, torch):
                            f"bias_ih{suffix}": bx, f"bias_hh{suffix}": bh})
 
 
-def _to_linear(layer, torch):
-    bias = layer.b is not None
-    module = torch.nn.Linear(*layer.W.shape, bias=bias, dtype=_dtype(layer.W, torch))
-    return _set(module, torch, weight=array(layer.W).T, **{"bias": array(layer.b)} if bias else {})
+def _to_linear(layer: nn.Linear, torch: Any) -> Any:
+    bias = {} if layer.b is None else {"bias": array(layer.b)}
+    module = torch.nn.Linear(*layer.W.shape, bias=bool(bias), dtype=_dtype(layer.W, torch))
+    return _set(module, torch, weight=array(layer.W).T, **bias)
 
 
-def _to_embedding(layer, torch):
+def _to_embedding(layer: nn.Embedding, torch: Any) -> Any:
     module = torch.nn.Embedding(*layer.W.shape, dtype=_dtype(layer.W, torch))
     return _set(module, torch, weight=array(layer.W))
 
 
-def _to_layer_norm(layer, torch):
+def _to_layer_norm(layer: nn.LayerNorm, torch: Any) -> Any:
     module = torch.nn.LayerNorm(layer.gamma.size, layer.eps, dtype=_dtype(layer.gamma, torch))
     return _set(module, torch, weight=array(layer.gamma), bias=array(layer.beta))
 
 
-def _set(module, torch, **arrays):
+def _set(module: Any, torch: Any, **arrays: np.ndarray) -> Any:
     with torch.no_grad():
         for name, a in arrays.items():
             getattr(module, name).copy_(torch.from_numpy(np.ascontiguousarray(a)))
     return module
 
 
-def _dtype(parameter, torch):
+def _dtype(parameter: Tensor, torch: Any) -> Any:
     return getattr(torch, parameter.dtype.name)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from os import PathLike
+from typing import TypeVar
+
+from .. import nn
 from .layouts import array
 from .needs import needed
 
 __all__ = ["load_safetensors", "save_safetensors"]
 
+M = TypeVar("M", bound=nn.Module)
 
-def save_safetensors(module, path):
+
+def save_safetensors(module: nn.Module, path: str | PathLike[str]) -> None:
     """Write all parameters of a Module to ``path``, under their names in ``named_parameters``.
 
     The names are paths of attributes (``encoder.lstm.cells.0.Wx``), and stay what they are as long
@@ -20,7 +26,7 @@ def save_safetensors(module, path):
     library.save_file(arrays, path)
 
 
-def load_safetensors(module, path):
+def load_safetensors(module: M, path: str | PathLike[str]) -> M:
     """Take over the parameters that ``save_safetensors`` wrote; returns the module.
 
     Raises KeyError or ValueError, and changes nothing, if names or shapes differ from those of the

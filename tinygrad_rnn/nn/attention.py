@@ -1,13 +1,14 @@
 """Attention: a weighted mean of values, the weights being a softmax of scores of keys."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from ..functional import masked_softmax
 from ..random import generator
-from ..tensor import plain
+from ..tensor import Array, Tensor, plain
 from .layers import normal
 from .module import Module, Parameter
 
@@ -48,7 +49,8 @@ class Attention(Module):
                 self.Wk = Parameter(normal(rng, 1 / math.sqrt(K), (K, A), dtype))
                 self.v = Parameter(normal(rng, 1 / math.sqrt(A), (A,), dtype))
 
-    def forward(self, query, keys, values=None, mask=None):
+    def forward(self, query: Array, keys: Array, values: Array | None = None,
+                mask: Array | None = None) -> tuple[Tensor, Tensor]:
         if query.ndim != 3 or keys.ndim != 3 or query.shape[0] != keys.shape[0]:
             raise ValueError(f"Attention: query {query.shape} and keys {keys.shape}, wanted"
                              " (N, Tq, H) and (N, Tk, K)")
@@ -59,7 +61,7 @@ class Attention(Module):
         weights = masked_softmax(scores, mask)
         return weights @ (keys if values is None else values), weights
 
-    def _scores(self, query, keys):
+    def _scores(self, query: Any, keys: Any) -> Any:
         if self.score == "additive":
             q, k = query @ self.Wq, keys @ self.Wk
             return np.tanh(np.expand_dims(q, 2) + np.expand_dims(k, 1)) @ self.v

@@ -1,12 +1,14 @@
 """Layers without time. Weights are float32 and drawn as in the book, unless said otherwise."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional as F
 from ..random import generator
+from ..tensor import Array, Tensor
 from .module import Module, Parameter
 
 __all__ = ["Dropout", "Embedding", "LayerNorm", "Linear"]
@@ -26,8 +28,8 @@ class Linear(Module):
         self.W = Parameter(normal(rng, 1 / math.sqrt(D), (D, H), dtype))
         self.b = Parameter(np.zeros(H, dtype)) if bias else None
 
-    def forward(self, x):
-        y = x @ self.W
+    def forward(self, x: Any) -> Tensor:
+        y: Tensor = x @ self.W
         return y if self.b is None else y + self.b
 
 
@@ -38,7 +40,7 @@ class Embedding(Module):
                  rng: np.random.Generator | None = None) -> None:
         self.W = Parameter(normal(rng, 0.01, (V, D), dtype))
 
-    def forward(self, ids):
+    def forward(self, ids: Array) -> Tensor:
         return F.embedding(self.W, ids)
 
 
@@ -50,7 +52,7 @@ class Dropout(Module):
             raise ValueError(f"Dropout: p={p}, wanted 0 <= p < 1")
         self.p, self.rng = p, rng or generator()
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Tensor:
         return F.dropout(x, self.p, self.training, self.rng)
 
 
@@ -62,5 +64,5 @@ class LayerNorm(Module):
         self.beta = Parameter(np.zeros(D, dtype))
         self.eps = eps
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Tensor:
         return F.layer_norm(x, self.gamma, self.beta, self.eps)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 import numpy as np
 
 from ..tensor import Tensor
 
 __all__ = ["Module", "Parameter"]
+
+P = ParamSpec("P")  # what ``forward`` takes and gives is what a call takes and gives
+R = TypeVar("R", covariant=True)
 
 
 class Parameter(Tensor):
@@ -19,6 +22,10 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any) -> None:
         super().__init__(data, requires_grad=True)
+
+
+class _Forward(Protocol[P, R]):
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
 
 class Module:
@@ -34,7 +41,7 @@ class Module:
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self: _Forward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return self.forward(*args, **kwargs)
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
@@ -90,10 +97,10 @@ class Module:
             p.grad = None
 
 
-def _walk(value, name):
+def _walk(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     """All modules and parameters below ``value``, with their names."""
     if isinstance(value, Module):
-        items = vars(value).items()
+        items: Iterable[tuple[Any, Any]] = vars(value).items()
     elif isinstance(value, dict):
         items = value.items()
     else:

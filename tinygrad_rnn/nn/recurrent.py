@@ -17,7 +17,7 @@ from .. import functional as F
 from ..functional import sigmoid
 from ..random import generator
 from ..rules import own_function
-from ..tensor import Tensor, collector_paused, plain
+from ..tensor import Array, Tensor, collector_paused, plain
 from .layers import normal
 from .module import Module, Parameter
 
@@ -131,7 +131,7 @@ class Recurrent(Module):
 
     def __init__(self, cells: Module | Sequence[Module], bidirectional: bool = False,
                  dropout: float = 0.0, residual: bool = False, stateful: bool = False) -> None:
-        self.cells = [cells] if isinstance(cells, Module) else list(cells)
+        self.cells: list[Any] = [cells] if isinstance(cells, Module) else list(cells)
         self.directions = 2 if bidirectional else 1
         if not self.cells or len(self.cells) % self.directions:
             raise ValueError(f"{type(self).__name__}: {len(self.cells)} cells for"
@@ -139,43 +139,44 @@ class Recurrent(Module):
         if not 0 <= dropout < 1:
             raise ValueError(f"{type(self).__name__}: dropout={dropout}, wanted 0 <= dropout < 1")
         self.dropout, self.rng = dropout, generator()
-        self.residual, self.stateful, self.state = residual, stateful, None
+        self.residual, self.stateful = residual, stateful
+        self.state: Any = None
 
     def reset_state(self) -> None:
         """Forget the state carried over: the next call starts from zeros."""
         self.state = None
 
-    def forward(self, xs, state=None, lengths=None):
-        if not isinstance(xs, Tensor):
-            xs = Tensor(xs)
-        lengths = self._check(xs, lengths)
-        states = self._split(xs, self.state if state is None and self.stateful else state)
+    def forward(self, xs: Array, state: Any = None,
+                lengths: Any = None) -> tuple[Tensor, Any]:
+        hs: Any = xs if isinstance(xs, Tensor) else Tensor(xs)
+        lengths = self._check(hs, lengths)
+        states = self._split(hs, self.state if state is None and self.stateful else state)
         finals = []
         for k in range(0, len(self.cells), self.directions):
-            inputs = xs
+            inputs = hs
             outputs = []
             for d in range(self.directions):
-                hs, final = self._run(self.cells[k + d], inputs, states[k + d], lengths, d == 1)
-                outputs.append(hs)
+                out, final = self._run(self.cells[k + d], inputs, states[k + d], lengths, d == 1)
+                outputs.append(out)
                 finals.append(final)
-            xs = outputs[0] if self.directions == 1 else np.concatenate(outputs, axis=-1)
-            if self.residual and xs.shape == inputs.shape:
-                xs = xs + inputs
+            hs = outputs[0] if self.directions == 1 else np.concatenate(outputs, axis=-1)
+            if self.residual and hs.shape == inputs.shape:
+                hs = hs + inputs
                 if lengths is not None:
-                    xs = np.where(_real(lengths, xs.shape[1])[:, :, None], xs, 0)
+                    hs = np.where(_real(lengths, hs.shape[1])[:, :, None], hs, 0)
             if self.dropout and k + self.directions < len(self.cells):
-                xs = F.dropout(xs, self.dropout, self.training, self.rng)
+                hs = F.dropout(hs, self.dropout, self.training, self.rng)
         final = self._join(finals)
         if self.stateful:  # the values carry over, the graph does not: truncated BPTT
             self.state = tuple(s.detach() for s in final) if isinstance(final, tuple) else (
                 final.detach())
-        return xs, final
+        return hs, final
 
     @collector_paused()
-    def _run(self, cell, xs, state, lengths, backward):
+    def _run(self, cell: Module, xs: Any, state: Any, lengths: Any, backward: bool) -> Any:
         """One cell over all time steps, from the last to the first if ``backward``."""
         N, T = xs.shape[:2]
-        order = None
+        order: Any = None
         if backward:  # only the real part is reversed; the padding stays where it is
             steps = np.arange(T)
             ends = np.full((N, 1), T) if lengths is None else lengths[:, None]
@@ -183,23 +184,23 @@ class Recurrent(Module):
             xs = np.flip(xs, 1) if lengths is None else xs[order]
         project, step = (cell.project, cell.step) if isinstance(cell, Cell) else (None, cell)
         xs = np.swapaxes(xs, 0, 1)  # time first: what a step reads and writes is one block
-        hs = []
+        outs = []
         for t, x in enumerate(np.unstack(project(xs) if project else xs)):
             new = step(x, *state)
             new = new if isinstance(new, tuple) else (new,)
             if lengths is None:
                 state = new
-                hs.append(new[0])
+                outs.append(new[0])
             else:  # where a sequence has ended its state is frozen
                 real = (t < lengths)[:, None]
                 state = tuple(np.where(real, n, s) for n, s in zip(new, state, strict=True))
-                hs.append(np.where(real, new[0], 0))
-        hs = np.swapaxes(np.stack(hs), 0, 1)
+                outs.append(np.where(real, new[0], 0))
+        hs = np.swapaxes(np.stack(outs), 0, 1)
         if backward:
             hs = np.flip(hs, 1) if lengths is None else hs[order]
         return hs, state
 
-    def _check(self, xs, lengths):
+    def _check(self, xs: Tensor, lengths: Any) -> Any:
         name = type(self).__name__
         if xs.ndim != 3:
             raise ValueError(f"{name}: xs of shape {xs.shape}, wanted (N, T, D)")
@@ -217,7 +218,7 @@ class Recurrent(Module):
                              f" ({N},) integers")
         return _within(lengths, name=name, T=T)
 
-    def _split(self, xs, state):
+    def _split(self, xs: Tensor, state: Any) -> list[Any]:
         """For each cell the parts of its initial state, zeros where none is given."""
         N = xs.shape[0]
         if state is None:
@@ -233,7 +234,7 @@ class Recurrent(Module):
         parts = tuple(p if isinstance(p, Tensor) else Tensor(p) for p in parts)
         return list(zip(*map(np.unstack, parts), strict=True)) if stacked else [parts]
 
-    def _join(self, finals):
+    def _join(self, finals: list[Any]) -> Any:
         if len(finals) == 1:
             parts = finals[0]
         else:
@@ -242,7 +243,7 @@ class Recurrent(Module):
 
 
 @partial(own_function, checks=True)
-def _within(lengths, *, name, T):
+def _within(lengths: np.ndarray, *, name: str, T: int) -> np.ndarray:
     """Lengths from 0 to T, checked."""
     if lengths.min(initial=0) < 0 or lengths.max(initial=0) > T:
         raise ValueError(f"{name}: lengths from {lengths.min()} to {lengths.max()}, wanted from"
@@ -250,7 +251,7 @@ def _within(lengths, *, name, T):
     return lengths
 
 
-def _real(lengths, T):
+def _real(lengths: np.ndarray, T: int) -> np.ndarray:
     """(N, T): which steps are not padding."""
     return np.arange(T) < lengths[:, None]
 
