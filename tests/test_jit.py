@@ -610,7 +610,11 @@ def test_row_blocks_on_two_threads_are_the_functions_they_stand_for(two_threads,
     expected = F._nll_slope(x, targets, total, scale)
     blocks.nll_slope(x.copy(), targets, total, scale, out=(slope := np.empty_like(x)))
     assert_array_equal(slope, expected)
-    blocks.softmax_nll(x, targets, out=(x, loss))  # in place
+    bias = rng.normal(size=classes)
+    p = np.empty_like(x)
+    blocks.softmax_nll(x - bias, bias, targets, out=(p, loss))
+    assert_allclose(p, F.softmax(x).numpy(), rtol=1e-12)
+    blocks.softmax_nll(x, None, targets, out=(x, loss))  # in place
     assert_allclose(loss, total - logits[np.arange(n), targets], rtol=1e-12, atol=1e-12)
     blocks.softmax_slope(x, targets, scale, out=x)
     assert_allclose(x, expected, rtol=1e-12, atol=1e-12)
@@ -633,6 +637,38 @@ def test_an_error_in_a_block_arrives_when_all_threads_have_stopped(two_threads, 
     assert len(done) == 1
     with pytest.raises(FloatingPointError), np.errstate(divide="raise"):
         blocks.each(lambda b: np.divide(np.ones(2), b), [np.zeros(2)] * 9, 100)
+
+
+@given(seeds, st.booleans(), st.sampled_from([None, "sum", "rows", "twice"]))
+def test_a_bias_of_the_logits_is_added_with_the_softmax(seed, rows, looked_at):
+    """And what else is read of the logits stays as it was."""
+    rng = np.random.default_rng(seed)
+    h, W, b = (rng.normal(size=s) for s in [(6, 4) if rows else (2, 3, 4), (4, 5), 5])
+    W, b = nn.Parameter(W), nn.Parameter(b)
+    ts = rng.integers(0, 5, h.shape[:-1])
+
+    def step(h, ts):
+        W.grad = b.grad = None
+        logits = h @ W + b
+        loss = F.cross_entropy(logits, ts)
+        if looked_at == "twice":
+            loss = loss + F.cross_entropy(logits * 1, ts) * 2
+        loss.backward()
+        out = [loss, W.grad, b.grad]
+        if looked_at == "sum":
+            out.append(logits)
+        elif looked_at == "rows":
+            out.append(np.reshape(logits, (-1, 5)))
+        return out
+
+    jitted = tg.jit(step)
+    for _ in range(2):
+        h, expected = rng.normal(size=h.shape), None
+        got, expected = jitted(h, ts), step(h, ts)
+        for a, e in zip(got, expected, strict=True):
+            assert_allclose(a.detach().numpy(), e.detach().numpy(), rtol=1e-12, atol=1e-13)
+    fused = [call for call in jitted._last.program.tape.calls if call.fn is blocks.softmax_nll]
+    assert (fused[0].args[1] is not None) == (looked_at is None)
 
 
 def test_the_slope_of_the_loss_is_written_over_the_logits():

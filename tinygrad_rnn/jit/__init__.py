@@ -24,7 +24,7 @@ from .. import random
 from ..tensor import Tensor
 from .loops import available, fuse, slices_first
 from .memory import Block
-from .passes import compute_constants, drop_unused, keep_softmax, one_join, share
+from .passes import bias_in_softmax, compute_constants, drop_unused, keep_softmax, one_join, share
 from .recording import Recorder, RecordingArray, RecordingGenerator, RecordingNumber
 from .replay import Program, describe
 from .state import Place, Reached, walk
@@ -33,7 +33,7 @@ from .tape import Call, JitError, Tape, Value
 __all__ = ["JitError", "jit"]
 
 LARGE = 10_000  # elements of a constant that is worth a warning
-PASSES = (drop_unused, compute_constants, one_join, share, keep_softmax)
+PASSES = (drop_unused, compute_constants, one_join, share, keep_softmax, bias_in_softmax)
 FUSION = (slices_first, share, drop_unused, fuse)  # if numba is installed
 
 

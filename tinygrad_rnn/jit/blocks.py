@@ -77,13 +77,15 @@ def nll_slope(x, targets, total, scale, out):
     each(work, _row_blocks(x), x.size)
 
 
-def softmax_nll(x, targets, out):
-    """softmax(x) and -log softmax(x)[target] of each row, into the two arrays ``out``: the first
-    may be the memory of x. x (n, V), targets (n,) -> (n, V) and (n,)."""
+def softmax_nll(x, bias, targets, out):
+    """softmax(x + bias) and -log softmax(x + bias)[target] of each row, into the two arrays
+    ``out``: the first may be the memory of x. x (n, V), targets (n,) -> (n, V) and (n,)."""
 
     def work(rows):
-        p, y, t = out[0][rows], out[1][rows], targets[rows]
-        np.subtract(x[rows], np.max(x[rows], axis=1, keepdims=True), out=p)
+        p, y, t, z = out[0][rows], out[1][rows], targets[rows], x[rows]
+        if bias is not None:
+            z = np.add(z, bias, out=p)
+        np.subtract(z, np.max(z, axis=1, keepdims=True), out=p)
         target = p[np.arange(len(t)), t]
         np.exp(p, out=p)
         total = np.sum(p, axis=1)

@@ -8,7 +8,8 @@ from ..functional import _nll, _nll_slope
 from .blocks import softmax_nll, softmax_slope
 from .tape import Call, Tape, Value, replace, values_in
 
-__all__ = ["compute_constants", "drop_unused", "keep_softmax", "one_join", "share"]
+__all__ = ["bias_in_softmax", "compute_constants", "drop_unused", "keep_softmax", "one_join",
+           "share"]  # fmt: skip
 
 
 def drop_unused(tape: Tape) -> Tape:
@@ -85,13 +86,43 @@ def keep_softmax(tape: Tape) -> Tape:
         key = call.args[:2]
         if call.fn is _nll and key in slopes and key not in softmax:
             p = softmax[key] = Value(key[0].shape, key[0].dtype)
-            calls.append(Call(softmax_nll, key, {}, p, line=call.line, more=(call.out,)))
+            calls.append(Call(softmax_nll, (key[0], None, key[1]), {}, p, line=call.line,
+                              more=(call.out,)))
         elif call.fn is _nll_slope and key in softmax:
             args = softmax[key], key[1], call.args[3]
             calls.append(Call(softmax_slope, args, {}, call.out, line=call.line))
         else:
             calls.append(call)
     return drop_unused(Tape(calls, tape.inputs, tape.constants, tape.results))
+
+
+def bias_in_softmax(tape: Tape) -> Tape:
+    """A bias of logits that nobody else reads is added where they are in the cache anyway."""
+    made, users = {call.out: call for call in tape.calls}, tape.users()
+    calls = []
+    for call in tape.calls:
+        if call.fn is softmax_nll and call.args[1] is None:
+            x, _, targets = call.args
+            rows = made.get(x)
+            total = made.get(rows.args[0]) if rows and rows.fn is np.reshape else rows
+            if rows and total and total.fn is np.add and _is_bias(total.args, x) and all(
+                    len(users[v]) == 1 and v not in tape.results for v in (x, total.out)):
+                y, bias = total.args
+                if rows is not total:
+                    x = Value(x.shape, x.dtype)
+                    calls.append(Call(np.reshape, (y, x.shape), {}, x, view=rows.view))
+                    y = x
+                call = Call(call.fn, (y, bias, targets), {}, call.out, line=call.line,
+                            more=call.more)
+        calls.append(call)
+    return drop_unused(Tape(calls, tape.inputs, tape.constants, tape.results))
+
+
+def _is_bias(args, x):
+    """Whether y + b, the sum of these two, is x (n, V), perhaps in other rows, for one row b."""
+    y, b = args
+    plain = all(isinstance(v, Value) and v.order is None and v.dtype == x.dtype for v in args)
+    return plain and b.shape == x.shape[1:] and y.nbytes == x.nbytes
 
 
 def _key(x):
