@@ -349,6 +349,28 @@ def test_two_threads_replay_two_recordings():
     assert len(results) == 4
 
 
+def test_threads_that_record_at_the_same_time_leave_numpy_as_it_was():
+    original, began, leave = np.random.default_rng, threading.Event(), threading.Event()
+
+    def late(x):
+        began.set()
+        assert leave.wait(10)  # until the other one, which began before this one, is out
+        return x + 2
+
+    other = threading.Thread(target=tg.jit(late), args=(np.ones(2),))
+
+    @tg.jit
+    def early(x):
+        other.start()
+        assert began.wait(10)
+        return x + 1
+
+    early(np.ones(2))
+    leave.set()
+    other.join()
+    assert np.random.default_rng is original
+
+
 def test_what_is_updated_may_be_returned_too():
     p, state = nn.Parameter(np.ones(3)), [np.ones(3)]
 

@@ -16,7 +16,7 @@ import random as stdlib_random
 import threading
 import warnings
 from collections import OrderedDict
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -457,22 +457,31 @@ def _spawn(recorder, spawn):
 
 
 class _no_foreign_generators:
-    """While a function is recorded it may not make a generator of its own."""
+    """While a function is recorded it may not make a generator of its own. Several threads may
+    record at a time: the first one in changes NumPy's function, and the last one out restores it.
+    """
+
+    lock = threading.Lock()
+    recording: ClassVar[set[int]] = set()  # threads
+    original = staticmethod(np.random.default_rng)
 
     def __enter__(self):
-        self.original = np.random.default_rng
-        self.thread = threading.get_ident()
-
-        def refuse(*args, **kwargs):
-            if threading.get_ident() != self.thread or _inside_library():
-                return self.original(*args, **kwargs)
-            raise JitError("jit: the function makes a random generator, whose numbers a replay"
-                           " would repeat; make it outside, where the recording can see it")
-
-        np.random.default_rng = refuse  # type: ignore[assignment]
+        with self.lock:
+            self.recording.add(threading.get_ident())
+            np.random.default_rng = self.refuse  # type: ignore[assignment]
 
     def __exit__(self, *_):
-        np.random.default_rng = self.original  # type: ignore[assignment]
+        with self.lock:
+            self.recording.discard(threading.get_ident())
+            if not self.recording:
+                np.random.default_rng = self.original  # type: ignore[assignment]
+
+    @classmethod
+    def refuse(cls, *args, **kwargs):
+        if threading.get_ident() not in cls.recording or _inside_library():
+            return cls.original(*args, **kwargs)
+        raise JitError("jit: the function makes a random generator, whose numbers a replay would"
+                       " repeat; make it outside, where the recording can see it")
 
 
 def _inside_library():
