@@ -105,9 +105,12 @@ def fuse(tape: Tape) -> Tape:
     users, results = tape.users(), set(tape.results)
     calls: list[Call | Kernel] = []
     chains: dict[tuple, list[Call]] = {}
+    made: dict[Value, tuple] = {}  # by a call of an open chain: its shape
 
     def close(shape):
         chain = chains.pop(shape)
+        for call in chain:
+            del made[call.out]
         inside = {call.out for call in chain}
         kept = [out for out in inside if out in results or any(
             user.out not in inside for user in users.get(out, ()))]
@@ -115,16 +118,16 @@ def fuse(tape: Tape) -> Tape:
         calls.append(kernel)
 
     for call in tape.calls:
-        member = _fusable(call) and len(chains.get(call.out.shape, ())) < CHAIN
-        read = set(call.inputs())
-        for shape, chain in list(chains.items()):
-            if not (member and shape == call.out.shape) and any(c.out in read for c in chain):
-                close(shape)
+        member = _fusable(call)
+        if member and len(chains.get(call.out.shape, ())) == CHAIN:
+            close(call.out.shape)
+        for value in call.inputs():
+            if value in made and not (member and made[value] == call.out.shape):
+                close(made[value])
         if member:
             chains.setdefault(call.out.shape, []).append(call)
+            made[call.out] = call.out.shape
         else:
-            if call.out.shape in chains and _fusable(call):
-                close(call.out.shape)
             calls.append(call)
     for shape in list(chains):
         close(shape)

@@ -69,7 +69,7 @@ class Memory:
         for call in tape.calls:
             for out in call.outs:
                 self.root[out] = self._whole[out] = self._around(out)
-            first = next(call.inputs(), None)
+            first = next(iter(call.inputs()), None)
             if call.view and first is not None:
                 self.root[call.out] = self.root[first]
                 # a value that is all of another, element for element
@@ -185,7 +185,7 @@ class Memory:
         for piece in self.place:
             self._piece(piece)
         for call in self.tape.calls:
-            inputs = list(call.inputs())
+            inputs = call.inputs()
             if call.view and len(inputs) == 1 and inputs[0] in self.array:
                 base = self.array[inputs[0]]
                 view = call.fn(base, *call.args[1:], **call.kwargs)

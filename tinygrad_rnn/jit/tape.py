@@ -68,14 +68,17 @@ class Call:
     view: bool = False
     line: str = ""
     more: tuple[Value, ...] = ()
+    _inputs: list[Value] | None = None
 
     @property
     def outs(self) -> tuple[Value, ...]:
         """All that it makes."""
         return self.out, *self.more
 
-    def inputs(self) -> Iterator[Value]:
-        return values_in((self.args, self.kwargs))
+    def inputs(self) -> list[Value]:
+        if self._inputs is None:  # asked again and again by the passes
+            self._inputs = list(values_in((self.args, self.kwargs)))
+        return self._inputs
 
 
 @dataclass(eq=False, slots=True)
@@ -122,15 +125,22 @@ def name_of(fn):
 
 def values_in(x) -> Iterator[Value]:
     """All values in an argument, in order."""
-    if isinstance(x, Value):
-        yield x
+    found: list[Value] = []
+    _collect(x, found)
+    return iter(found)
+
+
+def _collect(x, found):
+    kind = type(x)
+    if kind is Value:
+        found.append(x)
     elif isinstance(x, (tuple, list)):
         for item in x:
-            yield from values_in(item)
-    elif isinstance(x, dict):
-        yield from values_in(list(x.values()))
-    elif isinstance(x, slice):
-        yield from values_in((x.start, x.stop, x.step))
+            _collect(item, found)
+    elif kind is dict:
+        _collect(list(x.values()), found)
+    elif kind is slice:
+        _collect((x.start, x.stop, x.step), found)
 
 
 def replace(x, change):
