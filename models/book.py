@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,17 +15,17 @@ from .language import BetterRnnlm, LanguageModel, Rnnlm
 ARRAY = "the type of the array"  # what a file calls numpy.ndarray: an argument, and no more
 
 
-def _blank_array(kind, shape, code):
+def _blank_array(kind: Any, shape: Any, code: Any) -> np.ndarray:
     if kind is not ARRAY:
         raise pickle.UnpicklingError("it makes something that is no array")
     return np.ndarray.__new__(np.ndarray, (0,), np.int8)
 
 
-def _array_of(content, dtype, shape, order):
+def _array_of(content: Any, dtype: Any, shape: Any, order: Any) -> Any:
     return np.frombuffer(content, dtype).reshape(shape, order=order)
 
 
-def _float_dtype(code, align=False, copy=False):
+def _float_dtype(code: Any, align: bool = False, copy: bool = False) -> Any:
     if code not in ("f2", "f4", "f8"):
         raise pickle.UnpicklingError(f"it holds {code!r}, wanted floating-point numbers")
     return np.dtype(code, copy=True)
@@ -44,7 +45,7 @@ class ArraysOnly(pickle.Unpickler):
     """Reads lists of floating-point arrays. Of all that a pickle can name it knows these names,
     and stands in for them with functions that make arrays and nothing else."""
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         try:
             return ALLOWED[module, name]
         except KeyError:
@@ -76,7 +77,7 @@ def load_rnnlm(path: str | Path) -> LanguageModel:
     shapes = [a.shape for a in arrays]
     try:
         (V, D), (H, _) = shapes[0], shapes[2]
-        kinds = {6: Rnnlm, 8: BetterRnnlm}
+        kinds: dict[int, type[Rnnlm | BetterRnnlm]] = {6: Rnnlm, 8: BetterRnnlm}
         model = kinds[len(arrays)](V, D, H)
     except (IndexError, KeyError, ValueError):
         raise DataError(

@@ -11,6 +11,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.optim import Optimizer
 
 from .data import DataError
 
@@ -93,25 +94,25 @@ def restore_carried(model: nn.Module, arrays: dict[str, np.ndarray]) -> None:
         layer.state = None if not parts else parts if len(parts) > 1 else parts[0]
 
 
-def generator_states(model: nn.Module) -> list[dict]:
+def generator_states(model: nn.Module) -> list[Any]:
     """The state of every random generator in the model (dropout), in the order of its modules."""
     return [rng.bit_generator.state for rng in _generators(model)]
 
 
-def restore_generators(model: nn.Module, states: list[dict]) -> None:
+def restore_generators(model: nn.Module, states: list[Any]) -> None:
     for rng, state in zip(_generators(model), states, strict=True):
         rng.bit_generator.state = state
 
 
-def _recurrent(model):
+def _recurrent(model: nn.Module) -> list[nn.Recurrent]:
     return [module for module in model.modules() if isinstance(module, nn.Recurrent)]
 
 
-def _generators(model):
+def _generators(model: nn.Module) -> list[np.random.Generator]:
     return [module.rng for module in model.modules() if hasattr(module, "rng")]
 
 
-def optimizer_arrays(optimizer) -> dict[str, np.ndarray]:
+def optimizer_arrays(optimizer: Optimizer) -> dict[str, np.ndarray]:
     """The arrays of an optimizer's ``state_dict`` by name."""
     return {
         f"optimizer.{i}.{slot}": array
@@ -120,7 +121,8 @@ def optimizer_arrays(optimizer) -> dict[str, np.ndarray]:
     }
 
 
-def restore_optimizer(optimizer, arrays: dict[str, np.ndarray], steps: int, lr: float) -> None:
+def restore_optimizer(optimizer: Optimizer, arrays: dict[str, np.ndarray], steps: int,
+                      lr: float) -> None:
     state = [
         {slot: arrays[f"optimizer.{i}.{slot}"] for slot in slots}
         for i, slots in enumerate(optimizer.state)

@@ -7,20 +7,26 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from tinygrad_rnn.check import command as check
 
 from . import gates, machine
 from .book import load_rnnlm
-from .data import DataError, load_ptb
+from .data import DataError, Vocabulary, load_ptb
 from .gradients import draw_gradients
+from .language import LanguageModel
 from .plots import attention_heatmap, training_curve
 from .tasks import (
     MODELS,
+    Config,
     PairsConfig,
+    PairsTask,
     Reader,
+    Task,
     TextConfig,
     TextTask,
     Writer,
@@ -29,6 +35,8 @@ from .tasks import (
     perplexity,
 )
 from .training import Interrupted, Run, load_config, load_model, load_task
+
+Kind = TypeVar("Kind", Reader, Writer)
 
 COMMAND = os.environ.get("TINYGRAD_RNN_COMMAND", "tinygrad-rnn")  # how a person calls it
 BANNED = ("<unk>", "N", "$")  # the words that the book's generator skips: masks, not words
@@ -126,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
 def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
     default = asdict(make_config(task))
 
-    def setting(flag, name, text, **options):
+    def setting(flag: str, name: str, text: str, **options: Any) -> None:
         value = default[name]
         shown = "none" if value is None else value
         if isinstance(value, bool):
@@ -134,7 +142,7 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
         p.add_argument(flag, dest=name, default=argparse.SUPPRESS,
                        help=f"{text} (default {shown})", **options)  # fmt: skip
 
-    def number(flag, name, text, kind=int):
+    def number(flag: str, name: str, text: str, kind: type[int | float] = int) -> None:
         setting(flag, name, text, type=positive(kind), metavar="N" if kind is int else "X")
 
     if task == "text":
@@ -190,8 +198,8 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
 # ---- kinds of arguments -------------------------------------------------------------------------
 
 
-def positive(kind):
-    def read(text):
+def positive(kind: type[int | float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
         value = kind(text)
         if not 0 < value < math.inf:
             raise ValueError
@@ -201,14 +209,14 @@ def positive(kind):
     return read
 
 
-def at_least_zero(text):
+def at_least_zero(text: str) -> float:
     value = float(text)
     if not 0 <= value < math.inf:
         raise ValueError
     return value
 
 
-def probability(text):
+def probability(text: str) -> float:
     value = float(text)
     if not 0 < value <= 1:
         raise ValueError
@@ -218,7 +226,7 @@ def probability(text):
 # ---- train --------------------------------------------------------------------------------------
 
 
-def run_train(args):
+def run_train(args: argparse.Namespace) -> None:
     names = {f.name for f in fields(PairsConfig)} | {f.name for f in fields(TextConfig)}
     given = {name: value for name, value in vars(args).items() if name in names - {"task"}}
     if args.resume:
@@ -246,14 +254,14 @@ def run_train(args):
             training_curve(run.records(), picture, f"{config.model}, {config.task}")
             say(f"the curves are in {picture}")
     seen = ""
-    if task.config.model in ("attention", "deep"):
+    if isinstance(task, PairsTask) and task.config.model in ("attention", "deep"):
         picture = Path(out) / "attention.png"
         draw_attention(task.reader, example_of(task), picture)
         seen = f", a picture of where it looks in {picture}"
     say(f"\nThe model is in {out}{seen}. Try:\n" + "\n".join(next_commands(task, out)))
 
 
-def resumed_config(args, given):
+def resumed_config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
     """The settings of the run, with those that may change taken from the command line."""
     config = load_config(args.resume)
     if config.task != args.task:
@@ -268,10 +276,11 @@ def resumed_config(args, given):
     return replace(config, **{k: v for k, v in given.items() if k in ("epochs", "data")})
 
 
-def next_commands(task, out):
+def next_commands(task: Task, out: str) -> list[str]:
     if isinstance(task, TextTask):
         (word,) = task.vocabulary.decode(task.parts["train"].ids[:1])
         return [f"  {COMMAND} evaluate {out}", f'  {COMMAND} generate {out} --prompt "{word}"']
+    assert isinstance(task, PairsTask)
     example = example_of(task)
     lines = [f'  {COMMAND} answer {out} "{example}"', f"  {COMMAND} evaluate {out}"]
     if task.config.model in ("attention", "deep"):
@@ -279,19 +288,19 @@ def next_commands(task, out):
     return lines
 
 
-def example_of(task):
+def example_of(task: PairsTask) -> str:
     """The longest of the first inputs that are held out: most to look at."""
     return max((text.rstrip() for text in task.test.inputs[:50]), key=len)
 
 
-def say(text):
+def say(text: str) -> None:
     print(text, flush=True)
 
 
 # ---- use ----------------------------------------------------------------------------------------
 
 
-def run_evaluate(args):
+def run_evaluate(args: argparse.Namespace) -> None:
     if is_book_file(args.model):
         model = load_rnnlm(args.model).eval()
         test = load_ptb(args.data_dir).test
@@ -310,7 +319,7 @@ def run_evaluate(args):
         print(f"{measure} {shown} ({split} data)")
 
 
-def run_generate(args):
+def run_generate(args: argparse.Namespace) -> None:
     writer = load_writer(args.model, args.data_dir)
     banned = args.ban
     if banned is None:
@@ -320,7 +329,7 @@ def run_generate(args):
                        [word for word in banned if word], args.seed))  # fmt: skip
 
 
-def load_writer(path, data_dir):
+def load_writer(path: str, data_dir: str | None) -> Writer:
     if not is_book_file(path):
         return load_kind(path, Writer, "generate wants a language model; try answer")
     model, vocabulary = load_rnnlm(path).eval(), load_ptb(data_dir).train.vocabulary
@@ -328,46 +337,46 @@ def load_writer(path, data_dir):
     return Writer(model, vocabulary, "word")
 
 
-def is_book_file(path):
+def is_book_file(path: str | Path) -> bool:
     return str(path).endswith(".pkl")
 
 
-def check_size(path, model, vocabulary):
+def check_size(path: str, model: LanguageModel, vocabulary: Vocabulary) -> None:
     if model.embed.W.shape[0] != len(vocabulary):
         raise DataError(f"{path}: weights for {model.embed.W.shape[0]} symbols, but Penn Treebank"
                         f" has {len(vocabulary)}")  # fmt: skip
 
 
-def load_kind(path, kind, otherwise):
+def load_kind(path: str, kind: type[Kind], otherwise: str) -> Kind:
     model = load_model(path)
     if not isinstance(model, kind):
         raise DataError(f"{path} holds a model of {load_config(path).task}: {otherwise}")
     return model
 
 
-def run_answer(args):
+def run_answer(args: argparse.Namespace) -> None:
     reader = load_kind(args.model, Reader, "answer wants one of date or addition; try generate")
     for answer in reader.answer(args.text, args.beam):
         print(answer.rstrip())
 
 
-def run_attention(args):
+def run_attention(args: argparse.Namespace) -> None:
     reader = load_kind(args.model, Reader, "attention wants one of date or addition")
     print(draw_attention(reader, args.text, Path(args.output)))
 
 
-def draw_attention(reader, text, path):
+def draw_attention(reader: Reader, text: str, path: Path) -> str:
     """Save the heat map of one example with the input from left to right; return the answer."""
     answer, columns, weights = reader.attend(text)
     attention_heatmap(weights, columns, list(answer), path, f"{text} -> {answer.rstrip()}")
     return answer.rstrip()
 
 
-def run_gradients(args):
+def run_gradients(args: argparse.Namespace) -> None:
     print(draw_gradients(args.output, args.steps, args.hidden, args.seed))
 
 
-def main(arguments=None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     try:
         return args.run(args) or 0

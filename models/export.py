@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn import nn
 from tinygrad_rnn.interop.onnx import Graph
 
 from .language import BetterRnnlm, LanguageModel, Rnnlm
@@ -66,7 +68,7 @@ def seq2seq_to_onnx(model: Seq2seq, opset: int = 17) -> tuple[Any, Any]:
     return _encoder(model, opset), _decoder(decoder, opset)
 
 
-def _encoder(model, opset):
+def _encoder(model: Seq2seq, opset: int) -> Any:
     encoder = model.encoder
     H = _hidden(model.decoder)
     graph = Graph(encoder, opset, "seq2seq_to_onnx")
@@ -85,7 +87,7 @@ def _encoder(model, opset):
     return graph.model()
 
 
-def _decoder(decoder, opset):
+def _decoder(decoder: Any, opset: int) -> Any:
     graph = Graph(decoder, opset, "seq2seq_to_onnx")
     time = 1 if isinstance(decoder, InputFeedingDecoder) else "time"
     ids = graph.input("ids", ["batch", time], IDS)
@@ -100,12 +102,12 @@ def _decoder(decoder, opset):
 # ---- one function for each decoder: its forward once more, on a graph ---------------------------
 
 
-def _plain(graph, decoder, ids):
+def _plain(graph: Graph, decoder: Decoder, ids: str) -> tuple[str, str | None]:
     hs = _lstm(graph, decoder.lstm, graph.embedding(decoder.embed, ids), 0)
     return graph.linear(decoder.affine, hs), None
 
 
-def _peeky(graph, decoder, ids):
+def _peeky(graph: Graph, decoder: PeekyDecoder, ids: str) -> tuple[str, str | None]:
     encoded, lengths = _encoded(graph, decoder)
     last = graph.add("Sub", graph.add("Cast", lengths, to=graph.onnx.TensorProto.INT64),
                      graph.constant(1))  # fmt: skip
@@ -117,18 +119,18 @@ def _peeky(graph, decoder, ids):
     return graph.linear(decoder.affine, graph.concat(peek, hs)), None
 
 
-def _attention(graph, decoder, ids):
+def _attention(graph: Graph, decoder: AttentionDecoder, ids: str) -> tuple[str, str | None]:
     hs = _lstm(graph, decoder.lstm, graph.embedding(decoder.embed, ids), 0)
     context, weights = _attend(graph, decoder, hs)
     return graph.linear(decoder.affine, graph.concat(context, hs)), weights
 
 
-def _feeding(graph, decoder, ids):
+def _feeding(graph: Graph, decoder: InputFeedingDecoder, ids: str) -> tuple[str, str | None]:
     hs, contexts, weights = _fed(graph, decoder, ids)
     return graph.linear(decoder.affine, graph.concat(contexts, hs)), weights
 
 
-def _deep(graph, decoder, ids):
+def _deep(graph: Graph, decoder: DeepAttentionDecoder, ids: str) -> tuple[str, str | None]:
     hs, contexts, weights = _fed(graph, decoder, ids)
     for i, lstm in enumerate(decoder.upper):
         below = hs
@@ -138,7 +140,7 @@ def _deep(graph, decoder, ids):
     return graph.linear(decoder.affine, graph.concat(contexts, hs)), weights
 
 
-DECODERS = {
+DECODERS: dict[type[Decoder], Callable[[Graph, Any, str], tuple[str, str | None]]] = {
     Decoder: _plain,
     PeekyDecoder: _peeky,
     AttentionDecoder: _attention,
@@ -147,7 +149,7 @@ DECODERS = {
 }
 
 
-def _fed(graph, decoder, ids):
+def _fed(graph: Graph, decoder: InputFeedingDecoder, ids: str) -> tuple[str, str, str]:
     """The LSTM of one step that also reads the context of the step before, and its attention."""
     context = graph.input("context", ["batch", _hidden(decoder)], graph.dtype)
     xs = graph.concat(graph.embedding(decoder.embed, ids), graph.unsqueeze(context, 1))
@@ -158,21 +160,21 @@ def _fed(graph, decoder, ids):
     return hs, contexts, weights
 
 
-def _attend(graph, decoder, hs):
+def _attend(graph: Graph, decoder: AttentionDecoder, hs: str) -> tuple[str, str]:
     encoded, lengths = _encoded(graph, decoder)
     mask = graph.real(lengths, graph.size(encoded, 1))
     return graph.attention(decoder.attention, hs, encoded, mask)
 
 
-def _encoded(graph, decoder):
+def _encoded(graph: Graph, decoder: Decoder) -> tuple[str, str]:
     H = _hidden(decoder)
     return (graph.input("encoded", ["batch", "input_time", H], graph.dtype),
             graph.input("lengths", ["batch"], np.int32))  # fmt: skip
 
 
-def _lstm(graph, lstm, xs, i):
+def _lstm(graph: Graph, lstm: nn.LSTM, xs: str, i: int) -> str:
     """The i-th LSTM of a decoder, from its state to its next state."""
-    shape = ["batch", _hidden_of(lstm)]
+    shape: list[int | str | None] = ["batch", _hidden_of(lstm)]
     state = [graph.unsqueeze(graph.input(f"{part}{i}", shape, graph.dtype), 0) for part in "hc"]
     hs, (final,) = graph.recurrent(lstm, xs, states=[state])
     for part, value in zip("hc", final, strict=True):
@@ -180,9 +182,9 @@ def _lstm(graph, lstm, xs, i):
     return hs
 
 
-def _hidden(decoder):
+def _hidden(decoder: Decoder) -> int:
     return _hidden_of(decoder.lstm)
 
 
-def _hidden_of(lstm):
-    return lstm.cells[0].Wh.shape[0]
+def _hidden_of(lstm: nn.LSTM) -> int:
+    return int(lstm.cells[0].Wh.shape[0])

@@ -54,10 +54,10 @@ def gate_activations(model: nn.Module, run: Callable[[], Any]) -> Gates:
     return noted
 
 
-def _noting(cell, notes):
+def _noting(cell: Any, notes: dict[str, list[np.ndarray]]) -> Callable[..., Any]:
     step = cell.step
 
-    def noted(a, h, *rest):
+    def noted(a: Any, h: Any, *rest: Any) -> Any:
         H = h.shape[-1]
         for name, k in BLOCKS[type(cell)].items():
             block = slice(k * H, (k + 1) * H)
@@ -80,7 +80,7 @@ def on_held_out_data(task: Task) -> Gates:
     batches = TextBatches(ids, streams, min(35, len(ids) - 1))
     carried = model.recurrent.state
 
-    def read():
+    def read() -> None:
         model.reset_state()
         for xs, ts in batches:
             model.loss(xs, ts)

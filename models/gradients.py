@@ -32,7 +32,8 @@ class ThroughTime:
     clipped: float
 
 
-def through_time(cell: str, scale: float, T=50, H=64, N=16, seed=1) -> ThroughTime:
+def through_time(cell: str, scale: float, T: int = 50, H: int = 64, N: int = 16,
+                 seed: int = 1) -> ThroughTime:
     """Run one cell over T steps of random input (N, H), and take the gradient of its end."""
     rng = np.random.default_rng(seed)
     step = CELLS[cell](H, H, dtype=np.float64, rng=rng)
@@ -57,7 +58,7 @@ def through_time(cell: str, scale: float, T=50, H=64, N=16, seed=1) -> ThroughTi
     return ThroughTime(scale, np.array(hidden), before, after)
 
 
-def draw_gradients(path: str | Path, T=50, H=64, seed=1) -> str:
+def draw_gradients(path: str | Path, T: int = 50, H: int = 64, seed: int = 1) -> str:
     """Draw the figure, and return its numbers as a table. ImportError without matplotlib."""
     from .plots import gradients_through_time
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn
+from tinygrad_rnn import Tensor, nn
 from tinygrad_rnn.functional import cross_entropy
+from tinygrad_rnn.tensor import Array
 
 from .sampling import distribution, draw
 
 LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
-def layer(cell):
+def layer(cell: str) -> Any:
     """The layer of this kind of cell."""
     if cell not in LAYERS:
         raise ValueError(f"cell={cell!r}, wanted one of {', '.join(LAYERS)}")
@@ -30,18 +34,21 @@ class LanguageModel(nn.Module):
     embed: nn.Embedding
     recurrent: nn.Recurrent
 
-    def forward(self, xs):
+    def forward(self, xs: Array) -> Tensor:
         raise NotImplementedError
 
-    def loss(self, xs, ts):
+    def loss(self, xs: Array, ts: Array) -> Tensor:
         """Mean cross-entropy of ts (N, T); its exponential is the perplexity."""
         return cross_entropy(self(xs), ts)
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Forget what was read: the next call starts from zeros."""
         self.recurrent.reset_state()
 
-    def generate(self, start, length, temperature=1.0, top_k=None, top_p=None, banned=(), rng=None):
+    def generate(self, start: ArrayLike, length: int, temperature: float = 1.0,
+                 top_k: int | None = None, top_p: float | None = None,
+                 banned: ArrayLike = (),
+                 rng: np.random.Generator | None = None) -> NDArray[np.int64]:
         """Go on from ``start`` by ``length`` symbols that are drawn one after the other.
 
         Args:
@@ -78,12 +85,13 @@ class Rnnlm(LanguageModel):
     V symbols, vectors of D, hidden states of H.
     """
 
-    def __init__(self, V, D=100, H=100, cell="lstm", *, dtype=np.float32):
+    def __init__(self, V: int, D: int = 100, H: int = 100, cell: str = "lstm", *,
+                 dtype: DTypeLike = np.float32) -> None:
         self.embed = nn.Embedding(V, D, dtype=dtype)
         self.recurrent = layer(cell)(D, H, stateful=True, dtype=dtype)
         self.affine = nn.Linear(H, V, dtype=dtype)
 
-    def forward(self, xs):
+    def forward(self, xs: Array) -> Tensor:
         hs, _ = self.recurrent(self.embed(xs))
         return self.affine(hs)
 
@@ -91,7 +99,8 @@ class Rnnlm(LanguageModel):
 class SimpleRnnlm(Rnnlm):
     """Rnnlm with simple RNN cells. Chapter 5; Mikolov et al. (2010)."""
 
-    def __init__(self, V, D=100, H=100, *, dtype=np.float32):
+    def __init__(self, V: int, D: int = 100, H: int = 100, *,
+                 dtype: DTypeLike = np.float32) -> None:
         super().__init__(V, D, H, "rnn", dtype=dtype)
 
 
@@ -102,8 +111,9 @@ class BetterRnnlm(LanguageModel):
     2017; Inan et al., 2017), hence D = H. Chapter 6; Zaremba et al. (2014).
     """
 
-    def __init__(self, V, D=650, H=650, dropout=0.5, num_layers=2, cell="lstm", *,
-                 dtype=np.float32):
+    def __init__(self, V: int, D: int = 650, H: int = 650, dropout: float = 0.5,
+                 num_layers: int = 2, cell: str = "lstm", *,
+                 dtype: DTypeLike = np.float32) -> None:
         if D != H:
             raise ValueError(f"BetterRnnlm: D={D}, H={H}; one matrix for both ends wants D = H")
         self.embed = nn.Embedding(V, D, dtype=dtype)
@@ -111,6 +121,7 @@ class BetterRnnlm(LanguageModel):
         self.recurrent = layer(cell)(D, H, num_layers, dropout=dropout, stateful=True, dtype=dtype)
         self.b = nn.Parameter(np.zeros(V, dtype))
 
-    def forward(self, xs):
+    def forward(self, xs: Array) -> Tensor:
         hs, _ = self.recurrent(self.dropout(self.embed(xs)))
-        return self.dropout(hs) @ self.embed.W.T + self.b
+        logits: Tensor = self.dropout(hs) @ self.embed.W.T + self.b
+        return logits

@@ -11,11 +11,13 @@ imported, leaves the environment alone.
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +34,7 @@ EXTRAS = {
 }
 
 
-def blas() -> dict | None:
+def blas() -> dict[str, Any] | None:
     """NumPy's BLAS as threadpoolctl sees it; None if that is not installed, or sees none."""
     try:
         from threadpoolctl import threadpool_info
@@ -75,11 +77,11 @@ def tune_blas() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def add_arguments(parser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run)
 
 
-def run(args) -> None:
+def run(args: argparse.Namespace) -> None:
     print("\n".join(lines()))
 
 

@@ -34,7 +34,7 @@ def readable(draw: Callable[..., None]) -> Callable[..., None]:
     """
 
     @functools.wraps(draw)
-    def drawn(*args, **kwargs):
+    def drawn(*args: Any, **kwargs: Any) -> None:
         try:
             from matplotlib import font_manager, rc_context, rcParams
         except ImportError:

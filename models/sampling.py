@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
-def distribution(logits, temperature=1.0, top_k=None, top_p=None, banned=()) -> NDArray[np.float64]:
+def distribution(
+    logits: ArrayLike, temperature: float = 1.0, top_k: int | None = None,
+    top_p: float | None = None, banned: ArrayLike = (),
+) -> Any:
     """Probabilities (..., V) of the next symbol.
 
     Symbols that are left out have probability 0, and the others share what was theirs: no drawing
@@ -27,18 +30,18 @@ def distribution(logits, temperature=1.0, top_k=None, top_p=None, banned=()) -> 
     """
     logits = np.array(logits, dtype=np.float64)
     V = logits.shape[-1]
-    banned = np.asarray(banned, dtype=np.int64)
+    left_out = np.asarray(banned, dtype=np.int64)
     if not temperature >= 0:
         raise ValueError(f"distribution: temperature={temperature}, wanted 0 or more")
     if top_k is not None and top_k < 1:
         raise ValueError(f"distribution: top_k={top_k}, wanted 1 or more")
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f"distribution: top_p={top_p}, wanted more than 0 and at most 1")
-    if banned.size and (banned.min() < 0 or banned.max() >= V):
-        raise ValueError(f"distribution: banned={banned.tolist()}, wanted ids from 0 to {V - 1}")
-    if len(np.unique(banned)) == V:
+    if left_out.size and (left_out.min() < 0 or left_out.max() >= V):
+        raise ValueError(f"distribution: banned={left_out.tolist()}, wanted ids from 0 to {V - 1}")
+    if len(np.unique(left_out)) == V:
         raise ValueError(f"distribution: all {V} symbols are banned")
-    logits[..., banned] = -np.inf
+    logits[..., left_out] = -np.inf
     top = logits.max(axis=-1, keepdims=True)
     if temperature == 0:
         p = np.zeros_like(logits)
@@ -57,7 +60,7 @@ def distribution(logits, temperature=1.0, top_k=None, top_p=None, banned=()) -> 
     return p / p.sum(axis=-1, keepdims=True)
 
 
-def draw(p: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+def draw(p: NDArray[np.float64], rng: np.random.Generator) -> Any:
     """One id for each row of probabilities: p (N, V) -> (N,)."""
     bounds = np.cumsum(p, axis=-1)
     point = rng.random((len(p), 1)) * bounds[:, -1:]  # below the sum, which rounding moves off 1
@@ -65,7 +68,7 @@ def draw(p: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def beam_search(
-    step: Callable[[NDArray[np.int64], Any], tuple[NDArray, Any]], state: Any, start_id: int,
+    step: Callable[[NDArray[np.int64], Any], tuple[np.ndarray, Any]], state: Any, start_id: int,
     length: int, N: int, beam: int,
 ) -> NDArray[np.int64]:
     """The likeliest sequences that keeping ``beam`` candidates at each step finds: ids (N, length).

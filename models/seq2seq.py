@@ -6,13 +6,19 @@ the decoder goes on from that state and predicts each symbol of the answer from 
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn
+from tinygrad_rnn import Tensor, nn
 from tinygrad_rnn.functional import cross_entropy, log_softmax
+from tinygrad_rnn.tensor import Array
 
 from .sampling import beam_search
+
+State: TypeAlias = tuple[Any, ...]  # what the layers carry from step to step
 
 
 class Encoder(nn.Module):
@@ -23,8 +29,8 @@ class Encoder(nn.Module):
     adds its input to its output, where the sizes agree (the last two of three layers).
     """
 
-    def __init__(self, V, D, H, num_layers=1, bidirectional=False, residual=False, *,
-                 dtype=np.float32):
+    def __init__(self, V: int, D: int, H: int, num_layers: int = 1, bidirectional: bool = False,
+                 residual: bool = False, *, dtype: DTypeLike = np.float32) -> None:
         if bidirectional and H % 2:
             raise ValueError(f"Encoder: H={H}, wanted an even number for two directions")
         self.directions = 2 if bidirectional else 1
@@ -32,7 +38,7 @@ class Encoder(nn.Module):
         self.lstm = nn.LSTM(D, H // self.directions, num_layers, bidirectional, residual=residual,
                             dtype=dtype)  # fmt: skip
 
-    def forward(self, xs):
+    def forward(self, xs: Array) -> tuple[Tensor, State]:
         hs, (h, c) = self.lstm(self.embed(xs))
         if len(self.lstm.cells) == 1:
             return hs, ((h, c),)
@@ -53,16 +59,17 @@ class Decoder(nn.Module):
     the state (Sutskever et al., 2014).
     """
 
-    def __init__(self, V, D, H, *, dtype=np.float32):
+    def __init__(self, V: int, D: int, H: int, *, dtype: DTypeLike = np.float32) -> None:
         self.embed = nn.Embedding(V, D, dtype=dtype)
         self.lstm = nn.LSTM(D, H, dtype=dtype)
         self.affine = nn.Linear(H, V, dtype=dtype)
 
-    def start(self, encoded, state):
+    def start(self, encoded: Tensor, state: State) -> State:
         """The state before the first step."""
         return state
 
-    def forward(self, ts, encoded, state):
+    def forward(self, ts: Array, encoded: Tensor,
+                state: State) -> tuple[Tensor, State, Tensor | None]:
         hs, top = self.lstm(self.embed(ts), state[0])
         return self.affine(hs), (top,), None
 
@@ -73,12 +80,13 @@ class PeekyDecoder(Decoder):
     Cho et al. (2014); the book, chapter 7.
     """
 
-    def __init__(self, V, D, H, *, dtype=np.float32):
+    def __init__(self, V: int, D: int, H: int, *, dtype: DTypeLike = np.float32) -> None:
         self.embed = nn.Embedding(V, D, dtype=dtype)
         self.lstm = nn.LSTM(H + D, H, dtype=dtype)
         self.affine = nn.Linear(2 * H, V, dtype=dtype)
 
-    def forward(self, ts, encoded, state):
+    def forward(self, ts: Array, encoded: Tensor,
+                state: State) -> tuple[Tensor, State, Tensor | None]:
         peek = np.repeat(encoded[:, -1:], ts.shape[1], axis=1)
         hs, top = self.lstm(np.concatenate([peek, self.embed(ts)], axis=-1), state[0])
         return self.affine(np.concatenate([peek, hs], axis=-1)), (top,), None
@@ -92,13 +100,15 @@ class AttentionDecoder(Decoder):
     teacher forcing all steps are attended to at once.
     """
 
-    def __init__(self, V, D, H, score="dot", *, dtype=np.float32):
+    def __init__(self, V: int, D: int, H: int, score: str = "dot", *,
+                 dtype: DTypeLike = np.float32) -> None:
         self.embed = nn.Embedding(V, D, dtype=dtype)
         self.lstm = nn.LSTM(D, H, dtype=dtype)
         self.attention = attention(score, H, dtype)
         self.affine = nn.Linear(2 * H, V, dtype=dtype)
 
-    def forward(self, ts, encoded, state):
+    def forward(self, ts: Array, encoded: Tensor,
+                state: State) -> tuple[Tensor, State, Tensor | None]:
         hs, top = self.lstm(self.embed(ts), state[0])
         context, weights = self.attention(hs, encoded)
         return self.affine(np.concatenate([context, hs], axis=-1)), (top,), weights
@@ -110,21 +120,24 @@ class InputFeedingDecoder(AttentionDecoder):
     Luong et al. (2015), section 3.3. Each step waits for the attention of the one before.
     """
 
-    def __init__(self, V, D, H, score="dot", *, dtype=np.float32):
+    def __init__(self, V: int, D: int, H: int, score: str = "dot", *,
+                 dtype: DTypeLike = np.float32) -> None:
         self.embed = nn.Embedding(V, D, dtype=dtype)
         self.lstm = nn.LSTM(D + H, H, dtype=dtype)
         self.attention = attention(score, H, dtype)
         self.affine = nn.Linear(2 * H, V, dtype=dtype)
 
-    def start(self, encoded, state):
+    def start(self, encoded: Tensor, state: State) -> State:
         return (*state, np.zeros_like(encoded[:, 0]))
 
-    def forward(self, ts, encoded, state):
+    def forward(self, ts: Array, encoded: Tensor,
+                state: State) -> tuple[Tensor, State, Tensor | None]:
         bottom, *_, context = state
         hs, contexts, weights, bottom, context = self.attend(ts, encoded, bottom, context)
         return self.affine(np.concatenate([contexts, hs], axis=-1)), (bottom, context), weights
 
-    def attend(self, ts, encoded, state, context):
+    def attend(self, ts: Array, encoded: Tensor, state: State,
+               context: Tensor) -> tuple[Any, Any, Any, State, Tensor]:
         """Hidden states, contexts (N, Ty, H) and weights of all steps; last state and context."""
         (cell,) = self.lstm.cells
         hs, contexts, weights = [], [], []
@@ -147,12 +160,14 @@ class DeepAttentionDecoder(InputFeedingDecoder):
     The book, chapter 8.4; Wu et al. (2016), GNMT, where all layers are given the former.
     """
 
-    def __init__(self, V, D, H, score="dot", num_layers=3, residual=True, *, dtype=np.float32):
+    def __init__(self, V: int, D: int, H: int, score: str = "dot", num_layers: int = 3,
+                 residual: bool = True, *, dtype: DTypeLike = np.float32) -> None:
         super().__init__(V, D, H, score, dtype=dtype)
         self.upper = [nn.LSTM(2 * H, H, dtype=dtype) for _ in range(num_layers - 1)]
         self.residual = residual
 
-    def forward(self, ts, encoded, state):
+    def forward(self, ts: Array, encoded: Tensor,
+                state: State) -> tuple[Tensor, State, Tensor | None]:
         bottom, *above, context = state
         hs, contexts, weights, bottom, context = self.attend(ts, encoded, bottom, context)
         for i, lstm in enumerate(self.upper):
@@ -164,8 +179,8 @@ class DeepAttentionDecoder(InputFeedingDecoder):
         return logits, (bottom, *above, context), weights
 
 
-def attention(score, H, dtype):
-    sized = {"H": H, "dtype": dtype} if score in ("general", "additive") else {}
+def attention(score: str, H: int, dtype: DTypeLike) -> nn.Attention:
+    sized: dict[str, Any] = {"H": H, "dtype": dtype} if score in ("general", "additive") else {}
     return nn.Attention(score, **sized)
 
 
@@ -176,21 +191,23 @@ class Seq2seq(nn.Module):
     encoder's final state. (The book hands over h only.)
     """
 
-    def __init__(self, V, D=16, H=128, *, dtype=np.float32):
+    def __init__(self, V: int, D: int = 16, H: int = 128, *,
+                 dtype: DTypeLike = np.float32) -> None:
         self.encoder = Encoder(V, D, H, dtype=dtype)
         self.decoder = Decoder(V, D, H, dtype=dtype)
 
-    def encode(self, xs):
+    def encode(self, xs: Array) -> tuple[Tensor, State]:
         """All encoder states (N, Tx, H), and the state in which the decoder starts."""
         encoded, state = self.encoder(xs)
         return encoded, self.decoder.start(encoded, state)
 
-    def loss(self, xs, ts):
+    def loss(self, xs: Array, ts: Array) -> Tensor:
         """Mean cross-entropy of predicting ts[:, 1:] from xs and ts[:, :-1] (teacher forcing)."""
         logits, _, _ = self.decoder(ts[:, :-1], *self.encode(xs))
         return cross_entropy(logits, ts[:, 1:])
 
-    def generate(self, xs, start_id, length, beam=1):
+    def generate(self, xs: np.ndarray, start_id: int, length: int,
+                 beam: int = 1) -> NDArray[np.int64]:
         """The likeliest answers of ``length`` symbols after ``start_id``: ids (N, length).
 
         ``beam``: how many beginnings are kept at each step; 1 is the greedy choice.
@@ -198,21 +215,22 @@ class Seq2seq(nn.Module):
         with tg.no_grad():
             encoded, state = self.encode(xs)
 
-            def advance(ids, carried):
+            def advance(ids: NDArray[np.int64], carried: Any) -> tuple[np.ndarray, Any]:
                 encoded, state = carried
                 logits, state, _ = self.decoder(ids, encoded, state)
                 return log_softmax(logits[:, -1]).numpy(), (encoded, state)
 
             return beam_search(advance, (encoded, state), start_id, length, len(xs), beam)
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         """Nothing is carried over from one batch to the next."""
 
 
 class PeekySeq2seq(Seq2seq):
     """Seq2seq with a PeekyDecoder: the book, chapter 7."""
 
-    def __init__(self, V, D=16, H=128, *, dtype=np.float32):
+    def __init__(self, V: int, D: int = 16, H: int = 128, *,
+                 dtype: DTypeLike = np.float32) -> None:
         self.encoder = Encoder(V, D, H, dtype=dtype)
         self.decoder = PeekyDecoder(V, D, H, dtype=dtype)
 
@@ -226,16 +244,18 @@ class AttentionSeq2seq(Seq2seq):
         score: "dot", "scaled_dot", "general" or "additive": see nn.Attention.
     """
 
-    def __init__(self, V, D=16, H=256, bidirectional=False, input_feeding=False, score="dot", *,
-                 dtype=np.float32):
+    def __init__(self, V: int, D: int = 16, H: int = 256, bidirectional: bool = False,
+                 input_feeding: bool = False, score: str = "dot", *,
+                 dtype: DTypeLike = np.float32) -> None:
         self.encoder = Encoder(V, D, H, bidirectional=bidirectional, dtype=dtype)
         decoder = InputFeedingDecoder if input_feeding else AttentionDecoder
         self.decoder = decoder(V, D, H, score, dtype=dtype)
 
-    def attention_weights(self, xs, ts):
+    def attention_weights(self, xs: Array, ts: Array) -> np.ndarray:
         """Where the model looks while it writes ts[:, 1:]: weights (N, Ty - 1, Tx)."""
         with tg.no_grad():
             _, _, weights = self.decoder(ts[:, :-1], *self.encode(xs))
+        assert weights is not None  # this decoder attends
         return weights.numpy()
 
 
@@ -248,7 +268,8 @@ class DeepAttentionSeq2seq(AttentionSeq2seq):
         bidirectional, score: as in AttentionSeq2seq.
     """
 
-    def __init__(self, V, D=16, H=256, num_layers=3, residual=True, bidirectional=False,
-                 score="dot", *, dtype=np.float32):
+    def __init__(self, V: int, D: int = 16, H: int = 256, num_layers: int = 3,
+                 residual: bool = True, bidirectional: bool = False, score: str = "dot", *,
+                 dtype: DTypeLike = np.float32) -> None:
         self.encoder = Encoder(V, D, H, num_layers, bidirectional, residual, dtype=dtype)
         self.decoder = DeepAttentionDecoder(V, D, H, score, num_layers, residual, dtype=dtype)

@@ -173,9 +173,8 @@ def build_model(config: Config, V: int) -> Any:
 class Reader:
     """A sequence-to-sequence model with what it takes to use it: vocabulary, settings, widths."""
 
-    model: Seq2seq
-
-    def __init__(self, model, vocabulary: Vocabulary, config: PairsConfig, widths: Sequence[int]):
+    def __init__(self, model: Seq2seq, vocabulary: Vocabulary, config: PairsConfig,
+                 widths: Sequence[int]) -> None:
         self.model, self.vocabulary, self.config, self.widths = model, vocabulary, config, widths
 
     def answer(self, texts: Sequence[str], beam: int = 1) -> list[str]:
@@ -220,7 +219,8 @@ class Writer:
     def __init__(self, model: LanguageModel, vocabulary: Vocabulary, level: Level):
         self.model, self.vocabulary, self.level = model, vocabulary, level
 
-    def write(self, prompt: str, length: int, temperature=1.0, top_k=None, top_p=None, banned=(),
+    def write(self, prompt: str, length: int, temperature: float = 1.0, top_k: int | None = None,
+              top_p: float | None = None, banned: Sequence[str] = (),
               seed: int | None = None) -> str:
         """``prompt`` and ``length`` symbols more. DataError when a symbol is not known."""
         symbols = split_text(prompt, self.level)

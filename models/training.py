@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import nn
 from tinygrad_rnn.optim import clip_grad_norm_
 
 from . import checkpoint
 from .checkpoint import PREFIX
-from .data import DataError, Vocabulary
+from .data import DataError, Ids, Vocabulary
 from .tasks import (
     PairsConfig,
     Reader,
@@ -43,12 +44,12 @@ class Interrupted(Exception):
     """Training was stopped by a signal, and saved."""
 
 
-def training_step(task: Task) -> Callable:
+def training_step(task: Task) -> Callable[[Ids, Ids], tuple[Any, Any]]:
     """Forward, backward, clipping, update, as a function of a batch: loss, norm of the gradient."""
     model, optimizer = task.model, task.optimizer
     limit = math.inf if task.config.max_norm is None else task.config.max_norm
 
-    def step(xs, ts):
+    def step(xs: Ids, ts: Ids) -> tuple[Any, Any]:
         loss = model.loss(xs, ts)
         loss.backward()
         norm = clip_grad_norm_(optimizer.params, limit)
@@ -186,7 +187,7 @@ class Run:
                         f"stopped and saved after step {self.step} of {total}; go on with {command}"
                     )
 
-    def _one_step(self, xs, ts) -> tuple[float, float]:
+    def _one_step(self, xs: Ids, ts: Ids) -> tuple[float, float]:
         """The loss, and the norm of its gradient before clipping."""
         loss, norm = self._step(xs, ts)
         return loss.item(), float(norm)
@@ -282,7 +283,7 @@ class Run:
             yield
             return
 
-        def ask(number, frame):
+        def ask(number: int, frame: Any) -> None:
             if self._stop:
                 raise KeyboardInterrupt
             self._stop = True
@@ -321,7 +322,8 @@ def model_file(path: str | Path) -> Path:
 
 def load_config(path: str | Path) -> PairsConfig | TextConfig:
     """The settings of a trained model."""
-    return _read(path)[2]
+    config: PairsConfig | TextConfig = _read(path)[2]
+    return config
 
 
 def load_model(path: str | Path) -> Reader | Writer:
@@ -352,7 +354,7 @@ def load_task(path: str | Path, config: PairsConfig | TextConfig) -> Task:
     return task
 
 
-def _read(path):
+def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any], Any]:
     file = model_file(path)
     arrays, about = checkpoint.load(file)
     try:
@@ -361,7 +363,7 @@ def _read(path):
         raise DataError(f"{file}: not a model of this program ({error})") from None
 
 
-def _load_weights(file, model, arrays):
+def _load_weights(file: Path, model: nn.Module, arrays: dict[str, np.ndarray]) -> None:
     try:
         model.load_state_dict({k: v for k, v in arrays.items() if not k.startswith(PREFIX)})
     except (KeyError, ValueError) as error:

@@ -12,11 +12,13 @@ import re
 import sys
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..rules import RULES, Primitive
-from .repair import common_ratio, find_repair, pairs, ratio_in_words
+from .outcome import pairs
+from .repair import common_ratio, find_repair, ratio_in_words
 from .running import CannotRun, arrays_of, observe, truth
 
 # Findings that are causes by themselves, most telling first.
@@ -86,7 +88,7 @@ def _applied(outcome):
 
 
 # A derivative with a mistake: kind, words, function, and its rule (see rules.py).
-_WRONG_RULES = [
+_WRONG_RULES: list[tuple[str, str, Any, Any]] = [
     ("missing_derivative", "the derivative of tanh is missing", np.tanh, lambda g, _y, _x: g),
     ("input_not_output", "the derivative of tanh is taken of its input where its output belongs",
      np.tanh, lambda g, _y, x: g * (1 - x * x)),
@@ -227,7 +229,7 @@ _MARKS = {"aliased": ("__init__", r"self\.grads\b.*="), "uninitialised": ("backw
 def _line_in_source(kind, setup):
     """The first line of a method of the layer that has the mark of a mistake."""
     method, mark = _MARKS[kind]
-    fn = getattr(type(setup.layer), method, None)
+    fn: Any = getattr(type(setup.layer), method, None)
     with contextlib.suppress(OSError, TypeError):
         lines, first = inspect.getsourcelines(fn)
         for i, line in enumerate(lines):

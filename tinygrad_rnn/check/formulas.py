@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def _over_time(cell, params, inputs, reverse=False):
     H = params[1].shape[0]
     arity = cell.__code__.co_argcount - 2
     states = [np.zeros((N, H))] * arity
-    hs = [None] * T
+    hs: list[Any] = [None] * T
     for t in reversed(range(T)) if reverse else range(T):
         states = cell(params, xs[:, t], *states)
         hs[t] = states[0]

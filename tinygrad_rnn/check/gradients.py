@@ -1,4 +1,5 @@
 """Derivatives of any function of Tensors against central differences."""
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def check_gradients(f, *inputs, order=1, directions=3, eps=1e-5, tolerance=1e-6,
     def gradients(values, create_graph=False):
         tensors = [Tensor(a, requires_grad=True) if i in floats and not isinstance(a, Tensor) else a
                    for i, a in enumerate(values)]
-        wanted = [tensors[i] for i in floats]
+        wanted: Any = [tensors[i] for i in floats]
         total = scalar(tensors)
         if not (isinstance(total, Tensor) and total.requires_grad):
             return [np.zeros(t.shape) for t in wanted]
@@ -66,7 +67,7 @@ def check_gradients(f, *inputs, order=1, directions=3, eps=1e-5, tolerance=1e-6,
                    for i, a in enumerate(arrays)]
         first = gradients(tensors, create_graph=True)
         total = sum(np.sum(g * v) for g, v in zip(first, along, strict=True))
-        wanted = [tensors[i] for i in floats]
+        wanted: Any = [tensors[i] for i in floats]
         if isinstance(total, Tensor) and total.requires_grad:
             second = grad(total, wanted, allow_unused=True)
         else:

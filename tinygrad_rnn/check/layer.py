@@ -8,6 +8,7 @@ import linecache
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -169,12 +170,12 @@ def _parameter_names(layer):
     return names if isinstance(params, (list, tuple)) and len(names) == len(params) else ()
 
 
-def _unchecked(report, cause, line=None):
+def _unchecked(report: Report, cause: str, line: int | None = None) -> Report:
     report.verdict, report.cause, report.line = "unchecked", cause, line
     return report
 
 
-def _could_not_run(report, error, filename):
+def _could_not_run(report: Report, error: CannotRun, filename: str) -> Report:
     """A layer that raises: in backward that is an error of the layer's, elsewhere it may be ours
     for having called it in a way that was not meant."""
     if isinstance(error.error, TimeUp):
@@ -200,10 +201,12 @@ def source_line(filename, line):
 # --- one check -----------------------------------------------------------------------------------
 
 
-def _check(report, setup, names, recipe, seed, explain, seconds, deadline):
+def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: int, explain: bool,
+           seconds: float, deadline: float) -> Report:
     filename = file_of(setup.layer)
     report.file = Path(filename).name if filename else ""
-    outcome = first = None
+    outcome: Any = None
+    first: Any = None
     conventions: list[Problem] = []
     with noting_float32() as narrowed:
         try:
@@ -332,7 +335,7 @@ def _with_state(setup, names, seed):
     seen, _ = observe(Setup(setup.layer, setup.inputs, setup.slots, stateful, setup.as_tuple),
                       np.random.default_rng(0), light=True)
     yield from _carried(setup, stateful, names, seed)
-    shapes = {k: np.shape(getattr(seen.layer, k, None)) for k in ("h", "c")
+    shapes = {k: getattr(seen.layer, k).shape for k in ("h", "c")
               if isinstance(getattr(seen.layer, k, None), np.ndarray)}
     if "h" not in shapes or not hasattr(setup.layer, "set_state"):
         return
@@ -375,7 +378,8 @@ def _carried(setup, stateful, names, seed):
         yield outcome
 
 
-def _raised(report, error, filename, setup, recipe, seed, names, deadline):
+def _raised(report: Report, error: CannotRun, filename: str, setup: Setup, recipe: Any, seed: int,
+            names: list[str], deadline: float) -> Report:
     """Backward raised. If it does not at D = H, it is right only there; else it cannot be run."""
     if error.phase == "backward" and recipe is not None and recipe.init:
         try:

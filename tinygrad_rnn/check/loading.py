@@ -13,6 +13,7 @@ import sys
 import types
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,8 +33,8 @@ class Module(types.ModuleType):
     """A loaded file: its names, those that it defines in their order (``defined``), and what could
     not be run (``failed``: name -> why)."""
 
-    defined: list
-    failed: dict
+    defined: list[str]
+    failed: dict[str, Any]
 
 
 class _Widen(ast.NodeTransformer):
@@ -218,7 +219,7 @@ def layers_of(module):
     in the order of the file; those whose forward is only a placeholder are left out."""
     found = {c for c in vars(module).values() if isinstance(c, type)
              and c.__module__ == module.__name__ and c.__name__ in module.defined
-             and callable(getattr(c, "forward", None)) and not _is_placeholder(c.forward)}
+             and callable(forward := getattr(c, "forward", None)) and not _is_placeholder(forward)}
     return sorted(found, key=lambda c: module.defined.index(c.__name__))
 
 

@@ -11,13 +11,14 @@ It is NumPy but for three things, each of which a check needs:
 import contextlib
 import types
 from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 
 from ..tensor import Tensor
 
 _tracing: ContextVar[bool] = ContextVar("tracing", default=False)
-_widened: ContextVar[list | None] = ContextVar("widened", default=None)
+_widened: ContextVar[list[Any] | None] = ContextVar("widened", default=None)
 
 
 @contextlib.contextmanager

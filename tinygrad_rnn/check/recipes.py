@@ -68,8 +68,7 @@ class Spec:
 
 def measure(symbol, sizes):
     """ "4H" -> 4 times the size of H."""
-    times, name = re.fullmatch(r"(\d*)([A-Z])", symbol).groups()
-    return int(times or 1) * sizes[name]
+    return int(symbol[:-1] or 1) * sizes[symbol[-1]]
 
 
 @dataclass
@@ -270,8 +269,8 @@ def _tells(error, held):
 
 def _ordered(choices, limit=150):
     """The product of the choices, those first whose places in the lists are small."""
-    ranked = itertools.product(*(list(enumerate(c)) for c in choices))
-    ranked = sorted(itertools.islice(ranked, 3000), key=lambda c: sum(i for i, _ in c))
+    every = itertools.product(*(list(enumerate(c)) for c in choices))
+    ranked = sorted(itertools.islice(every, 3000), key=lambda c: sum(i for i, _ in c))
     return [tuple(spec for _, spec in c) for c in ranked[:limit]]
 
 
@@ -381,7 +380,7 @@ def from_factory(make, text="the factory"):
 class _Sized(Recipe):
     """A recipe whose layer has its sizes already."""
 
-    sizes: dict
+    sizes: dict[str, int]
 
     def setup(self, sizes=None, values=None):
         sizes = {k: v for k, v in (sizes or {}).items() if k in "NTUZ"}

@@ -138,13 +138,13 @@ class Bench:
         self.arrays = [(a, a.copy()) for a in arrays_of(self.layer)]
 
     def restore(self):
-        for live, held in self.dicts:
-            live.clear()
-            live.update(held)
-        for live, held in self.lists:
-            live[:] = held
-        for live, held in self.arrays:
-            np.copyto(live, held)
+        for attributes, before in self.dicts:
+            attributes.clear()
+            attributes.update(before)
+        for items, those in self.lists:
+            items[:] = those
+        for array, values in self.arrays:
+            np.copyto(array, values)
 
     def is_right(self):
         """Whether backward, as it now is, gives the right gradients."""
@@ -191,7 +191,7 @@ def find_repair(outcome, deadline, kinds=None):
             bench = Bench(outcome)
         except Exception:
             return None
-        scopes: dict[Any, dict] = {}
+        scopes: dict[Any, dict[str, Any]] = {}
         codes = codes_run(bench.is_right, filename, scopes)
         found = []
         own = [fn for fn in functions_of(codes) if fn.__name__ not in ("__init__", "forward")]
@@ -221,7 +221,8 @@ def is_right(outcome):
 
 def _scope(function, names):
     """The variables of a function; of several with the same value, the first."""
-    values, seen = {}, []
+    values: dict[str, Any] = {}
+    seen: list[Any] = []
     attributes = {f"self.{k}": v for k, v in getattr(names.get("self"), "__dict__", {}).items()}
     for k, v in {**names, **attributes}.items():
         if k == "self" or not isinstance(v, (np.ndarray, np.generic, int, float, list, tuple)):
@@ -243,6 +244,7 @@ def _expr(text):
 
 def _at(new, old):
     """New nodes stand where the old one stood."""
+    node: Any
     for node in ast.walk(new):
         node.lineno = node.end_lineno = getattr(old, "lineno", 1)
         node.col_offset = node.end_col_offset = 0
@@ -338,13 +340,13 @@ def _operators(function, scope, outcome):
                        f"`{ast.unparse(b)} - {ast.unparse(a)}`", 2)
         if isinstance(op, (ast.Mult, ast.Add)):
             for kept, dropped in ((a, b), (b, a)):
-                yield edit(kept, *_too_much(op, dropped, outcome), 6)
+                yield edit(kept, *_too_much(op, dropped, outcome), rank=6)
         if isinstance(op, (ast.Sub, ast.Div)):
-            yield edit(a, *_too_much(op, b, outcome), 6)
+            yield edit(a, *_too_much(op, b, outcome), rank=6)
         yield from _derivative_forms(node, edit)
 
 
-def _too_much(op, dropped, outcome):
+def _too_much(op, dropped, outcome) -> tuple[str, str]:
     what = _show(dropped)
     if isinstance(op, (ast.Mult, ast.Div)):
         value = _number(dropped)
@@ -397,7 +399,7 @@ def _derivative_forms(node, edit):
 def _names(function, scope, outcome):
     """Another variable of the same shape belongs there."""
     arrays = scope.values
-    said: dict[tuple, tuple] = {}
+    said: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     loops = _bound(function)
     for parent, name, at, node in _positions(function.node):
         own = _name(node)
@@ -467,8 +469,8 @@ def _activated(function, scope, outcome):
             _name(n) == own for t in s.targets for n in ast.walk(t))), None)
         if at is None and not own.startswith("self."):
             continue
-        uses = [n.lineno for n in ast.walk(function.node) if _name(n) == own
-                and isinstance(n.ctx, ast.Load)]
+        nodes: Any = ast.walk(function.node)
+        uses = [n.lineno for n in nodes if _name(n) == own and isinstance(n.ctx, ast.Load)]
         if not uses:
             continue
         for form in ("np.tanh({})", "1 / (1 + np.exp(-{}))"):
@@ -587,7 +589,7 @@ def _statements(function, scope, outcome):
         looped = _in_loop(function, node)
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and not isinstance(
                 node.targets[0], (ast.Tuple, ast.List)):
-            target = node.targets[0]
+            target: Any = node.targets[0]
             new = _at(ast.AugAssign(target, ast.Add(), node.value), node)
             where = "over time" if looped else "over all uses"
             yield Edit(function, parent, name, at, new, "overwritten",
@@ -642,7 +644,7 @@ def _loop_edits(function, parent, name, at, node):
     yield Edit(function, node, "iter", None, _at(new, node), "order", f"{said}: the gradient of a"
                " step needs that of the next one, not of the one before", node.lineno, 3)
     if isinstance(iterated, ast.Call) and text.startswith(("range", "reversed(range")):
-        inner = iterated if text.startswith("range") else iterated.args[0]
+        inner: Any = iterated if text.startswith("range") else iterated.args[0]
         for i, arg in enumerate(inner.args):
             for form in ("({}) + 1", "({}) - 1", "0"):
                 yield Edit(function, inner, "args", i, _at(_expr(form.format(ast.unparse(arg))),
@@ -657,6 +659,7 @@ def _return_after(function, node):
     for parent, name, at, loop in _positions(function.node):
         if isinstance(loop, (ast.For, ast.While)) and node in loop.body and at is not None:
             body = [s for s in loop.body if s is not node] or [ast.Pass()]
+            new: ast.stmt
             if isinstance(loop, ast.For):
                 new = ast.For(loop.target, loop.iter, body, loop.orelse, None)
             else:

@@ -137,7 +137,7 @@ class Slots:
     def grads(self, layer):
         if self.attributes:
             return [getattr(layer, f"d{k}", None) for k in self.keys]
-        grads = getattr(layer, "grads", None)
+        grads: Any = getattr(layer, "grads", None)
         found = []
         for k in self.keys:
             try:

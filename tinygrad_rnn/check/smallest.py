@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def smallest_example(outcome, deadline):
         return ""
     if not outcome.wrong_gradients or time.monotonic() > deadline:
         return ""
-    found: list[tuple] = []
+    found: list[tuple[Any, ...]] = []
 
     def is_wrong(case):
         if time.monotonic() > deadline:
@@ -97,8 +98,9 @@ def _setup(outcome, sizes, values):
 
 def _is_symbolic(recipe):
     """Whether a recipe makes the layer in any size."""
+    init: Any = recipe.cls.__init__
     return type(recipe) is Recipe and recipe.fixed_inputs is None and bool(
-        recipe.init or recipe.cls.__init__ is object.__init__ or recipe.inputs)
+        recipe.init or init is object.__init__ or recipe.inputs)
 
 
 def _words(outcome, case, small):

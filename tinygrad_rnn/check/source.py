@@ -10,6 +10,7 @@ import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .loading import widen
 
@@ -59,7 +60,7 @@ def codes_run(call, filename, local=None):
     """Run ``call()``; returns the code objects of the checked code that ran, with their globals.
     ``local``: a dict that is filled with the local variables of each, as it last returned."""
     home = Path(filename).parent
-    found: dict[types.CodeType, dict] = {}
+    found: dict[types.CodeType, dict[str, Any]] = {}
     theirs: dict[str, bool] = {}
 
     def note(frame, event, _):
@@ -96,7 +97,7 @@ def _functions_in(names):
 
 def functions_of(codes):
     """The function objects of code objects, as far as module globals lead to them."""
-    index = {}
+    index: dict[types.CodeType, types.FunctionType] = {}
     for names in {id(names): names for names in codes.values()}.values():
         for fn in _functions_in(names):
             index.setdefault(fn.__code__, fn)
@@ -121,7 +122,8 @@ def with_source(functions):
 
 def compiled(function, node):
     """The code object of an edited definition, or None if it cannot stand in for the original."""
-    holder = ast.ClassDef("_", [], [], [node], [], type_params=[])
+    since_3_12: dict[str, Any] = {"type_params": []}
+    holder = ast.ClassDef("_", [], [], [node], [], **since_3_12)
     ast.copy_location(holder, node)
     try:
         outer = compile(ast.Module([holder], []), function.filename, "exec", dont_inherit=True)

@@ -1,0 +1,39 @@
+"""What a typed program of a user may write, and what mypy must find in it."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+TYPED = Path(__file__).parent / "typed"
+
+
+@pytest.fixture(scope="module")
+def findings():
+    """(file, line, kind of error) of all that ``mypy --strict`` finds in tests/typed."""
+    api = pytest.importorskip("mypy.api", reason="mypy is not installed: it is for developers")
+    out, err, _ = api.run(["--strict", "--follow-imports=silent", "--no-error-summary",
+                           f"--python-executable={sys.executable}", str(TYPED)])  # fmt: skip
+    assert not err
+    found = re.findall(r"(\w+\.py):(\d+): error: .*\[([a-z-]+)\]$", out, re.MULTILINE)
+    assert len(found) == out.count(": error:"), out
+    return {(file, int(line), kind) for file, line, kind in found}
+
+
+def test_a_typed_program_is_accepted(findings):
+    assert not [finding for finding in findings if finding[0] == "accepted.py"]
+
+
+def test_mistakes_are_found(findings):
+    lines = (TYPED / "refused.py").read_text(encoding="utf-8").splitlines()
+    wanted = {("refused.py", n, kind) for n, line in enumerate(lines, 1)
+              for kind in re.findall(r"# wants ([a-z-]+)$", line)}  # fmt: skip
+    assert len(wanted) > 10
+    assert wanted == {finding for finding in findings if finding[0] == "refused.py"}
+
+
+def test_the_accepted_program_runs(capsys):
+    runpy.run_path(str(TYPED / "accepted.py"))
+    assert "arrows" in capsys.readouterr().out
