@@ -28,15 +28,18 @@ ADD = 'pip install "tinygrad-rnn[bench]"'
 class Contender:
     """A process of its own, asked and answering in lines of JSON."""
 
-    def __init__(self, name: str, workload: str, threads: int):
-        self.name = name
-        self.times: list[float] = []
-        self.medians: list[float] = []  # of each round
+    def __init__(self, name: str, threads: int):
+        self.name, self.threads = name, threads
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker"], cwd=ROOT, env=environment(threads),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self.tell("start", name=name, workload=workload, threads=threads)
+
+    def begin(self, workload: str) -> None:
+        """Ask for the network of this workload, and for its first step."""
+        self.times: list[float] = []
+        self.medians: list[float] = []  # of each round
+        self.tell("start", name=self.name, workload=workload, threads=self.threads)
 
     def tell(self, kind: str, **request) -> None:
         assert self.process.stdin
@@ -103,21 +106,32 @@ def agree(firsts: dict[str, dict]) -> None:
 
 
 def compare(
-    w: Workload, names: list[str], rounds: int, seconds: float, threads: int, quick: bool
-) -> dict:
-    """All contenders of one workload, in turn, ``rounds`` times for about ``seconds`` each."""
+    w: Workload, names: list[str], rounds: int, seconds: float, threads: int,
+    kept: dict[str, Contender] | None = None,
+) -> dict:  # fmt: skip
+    """All contenders of one workload, in turn, ``rounds`` times for about ``seconds`` each.
+
+    Each is a new process, and they begin one after the other, so that nothing disturbs the first
+    step; or, to be quick, they are those ``kept`` from the workload before, and begin together.
+    """
     runs: list[Contender] = []
     firsts: dict[str, dict] = {}
     until_first_step = {}
-    floor = Contender("floor", w.name, threads)
-    floor.answer()
+    quick, processes = kept is not None, {} if kept is None else kept
     try:
-        for name in names:
+        for name in ("floor", *names):
             began = time.perf_counter()
-            runs.append(Contender(name, w.name, threads))
-            if not quick:  # one after the other, so that nothing disturbs the first step
+            if name not in processes:
+                processes[name] = Contender(name, threads)
+            processes[name].begin(w.name)
+            if name == "floor":
+                processes[name].answer()
+                continue
+            runs.append(processes[name])
+            if not quick:
                 firsts[name] = runs[-1].answer()
                 until_first_step[name] = time.perf_counter() - began
+        floor = processes["floor"]
         firsts |= {run.name: run.answer() for run in runs if run.name not in firsts}
         agree(firsts)
         steps = {run.name: max(1, round(seconds * 1e3 / run.ask("time", steps=1)["ms"][0]))
@@ -126,11 +140,11 @@ def compare(
             for run in runs:
                 run.run(steps[run.name])
             floor.ask("time", steps=3)
-        memory = {run.name: run.ask("memory", steps=3)["peak_mb"] for run in runs}
+        memory = {run.name: run.ask("memory", steps=1 if quick else 3)["peak_mb"] for run in runs}
         rate = floor.ask("memory", steps=0)["flops"]
     finally:
-        for run in [*runs, floor]:
-            run.end()
+        if not quick:
+            end(processes)
     return {
         "floor_ms": w.flops() / rate * 1e3,
         "matmul_gflops": rate / 1e9,
@@ -144,6 +158,11 @@ def compare(
             } for run in runs
         },
     }  # fmt: skip
+
+
+def end(processes: dict[str, Contender]) -> None:
+    for process in processes.values():
+        process.end()
 
 
 def quantile(values: list[float], q: float) -> float:
@@ -181,7 +200,7 @@ def table(w: Workload, result: dict) -> str:
 
 def micro(quick: bool) -> dict:
     """Overhead of one operation, cost against T, time of the import; interleaved as well."""
-    rounds = 2 if quick else 7
+    rounds = 1 if quick else 7
     libraries = [lib for lib in ("tinygrad_rnn", "torch", "autograd", "mygrad")
                  if importlib.util.find_spec(lib)]  # fmt: skip
     times = (100, 1_000) if quick else (100, 1_000, 10_000)
@@ -251,7 +270,7 @@ def main() -> None:
                         help="these contenders, and manual, with which all must agree")
     parser.add_argument("--quick", action="store_true", help="in under a minute, less exactly")
     parser.add_argument("--rounds", type=int, help="how often all take their turn (7; quick: 2)")
-    parser.add_argument("--seconds", type=float, help="of each turn (1; quick: 0.2)")
+    parser.add_argument("--seconds", type=float, help="of each turn (1; quick: 0.1)")
     parser.add_argument("--threads", type=int, default=machine.cores(),
                         help="for everybody (all cores)")  # fmt: skip
     parser.add_argument("--no-micro", action="store_true", help="only the workloads")
@@ -261,7 +280,7 @@ def main() -> None:
     if unknown := set(args.workloads) - WORKLOADS.keys():
         parser.error(f"no workload {sorted(unknown)}; there are {', '.join(WORKLOADS)}")
     rounds = args.rounds or (2 if args.quick else 7)
-    seconds = args.seconds or (0.2 if args.quick else 1.0)
+    seconds = args.seconds or (0.1 if args.quick else 1.0)
     names, absent = contenders()
     if args.only:
         names = [name for name in names if name in {*args.only, "manual"}]
@@ -270,11 +289,15 @@ def main() -> None:
     for line in [*machine.advice(), *absent]:
         print(line)
     results: dict = {"machine": about, "workloads": {}}
-    for name in args.workloads or WORKLOADS:
-        result = compare(WORKLOADS[name], names, rounds, seconds, args.threads, args.quick)
-        results["workloads"][name] = result
-        print(table(WORKLOADS[name], result), flush=True)
-        save(args.json, results)
+    kept: dict[str, Contender] | None = {} if args.quick else None
+    try:
+        for name in args.workloads or WORKLOADS:
+            result = compare(WORKLOADS[name], names, rounds, seconds, args.threads, kept)
+            results["workloads"][name] = result
+            print(table(WORKLOADS[name], result), flush=True)
+            save(args.json, results)
+    finally:
+        end(kept or {})
     if not args.no_micro:
         results["micro"] = micro(args.quick)
         print(micro_table(results["micro"]))

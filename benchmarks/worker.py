@@ -5,6 +5,9 @@ Each request is a line of JSON, each answer is one. Between requests the process
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import importlib
 import json
 import os
@@ -20,6 +23,7 @@ def main() -> None:
         request = json.loads(line)
         kind = request.pop("kind")
         if kind == "start":
+            contender = None  # the network of another workload, if there was one
             contender, answer = start(**request)
         else:
             answer = {"time": timed, "memory": peak_memory}[kind](contender, **request)
@@ -41,6 +45,9 @@ def start(name, workload, threads):
 
         torch.set_num_threads(threads)
     w = WORKLOADS[workload]
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)  # what an earlier workload had (glibc)
     base = _status("VmRSS")
     loss, gradients = module.Contender(w, 0.0).loss_and_gradients()
     # A few random projections of each gradient say as much as all of its elements.
