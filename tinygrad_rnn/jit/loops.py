@@ -22,7 +22,7 @@ from types import ModuleType
 
 import numpy as np
 
-from .tape import Call, Tape, Value, values_in
+from .tape import Call, Tape, Value
 
 __all__ = ["Kernel", "as_rows", "available", "fuse", "load", "rows", "slices_first", "width"]
 
@@ -185,7 +185,7 @@ class Kernel:
     def __init__(self, chain: list[Call], kept: list[Value]):
         self.chain = chain
         shape = self.shape = chain[0].out.shape
-        made = {call.out: call for call in chain}
+        made = {call.out for call in chain}
         self.inputs: list[Value] = list(dict.fromkeys(
             v for call in chain for v in call.inputs() if v not in made))
         self.kinds = [_kind(v, shape) for v in self.inputs]
@@ -193,9 +193,9 @@ class Kernel:
         self.temporaries: list[Value] = []
         self._uses: dict[Value, int] = {}
         for call in chain:
-            for value in values_in(call.args):
+            for value in call.inputs():
                 self._uses[value] = self._uses.get(value, 0) + 1
-        self._made, self._kept = made, set(kept)
+        self._kept = set(kept)
         self._text: dict[Value, tuple[str, frozenset[str]]] = {}
         self.statements: list[tuple[str, str, frozenset[str]]] = []  # what, from, arrays read
         self.outs = [call.out for call in chain if call.out in self._kept]
