@@ -11,9 +11,13 @@ path = Path(sys.argv[1] if len(sys.argv) > 1 else __file__)
 steps = int(sys.argv[2]) if len(sys.argv) > 2 else 150
 text = path.read_text(encoding="utf-8")
 symbols = sorted(set(text))
-ids = np.array([symbols.index(c) for c in text])
-N, T = 8, 32  # N streams of the text, read T characters at a time (truncated BPTT)
+number = {symbol: i for i, symbol in enumerate(symbols)}
+ids = np.array([number[c] for c in text], int)
+if len(ids) < 2:
+    sys.exit(f"{path}: a text of at least two characters is wanted")
+N = min(8, len(ids) // 2)  # streams of the text,
 streams = ids[: len(ids) // N * N].reshape(N, -1)
+T = min(32, streams.shape[1] - 1)  # read T characters at a time (truncated BPTT)
 
 
 class CharacterModel(tg.nn.Module):

@@ -23,9 +23,14 @@ def blocks(section):
 
 
 def tables(section):
-    """The code in each cell of each row."""
+    """The code and the numbers in each cell of each row."""
     rows = re.findall(r"^\|.*\|$", section, re.M)
-    return [[re.findall("`[^`]+`", cell) for cell in row.split("|")] for row in rows]
+    return [[re.findall(r"`[^`]+`|\d[\d.,]*", cell) for cell in row.split("|")] for row in rows]
+
+
+def numbers(section):
+    """Figures; small numbers may be words in one of the languages."""
+    return sorted(re.findall(r"\d+(?:[.,]\d+)+|\d{3,}", BLOCK.sub("", section)))
 
 
 def names(section):
@@ -37,7 +42,7 @@ def test_both_languages_have_the_same_sections_commands_code_and_tables():
     english, korean = sections("README.md"), sections("README.ko.md")
     assert len(english) == len(korean)
     assert any(map(commands, english)) and any(map(blocks, english)) and any(map(tables, english))
-    for part in (commands, blocks, tables, names):
+    for part in (commands, blocks, tables, names, numbers):
         for ours, theirs in zip(english, korean, strict=True):
             assert part(ours) == part(theirs)
 

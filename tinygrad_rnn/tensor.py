@@ -815,6 +815,7 @@ class Tensor:
         return self._data.item()
 
     def tolist(self) -> Any:
+        """The values as numbers in nested lists."""
         return self._data.tolist()
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
@@ -1058,3 +1059,7 @@ def _into(out: Any, result: Any, name: str) -> Any:
 
 
 _ALONE = Tensor(0.0)._holders()
+
+for _name, _fn in vars(Tensor).items():
+    if _fn.__doc__ is None and not _name.startswith("_"):
+        _fn.__doc__ = f"See ``{'np' if hasattr(np, _name) else 'np.ndarray'}.{_name}``."

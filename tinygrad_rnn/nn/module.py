@@ -93,6 +93,7 @@ class Module:
         return self.train(False)
 
     def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
         for p in self.parameters():
             p.grad = None
 
