@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -240,7 +241,8 @@ def run_train(args: argparse.Namespace) -> None:
     task = make_task(config)
     say(task.summary())
     if args.jit:
-        say("steps are recorded once and replayed (tg.jit); --no-jit runs them one by one")
+        faster = "" if find_spec("numba") else "; faster yet with numba (pip install numba)"
+        say(f"steps are recorded once and replayed (tg.jit); --no-jit runs them one by one{faster}")
     run = Run.resume(out, task, say, args.jit) if args.resume else Run(task, out, say, args.jit)
     if run.step:
         say(f"going on after step {run.step:,}")
