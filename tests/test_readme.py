@@ -1,7 +1,13 @@
-"""README.ko.md says the same as README.md: commands, code, tables and names, section by section."""
+"""README.ko.md says the same as README.md: commands, code, tables, names and figures, section by
+section; and the command line knows every command that the README and the docs name."""
 
 import re
+import shlex
 from pathlib import Path
+
+import pytest
+
+from models.cli import parser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,3 +56,17 @@ def test_both_languages_have_the_same_sections_commands_code_and_tables():
 def test_they_name_each_other():
     assert "(README.ko.md)" in sections("README.md")[1]
     assert "(README.md)" in sections("README.ko.md")[1]
+
+
+PAGES = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+CALL = re.compile(r"(?:^    |`)(?:python run\.py|tinygrad-rnn) ([^`\n]+)", re.M)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_command_line_knows_the_commands_of_a_page(page):
+    for command in CALL.findall(page.read_text(encoding="utf-8")):
+        words = shlex.split(command, comments=True)
+        if len(words) > 1:  # else it is a name in a sentence
+            parser().parse_args(words)
+        else:
+            assert words[0] in (*parser().format_help().split(), "test")

@@ -840,7 +840,7 @@ class Tensor:
     def __float__(self) -> float:
         if self._node is not None:
             raise RuntimeError("float of a Tensor that requires grad would cut the graph in"
-                               " silence: use .item()")
+                               " silence: use .item() or .detach()")
         return float(self.item())
 
     def __int__(self) -> int:
