@@ -429,8 +429,8 @@ def test_errors_name_operation_and_shapes_and_change_nothing(call, error, words)
 
 # --- the house -----------------------------------------------------------------------------------
 
-FLOORS = ["rules", "random", "tensor", "transforms", "functional", "jit", "nn", "draw", "optim",
-          "manual", "check", "interop"]
+FLOORS = ["rules", "derived", "random", "tensor", "transforms", "functional", "jit", "nn", "draw",
+          "optim", "manual", "check", "interop"]
 
 
 def test_imports_run_downwards_only():

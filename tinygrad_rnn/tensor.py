@@ -28,8 +28,8 @@ from typing import Any, Self, TypeAlias, Union
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .derived import DERIVED
 from .rules import (
-    DERIVED,
     PLAIN,
     RULES,
     Erase,
