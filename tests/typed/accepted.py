@@ -65,6 +65,26 @@ value, product = tg.hvp(energy, np.ones(3), np.ones(3))
 value.item()
 value, slope = tg.value_and_grad(energy)(np.ones(3))
 
+# checks
+tg.check.check_gradients(energy, np.ones(3), order=2)
+
+
+class Square:
+    """A layer written by hand."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        self.x = x
+        y: np.ndarray = x**2
+        return y
+
+    def backward(self, dout: np.ndarray) -> np.ndarray:
+        dx: np.ndarray = 2 * self.x * dout
+        return dx
+
+
+tg.check.assert_matches_autograd(Square(), np.ones((4, 2)))
+assert tg.check.check_layer(Square(), np.ones((4, 2))).verdict == "ok"
+
 # training
 optimizer = tg.optim.Adam(lstm.parameters(), lr=0.01)
 norm: float = tg.optim.clip_grad_norm_(lstm.parameters(), 1.0)

@@ -12,7 +12,7 @@ import re
 import sys
 import time
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,11 @@ from ..rules import RULES, Primitive
 from .outcome import pairs
 from .repair import common_ratio, find_repair, ratio_in_words
 from .running import CannotRun, arrays_of, observe, truth
+
+if TYPE_CHECKING:
+    from .outcome import Outcome
+    from .report import Report
+    from .running import Setup
 
 # Findings that are causes by themselves, most telling first.
 _FIRST = ("replaced", "aliased", "into_parameter", "input_edited", "count", "none",
@@ -35,7 +40,7 @@ class Cause:
     line: int | None = None
 
 
-def explain_wrong(report, outcome, deadline, filename):
+def explain_wrong(report: Report, outcome: Outcome, deadline: float, filename: str):
     """Put the cause and its line into a report."""
     cause = _cause(outcome, deadline, filename)
     if cause is None:
@@ -46,7 +51,7 @@ def explain_wrong(report, outcome, deadline, filename):
     report.cause, report.line, report.kind = cause.text, cause.line, cause.kind
 
 
-def _cause(outcome, deadline, filename):
+def _cause(outcome: Outcome, deadline: float, filename: str):
     problems = {p.kind: p for p in outcome.problems if p.wrong}
     for kind in _FIRST:
         if kind in problems:
@@ -67,7 +72,7 @@ def _cause(outcome, deadline, filename):
     return applied or next((Cause(p.kind, p.text) for p in problems.values()), None)
 
 
-def _applied(outcome):
+def _applied(outcome: Outcome):
     """The mistake that, applied to the right gradients, gives all of the wrong ones."""
     found = [_one(g.name, outcome.got.get(g.name), outcome.wanted[g.name], outcome)
              for g in outcome.wrong_gradients]
@@ -103,7 +108,7 @@ _WRONG_RULES: list[tuple[str, str, Any, Any]] = [
 ]  # fmt: skip
 
 
-def _with_wrong_rules(outcome):
+def _with_wrong_rules(outcome: Outcome):
     """Differentiate the forward with a mistake in one derivative: does it give what is wrong?"""
     wrong = [g.name for g in outcome.wrong_gradients]
     if any(not isinstance(outcome.got.get(n), np.ndarray) for n in wrong):
@@ -123,7 +128,7 @@ def _with_wrong_rules(outcome):
     return None
 
 
-def _without_dout(outcome):
+def _without_dout(outcome: Outcome):
     """Whether what is wrong is right for a cotangent of ones."""
     ones = [np.ones_like(g) for g in outcome.cotangents]
     try:
@@ -141,7 +146,7 @@ def _close(a, b):
     return a.shape == b.shape and np.allclose(a, b, rtol=1e-6, atol=1e-10)
 
 
-def _one(name, got, wanted, outcome):
+def _one(name, got, wanted, outcome: Outcome):
     if not isinstance(got, np.ndarray):
         return None
     for other, right in outcome.wanted.items():
@@ -178,7 +183,7 @@ def _one(name, got, wanted, outcome):
     return _blocks(got, wanted)
 
 
-def _ignored(outcome, wanted):
+def _ignored(outcome: Outcome, wanted):
     """Which rows of a gradient belong to labels that are ignored, or None."""
     label = getattr(outcome.setup.layer, "ignore_label", None)
     for x in outcome.setup.inputs:
@@ -204,7 +209,7 @@ def _blocks(got, wanted):
 # --- which line ----------------------------------------------------------------------------------
 
 
-def _line(cause, outcome, filename):
+def _line(cause, outcome: Outcome, filename: str):
     """The line that wrote what is wrong, found by watching the arrays while backward runs."""
     if not filename:
         return None
@@ -226,7 +231,7 @@ _MARKS = {"aliased": ("__init__", r"self\.grads\b.*="), "uninitialised": ("backw
           "state_not_cut": ("backward", r"self\.d[hc]\b(?!.*=[^=].*self\.d)")}  # fmt: skip
 
 
-def _line_in_source(kind, setup):
+def _line_in_source(kind, setup: Setup):
     """The first line of a method of the layer that has the mark of a mistake."""
     method, mark = _MARKS[kind]
     fn: Any = getattr(type(setup.layer), method, None)
@@ -241,7 +246,7 @@ def _line_in_source(kind, setup):
 class _Watch:
     """Runs the layer line by line, and notes the last line in the file that changed something."""
 
-    def __init__(self, filename, kind, setup, slots):
+    def __init__(self, filename: str, kind, setup: Setup, slots):
         self.filename, self.kind, self.setup, self.slots = filename, kind, setup, slots
         self.line = None
         self.held = None
@@ -301,7 +306,7 @@ class _Watch:
         self.where = frame.f_lineno
         return self.trace
 
-    def run(self, outcome):
+    def run(self, outcome: Outcome):
         earlier = sys.gettrace()
         sys.settrace(self.trace)
         try:

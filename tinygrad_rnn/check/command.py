@@ -8,7 +8,7 @@ import sys
 
 from .layer import SECONDS, check_file
 from .loading import LoadError
-from .report import as_json
+from .report import Report, as_json
 
 DESCRIPTION = """\
 Compare the hand-written backward of every layer in a file with the derivative of its own forward.
@@ -65,13 +65,13 @@ def run(args: argparse.Namespace) -> int:
     return status(reports)
 
 
-def summary(reports) -> str:
+def summary(reports: list[Report]) -> str:
     counts = [(sum(r.verdict == v for r in reports), v) for v in (
         "ok", "convention", "wrong", "unchecked")]
     return f"{len(reports)} layers: " + ", ".join(f"{n} {v}" for n, v in counts if n)
 
 
-def status(reports) -> int:
+def status(reports: list[Report]) -> int:
     verdicts = {r.verdict for r in reports}
     if "wrong" in verdicts:
         return 1

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .protocol import Problem
+
+if TYPE_CHECKING:
+    from .outcome import Outcome
 
 CLOSE = 1e-8
 NEARLY = 1e-4  # what an epsilon in the logarithm does
@@ -202,7 +205,7 @@ def kind_of(name):
     return re.sub(r"^(my|simple|custom|new|numpy|np|hand)|(layer|np|fixed|mine)$", "", low)
 
 
-def compare_forward(name, outcome):
+def compare_forward(name, outcome: Outcome):
     """Compare the outputs of a layer with the formula of its name; returns Problems: a convention,
     or a wrong forward; none if they agree or the layer is not known."""
     setup = outcome.setup

@@ -1,4 +1,8 @@
 """Derivatives of any function of Tensors against central differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +12,8 @@ from ..tensor import Tensor, grad
 __all__ = ["check_gradients"]
 
 
-def check_gradients(f, *inputs, order=1, directions=3, eps=1e-5, tolerance=1e-6, seed=0):
+def check_gradients(f: Callable[..., Any], *inputs: Any, order: int = 1, directions: int = 3,
+                    eps: float = 1e-5, tolerance: float = 1e-6, seed: int = 0) -> None:
     """Compare the gradients of ``f`` with central differences, in float64.
 
     Args:
@@ -82,7 +87,7 @@ def _array(x):
     return x.detach().numpy() if isinstance(x, Tensor) else x
 
 
-def _compare(value, analytic, arrays, floats, rng, directions, eps, tolerance, what):
+def _compare(value, analytic, arrays, floats, rng, directions, eps, tolerance: float, what):
     """Random directions first, which are cheap; every element only once one of them disagrees."""
     largest = max([1.0, *(np.abs(g).max(initial=0) for g in analytic)])
     for _ in range(directions):

@@ -42,7 +42,8 @@ from .smallest import smallest_example
 SECONDS = 5.0
 
 
-def check_layer(layer, *inputs, seed=0, explain=True, seconds=SECONDS) -> Report:
+def check_layer(layer: Any, *inputs: Any, seed: int = 0, explain: bool = True,
+                seconds: float = SECONDS) -> Report:
     """Compare the hand-written backward of a layer with the derivative of its own forward.
 
     Args:
@@ -77,7 +78,7 @@ def check_layer(layer, *inputs, seed=0, explain=True, seconds=SECONDS) -> Report
                   seconds, time.monotonic() + 4)
 
 
-def assert_matches_autograd(layer, *inputs, **options) -> None:
+def assert_matches_autograd(layer: Any, *inputs: Any, **options: Any) -> None:
     """Raise AssertionError, with the report as its text, unless ``check_layer`` finds the layer
     right. For tests."""
     __tracebackhide__ = True
@@ -86,8 +87,9 @@ def assert_matches_autograd(layer, *inputs, **options) -> None:
         raise AssertionError(f"{report.name}.backward does not match its forward\n{report}")
 
 
-def check_class(cls, recipe=None, name=None, seed=0, explain=True, seconds=SECONDS,
-                deadline=None) -> Report:
+def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: int = 0,
+                explain: bool = True, seconds: float = SECONDS,
+                deadline: float | None = None) -> Report:
     """Check a class of which no object is at hand: how to construct it is found by trying."""
     report = Report(name or cls.__name__)
     if not callable(getattr(cls, "backward", None)):
@@ -113,7 +115,8 @@ class _Named:
         return object.__new__(type("_", (wanted,), {}))
 
 
-def check_file(path, only=None, make=None, seed=0, explain=True, seconds=SECONDS) -> list[Report]:
+def check_file(path: str | Path, only: str | None = None, make: str | None = None, seed: int = 0,
+               explain: bool = True, seconds: float = SECONDS) -> list[Report]:
     """Check the layers of a file, all or the one named ``only``; ``make``: see ``--make``.
 
     Raises LoadError if the file is no Python or has no such layer.
@@ -154,7 +157,7 @@ def check_file(path, only=None, make=None, seed=0, explain=True, seconds=SECONDS
     return [_with_file(r, path) for r in reports]
 
 
-def _with_file(report, path):
+def _with_file(report: Report, path):
     if not report.file:
         report.file = Path(path).name
     return report
@@ -193,7 +196,7 @@ def _could_not_run(report: Report, error: CannotRun, filename: str) -> Report:
     return report
 
 
-def source_line(filename, line):
+def source_line(filename: str, line):
     """The text of a line of a file."""
     return linecache.getline(filename, line).strip() if filename and line else ""
 
@@ -256,7 +259,7 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
     return report
 
 
-def _scenarios(setup, names, seed):
+def _scenarios(setup: Setup, names, seed: int):
     """The plain case first; then those that the layer has: a second round on the same object,
     labels that are ignored, a state that is given and carried."""
     yield evaluate(setup, names, seed)
@@ -274,7 +277,7 @@ def _scenarios(setup, names, seed):
         yield from _with_state(setup, names, seed)
 
 
-def _at_a_kink(outcome):
+def _at_a_kink(outcome: Outcome):
     """Where a derivative does not exist (relu at 0, a tie of max) any value is as good: the same
     comparison a little way off, if all is right there."""
     if any(p.wrong for p in outcome.problems):
@@ -302,7 +305,7 @@ def _ignore(x, label):
     return x
 
 
-def _allow_accumulation(outcome):
+def _allow_accumulation(outcome: Outcome):
     """A layer that adds to its gradients, all of them, until someone clears them, is right by
     convention; one that adds to some of them is not."""
     slots, seen = outcome.setup.slots, outcome.observation
@@ -324,7 +327,7 @@ def _allow_accumulation(outcome):
     return outcome
 
 
-def _with_state(setup, names, seed):
+def _with_state(setup: Setup, names, seed: int):
     """The state carried from call to call, cut there, and the gradient of a state that is given."""
     def stateful(layer):
         layer.stateful = True
@@ -354,14 +357,14 @@ def _with_state(setup, names, seed):
                    seed, scenario="with a given state")
 
 
-def _carried(setup, stateful, names, seed):
+def _carried(setup: Setup, stateful, names, seed: int):
     """Two calls with stateful=True are one long call; the second is not like the first."""
     if len(setup.inputs) != 1 or np.ndim(setup.inputs[0]) != 3:
         return
     (xs,) = setup.inputs
     T = xs.shape[1]
 
-    def outputs(inputs, rounds=1):
+    def outputs(inputs, rounds: int = 1):
         run = Setup(setup.layer, inputs, setup.slots, stateful, setup.as_tuple, rounds)
         return observe(run, np.random.default_rng(0), light=True)[0].outputs[0]
 
@@ -408,7 +411,7 @@ def _raised(report: Report, error: CannotRun, filename: str, setup: Setup, recip
     return _could_not_run(report, error, filename)
 
 
-def _forward_outcome(setup, names, seed):
+def _forward_outcome(setup: Setup, names, seed: int):
     """An Outcome with the right gradients only, where backward cannot be run."""
     layer, _ = clone(setup.layer)
     with quietly(), numpy_replaced(layer):
@@ -419,7 +422,8 @@ def _forward_outcome(setup, names, seed):
     return outcome
 
 
-def _explain(report, outcome, explain, seconds, deadline, filename):
+def _explain(report: Report, outcome: Outcome, explain: bool, seconds: float, deadline: float,
+             filename: str):
     explain_wrong(report, outcome, deadline if explain else 0.0, filename)
     if explain:
         report.example = smallest_example(outcome, min(deadline, time.monotonic() + 1.0))

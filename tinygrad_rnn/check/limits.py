@@ -1,5 +1,7 @@
 """A limit on the time that foreign code may take."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import signal
@@ -12,7 +14,7 @@ class TimeUp(BaseException):
 
 
 @contextlib.contextmanager
-def time_limit(seconds):
+def time_limit(seconds: float):
     """Raise TimeUp inside the block once ``seconds`` are over.
 
     By a signal where there is one, which also ends sleep and input; elsewhere (another thread,
@@ -41,7 +43,7 @@ def time_limit(seconds):
 
 
 @contextlib.contextmanager
-def _async_limit(seconds):
+def _async_limit(seconds: float):
     thread = ctypes.c_ulong(threading.get_ident())
     lock, over = threading.Lock(), threading.Event()
 

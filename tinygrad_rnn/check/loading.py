@@ -5,6 +5,8 @@ Definitions, imports and assignments of the file are run, one by one; its loops 
 which are programs and no layers, are not. NumPy is the stand-in of ``numpy_standin``.
 """
 
+from __future__ import annotations
+
 import ast
 import builtins
 import contextlib
@@ -65,7 +67,7 @@ def widen(tree):
 _PROGRAM = (ast.Expr, ast.For, ast.While, ast.With, ast.Delete, ast.Assert, ast.Raise)
 
 
-def load(path, seconds=5.0, _loaded=None):
+def load(path, seconds: float = 5.0, _loaded=None):
     """Run the definitions of the file at ``path``; returns a ``Module``.
 
     Raises LoadError if the file cannot be read or parsed.
@@ -102,7 +104,7 @@ def load(path, seconds=5.0, _loaded=None):
     return module
 
 
-def _run(tree, names, filename, failed, seconds):
+def _run(tree, names, filename: str, failed, seconds: float):
     state = np.random.get_state()  # noqa: NPY002 the state that the file's own code draws from
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), np.errstate(
             all="ignore"):
@@ -124,7 +126,7 @@ class _Importer:
     """``__import__`` for a checked file: the stand-in for NumPy; files beside it, loaded the same
     way; real modules; and stand-ins for the rest."""
 
-    def __init__(self, folder, loaded, seconds):
+    def __init__(self, folder, loaded, seconds: float):
         self.folders, self.loaded, self.seconds = [folder, folder.parent], loaded, seconds
 
     def __call__(self, name, globals=None, locals=None, fromlist=(), level=0):

@@ -8,6 +8,8 @@ It is NumPy but for three things, each of which a check needs:
 - memory that NumPy leaves uninitialised is filled with NaN, so that reading it shows.
 """
 
+from __future__ import annotations
+
 import contextlib
 import types
 from contextvars import ContextVar
@@ -151,7 +153,7 @@ class _Random(types.ModuleType):
         return getattr(np.random, name)
 
     @staticmethod
-    def default_rng(seed=None):
+    def default_rng(seed: int | None = None):
         return np.random.default_rng(0 if seed is None else seed)
 
 

@@ -55,7 +55,8 @@ class Outcome:
         return [g for g in self.gradients if not g.ok]
 
 
-def evaluate(setup, names, seed=0, light=False, fixed_truth=None, scenario=""):
+def evaluate(setup: Setup, names, seed: int = 0, light: bool = False, fixed_truth=None,
+             scenario: str = ""):
     """Run and compare once; returns an Outcome. Raises CannotRun."""
     outcome = Outcome(setup, names, scenario=scenario, seed=seed)
     rng = np.random.default_rng(seed + 1)
@@ -87,11 +88,11 @@ def evaluate(setup, names, seed=0, light=False, fixed_truth=None, scenario=""):
     return outcome
 
 
-def _is_loss(outcome):
+def _is_loss(outcome: Outcome):
     return len(outcome.truth.outputs) == 1 and np.ndim(outcome.truth.outputs[0]) == 0
 
 
-def _without_epsilon(outcome, used, light):
+def _without_epsilon(outcome: Outcome, used, light: bool):
     """The same comparison with the derivative of the forward without its epsilon, None if it has
     none. If they agree then, that backward leaves it out is a convention."""
     setup = outcome.setup
@@ -111,7 +112,7 @@ def _without_epsilon(outcome, used, light):
     return again
 
 
-def pairs(outcome, seen):
+def pairs(outcome: Outcome, seen):
     """Each gradient as the layer gave it beside the right one: (name, got, wanted)."""
     right, setup = outcome.truth, outcome.setup
     params = setup.slots.params(setup.layer)
@@ -126,7 +127,7 @@ def pairs(outcome, seen):
             yield state, seen.state[gradient], right.states[state]
 
 
-def _returned(outcome, seen, right):
+def _returned(outcome: Outcome, seen, right):
     """Pair what backward returned with the inputs: (name, got, wanted)."""
     names, inputs = outcome.input_names, outcome.setup.inputs
     floats = [i for i, g in enumerate(right.inputs) if g is not None]
@@ -155,11 +156,11 @@ def _count(n, what):
     return f"{n} {what}" + "s" * (n != 1)
 
 
-def _hidden(setup):
+def _hidden(setup: Setup):
     """H, as far as the parameters tell it: the rows of the second matrix."""
     matrices = [p for p in setup.slots.params(setup.layer) if p.ndim == 2]
     return matrices[1].shape[0] if len(matrices) > 1 else None
 
 
-def _batch(setup):
+def _batch(setup: Setup):
     return next((x.shape[0] for x in setup.inputs if isinstance(x, np.ndarray) and x.ndim), None)

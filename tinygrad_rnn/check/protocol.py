@@ -4,10 +4,14 @@ memory that was never written; caches that do not survive."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .running import again
+
+if TYPE_CHECKING:
+    from .outcome import Outcome
 
 
 @dataclass
@@ -20,12 +24,12 @@ class Problem:
     wrong: bool = True
 
 
-def protocol_problems(outcome):
+def protocol_problems(outcome: Outcome):
     """The findings of one full observation."""
     return list(_problems(outcome))
 
 
-def _problems(outcome):
+def _problems(outcome: Outcome):
     seen, names = outcome.observation, outcome.setup.slots.names
     inputs = outcome.input_names
     for i in seen.replaced:
@@ -60,7 +64,7 @@ def _has_nan(x):
     return isinstance(x, np.ndarray) and x.dtype.kind == "f" and bool(np.isnan(x).any())
 
 
-def _second(outcome):
+def _second(outcome: Outcome):
     """A second backward of the same forward must give the same again."""
     seen = outcome.observation
     if not _changes(seen, again(outcome.setup, seen, outcome.cotangents)):

@@ -31,7 +31,7 @@ class CannotMake(Exception):
 class Random:
     """Values: normal weights, ids with repetitions, distributions."""
 
-    def __init__(self, seed=0):
+    def __init__(self, seed: int = 0):
         self.rng = np.random.default_rng(seed)
 
     def array(self, shape, scale=1.0):
@@ -66,7 +66,7 @@ class Spec:
         return values.array(shape, 0.5 if self.kind == "weight" else 1.0)
 
 
-def measure(symbol, sizes):
+def measure(symbol: str, sizes):
     """ "4H" -> 4 times the size of H."""
     return int(symbol[:-1] or 1) * sizes[symbol[-1]]
 
@@ -114,7 +114,7 @@ _INT_SIZES = [
 ]  # fmt: skip
 
 
-def _init_specs(name, cls_name, k):
+def _init_specs(name, cls_name: str, k):
     """What a constructor's argument may be, likeliest first; ``k`` gates."""
     gates = "H" if k == 1 else f"{k}H"
     low = name.lower().replace("_", "")
@@ -141,7 +141,7 @@ def _init_specs(name, cls_name, k):
     return []
 
 
-def _input_specs(name, cls_name):
+def _input_specs(name, cls_name: str):
     """What an argument of forward may be, likeliest first."""
     low = name.lower()
     time = cls_name.lower().startswith("time") or low.endswith("s")
@@ -176,7 +176,7 @@ def _input_specs(name, cls_name):
 _TIMES = {"lstm": (4,), "gru": (3,), "rnn": (1,)}
 
 
-def gates_of(cls_name, params=()):
+def gates_of(cls_name: str, params=()):
     """How many blocks of H the columns of the weights have: by name, else by what fits."""
     low = cls_name.lower()
     for kind, times in _TIMES.items():
@@ -283,7 +283,7 @@ def _attempt(recipe):
     return attempt(setup, recipe)
 
 
-def attempt(setup, recipe=None):
+def attempt(setup: Setup, recipe=None):
     """None if forward and backward run, else CannotRun. Tries one tuple of cotangents where
     backward does not take them one by one."""
     try:
@@ -309,7 +309,7 @@ def attempt(setup, recipe=None):
     return None
 
 
-def _fits(seen, setup):
+def _fits(seen, setup: Setup):
     """Whether what backward returned has the shapes of the inputs: else another recipe may."""
     floats = [x for x in setup.inputs if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
     found = [r for r in seen.returned if isinstance(r, np.ndarray)]

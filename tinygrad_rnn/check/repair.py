@@ -14,7 +14,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,6 +45,9 @@ from .source import (
     replaced,
     with_source,
 )
+
+if TYPE_CHECKING:
+    from .outcome import Outcome
 
 
 @dataclass
@@ -121,7 +124,7 @@ _PURE = (ast.Name, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Subscript, ast.Con
 class Bench:
     """The layer of an Outcome after its forward, to run its backward on again and again."""
 
-    def __init__(self, outcome):
+    def __init__(self, outcome: Outcome):
         self.outcome, setup = outcome, outcome.setup
         self.layer, _ = clone(setup.layer)
         if setup.prepare:
@@ -181,7 +184,7 @@ def _lists(dicts):
     return seen.values()
 
 
-def find_repair(outcome, deadline, kinds=None):
+def find_repair(outcome: Outcome, deadline: float, kinds=None):
     """The first Edit that makes all gradients of a wrong Outcome right, or None. ``kinds``: only
     edits that undo one of these mistakes."""
     setup = outcome.setup
@@ -210,7 +213,7 @@ def find_repair(outcome, deadline, kinds=None):
     return None
 
 
-def is_right(outcome):
+def is_right(outcome: Outcome):
     """Whether the layer, as it now runs, is right at other values too."""
     try:
         return evaluate(outcome.setup, outcome.input_names, outcome.seed + 1, light=True,
@@ -219,7 +222,7 @@ def is_right(outcome):
         return False
 
 
-def _scope(function, names):
+def _scope(function: Function, names):
     """The variables of a function; of several with the same value, the first."""
     values: dict[str, Any] = {}
     seen: list[Any] = []
@@ -238,7 +241,7 @@ def _scope(function, names):
 # --- helpers on trees ----------------------------------------------------------------------------
 
 
-def _expr(text):
+def _expr(text: str):
     return ast.parse(text, mode="eval").body
 
 
@@ -284,21 +287,22 @@ def _name(node):
     return None
 
 
-def _loops(function):
+def _loops(function: Function):
     return [n for n in ast.walk(function.node) if isinstance(n, (ast.For, ast.While))]
 
 
-def _in_loop(function, node):
-    inside = getattr(function.node, "inside", None)
+def _in_loop(function: Function, node):
+    tree: Any = function.node
+    inside = getattr(tree, "inside", None)
     if inside is None:
-        inside = function.node.inside = {n for loop in _loops(function) for n in ast.walk(loop)}
+        inside = tree.inside = {n for loop in _loops(function) for n in ast.walk(loop)}
     return node in inside
 
 
 # --- the edits -----------------------------------------------------------------------------------
 
 
-def edits(function, scope, outcome) -> Iterator[Edit]:
+def edits(function: Function, scope: Scope, outcome: Outcome) -> Iterator[Edit]:
     """All edits of one function."""
     yield from _everywhere(function, scope)
     for maker in (_operators, _names, _statements, _calls, _values, _order, _activated):
@@ -309,10 +313,10 @@ def _show(node):
     return f"`{ast.unparse(node)}`"
 
 
-def _operators(function, scope, outcome):
+def _operators(function: Function, scope: Scope, outcome: Outcome):
     swaps = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
     for parent, name, at, node in _positions(function.node):
-        def edit(new, kind, text, rank, parent=parent, name=name, at=at, node=node):
+        def edit(new, kind, text: str, rank: int, parent=parent, name=name, at=at, node=node):
             new = new if isinstance(new, str) else _at(new, node)
             return Edit(function, parent, name, at, new, kind, text, getattr(node, "lineno", 1),
                         rank)
@@ -346,7 +350,7 @@ def _operators(function, scope, outcome):
         yield from _derivative_forms(node, edit)
 
 
-def _too_much(op, dropped, outcome) -> tuple[str, str]:
+def _too_much(op, dropped, outcome: Outcome) -> tuple[str, str]:
     what = _show(dropped)
     if isinstance(op, (ast.Mult, ast.Div)):
         value = _number(dropped)
@@ -396,7 +400,7 @@ def _derivative_forms(node, edit):
                                f" `1 - {v}**2` belongs here (tanh)", 3)
 
 
-def _names(function, scope, outcome):
+def _names(function: Function, scope: Scope, outcome: Outcome):
     """Another variable of the same shape belongs there."""
     arrays = scope.values
     said: dict[tuple[Any, ...], tuple[Any, ...]] = {}
@@ -442,7 +446,7 @@ def _names(function, scope, outcome):
                            f" `{own}` where its output belongs", line, 4)
 
 
-def _everywhere(function, scope):
+def _everywhere(function: Function, scope: Scope):
     """A variable that stands in one expression several times, and each time for another."""
     arrays = scope.arrays()
     for parent, name, at, node in _value_positions(function):
@@ -459,7 +463,7 @@ def _everywhere(function, scope):
                 yield Edit(function, parent, name, at, new, kind, text, node.lineno, 3)
 
 
-def _activated(function, scope, outcome):
+def _activated(function: Function, scope: Scope, outcome: Outcome):
     """The cache holds the input of an activation under the name of its output."""
     body = function.node.body
     for own, value in scope.arrays().items():
@@ -490,7 +494,7 @@ def _first(body):
         body[0].value, ast.Constant) else body[0]
 
 
-def _bound(function):
+def _bound(function: Function):
     """For each loop the names that it binds, and the nodes inside."""
     return [({n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)},
              set(ast.walk(loop))) for loop in _loops(function) if isinstance(loop, ast.For)]
@@ -513,7 +517,7 @@ def _alike(a, b):
     return np.shape(a) == np.shape(b)
 
 
-def _exchange(own, other, value, candidate, scope, stored):
+def _exchange(own, other, value, candidate, scope: Scope, stored):
     """Words for: ``own`` stands where ``other`` belongs."""
     if isinstance(value, np.ndarray) and isinstance(candidate, np.ndarray) and (
             value.shape == candidate.shape and value.dtype.kind == "f"):
@@ -544,7 +548,7 @@ def _is_gate(name):
                     "gate", "t", "u", "A_z", "A_r", "A_h", "A_f", "A_g", "A_i", "A_o"}
 
 
-def _constants(function, parent, name, at, node, arrays, scope):
+def _constants(function: Function, parent, name, at, node, arrays, scope: Scope):
     value = node.value
     line = getattr(node, "lineno", 1)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -581,7 +585,7 @@ def _constants(function, parent, name, at, node, arrays, scope):
             yield Edit(function, parent, name, at, other, kind, text, line, 4)
 
 
-def _statements(function, scope, outcome):
+def _statements(function: Function, scope: Scope, outcome: Outcome):
     for parent, name, at, node in _positions(function.node):
         line = getattr(node, "lineno", 1)
         if not isinstance(node, ast.stmt) or at is None:
@@ -618,14 +622,14 @@ def _statements(function, scope, outcome):
     yield from _insertions(function, scope, outcome)
 
 
-def _by_ids(target, scope):
+def _by_ids(target, scope: Scope):
     """Whether an assignment is to the rows that an array of ids names."""
     values = [scope.values.get(_name(n) or "") for n in ast.walk(target)] if isinstance(
         target, ast.Subscript) else []
     return any(isinstance(v, np.ndarray) and v.dtype.kind in "iu" for v in values)
 
 
-def _add_at(function, parent, name, at, node, target, value):
+def _add_at(function: Function, parent, name, at, node, target, value):
     base = ast.unparse(target.value)
     index = ast.unparse(target)[len(base) + 1 : -1]
     new = ast.Expr(_expr(f"np.add.at({base}, np.s_[{index}], {ast.unparse(value)})"))
@@ -634,7 +638,7 @@ def _add_at(function, parent, name, at, node, target, value):
                 " only the last one is kept; np.add.at adds them all", node.lineno, 1)
 
 
-def _loop_edits(function, parent, name, at, node):
+def _loop_edits(function: Function, parent, name, at, node):
     iterated = node.iter
     text = ast.unparse(iterated)
     if isinstance(iterated, ast.Call) and getattr(iterated.func, "id", "") == "reversed":
@@ -654,7 +658,7 @@ def _loop_edits(function, parent, name, at, node):
                        node.lineno, 4)
 
 
-def _return_after(function, node):
+def _return_after(function: Function, node):
     """The return, taken out of the loop that it stands in."""
     for parent, name, at, loop in _positions(function.node):
         if isinstance(loop, (ast.For, ast.While)) and node in loop.body and at is not None:
@@ -670,7 +674,7 @@ def _return_after(function, node):
                        0)
 
 
-def _insertions(function, scope, outcome):
+def _insertions(function: Function, scope: Scope, outcome: Outcome):
     """A statement that is missing: a gradient never stored, or never cleared."""
     body = function.node.body
     start = 1 if body and isinstance(body[0], ast.Expr) and isinstance(
@@ -698,11 +702,12 @@ def _insertions(function, scope, outcome):
                        body[last].lineno, 3)
 
 
-def _calls(function, scope, outcome):
+def _calls(function: Function, scope: Scope, outcome: Outcome):
     for parent, name, at, node in _positions(function.node):
         line = getattr(node, "lineno", 1)
 
-        def edit(new, kind, text, rank, parent=parent, name=name, at=at, node=node, line=line):
+        def edit(new, kind, text: str, rank: int, parent=parent, name=name, at=at, node=node,
+                 line=line):
             new = new if isinstance(new, str) else _at(new, node)
             return Edit(function, parent, name, at, new, kind, text, line, rank)
 
@@ -782,7 +787,7 @@ def _is_written(parent, at):
     return isinstance(parent, ast.Call) and at == 0 and ast.unparse(parent.func).endswith(".at")
 
 
-def _value_positions(function):
+def _value_positions(function: Function):
     """Expressions whose value is a gradient: what is assigned, returned, handed on."""
     for parent, name, at, node in _positions(function.node):
         if not isinstance(node, ast.expr) or isinstance(getattr(node, "ctx", None), ast.Store):
@@ -800,7 +805,7 @@ def _value_positions(function):
             yield parent, name, at, node
 
 
-def _values(function, scope, outcome):
+def _values(function: Function, scope: Scope, outcome: Outcome):
     """A factor or a term is missing."""
     arrays = scope.arrays()
     ratio = common_ratio(outcome)
@@ -809,7 +814,7 @@ def _values(function, scope, outcome):
         text, line = ast.unparse(node), node.lineno
         looped = bool(_loops(function)) and _in_loop(function, node)
 
-        def edit(new, kind, said, rank, parent=parent, name=name, at=at, node=node, line=line):
+        def edit(new, kind, said, rank: int, parent=parent, name=name, at=at, node=node, line=line):
             return Edit(function, parent, name, at, new, kind, said, line, rank)
 
         yield edit(f"-({text})", "sign", f"wrong sign: `{text}` should be negated", 3)
@@ -856,7 +861,7 @@ def _values(function, scope, outcome):
     yield from _pairs(function, scope, positions)
 
 
-def _factor(text, other, value, scope):
+def _factor(text: str, other, value, scope: Scope):
     bare = other.removeprefix("self.")
     if other in scope.arguments:
         return "dout_ignored", f"`{other}` is ignored: `{text}` is not multiplied with it"
@@ -870,7 +875,7 @@ def _is_mask(value):
     return value.dtype.kind == "b" or (len(flat := np.unique(value)) == 2 and 0 in flat)
 
 
-def _softmax(edit, text, y, arrays, value):
+def _softmax(edit, text: str, y, arrays, value):
     with np.errstate(all="ignore"):
         if value.dtype.kind != "f" or not np.allclose(value.sum(-1), 1):
             return
@@ -888,7 +893,7 @@ def _broadcasts(shape, other):
         return False
 
 
-def _pairs(function, scope, positions):
+def _pairs(function: Function, scope: Scope, positions):
     """A product is missing as a term: a path of the gradient."""
     arrays = {k: v for k, v in scope.arrays().items() if v.ndim > 1}
     gradients = {k: v for k, v in arrays.items() if k.startswith("d") or k in scope.arguments}
@@ -918,7 +923,7 @@ def _pairs(function, scope, positions):
                                f" added to `{text}`", line, 7)
 
 
-def common_ratio(outcome, names=None):
+def common_ratio(outcome: Outcome, names=None):
     """right / got, where that is one number for all that is wrong (and not 1 or -1)."""
     ratios = []
     for name in names or [g.name for g in outcome.wrong_gradients]:
@@ -935,7 +940,7 @@ def common_ratio(outcome, names=None):
     return None if abs(abs(ratios[0]) - 1) < 1e-6 else ratios[0]
 
 
-def ratio_in_words(ratio, outcome):
+def ratio_in_words(ratio, outcome: Outcome):
     """A factor, as a size of the inputs where it is one."""
     shape = next((x.shape for x in outcome.setup.inputs if isinstance(x, np.ndarray)), ())
     names = dict(zip(("N", "T"), shape, strict=False))
@@ -950,7 +955,7 @@ def ratio_in_words(ratio, outcome):
     return f"{ratio:.4g}"
 
 
-def _order(function, scope, outcome):
+def _order(function: Function, scope: Scope, outcome: Outcome):
     """Two parts in each other's place: gates in hstack, gradients in return, slices."""
     slices: dict[str, ast.AST] = {}
     for node in ast.walk(function.node):

@@ -109,7 +109,7 @@ def _number(x):
     return float(x) if math.isfinite(x) else None
 
 
-def as_json(reports) -> str:
+def as_json(reports: list[Report]) -> str:
     return json.dumps({"layers": [r.as_dict() for r in reports]}, indent=2, ensure_ascii=False)
 
 
@@ -118,7 +118,7 @@ def as_json(reports) -> str:
 _GATES = {"lstm": "fgio", "gru": "zrh"}
 
 
-def compare(name, got, wanted, tolerance, layer_name="", hidden=None, batch=None):
+def compare(name, got, wanted, tolerance: float, layer_name: str = "", hidden=None, batch=None):
     """A Gradient: ``got`` beside ``wanted``, which it may miss by ``tolerance`` times the largest
     element of ``wanted``."""
     wanted = np.asarray(wanted)
@@ -139,7 +139,7 @@ def compare(name, got, wanted, tolerance, layer_name="", hidden=None, batch=None
     return Gradient(name, False, worst, relative, index, place, wanted.shape)
 
 
-def place_of(index, shape, layer_name="", hidden=None, batch=None):
+def place_of(index, shape, layer_name: str = "", hidden=None, batch=None):
     """An index in words: time step, gate and unit, as far as the shape tells them."""
     words = []
     low = layer_name.lower()

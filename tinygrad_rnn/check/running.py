@@ -245,7 +245,7 @@ def quietly(out=None):
         random.setstate(python_state)
 
 
-def line_of(error, filename):
+def line_of(error, filename: str):
     """The innermost line of the file that an exception came through."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
              if frame.filename == filename]
@@ -285,7 +285,7 @@ def copies(values):
     return [v.copy() if isinstance(v, np.ndarray) else v for v in values]
 
 
-def backward_arguments(layer, cotangents, kind, as_tuple=False):
+def backward_arguments(layer, cotangents: list[Any], kind, as_tuple=False):
     """What ``backward`` is called with: its signature says how many of the cotangents it takes."""
     try:
         parameters = list(inspect.signature(layer.backward).parameters.values())
@@ -343,7 +343,7 @@ class Setup:
     rounds: int = 1  # forward and backward so many times on one layer; the last one counts
 
 
-def call_forward(setup, layer, inputs):
+def call_forward(setup: Setup, layer, inputs):
     with _phase("forward", setup.layer):
         return layer.forward(*inputs)
 
@@ -357,7 +357,7 @@ def draw_cotangents(outputs, rng):
     return found
 
 
-def observe(setup, rng, light=False):
+def observe(setup: Setup, rng, light: bool = False):
     """One forward and one backward on a copy of the layer; returns an Observation and the
     cotangents. ``light``: only the gradients."""
     layer, _ = clone(setup.layer)
@@ -413,7 +413,7 @@ def state_gradients(layer):
             if k in ("dh", "dc") and isinstance(v, np.ndarray)}
 
 
-def again(setup, seen, cotangents, forget=False):
+def again(setup: Setup, seen, cotangents: list[Any], forget=False):
     """The gradients of a second backward of the same forward, or None if it raises. ``forget``:
     without the gradients of states that the first one left in the layer."""
     layer, _ = clone(seen.layer)
@@ -462,7 +462,7 @@ class Truth:
     states: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def truth(setup, cotangents, states=()):
+def truth(setup: Setup, cotangents: list[Any], states=()):
     """Differentiate the forward of the layer as it stands before its last round.
 
     ``states``: arrays given by ``prepare`` that are differentiated too, as name -> array.

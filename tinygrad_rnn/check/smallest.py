@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from .limits import TimeUp, time_limit
 from .outcome import evaluate
 from .recipes import Recipe
 from .running import CannotRun, Setup
+
+if TYPE_CHECKING:
+    from .outcome import Outcome
 
 EXAMPLES = 60
 
@@ -33,7 +36,7 @@ class Pool:
         return np.resize(values, shape)
 
 
-def smallest_example(outcome, deadline):
+def smallest_example(outcome: Outcome, deadline: float):
     """The example in words, "" if there is none or no time, or hypothesis is not there."""
     try:
         from hypothesis import HealthCheck, Phase, find, settings
@@ -74,7 +77,7 @@ def smallest_example(outcome, deadline):
     return _words(outcome, case, small)
 
 
-def _setup(outcome, sizes, values):
+def _setup(outcome: Outcome, sizes, values):
     """The layer of an Outcome in other sizes: made anew where there is a recipe, else only its
     inputs are cut down to a part of batch and time."""
     N, T, D, H = sizes
@@ -103,7 +106,7 @@ def _is_symbolic(recipe):
         recipe.init or init is object.__init__ or recipe.inputs)
 
 
-def _words(outcome, case, small):
+def _words(outcome: Outcome, case, small):
     (N, T, D, H), numbers = case
     symbols = _symbols(outcome)
     sizes = {"N": N, "T": T, "D": D, "H": H, "V": H + 1, "U": T}
@@ -123,7 +126,7 @@ def _words(outcome, case, small):
     return f"{said}: {where} is {float(got[g.index]):.4g}, right is {float(wanted[g.index]):.4g}"
 
 
-def _symbols(outcome):
+def _symbols(outcome: Outcome):
     """Which sizes the layer has."""
     if not _is_symbolic(outcome.recipe):
         return ""

@@ -27,7 +27,7 @@ class Function:
 
 
 @functools.lru_cache(maxsize=16)
-def _definitions(filename, _changed):
+def _definitions(filename: str, _changed):
     """The functions that a file defines, by name and first line."""
     try:
         tree = ast.parse(Path(filename).read_bytes(), filename)
@@ -37,7 +37,7 @@ def _definitions(filename, _changed):
             for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
-def definitions(filename):
+def definitions(filename: str):
     """The same, read again when the file has changed."""
     try:
         return _definitions(filename, Path(filename).stat().st_mtime_ns)
@@ -45,7 +45,7 @@ def definitions(filename):
         return {}
 
 
-def _is_theirs(filename, home):
+def _is_theirs(filename: str, home):
     """Whether a file belongs to the checked code: in the layer's folder or next to it, or one of
     the stand-ins for the book's modules."""
     path = Path(filename)
@@ -56,7 +56,7 @@ def _is_theirs(filename, home):
     return path.parent == home or home.parent in path.parents[:2]
 
 
-def codes_run(call, filename, local=None):
+def codes_run(call, filename: str, local=None):
     """Run ``call()``; returns the code objects of the checked code that ran, with their globals.
     ``local``: a dict that is filled with the local variables of each, as it last returned."""
     home = Path(filename).parent
@@ -120,7 +120,7 @@ def with_source(functions):
     return found
 
 
-def compiled(function, node):
+def compiled(function: Function, node):
     """The code object of an edited definition, or None if it cannot stand in for the original."""
     since_3_12: dict[str, Any] = {"type_params": []}
     holder = ast.ClassDef("_", [], [], [node], [], **since_3_12)
