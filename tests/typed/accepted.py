@@ -94,6 +94,23 @@ lstm.eval().load_state_dict(lstm.state_dict())
 tg.manual_seed(1)
 
 
+@tg.jit
+def step(xs: Tensor, scale: float = 1.0) -> Tensor:
+    loss = lstm(xs)[0].mean() * scale
+    loss.backward()
+    return loss.detach()
+
+
+@tg.jit(fallback="eager")
+def forward(xs: Tensor) -> tuple[Tensor, float]:
+    return lstm(xs)[0], 1.0
+
+
+assert_type(step(x.detach().reshape(1, 2, 3), scale=0.5), Tensor)
+assert_type(forward(Tensor(np.ones((1, 2, 3)))), tuple[Tensor, float])
+step.explain()
+
+
 @tg.no_grad()
 def length(text: str) -> int:
     return len(text)

@@ -11,6 +11,11 @@ class Cell(tg.nn.Module):
         return x * h
 
 
+@tg.jit
+def step(xs: Tensor) -> Tensor:
+    return xs.sum()
+
+
 x = Tensor([1.0], requires_grad="yes")  # wants arg-type
 x.sum(axis="time")  # wants arg-type
 x.shape + 1  # wants operator
@@ -23,5 +28,9 @@ tg.nn.LSTM(3, 4, layers="two", num_layers="2")  # wants arg-type
 tg.optim.SGD([np.ones(3)])  # wants list-item
 tg.optim.SGD([x], lr="0.1")  # wants arg-type
 ids: int = tg.nn.Embedding(5, 2)(np.array([1]))  # wants assignment
+step(x, 2)  # wants call-arg
+step("xs")  # wants arg-type
+count: int = step(x)  # wants assignment
+tg.jit(step, cache=2)  # wants call-overload
 tg.functional.softmax("logits")  # wants arg-type
 tg.functional.dropout(x, training="no")  # wants arg-type

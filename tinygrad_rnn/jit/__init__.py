@@ -16,7 +16,8 @@ import random as stdlib_random
 import threading
 import warnings
 from collections import OrderedDict
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
@@ -32,12 +33,22 @@ from .tape import Call, JitError, Tape, Value
 
 __all__ = ["JitError", "jit"]
 
+P = ParamSpec("P")  # a recorded function takes and gives what the function itself does
+R = TypeVar("R")
+
 LARGE = 10_000  # elements of a constant that is worth a warning
 PASSES = (drop_unused, compute_constants, one_join, share, keep_softmax, bias_in_softmax)
 FUSION = (slices_first, share, drop_unused, fuse)  # if numba is installed
 
 
-def jit(f=None, *, fallback=None, cache_size=8, fast=True):
+@overload
+def jit(f: Callable[P, R], *, fallback: str | None = None, cache_size: int = 8,
+        fast: bool = True) -> Jitted[P, R]: ...
+@overload
+def jit(*, fallback: str | None = None, cache_size: int = 8,
+        fast: bool = True) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
+def jit(f: Any = None, *, fallback: str | None = None, cache_size: int = 8,
+        fast: bool = True) -> Any:
     """Record ``f`` at its first call with each signature, and replay it from then on.
 
     Args:
@@ -64,10 +75,11 @@ def jit(f=None, *, fallback=None, cache_size=8, fast=True):
     return Jitted(f, fallback, cache_size, fast)
 
 
-class Jitted:
+class Jitted(Generic[P, R]):
     """A function under ``jit``."""
 
-    def __init__(self, f, fallback, cache_size, fast):
+    def __init__(self, f: Callable[P, R], fallback: str | None, cache_size: int,
+                 fast: bool) -> None:
         functools.update_wrapper(self, f)
         self.f, self.fallback, self.cache_size, self.fast = f, fallback, cache_size, fast
         self.recordings: OrderedDict[tuple, Recording | None] = OrderedDict()
@@ -75,7 +87,7 @@ class Jitted:
         self._block = Block()
         self._last: Recording | None = None
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         with self._lock:
             arguments = Arguments(args, kwargs)
             reached = walk(self.f, arguments.tensors)
@@ -103,7 +115,7 @@ class Jitted:
         while len(self.recordings) > self.cache_size:
             self.recordings.popitem(last=False)
 
-    def explain(self, slowest=10):
+    def explain(self, slowest: int = 10) -> None:
         """Print what the last recording holds: calls, what was left out, memory, slowest calls."""
         with self._lock:
             if self._last is None:
