@@ -14,7 +14,8 @@ import numpy as np
 from ..functional import _sigmoid
 from ..rules import add_at
 from ..tensor import Tensor
-from .tape import Call, JitError, Tape, Value, name_of
+from . import JitError
+from .tape import Call, Tape, Value, name_of
 
 __all__ = ["Recorder", "RecordingArray", "RecordingGenerator", "RecordingNumber", "added",
            "draw", "overwritten"]  # fmt: skip

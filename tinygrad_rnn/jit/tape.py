@@ -12,11 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Call", "JitError", "Tape", "Value", "name_of", "replace", "values_in"]
-
-
-class JitError(TypeError):
-    """A function did something that a replay could not repeat; says what, and on which line."""
+__all__ = ["Call", "Tape", "Value", "name_of", "replace", "values_in"]
 
 
 class Value:
