@@ -111,28 +111,28 @@ def compare(
 ) -> dict:  # fmt: skip
     """All contenders of one workload, in turn, ``rounds`` times for about ``seconds`` each.
 
-    Each is a new process, and they begin one after the other, so that nothing disturbs the first
-    step; or, to be quick, they are those ``kept`` from the workload before, and begin together.
+    They begin one after the other, so that nothing disturbs the first step. Each is a new process,
+    or, to be quick, one ``kept`` from the workload before.
     """
-    runs: list[Contender] = []
     firsts: dict[str, dict] = {}
     until_first_step = {}
     quick, processes = kept is not None, {} if kept is None else kept
     try:
+        if quick and not processes:
+            processes |= {name: Contender(name, threads) for name in ("floor", *names)}
+            for process in processes.values():
+                process.tell("load", name=process.name)
+            for process in processes.values():
+                process.answer()
         for name in ("floor", *names):
             began = time.perf_counter()
             if name not in processes:
                 processes[name] = Contender(name, threads)
             processes[name].begin(w.name)
-            if name == "floor":
-                processes[name].answer()
-                continue
-            runs.append(processes[name])
-            if not quick:
-                firsts[name] = runs[-1].answer()
-                until_first_step[name] = time.perf_counter() - began
-        floor = processes["floor"]
-        firsts |= {run.name: run.answer() for run in runs if run.name not in firsts}
+            firsts[name] = processes[name].answer()
+            until_first_step[name] = None if quick else time.perf_counter() - began
+        floor, runs = processes["floor"], [processes[name] for name in names]
+        del firsts["floor"]
         agree(firsts)
         steps = {run.name: max(1, round(seconds * 1e3 / run.ask("time", steps=1)["ms"][0]))
                  for run in runs}  # fmt: skip

@@ -108,3 +108,36 @@ def test_the_program_runs_with_whatever_kernels_it_chose():
     out = subprocess.run([sys.executable, "-m", "tinygrad_rnn", "info"], cwd=ROOT, check=True,
                          env=environment, capture_output=True, text=True).stdout  # fmt: skip
     assert "BLAS" in out and "was set" not in out
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, as Linux has it")
+def test_memory_freed_with_a_graph_is_kept_for_the_next_step():
+    """And nothing is asked of the allocator before there is a graph, or where the user has."""
+    code = """
+import ctypes, resource, sys
+import numpy as np
+import tinygrad_rnn as tg
+if not hasattr(ctypes.CDLL(None), "mallopt"):
+    sys.exit()
+from tinygrad_rnn import tensor
+assert tensor.keep_freed_memory.cache_info().misses == 0
+x = tg.Tensor(np.ones((100, 10_000)), requires_grad=True)
+
+def step():
+    y = x
+    for _ in range(20):
+        y = np.tanh(y)
+    y.sum().backward()
+    x.grad = None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+step()
+before = step()
+print((step() - before) * resource.getpagesize())
+"""
+    run = [sys.executable, "-c", code]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
+    kept, tuned = (int(subprocess.run(run, env=env, cwd=ROOT, check=True, capture_output=True,
+                                      text=True).stdout or 0)
+                   for env in (clean, {**clean, "MALLOC_TRIM_THRESHOLD_": "0"}))  # fmt: skip
+    assert kept < 20e6 and tuned >= kept  # of 160 MB that a step makes

@@ -17,9 +17,10 @@ import inspect
 import itertools
 import math
 import operator
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ContextDecorator, contextmanager
+from contextlib import ContextDecorator, contextmanager, suppress
 from contextvars import ContextVar
 from copy import deepcopy
 from functools import cache
@@ -120,10 +121,19 @@ def _leaf(array: Any) -> Node:
 
 _newest_first = operator.attrgetter("birth")
 
-# A graph is freed with every step. The allocator of Linux (glibc) would hand its memory back to
-# the system each time, and the next step would fault it in again, page by page; it keeps as much
-# as the largest block that it ever saw freed. So show it one, which is never touched.
-np.empty(2**25 - 2**16, np.uint8)
+
+@cache
+def keep_freed_memory() -> None:
+    """A graph is freed with every step. The allocator of Linux (glibc) would hand its memory back
+    to the system, and the next step would fault it in again, page by page: let it keep 256 MB,
+    unless the user has tuned it."""
+    import ctypes  # not before the first backward pass
+
+    if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        with suppress(AttributeError, OSError, TypeError):  # of another system
+            mallopt, trim_threshold, mmap_threshold = ctypes.CDLL(None).mallopt, -1, -3
+            mallopt(mmap_threshold, 2**25)  # the most that it takes
+            mallopt(trim_threshold, 2**28)
 
 
 @contextmanager
@@ -231,6 +241,7 @@ def _cast(c: Any, node: Node) -> Any:
 def _propagate(root: Node, seed: Any, targets: set[Node] | None, retain: bool,
                create_graph: bool) -> dict[Node, Any]:
     """Cotangents of ``targets`` (None: of all leaves) as a dict from node to array or Tensor."""
+    keep_freed_memory()
     order = _ancestry(root)
     wanted = None
     if targets is not None:  # only what lies between the targets and the root

@@ -189,7 +189,7 @@ def record(f, reached: Reached, arguments: Arguments, fast: bool, block: Block):
 
 def _trim():
     """Hand back what the recorded run has freed: a replay has memory of its own. (The allocator
-    of Linux, glibc, would keep it, also because tensor.py asked it to.)"""
+    of Linux, glibc, would keep it, since tensor.py asks it to.)"""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # of another system
         ctypes.CDLL(None).malloc_trim(0)
 
