@@ -7,6 +7,7 @@ start from them, and give their gradients under these names and in this layout.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -58,13 +59,8 @@ class Workload:
         )  # fmt: skip
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Initial weights, float32: the same for everybody."""
-        rng = np.random.default_rng(0)
-        drawn = {}
-        for name, shape in self.shapes().items():
-            scale = 0.01 if "embed" in name else shape[0] ** -0.5
-            drawn[name] = (rng.normal(size=shape) * scale * (len(shape) > 1)).astype(np.float32)
-        return drawn
+        """Initial weights, float32: the same for everybody, copies for each call."""
+        return {name: array.copy() for name, array in drawn(self).items()}
 
     def batch(self) -> tuple[np.ndarray, np.ndarray]:
         """xs (N, T) and ts (N, T) of a language model, or ts (N, Ty + 1) of pairs."""
@@ -90,6 +86,16 @@ class Workload:
         else:
             forward += 2 * N * self.Ty * H * V
         return 3 * forward
+
+
+@cache
+def drawn(w: Workload) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    weights = {}
+    for name, shape in w.shapes().items():
+        scale = 0.01 if "embed" in name else shape[0] ** -0.5
+        weights[name] = (rng.normal(size=shape) * scale * (len(shape) > 1)).astype(np.float32)
+    return weights
 
 
 WORKLOADS = {
