@@ -18,7 +18,7 @@ COLORS = {
 
 def draw(workloads: dict, path: str) -> None:
     """One group of bars for each workload; the floor is a line through its group."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=120)
+    figure = Figure(figsize=(11, 3.8), layout="constrained", dpi=120)
     axes = figure.add_subplot()
     names = [n for n in LABELS if any(n in w["contenders"] for w in workloads.values())]
     width = 0.8 / len(names)
@@ -32,7 +32,7 @@ def draw(workloads: dict, path: str) -> None:
             axes.bar(x, ms / unit, width * 0.92, color=COLORS[name],
                      label=LABELS[name] if i == 0 else None)  # fmt: skip
             axes.annotate(f"{ms:.1f}" if ms < 100 else f"{ms:.0f}", (x, ms / unit), (0, 2),
-                          textcoords="offset points", ha="center", fontsize=7)  # fmt: skip
+                          textcoords="offset points", ha="center", fontsize=6.5)  # fmt: skip
         floor = result["floor_ms"] / unit
         axes.plot([i - 0.42, i + 0.42], [floor, floor], "k--", linewidth=1,
                   label="arithmetic floor" if i == 0 else None)  # fmt: skip
