@@ -8,6 +8,8 @@ import itertools
 import operator
 import os
 import sys
+from types import FrameType
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +25,7 @@ __all__ = ["Recorder", "RecordingArray", "RecordingGenerator", "RecordingNumber"
 
 def source_line():
     """Where the program stands: the innermost line outside this folder and outside NumPy."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     inside, engine = _here(), None
     while frame is not None:
         file = frame.f_code.co_filename
@@ -388,7 +390,7 @@ class RecordingArray:
     def copy(self, order="K"):
         return _copy(self, order)
 
-    def astype(self, dtype, copy=True):
+    def astype(self: Any, dtype, copy=True):
         return _copy(self) if np.dtype(dtype) == self.dtype else np.astype(self, dtype)
 
     def reshape(self, *shape):
