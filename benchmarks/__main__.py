@@ -268,7 +268,8 @@ def main() -> None:
                         help=f"of {', '.join(WORKLOADS)} (default: all)")  # fmt: skip
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=NEEDS,
                         help="these contenders, and manual, with which all must agree")
-    parser.add_argument("--quick", action="store_true", help="in under a minute, less exactly")
+    parser.add_argument("--quick", action="store_true",
+                        help="in under a minute, less exactly, and without jit_numpy")  # fmt: skip
     parser.add_argument("--rounds", type=int, help="how often all take their turn (7; quick: 2)")
     parser.add_argument("--seconds", type=float, help="of each turn (1; quick: 0.1)")
     parser.add_argument("--threads", type=int, default=machine.cores(),
@@ -284,6 +285,8 @@ def main() -> None:
     names, absent = contenders()
     if args.only:
         names = [name for name in names if name in {*args.only, "manual"}]
+    elif args.quick:
+        names = [name for name in names if name != "jit_numpy"]
     about = about_machine(args.threads)
     print("; ".join(f"{key} {value}" for key, value in about.items()))
     for line in [*machine.advice(), *absent]:
