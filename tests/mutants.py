@@ -9,7 +9,7 @@ from tinygrad_rnn import manual
 from tinygrad_rnn.manual import attention, layers, losses, recurrent
 
 MODULES = (layers, attention, losses, recurrent)
-SOURCE = "import numpy as np\n" + "\n".join(
+SOURCE = "from typing import Any, TypeAlias\nimport numpy as np\n" + "\n".join(
     re.sub(r"(?m)^(from|import) .*\n", "", inspect.getsource(m)) for m in MODULES)
 
 # mistake, pattern in the source of a class (after "def", so not in its docstring), replacement
@@ -120,13 +120,14 @@ RULES = [
     ("state_not_carried", r"h = self\.h if self\.stateful else self\.h_start", "h = self.h_start"),
     ("state_not_carried", r"h, c = \(self\.h, self\.c\) if self\.stateful else ",
      "h, c = "),
-    ("state_not_cut", r"        dh = 0\n", "        dh = 0 if self.dh is None else self.dh\n"),
-    ("state_not_cut", r"        dh, dc = 0, 0\n",
+    ("state_not_cut", r"        dh: Any = 0\n(?! +dc)",
+     "        dh = 0 if self.dh is None else self.dh\n"),
+    ("state_not_cut", r"        dh: Any = 0\n        dc: Any = 0\n",
      "        dh, dc = 0 if self.dh is None else self.dh, 0\n"),
     # memory
     ("uninitialised", r"\(dW,\) = self\.grads\n        dW\[\.\.\.\] = 0\n",
      "dW = self.grads[0]\n        dW[...] = np.empty(dW.shape)\n"),
-    ("uninitialised", r"dhs_enc = 0\n", "dhs_enc = np.empty(self.layers[0]"
+    ("uninitialised", r"dhs_enc: Any = 0\n", "dhs_enc = np.empty(self.layers[0]"
      ".attention_weight_layer.cache[0].shape)\n"),
     ("uninitialised", r"dx = np\.dot\((.*)\)\n",
      r"dx = np.empty(np.dot(\1).shape)\n        dx[1:] = np.dot(\1)[1:]\n"),

@@ -47,7 +47,7 @@ EQUIVALENT = [
     (r"dhs0 \+ dhs1", "dhs1 + dhs0"),
     (r"np\.sum\((dA|dout|rows), axis=0\)", r"np.ones(len(\1)) @ \1"),
     (r"np\.dot\(dA, (W.)\.T\)", r"np.dot(\1, dA.T).T"),
-    (r"(        )dh = 0\n", r"\1dh = np.zeros_like(dhs[:, 0])\n"),
+    (r"(        dh: Any) = 0\n", r"\1 = np.zeros_like(dhs[:, 0])\n"),
     (r"y \* \(dout - (.*)\)\n", r"y * dout - y * \1\n"),
     (r"self\.y - self\.t\b", "-(self.t - self.y)"),
 ]

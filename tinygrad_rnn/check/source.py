@@ -26,11 +26,27 @@ class Function:
     filename: str
 
 
+class _Bare(ast.NodeTransformer):
+    """Takes the annotations out: they compute nothing, and are no place for a mistake."""
+
+    def visit_FunctionDef(self, node):
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node):
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node):
+        bare = ast.Assign([node.target], node.value) if node.value else ast.Pass()
+        return ast.copy_location(bare, node)
+
+
 @functools.lru_cache(maxsize=16)
 def _definitions(filename: str, _changed):
     """The functions that a file defines, by name and first line."""
     try:
-        tree = ast.parse(Path(filename).read_bytes(), filename)
+        tree = _Bare().visit(ast.parse(Path(filename).read_bytes(), filename))
     except (OSError, SyntaxError, ValueError):
         return {}
     return {(node.name, min([node.lineno, *(d.lineno for d in node.decorator_list)])): node

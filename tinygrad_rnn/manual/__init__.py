@@ -2,9 +2,10 @@
 
 Class names and call signatures are the book's: `forward(...)`, `backward(dout)`, and the lists
 `params` and `grads`, whose arrays `backward` fills in place. Each docstring derives what its
-`backward` computes. The dtype is that of the arrays given. NumPy is all that is imported, so that
-this package can stand as witness against automatic differentiation; and each forward pass is plain
-NumPy, which any array that implements NumPy's protocols can go through.
+`backward` computes. The dtype is that of the arrays given; where their shapes do not fit, NumPy
+raises ValueError. NumPy is all that is imported, so that this package can stand as witness against
+automatic differentiation; and each forward pass is plain NumPy, which any array that implements
+NumPy's protocols can go through.
 """
 
 from .attention import Attention, AttentionWeight, TimeAttention, WeightSum

@@ -4,10 +4,14 @@ N batch, T time steps, D inputs, H outputs, V vocabulary. `dy` stands for dL/dy,
 `backward` is given and from which it makes the gradients of what `forward` was given.
 """
 
+from typing import Any, TypeAlias
+
 import numpy as np
 
+Array: TypeAlias = np.ndarray
 
-def sigmoid(x):
+
+def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), elementwise, without overflow and with both tails kept.
 
     exp(-|x|) never overflows. It is chosen by `where` and not by `abs`, because the two branches
@@ -18,7 +22,7 @@ def sigmoid(x):
     return np.where(positive, 1.0, e) / (1.0 + e)
 
 
-def softmax(x):
+def softmax(x: Array) -> Array:
     """exp(x_k) / sum_j exp(x_j) along the last axis; subtracting the maximum changes nothing."""
     e = np.exp(x - np.max(x, axis=-1, keepdims=True))
     return e / np.sum(e, axis=-1, keepdims=True)
@@ -32,17 +36,17 @@ class MatMul:
         dL/dW_dh = sum_n x_nd dy_nh        dW = x^T dy
     """
 
-    def __init__(self, W):
+    def __init__(self, W: Array) -> None:
         self.params = [W]
         self.grads = [np.zeros_like(W)]
-        self.x = None
+        self.x: Any = None
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         (W,) = self.params
         self.x = x
         return np.dot(x, W)
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         (W,) = self.params
         dx = np.dot(dout, W.T)
         dW = np.dot(self.x.T, dout)
@@ -57,17 +61,17 @@ class Affine:
         dx = dy W^T        dW = x^T dy        db = sum_n dy_n
     """
 
-    def __init__(self, W, b):
+    def __init__(self, W: Array, b: Array) -> None:
         self.params = [W, b]
         self.grads = [np.zeros_like(W), np.zeros_like(b)]
-        self.x = None
+        self.x: Any = None
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         W, b = self.params
         self.x = x
         return np.dot(x, W) + b
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         W, _ = self.params
         dx = np.dot(dout, W.T)
         dW = np.dot(self.x.T, dout)
@@ -84,34 +88,34 @@ class Softmax:
         dL/dx_k = sum_j dy_j y_j (delta_jk - y_k) = y_k (dy_k - sum_j dy_j y_j)
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.params, self.grads = [], []
-        self.out = None
+        self.out: Any = None
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         self.out = softmax(x)
         return self.out
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         y = self.out
         return y * (dout - np.sum(dout * y, axis=-1, keepdims=True))
 
 
 class Sigmoid:
-    """y = 1 / (1 + exp(-x)), elementwise. Chapter 1.
+    """y = 1 / (1 + exp(-x)), elementwise: x -> y, any shape. Chapter 1.
 
     dy/dx = exp(-x) / (1 + exp(-x))^2 = y (1 - y), therefore dx = dy y (1 - y)
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.params, self.grads = [], []
-        self.out = None
+        self.out: Any = None
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         self.out = sigmoid(x)
         return self.out
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         return dout * self.out * (1.0 - self.out)
 
 
@@ -122,48 +126,51 @@ class Dropout:
     Evaluation:   y = (1 - p) x,    the mean of m x         dx = (1 - p) dy
 
     The scale stands in the evaluation, as in the book; TimeDropout has it in the training.
-    `rng` is an np.random.Generator. `mask` keeps m, and is None after an evaluation.
+    `rng` is an np.random.Generator. `mask` keeps m, and is None after an evaluation. ValueError
+    unless 0 <= p <= 1.
     """
 
-    def __init__(self, dropout_ratio=0.5, *, rng=None):
+    def __init__(self, dropout_ratio: float = 0.5, *,
+                 rng: np.random.Generator | None = None) -> None:
         if not 0 <= dropout_ratio <= 1:
             raise ValueError(f"Dropout: dropout_ratio {dropout_ratio} is not in [0, 1]")
         self.params, self.grads = [], []
         self.dropout_ratio = float(dropout_ratio)  # a NumPy scalar would turn float32 to float64
         self.rng = np.random.default_rng() if rng is None else rng
-        self.mask = None
+        self.mask: Any = None
 
-    def forward(self, x, train_flg=True):
+    def forward(self, x: Array, train_flg: bool = True) -> Array:
         self.mask = self.rng.random(x.shape) >= self.dropout_ratio if train_flg else None
         return x * self._factor()
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         return dout * self._factor()
 
-    def _factor(self):
+    def _factor(self) -> Any:
         return 1.0 - self.dropout_ratio if self.mask is None else self.mask
 
 
 class TimeDropout:
-    """Switch each element off with probability `dropout_ratio` = p: xs -> ys. Chapter 6.
+    """Switch each element off with probability `dropout_ratio` = p: xs -> ys, any shape. Chapter 6.
 
     Training:     y = m x,    m = 0, or 1 / (1 - p) so that the mean of y is x    dx = m dy
     Evaluation:   y = x                                                           dx = dy
 
     `train_flg` (True) chooses between them. `rng` is an np.random.Generator. `mask` keeps m, in
-    the dtype of xs, and is None after an evaluation.
+    the dtype of xs, and is None after an evaluation. ValueError unless 0 <= p < 1.
     """
 
-    def __init__(self, dropout_ratio=0.5, *, rng=None):
+    def __init__(self, dropout_ratio: float = 0.5, *,
+                 rng: np.random.Generator | None = None) -> None:
         if not 0 <= dropout_ratio < 1:
             raise ValueError(f"TimeDropout: dropout_ratio {dropout_ratio} is not in [0, 1)")
         self.params, self.grads = [], []
         self.dropout_ratio = float(dropout_ratio)  # a NumPy scalar would turn float32 to float64
         self.rng = np.random.default_rng() if rng is None else rng
         self.train_flg = True
-        self.mask = None
+        self.mask: Any = None
 
-    def forward(self, xs):
+    def forward(self, xs: Array) -> Array:
         if not self.train_flg:
             self.mask = None
             return xs
@@ -171,7 +178,7 @@ class TimeDropout:
         self.mask = keep.astype(xs.dtype) * (1.0 / (1.0 - self.dropout_ratio))
         return xs * self.mask
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         return dout.copy() if self.mask is None else dout * self.mask
 
 
@@ -181,20 +188,21 @@ class Embedding:
     y_n = W[id_n] is the product of a one-hot row with W. A row is therefore given the sum over
     all the places where its id stands:
         dW[v] = sum over {n: id_n = v} of dy_n
-    The ids have no gradient: backward returns None.
+    The ids have no gradient: backward returns None. NumPy does the indexing: a negative id counts
+    from the end, and IndexError says that one is out of bounds.
     """
 
-    def __init__(self, W):
+    def __init__(self, W: Array) -> None:
         self.params = [W]
         self.grads = [np.zeros_like(W)]
-        self.idx = None
+        self.idx: Any = None
 
-    def forward(self, idx):
+    def forward(self, idx: Array) -> Array:
         (W,) = self.params
         self.idx = idx
         return W[idx]
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> None:
         (dW,) = self.grads
         dW[...] = 0
         np.add.at(dW, self.idx, dout)
@@ -205,19 +213,20 @@ class TimeEmbedding:
 
     As Embedding, with the sum over the batch and over time:
         dW[v] = sum over {n, t: id_nt = v} of dy_nt
+    Ids, and the IndexError, as there.
     """
 
-    def __init__(self, W):
+    def __init__(self, W: Array) -> None:
         self.params = [W]
         self.grads = [np.zeros_like(W)]
-        self.xs = None
+        self.xs: Any = None
 
-    def forward(self, xs):
+    def forward(self, xs: Array) -> Array:
         (W,) = self.params
         self.xs = xs
         return W[xs]
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> None:
         (dW,) = self.grads
         dW[...] = 0
         np.add.at(dW, self.xs, dout)
@@ -230,19 +239,19 @@ class TimeAffine:
         dx = dy W^T        dW = sum_t x_t^T dy_t        db = sum_nt dy_nt
     """
 
-    def __init__(self, W, b):
+    def __init__(self, W: Array, b: Array) -> None:
         self.params = [W, b]
         self.grads = [np.zeros_like(W), np.zeros_like(b)]
-        self.x = None
+        self.x: Any = None
 
-    def forward(self, x):
+    def forward(self, x: Array) -> Array:
         W, b = self.params
         N, T, D = x.shape
         self.x = x
         out = np.dot(x.reshape(N * T, D), W) + b
         return out.reshape(N, T, W.shape[1])
 
-    def backward(self, dout):
+    def backward(self, dout: Array) -> Array:
         W, _ = self.params
         N, T, D = self.x.shape
         rows = dout.reshape(N * T, W.shape[1])

@@ -9,9 +9,11 @@ Over time, h_t is an output of step t and an input of step t + 1: its gradient i
 dh_next = dhs_t + dh_prev(t + 1). A weight is used at every step: its gradient is the sum over t.
 """
 
+from typing import Any
+
 import numpy as np
 
-from .layers import sigmoid
+from .layers import Array, sigmoid
 
 
 class RNN:
@@ -20,18 +22,18 @@ class RNN:
     h = tanh(A), A = x Wx + h_prev Wh + b. As tanh' = 1 - tanh^2: dA = dh (1 - h^2)
     """
 
-    def __init__(self, Wx, Wh, b):
+    def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         self.params = [Wx, Wh, b]
         self.grads = [np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)]
-        self.cache = None
+        self.cache: Any = None
 
-    def forward(self, x, h_prev):
+    def forward(self, x: Array, h_prev: Array) -> Array:
         Wx, Wh, b = self.params
         h_next = np.tanh(np.dot(x, Wx) + np.dot(h_prev, Wh) + b)
         self.cache = (x, h_prev, h_next)
         return h_next
 
-    def backward(self, dh_next):
+    def backward(self, dh_next: Array) -> tuple[Array, Array]:
         Wx, Wh, _ = self.params
         x, h_prev, h_next = self.cache
 
@@ -57,12 +59,12 @@ class LSTM:
         dA_f = df f (1 - f)    dA_g = dg (1 - g^2)    dA_i = di i (1 - i)    dA_o = do o (1 - o)
     """
 
-    def __init__(self, Wx, Wh, b):
+    def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         self.params = [Wx, Wh, b]
         self.grads = [np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)]
-        self.cache = None
+        self.cache: Any = None
 
-    def forward(self, x, h_prev, c_prev):
+    def forward(self, x: Array, h_prev: Array, c_prev: Array) -> tuple[Array, Array]:
         Wx, Wh, b = self.params
         H = Wh.shape[0]
 
@@ -78,7 +80,7 @@ class LSTM:
         self.cache = (x, h_prev, c_prev, f, g, i, o, tanh_c)
         return h_next, c_next
 
-    def backward(self, dh_next, dc_next):
+    def backward(self, dh_next: Array, dc_next: Array) -> tuple[Array, Array, Array]:
         Wx, Wh, _ = self.params
         x, h_prev, c_prev, f, g, i, o, tanh_c = self.cache
 
@@ -115,12 +117,12 @@ class GRU:
         dh_prev = [dA_z dA_r] [Wh_z Wh_r]^T + du r + dh (1 - z)
     """
 
-    def __init__(self, Wx, Wh, b):
+    def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         self.params = [Wx, Wh, b]
         self.grads = [np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)]
-        self.cache = None
+        self.cache: Any = None
 
-    def forward(self, x, h_prev):
+    def forward(self, x: Array, h_prev: Array) -> Array:
         Wx, Wh, b = self.params
         H = Wh.shape[0]
 
@@ -135,7 +137,7 @@ class GRU:
         self.cache = (x, h_prev, z, r, u, h_hat)
         return h_next
 
-    def backward(self, dh_next):
+    def backward(self, dh_next: Array) -> tuple[Array, Array]:
         Wx, Wh, _ = self.params
         H = Wh.shape[0]
         x, h_prev, z, r, u, h_hat = self.cache
@@ -163,23 +165,24 @@ class TimeRNN:
     A call begins with the state that `set_state` gave (zeros when none was given), or with
     `stateful=True` where the call before it ended. Backward goes through the latest call only
     (truncated BPTT), and leaves the gradient of the state it began with in `dh`. `h` is the state
-    it ended with, (N, H).
+    it ended with, (N, H). ValueError for xs of another rank, or without a time step.
     """
 
-    def __init__(self, Wx, Wh, b, stateful=False):
+    def __init__(self, Wx: Array, Wh: Array, b: Array, stateful: bool = False) -> None:
         self.params = [Wx, Wh, b]
         self.grads = [np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)]
-        self.layers = None
+        self.layers: Any = None
         self.stateful = stateful
         self.reset_state()
 
-    def set_state(self, h):
+    def set_state(self, h: Array | None) -> None:
         self.h = self.h_start = h
 
-    def reset_state(self):
-        self.h = self.h_start = self.dh = None
+    def reset_state(self) -> None:
+        self.set_state(None)
+        self.dh: Array | None = None
 
-    def forward(self, xs):
+    def forward(self, xs: Array) -> Array:
         N, T, _ = _check_steps(self, xs)
         H = self.params[1].shape[0]
         h = self.h if self.stateful else self.h_start
@@ -196,10 +199,10 @@ class TimeRNN:
         self.h = h
         return np.stack(hs, axis=1)
 
-    def backward(self, dhs):
+    def backward(self, dhs: Array) -> Array:
         _clear(self.grads)
         dxs = []
-        dh = 0
+        dh: Any = 0
         for t in reversed(range(len(self.layers))):
             layer = self.layers[t]
             dx, dh = layer.backward(dhs[:, t, :] + dh)
@@ -213,25 +216,26 @@ class TimeLSTM:
     """LSTM over time: xs (N, T, D) -> hs (N, T, H). Chapter 6.
 
     States as in TimeRNN, with the pair h, c for h; c is zeros when `set_state` gives h only.
-    Backward leaves the gradients of both initial states, in `dh` and `dc`.
+    Backward leaves the gradients of both initial states, in `dh` and `dc`. ValueError as there.
     """
 
-    def __init__(self, Wx, Wh, b, stateful=False):
+    def __init__(self, Wx: Array, Wh: Array, b: Array, stateful: bool = False) -> None:
         self.params = [Wx, Wh, b]
         self.grads = [np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)]
-        self.layers = None
+        self.layers: Any = None
         self.stateful = stateful
         self.reset_state()
 
-    def set_state(self, h, c=None):
+    def set_state(self, h: Array | None, c: Array | None = None) -> None:
         self.h = self.h_start = h
         self.c = self.c_start = c
 
-    def reset_state(self):
-        self.h = self.h_start = self.dh = None
-        self.c = self.c_start = self.dc = None
+    def reset_state(self) -> None:
+        self.set_state(None)
+        self.dh: Array | None = None
+        self.dc: Array | None = None
 
-    def forward(self, xs):
+    def forward(self, xs: Array) -> Array:
         N, T, _ = _check_steps(self, xs)
         H = self.params[1].shape[0]
         h, c = (self.h, self.c) if self.stateful else (self.h_start, self.c_start)
@@ -250,10 +254,11 @@ class TimeLSTM:
         self.h, self.c = h, c
         return np.stack(hs, axis=1)
 
-    def backward(self, dhs):
+    def backward(self, dhs: Array) -> Array:
         _clear(self.grads)
         dxs = []
-        dh, dc = 0, 0
+        dh: Any = 0
+        dc: Any = 0
         for t in reversed(range(len(self.layers))):
             layer = self.layers[t]
             dx, dh, dc = layer.backward(dhs[:, t, :] + dh, dc)
@@ -264,22 +269,26 @@ class TimeLSTM:
 
 
 class TimeGRU:
-    """GRU over time: xs (N, T, D) -> hs (N, T, H). Appendix C. States as in TimeRNN."""
+    """GRU over time: xs (N, T, D) -> hs (N, T, H). Appendix C.
 
-    def __init__(self, Wx, Wh, b, stateful=False):
+    States, and the ValueError, as in TimeRNN.
+    """
+
+    def __init__(self, Wx: Array, Wh: Array, b: Array, stateful: bool = False) -> None:
         self.params = [Wx, Wh, b]
         self.grads = [np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)]
-        self.layers = None
+        self.layers: Any = None
         self.stateful = stateful
         self.reset_state()
 
-    def set_state(self, h):
+    def set_state(self, h: Array | None) -> None:
         self.h = self.h_start = h
 
-    def reset_state(self):
-        self.h = self.h_start = self.dh = None
+    def reset_state(self) -> None:
+        self.set_state(None)
+        self.dh: Array | None = None
 
-    def forward(self, xs):
+    def forward(self, xs: Array) -> Array:
         N, T, _ = _check_steps(self, xs)
         H = self.params[1].shape[0]
         h = self.h if self.stateful else self.h_start
@@ -296,10 +305,10 @@ class TimeGRU:
         self.h = h
         return np.stack(hs, axis=1)
 
-    def backward(self, dhs):
+    def backward(self, dhs: Array) -> Array:
         _clear(self.grads)
         dxs = []
-        dh = 0
+        dh: Any = 0
         for t in reversed(range(len(self.layers))):
             layer = self.layers[t]
             dx, dh = layer.backward(dhs[:, t, :] + dh)
@@ -314,43 +323,45 @@ class TimeBiLSTM:
 
     hs_t = [LSTM1(xs)_t, LSTM2(reversed xs)_(T-1-t)]. dhs is cut in the two halves, the second is
     reversed on its way in and its dxs on the way out: dxs = dxs1 + reversed dxs2.
-    The states and their gradients are those of `forward_lstm` and `backward_lstm`.
+    The states and their gradients are those of `forward_lstm` and `backward_lstm`. ValueError as
+    in TimeLSTM.
     """
 
-    def __init__(self, Wx1, Wh1, b1, Wx2, Wh2, b2, stateful=False):
+    def __init__(self, Wx1: Array, Wh1: Array, b1: Array, Wx2: Array, Wh2: Array, b2: Array,
+                 stateful: bool = False) -> None:
         self.forward_lstm = TimeLSTM(Wx1, Wh1, b1, stateful)
         self.backward_lstm = TimeLSTM(Wx2, Wh2, b2, stateful)
         self.params = self.forward_lstm.params + self.backward_lstm.params
         self.grads = self.forward_lstm.grads + self.backward_lstm.grads
 
-    def reset_state(self):
+    def reset_state(self) -> None:
         self.forward_lstm.reset_state()
         self.backward_lstm.reset_state()
 
-    def forward(self, xs):
+    def forward(self, xs: Array) -> Array:
         hs1 = self.forward_lstm.forward(xs)
         hs2 = self.backward_lstm.forward(xs[:, ::-1])[:, ::-1]
         return np.concatenate((hs1, hs2), axis=2)
 
-    def backward(self, dhs):
+    def backward(self, dhs: Array) -> Array:
         H = dhs.shape[2] // 2
         dxs1 = self.forward_lstm.backward(dhs[:, :, :H])
         dxs2 = self.backward_lstm.backward(dhs[:, ::-1, H:])[:, ::-1]
         return dxs1 + dxs2
 
 
-def _check_steps(layer, xs):
+def _check_steps(layer: object, xs: Array) -> tuple[int, ...]:
     if xs.ndim != 3 or xs.shape[1] == 0:
         name = type(layer).__name__
         raise ValueError(f"{name}: xs {xs.shape}, wanted (N, T, D) with at least one time step")
     return xs.shape
 
 
-def _clear(grads):
+def _clear(grads: list[Array]) -> None:
     for grad in grads:
         grad[...] = 0
 
 
-def _add(grads, step):
+def _add(grads: list[Array], step: list[Array]) -> None:
     for grad, grad_t in zip(grads, step, strict=True):
         grad += grad_t
