@@ -57,7 +57,8 @@ class LanguageModel(nn.Module):
             rng: np.random.Generator.
 
         Returns ids (length,), without the beginning. Dropout is off, and the state that the model
-        carries is what it was before.
+        carries is what it was before. ValueError for a beginning that is no id, and for a
+        temperature, top_k or top_p that leaves nothing to draw from.
         """
         ids = np.atleast_1d(np.asarray(start))
         if ids.ndim != 1 or not ids.size or ids.dtype.kind not in "iu":
@@ -80,9 +81,11 @@ class LanguageModel(nn.Module):
 
 
 class Rnnlm(LanguageModel):
-    """Embedding, one recurrent layer (``cell``: "lstm", "gru" or "rnn"), affine. Chapter 6.
+    """Embedding, one recurrent layer (``cell``: "lstm", "gru" or "rnn"), affine: integer ids
+    xs (N, T) -> logits (N, T, V). Chapter 6.
 
-    V symbols, vectors of D, hidden states of H.
+    V symbols, vectors of D, hidden states of H; weights and logits are float32 unless ``dtype``
+    says otherwise. ValueError for another cell, IndexError for an id that is not from 0 to V - 1.
     """
 
     def __init__(self, V: int, D: int = 100, H: int = 100, cell: str = "lstm", *,
@@ -97,7 +100,8 @@ class Rnnlm(LanguageModel):
 
 
 class SimpleRnnlm(Rnnlm):
-    """Rnnlm with simple RNN cells. Chapter 5; Mikolov et al. (2010)."""
+    """Rnnlm with simple RNN cells: ids xs (N, T) -> logits (N, T, V). Chapter 5; Mikolov et al.
+    (2010). IndexError for an id that is not from 0 to V - 1."""
 
     def __init__(self, V: int, D: int = 100, H: int = 100, *,
                  dtype: DTypeLike = np.float32) -> None:
@@ -105,10 +109,11 @@ class SimpleRnnlm(Rnnlm):
 
 
 class BetterRnnlm(LanguageModel):
-    """Rnnlm with several layers, dropout between all of them, and one matrix for both ends.
+    """Rnnlm with several layers, dropout between all of them, and one matrix for both ends: ids
+    xs (N, T) -> logits (N, T, V).
 
     The rows of the embedding are also the columns of the affine layer (weight tying: Press & Wolf,
-    2017; Inan et al., 2017), hence D = H. Chapter 6; Zaremba et al. (2014).
+    2017; Inan et al., 2017), hence ValueError unless D = H. Chapter 6; Zaremba et al. (2014).
     """
 
     def __init__(self, V: int, D: int = 650, H: int = 650, dropout: float = 0.5,

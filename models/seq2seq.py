@@ -188,7 +188,8 @@ class Seq2seq(nn.Module):
     """Reads ids (N, Tx) and writes ids (N, Ty); V symbols, vectors of D, hidden states of H.
 
     Sutskever et al. (2014); the book, chapter 7. The decoder starts from both parts of the
-    encoder's final state. (The book hands over h only.)
+    encoder's final state. (The book hands over h only.) Weights are float32 unless ``dtype`` says
+    otherwise. IndexError for an id that is not from 0 to V - 1.
     """
 
     def __init__(self, V: int, D: int = 16, H: int = 128, *,
@@ -202,7 +203,8 @@ class Seq2seq(nn.Module):
         return encoded, self.decoder.start(encoded, state)
 
     def loss(self, xs: Array, ts: Array) -> Tensor:
-        """Mean cross-entropy of predicting ts[:, 1:] from xs and ts[:, :-1] (teacher forcing)."""
+        """Mean cross-entropy, in nats, of predicting ts[:, 1:] from xs (N, Tx) and ts[:, :-1], for
+        ts (N, Ty): teacher forcing."""
         logits, _, _ = self.decoder(ts[:, :-1], *self.encode(xs))
         return cross_entropy(logits, ts[:, 1:])
 
@@ -210,7 +212,8 @@ class Seq2seq(nn.Module):
                  beam: int = 1) -> NDArray[np.int64]:
         """The likeliest answers of ``length`` symbols after ``start_id``: ids (N, length).
 
-        ``beam``: how many beginnings are kept at each step; 1 is the greedy choice.
+        ``xs``: ids (N, Tx). ``beam``: how many beginnings are kept at each step; 1 is the greedy
+        choice, ValueError for less.
         """
         with tg.no_grad():
             encoded, state = self.encode(xs)
@@ -227,7 +230,8 @@ class Seq2seq(nn.Module):
 
 
 class PeekySeq2seq(Seq2seq):
-    """Seq2seq with a PeekyDecoder: the book, chapter 7."""
+    """Seq2seq whose decoder sees the encoder's last hidden state at every step: reads ids (N, Tx),
+    writes ids (N, Ty). Cho et al. (2014); the book, chapter 7. Errors as in Seq2seq."""
 
     def __init__(self, V: int, D: int = 16, H: int = 128, *,
                  dtype: DTypeLike = np.float32) -> None:
@@ -236,12 +240,16 @@ class PeekySeq2seq(Seq2seq):
 
 
 class AttentionSeq2seq(Seq2seq):
-    """Seq2seq whose decoder attends to all encoder states: the book, chapter 8.
+    """Seq2seq whose decoder attends to all encoder states: reads ids (N, Tx), writes ids (N, Ty).
+
+    Bahdanau et al. (2015); Luong et al. (2015); the book, chapter 8.
 
     Args:
         bidirectional: the encoder reads in both directions.
         input_feeding: the context is also an input of the next step of the LSTM.
         score: "dot", "scaled_dot", "general" or "additive": see nn.Attention.
+
+    ValueError for another score, and for two directions of an odd H.
     """
 
     def __init__(self, V: int, D: int = 16, H: int = 256, bidirectional: bool = False,
@@ -260,12 +268,13 @@ class AttentionSeq2seq(Seq2seq):
 
 
 class DeepAttentionSeq2seq(AttentionSeq2seq):
-    """AttentionSeq2seq with several layers in encoder and decoder: the book, chapter 8.4.
+    """AttentionSeq2seq with several layers in encoder and decoder: reads ids (N, Tx), writes ids
+    (N, Ty). Wu et al. (2016); the book, chapter 8.4.
 
     Args:
         num_layers: LSTM layers on either side.
         residual: skip connections around every layer whose input and output have one size.
-        bidirectional, score: as in AttentionSeq2seq.
+        bidirectional, score: as in AttentionSeq2seq, with its ValueErrors.
     """
 
     def __init__(self, V: int, D: int = 16, H: int = 256, num_layers: int = 3,

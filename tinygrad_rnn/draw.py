@@ -36,8 +36,10 @@ def cell_steps(model: Module) -> Iterator[list[Step]]:
         print(tg.draw(hs, names=lstm, steps=steps))
 
     A cell is any Module with ``state_sizes``. The product of the inputs of a Cell, which the layer
-    does for all time steps at once, belongs to no step.
+    does for all time steps at once, belongs to no step. TypeError for anything but a Module.
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"cell_steps: {type(model).__name__}, wanted a Module")
     steps: list[Step] = []
     cells = [(name, m) for name, m in _named_modules(model) if hasattr(m, "state_sizes")]
     methods = [(cell, "step" if isinstance(cell, Cell) else "forward") for _, cell in cells]
@@ -93,8 +95,12 @@ def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
 
     Leaves (what ``backward`` gives a gradient) are filled boxes with name, shape and dtype; calls
     are ellipses with the NumPy function, its metadata and the shape of the result; arrays without
-    a gradient are grey. RuntimeError when the graph is gone.
+    a gradient are grey.
+
+    Raises RuntimeError when the graph is gone, TypeError for anything but Tensors.
     """
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"draw: {type(tensor).__name__}, wanted a Tensor")
     labels = {}
     named = names.named_parameters() if isinstance(names, Module) else (names or {}).items()
     for name, t in named:

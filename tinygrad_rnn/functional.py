@@ -1,4 +1,8 @@
-"""Named functions of Tensors. Each takes arrays as well; losses return 0-d Tensors."""
+"""Named functions of Tensors. Each takes arrays as well, and returns a Tensor.
+
+Floats keep their dtype; whole numbers and booleans count as float64. TypeError for anything else
+(complex numbers, text). N is the batch, T time, D the inputs, H hidden units, V the vocabulary.
+"""
 
 import math
 from functools import partial
@@ -122,7 +126,7 @@ def _tensor(x: Any) -> Any:
 
 def sigmoid(x: Array) -> Tensor:
     """1 / (1 + exp(-x)), any shape, without overflow. The error is that of rounding a number near
-    1, also in the lower tail: take -logaddexp(0, -x) for its logarithm."""
+    1, also in the lower tail: take -np.logaddexp(0, -x) for its logarithm."""
     return _sigmoid(_tensor(x))
 
 
@@ -138,19 +142,28 @@ def relu(x: Array) -> Tensor:
 
 
 def logsumexp(x: Array, axis: int = -1, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over ``axis``, without overflow; -inf for a row of -inf."""
+    """log(sum(exp(x))) over ``axis``, without overflow: x (..., V) -> (...), or (..., 1) with
+    ``keepdims``. -inf for a row of -inf. IndexError for an axis that x does not have, ValueError
+    for one of size 0."""
     return _logsumexp(_tensor(x), axis=axis, keepdims=keepdims)
 
 
 def softmax(x: Array, axis: int = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) over ``axis``. A row of -inf (all masked) gives zeros, not NaN."""
+    """exp(x) / sum(exp(x)) over ``axis``: x (..., V) -> (..., V). Chapter 1.
+
+    A row of -inf (all masked) gives zeros, not NaN. IndexError for an axis that x does not have,
+    ValueError for one of size 0.
+    """
     x = _tensor(x)
     total = logsumexp(x, axis=axis, keepdims=True)
     return np.exp(x - np.where(np.isfinite(total), total, 0))
 
 
 def log_softmax(x: Array, axis: int = -1) -> Tensor:
-    """x - logsumexp(x) over ``axis``."""
+    """The logarithm of ``softmax``, x - logsumexp(x) over ``axis``: x (..., V) -> (..., V).
+
+    IndexError for an axis that x does not have, ValueError for one of size 0.
+    """
     x = _tensor(x)
     return x - logsumexp(x, axis=axis, keepdims=True)
 
@@ -166,11 +179,12 @@ def _ids(ids: np.ndarray, *, name: str, n: int) -> np.ndarray:
 
 
 def cross_entropy(logits: Array, targets: Array, ignore_index: int = -1) -> Tensor:
-    """Mean of -log softmax(logits)[target] over all targets that are not ``ignore_index``.
+    """Mean of -log softmax(logits)[target] over all targets that are not ``ignore_index``, in nats:
+    logits (..., V), targets (...) -> scalar. Chapters 1 and 5.
 
-    Args:
-        logits: (..., V).
-        targets: (...) of class ids. If all are ignored, the loss is 0.
+    ``targets`` are integer ids from 0 to V - 1. If all are ignored, the loss is 0. Raises
+    ValueError for targets of another shape, TypeError if they are no integers, IndexError for an
+    id outside of V.
     """
     logits = _tensor(logits)
     targets = plain(targets)
@@ -186,7 +200,11 @@ def cross_entropy(logits: Array, targets: Array, ignore_index: int = -1) -> Tens
 
 
 def binary_cross_entropy_with_logits(logits: Array, targets: Array) -> Tensor:
-    """Mean of -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)); logits and targets of one shape."""
+    """Mean of -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)) over logits x and targets t, both of
+    any shape -> scalar. Chapter 4.
+
+    Targets are 0 or 1, or a probability between. ValueError if the two shapes differ.
+    """
     logits = _tensor(logits)
     t = targets if isinstance(targets, Tensor) else plain(targets).astype(logits.dtype)
     if t.shape != logits.shape:
@@ -196,16 +214,21 @@ def binary_cross_entropy_with_logits(logits: Array, targets: Array) -> Tensor:
 
 
 def embedding(weight: Array, ids: Array) -> Tensor:
-    """Rows of ``weight`` (V, D) at integer ``ids`` of any shape S -> S + (D,)."""
+    """Rows of ``weight`` (V, D) at integer ``ids`` (...) -> (..., D). Chapter 4.
+
+    TypeError for ids that are no integers, IndexError for one that is not from 0 to V - 1.
+    """
     weight = _tensor(weight)
     return weight[_ids(plain(ids), name="embedding", n=weight.shape[0])]
 
 
 def dropout(x: Array, p: float = 0.5, training: bool = True,
             rng: np.random.Generator | None = None) -> Tensor:
-    """Set elements to 0 with probability ``p``, scale the rest by 1 / (1 - p); evaluation: x.
+    """Set elements of x, any shape, to 0 with probability ``p``, and scale the rest by 1 / (1 - p);
+    without ``training`` x comes back as it is. Srivastava et al. (2014); chapter 6.
 
-    Srivastava et al. (2014), inverted. ``rng``: np.random.Generator.
+    ``rng``: np.random.Generator; by default one of its own for each call. ValueError unless
+    0 <= p < 1.
     """
     if not 0 <= p < 1:
         raise ValueError(f"dropout: p={p}, wanted 0 <= p < 1")
@@ -217,9 +240,10 @@ def dropout(x: Array, p: float = 0.5, training: bool = True,
 
 
 def layer_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> Tensor:
-    """Normalise the last axis to mean 0 and variance 1, then scale and shift: x (..., D).
+    """Normalise the last axis to mean 0 and variance 1, then scale and shift:
+    x (..., D), gamma (D,), beta (D,) -> (..., D). Ba, Kiros & Hinton (2016).
 
-    Ba, Kiros & Hinton (2016). ``gamma``, ``beta``: (D,).
+    ``eps`` is added to the variance. ValueError if gamma or beta do not fit.
     """
     x = _tensor(x)
     d = x - np.mean(x, axis=-1, keepdims=True)
@@ -235,10 +259,11 @@ def masked_softmax(scores: Array, mask: Array | None = None) -> Tensor:
 
 def scaled_dot_product_attention(query: Array, keys: Array, values: Array,
                                  mask: Array | None = None) -> Tensor:
-    """softmax(query keysᵀ / sqrt(H)) values: (..., Tq, H), (..., Tk, H), (..., Tk, M) -> context.
+    """softmax(query keysᵀ / sqrt(H)) values: query (..., Tq, H), keys (..., Tk, H), values
+    (..., Tk, M) -> context (..., Tq, M).
 
     Vaswani et al. (2017), equation 1. ``mask``: True where a key may be seen, broadcast to
-    (..., Tq, Tk); a query that sees nothing gets zeros.
+    (..., Tq, Tk); a query that sees nothing gets zeros. ValueError where shapes do not fit.
     """
     query, keys = _tensor(query), _tensor(keys)
     scores = query @ np.swapaxes(keys, -1, -2) * (1 / math.sqrt(query.shape[-1]))

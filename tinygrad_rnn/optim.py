@@ -1,4 +1,8 @@
-"""Update rules, in PyTorch's form and with its defaults. Updates are made in place."""
+"""Update rules, in PyTorch's form and with its defaults. Updates are made in place.
+
+p is a parameter of any shape, g its gradient; what a rule keeps has their shape and dtype.
+``weight_decay`` adds ``weight_decay * p`` to g. ValueError for an optimizer of no parameters.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +17,9 @@ __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "RMSprop",
 def clip_grad_norm_(params: Iterable[Tensor], max_norm: float) -> Any:
     """Scale all gradients so that their common 2-norm is at most ``max_norm``.
 
-    Pascanu et al. (2013). Returns the norm before clipping: a number, 0-d under ``tg.jit``.
+    Pascanu et al. (2013); chapter 6. Gradients of any shape are edited in place; a parameter
+    without one counts as 0. Returns the norm before clipping, in float64: a number, 0-d under
+    ``tg.jit``.
     """
     grads = [p.grad.data for p in params if p.grad is not None]
     norm = np.sqrt(sum(np.astype(np.vdot(g, g), np.float64) for g in grads))
@@ -26,7 +32,7 @@ def clip_grad_norm_(params: Iterable[Tensor], max_norm: float) -> Any:
 
 
 class Optimizer:
-    """Parameters and, for each, the arrays that an update rule keeps.
+    """Parameters and, for each, the arrays that an update rule keeps. ValueError for none.
 
     A rule is ``update(p, g, state)`` on arrays: it edits ``p`` in place and never ``g``.
     Parameters without a gradient are left as they are.
@@ -56,6 +62,7 @@ class Optimizer:
         raise NotImplementedError
 
     def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
         for p in self.params:
             p.grad = None
 
@@ -65,7 +72,8 @@ class Optimizer:
         return {"steps": self.steps, "lr": self.lr, "state": arrays}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Go on from ``state_dict()`` of the same rule for parameters of the same shapes."""
+        """Go on from ``state_dict()`` of the same rule for parameters of the same shapes;
+        ValueError for another."""
         ours = [{k: v.shape for k, v in state.items()} for state in self.state]
         theirs = [{k: v.shape for k, v in state.items()} for state in saved["state"]]
         if ours != theirs:
@@ -78,7 +86,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """p -= lr g."""
+    """p -= lr g. Robbins & Monro (1951); chapter 1."""
 
     def __init__(self, params: Iterable[Tensor], lr: float = 0.01,
                  weight_decay: float = 0.0) -> None:

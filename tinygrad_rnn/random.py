@@ -19,7 +19,7 @@ def manual_seed(seed: int) -> None:
     """Start all random numbers of the library anew: the same seed and program, the same numbers.
 
     Args:
-        seed: a whole number, not negative.
+        seed: a whole number, not negative: else TypeError or ValueError.
     """
     global _root
     _root = np.random.SeedSequence(seed)

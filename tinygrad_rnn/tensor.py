@@ -369,7 +369,10 @@ def grad(output: Tensor, inputs: Tensor | Sequence[Tensor], grad_output: Array |
         allow_unused: None for an input that ``output`` does not depend on, not an error.
         retain_graph: keep the graph for another pass (default: ``create_graph``).
 
-    Returns a Tensor for one Tensor, a tuple of Tensors for a sequence.
+    Returns a Tensor for one Tensor, a tuple of Tensors for a sequence, each of the shape and dtype
+    of its input. Raises RuntimeError for an input or output without a graph, for one that is not
+    used, for a missing cotangent and for a graph that is freed; ValueError for a cotangent of
+    another shape.
     """
     single = isinstance(inputs, Tensor)
     wanted = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
@@ -654,7 +657,8 @@ def _compare(fn: Function) -> Callable[[Any, Any], Any]:
 def from_dlpack(array: Any) -> Tensor:
     """A Tensor of the values of any array that speaks DLPack (PyTorch, JAX, CuPy, ...), copied.
 
-    What NumPy cannot hold (bfloat16, memory of a GPU) is NumPy's own error.
+    Shape and dtype stay. BufferError for a Tensor that requires grad, AttributeError for what does
+    not speak DLPack; what NumPy cannot hold (bfloat16, memory of a GPU) is NumPy's own error.
     """
     return Tensor(np.from_dlpack(array))
 
@@ -663,11 +667,12 @@ class Tensor:
     """An array whose operations are recorded, so that gradients can flow back through them.
 
     Args:
-        data: anything ``np.array`` takes, or a Tensor. It is **copied**: a Tensor is a value, and
-            no later edit of ``data`` reaches it.
+        data: anything ``np.array`` takes, of any shape and real dtype, or a Tensor. It is copied: a
+            Tensor is a value, and no later edit of ``data`` reaches it.
         requires_grad: make it a leaf: ``backward`` stores its gradient in ``.grad``.
 
-    Raises TypeError for ``requires_grad`` on anything but real floating-point numbers.
+    Raises TypeError for anything but real numbers, and for ``requires_grad`` on anything but
+    floating-point ones.
     """
 
     __slots__ = ("__weakref__", "_data", "_exposed", "_node")
@@ -689,7 +694,8 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether operations on this Tensor are recorded."""
+        """Whether operations on this Tensor are recorded. On a leaf it can be set: TypeError for
+        anything but floats, RuntimeError for what is no leaf."""
         return self._node is not None
 
     @requires_grad.setter
@@ -710,7 +716,9 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that ``backward`` has summed up here: a Tensor, or None."""
+        """The gradient that ``backward`` has summed up here: a Tensor of this shape, or None. It
+        can be set: ValueError for another shape, RuntimeError for what is no leaf that requires
+        grad."""
         return self._node and self._node.grad
 
     @grad.setter
@@ -728,7 +736,9 @@ class Tensor:
     @property
     def data(self) -> np.ndarray:
         """The array. Editing it edits this Tensor, and never a graph: an array that something else
-        holds (a node, a view) is copied first, and one that was handed out is copied when used."""
+        holds (a node, a view) is copied first, and one that was handed out is copied when used.
+        What is set here is copied, in this dtype; ValueError for another shape where grad is
+        required."""
         if not self._exposed:
             if not self._alone():
                 self._data = self._data.copy()
@@ -820,7 +830,7 @@ class Tensor:
         return self.data
 
     def item(self) -> Any:
-        """The value of a Tensor of one element, as a Python number."""
+        """The value of a Tensor of one element, as a Python number; ValueError for any other."""
         if self.size != 1:
             raise ValueError(f"item: one element is wanted, a Tensor of shape {self.shape} came")
         return self._data.item()
@@ -888,6 +898,9 @@ class Tensor:
             grad: the cotangent, of this Tensor's shape; may be left out for one element.
             retain_graph: keep the graph for another backward. Otherwise it is freed on the way.
             create_graph: record the backward pass too, so that gradients have gradients.
+
+        Raises RuntimeError if there is no graph, if an earlier backward has freed it, and for a
+        missing cotangent; ValueError for one of another shape.
         """
         seed = _seed("backward", self, grad, create_graph)
         with _enable_grad():

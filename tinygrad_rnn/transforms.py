@@ -2,7 +2,8 @@
 
 Each takes ``f`` of arrays or Tensors (it gets Tensors) and returns Tensors. Inputs that already
 carry a graph stay in it, so transforms nest: ``value_and_grad`` of a function that calls ``vjp``
-gives second derivatives, and so on. They record also inside ``no_grad``.
+gives second derivatives, and so on. They record also inside ``no_grad``. Arrays have any shape;
+floats keep their dtype, whole numbers count as float64.
 """
 
 import functools
@@ -64,6 +65,8 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Callable[
     """``g(*args) -> (f(*args), gradient)`` of a scalar function.
 
     ``argnums``: the argument to differentiate by, or a tuple of them (then a tuple of gradients).
+    A gradient has the shape of its argument, any shape. g raises TypeError if f returns no Tensor,
+    ValueError if that is no scalar, IndexError if there is no such argument.
     """
     wanted = argnums if isinstance(argnums, tuple) else (argnums,)
 
@@ -88,7 +91,9 @@ def vjp(f: Function, inputs: Inputs, v: Array | float | None = None) -> tuple[Te
     """Vector-Jacobian product: ``(f(*inputs), vᵀ J)``.
 
     ``inputs``: an array, or a tuple for a function of several (then a tuple comes back).
-    ``v``: cotangent of the shape of the output; may be left out for a scalar.
+    ``v``: cotangent of the shape of the output; may be left out for a scalar. The product has the
+    shape of the input, any shape. TypeError if f returns no Tensor, ValueError for a v of another
+    shape, or that is missing.
     """
     with _enable_grad():
         xs, single = _inputs(inputs)
@@ -102,7 +107,9 @@ def vjp(f: Function, inputs: Inputs, v: Array | float | None = None) -> tuple[Te
 def jvp(f: Function, inputs: Inputs, v: Inputs) -> tuple[Tensor, Tensor]:
     """Jacobian-vector product: ``(f(*inputs), J v)``, for ``v`` of the shapes of the inputs.
 
-    Reverse mode twice: ``uᵀ J`` is linear in ``u``, and its derivative by ``u`` is ``J``.
+    Reverse mode twice: ``uᵀ J`` is linear in ``u``, and its derivative by ``u`` is ``J``. The
+    product has the shape of the output, any shape. TypeError if f returns no Tensor, ValueError
+    for a v of another shape.
     """
     with _enable_grad():
         xs, _ = _inputs(inputs)
@@ -116,7 +123,12 @@ def jvp(f: Function, inputs: Inputs, v: Inputs) -> tuple[Tensor, Tensor]:
 
 
 def hvp(f: Function, inputs: Inputs, v: Inputs) -> tuple[Tensor, Any]:
-    """Hessian-vector product of a scalar function: ``(f(*inputs), H v)``."""
+    """Hessian-vector product of a scalar function: ``(f(*inputs), H v)``.
+
+    ``v`` and the product have the shapes of the inputs, any shape; the Hessian itself is never
+    made (Pearlmutter, 1994). TypeError if f returns no Tensor, ValueError if that is no scalar, and
+    for a v of another shape.
+    """
     with _enable_grad():
         xs, single = _inputs(inputs)
         vs = _tangents(v, xs, "hvp")
@@ -135,7 +147,8 @@ def hvp(f: Function, inputs: Inputs, v: Inputs) -> tuple[Tensor, Any]:
 def jacobian(f: Function, inputs: Inputs) -> Any:
     """All partial derivatives: for an output of shape S and an input of shape X, shape S + X.
 
-    One backward pass per element of the output. A tuple of inputs gives a tuple.
+    One backward pass per element of the output. A tuple of inputs gives a tuple. TypeError if f
+    returns no Tensor.
     """
     with _enable_grad():
         xs, single = _inputs(inputs)

@@ -18,14 +18,15 @@ def check_gradients(f: Callable[..., Any], *inputs: Any, order: int = 1, directi
 
     Args:
         f: a function of Tensors that returns a Tensor, or a tuple of them.
-        inputs: arrays or Tensors of floats; integers are passed on as they are.
+        inputs: arrays or Tensors of floats, any shape; integers are passed on as they are.
         order: 1, or 2 to compare the derivative of the gradient along a random direction too.
         directions: random directions in which the differences are taken before all elements are.
         eps: step of the differences, relative to the size of an element (1 at least).
         tolerance: error allowed, relative to the largest derivative (1 at least).
         seed: of the random directions and cotangents.
 
-    Raises AssertionError that names the worst element; ValueError for another order.
+    Raises AssertionError that names the worst element; ValueError for another order, and if no
+    input holds floats.
     """
     if order not in (1, 2):
         raise ValueError(f"check_gradients: order {order}, wanted 1 or 2")

@@ -49,12 +49,14 @@ def check_layer(layer: Any, *inputs: Any, seed: int = 0, explain: bool = True,
     Args:
         layer: an object with ``forward``, ``backward`` and, if it has parameters, the lists
             ``params`` and ``grads``. It is copied, and not changed.
-        inputs: what ``forward`` takes. Arrays of floats are differentiated, except labels.
+        inputs: what ``forward`` takes. Arrays of floats, any shape, are differentiated in
+            float64, except labels.
         seed: of the random cotangents.
         explain: look for the cause of what is wrong, and for the smallest example.
         seconds: limit for one run of the layer.
 
-    Returns a ``Report``: ``ok``, ``verdict``, ``cause``, ``line``, ``gradients``, ``str()``.
+    Returns a ``Report``: ``ok``, ``verdict``, ``cause``, ``line``, ``gradients``, ``str()``. What
+    the layer raises stands in the report: nothing is raised here.
     """
     name = type(layer).__name__
     values = [np.asarray(x) if isinstance(x, (list, np.generic, np.ndarray)) else x for x in inputs]
@@ -90,7 +92,10 @@ def assert_matches_autograd(layer: Any, *inputs: Any, **options: Any) -> None:
 def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: int = 0,
                 explain: bool = True, seconds: float = SECONDS,
                 deadline: float | None = None) -> Report:
-    """Check a class of which no object is at hand: how to construct it is found by trying."""
+    """Check a class of which no object is at hand: how to construct it is found by trying.
+
+    Returns a ``Report``, as ``check_layer`` does; "unchecked" if no way is found.
+    """
     report = Report(name or cls.__name__)
     if not callable(getattr(cls, "backward", None)):
         return _unchecked(report, f"{report.name} has no backward")
@@ -119,7 +124,8 @@ def check_file(path: str | Path, only: str | None = None, make: str | None = Non
                explain: bool = True, seconds: float = SECONDS) -> list[Report]:
     """Check the layers of a file, all or the one named ``only``; ``make``: see ``--make``.
 
-    Raises LoadError if the file is no Python or has no such layer.
+    Returns a ``Report`` for each. Raises LoadError if there is no such file, if it is no Python,
+    and if it has no such layer.
     """
     module = load(path, seconds)
     found = layers_of(module)

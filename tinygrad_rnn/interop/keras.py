@@ -29,11 +29,11 @@ def from_keras(kind: str, weights: Sequence[ArrayLike], reset_after: bool = True
         kind: "SimpleRNN", "LSTM" or "GRU", with the activations that Keras gives them by default.
         weights: ``layer.get_weights()``: kernel, recurrent kernel, and bias unless it was left
             out. Twice as many, of a ``Bidirectional`` layer that concatenates, give a layer with
-            two directions.
+            two directions. Their dtype becomes that of the layer.
         reset_after: of a GRU, as in Keras.
 
     Call the layer for all states, ``return_sequences=True``; its final state is ``return_state``.
-    Raises ValueError if the arrays do not fit together.
+    Raises ValueError for another kind, and if the arrays do not fit together.
     """
     if kind not in _KINDS:
         raise ValueError(f"from_keras: kind={kind!r}, wanted {', '.join(map(repr, _KINDS))}")
@@ -54,7 +54,10 @@ def to_keras(layer: nn.Recurrent) -> list[np.ndarray]:
     That layer is made with the H of this one and default activations; a GRU with
     ``reset_after=True`` if this one has ``reset="after"``, else ``reset_after=False``; a
     bidirectional layer inside ``keras.layers.Bidirectional``. Each layer of a stack is one of
-    Keras: convert them one by one. Raises ValueError for a stack and for a residual layer.
+    Keras: convert them one by one. Shapes are those of ``from_keras``; the arrays are copies.
+
+    Raises TypeError for anything but an RNN, LSTM or GRU, ValueError for a stack and for a residual
+    layer.
     """
     rows = grid(layer, "to_keras")
     if len(rows) > 1 or layer.residual:

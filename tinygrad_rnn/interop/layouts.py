@@ -78,6 +78,8 @@ def grid(layer: nn.Recurrent, name: str) -> list[list[Any]]:
 
     TypeError for cells that ``name`` (of the function that was called) cannot express.
     """
+    if not isinstance(layer, nn.Recurrent):
+        raise TypeError(f"{name}: {type(layer).__name__}, wanted an RNN, LSTM or GRU")
     kinds = {type(cell) for cell in layer.cells}
     if len(kinds) > 1 or not kinds <= LAYERS.keys():
         came = ", ".join(sorted(kind.__name__ for kind in kinds))

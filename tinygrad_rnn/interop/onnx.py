@@ -35,10 +35,9 @@ def to_onnx(layer: nn.Recurrent, opset: int = 17) -> Any:
     ``(layers * directions, N, H)``. Outputs: ``hs``, ``h``, ``c``.
     As in evaluation: without dropout.
 
-    Raises TypeError for cells of one's own, ValueError for an ``opset`` other than 17 to 22.
+    Raises TypeError for other layers and for cells of one's own, ValueError for an ``opset`` other
+    than 17 to 22, ImportError without onnx.
     """
-    if not isinstance(layer, nn.Recurrent):
-        raise TypeError(f"to_onnx: {type(layer).__name__}, wanted an RNN, LSTM or GRU")
     grid(layer, "to_onnx")
     graph = Graph(layer, opset, "to_onnx")
     xs = graph.input("xs", ["batch", "time", layer.cells[0].Wx.shape[0]], graph.dtype)
@@ -60,6 +59,7 @@ def from_onnx(model: Any) -> dict[str, nn.Recurrent]:
 
     Raises ValueError for what a node does and no layer here can: direction="reverse" alone,
     peepholes, other activations, clipping, coupled gates; and for weights that are computed.
+    FileNotFoundError for no file, ImportError without onnx.
     """
     onnx = needed("onnx", "from_onnx")
     if not isinstance(model, onnx.ModelProto):

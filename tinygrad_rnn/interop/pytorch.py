@@ -33,11 +33,13 @@ def from_torch(module: Any) -> nn.Module:
     A GRU comes in the form ``reset="after", update="old", recurrent_bias=True``. Our layers are
     batch first, whatever ``batch_first`` says; a single cell has the state (N, H), not (1, N, H).
     The two biases of PyTorch are one here, their sum. A bias or scale that the module leaves out
-    is a parameter that starts at 0, or 1.
+    is a parameter that starts at 0, or 1. Weights keep their dtype; inputs and outputs have the
+    shapes that each of our layers names.
 
     Raises:
         TypeError: for any other module.
         ValueError: for an option that has no counterpart here; it says which.
+        ImportError: without torch.
     """
     torch = needed("torch", "from_torch")
     t = torch.nn
@@ -61,7 +63,8 @@ def to_torch(layer: nn.Module) -> Any:
     Raises:
         TypeError: for any other layer.
         ValueError: for a form that PyTorch does not have: a GRU that resets before the product
-            with Wh, as the book's does, and residual layers.
+            with Wh, as the book's does, residual layers, and layers of different H.
+        ImportError: without torch.
     """
     torch = needed("torch", "to_torch")
     if isinstance(layer, nn.Recurrent):

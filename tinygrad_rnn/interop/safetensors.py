@@ -18,7 +18,8 @@ def save_safetensors(module: nn.Module, path: str | PathLike[str]) -> None:
     """Write all parameters of a Module to ``path``, under their names in ``named_parameters``.
 
     The names are paths of attributes (``encoder.lstm.cells.0.Wx``), and stay what they are as long
-    as the attributes do. A parameter that stands in two places is stored once.
+    as the attributes do. A parameter that stands in two places is stored once; shapes and dtypes
+    are kept. ImportError without safetensors.
     """
     library = needed("safetensors.numpy", "save_safetensors")
     # safetensors writes the memory of an array, whatever its strides say: copy it in order.
@@ -30,7 +31,8 @@ def load_safetensors(module: M, path: str | PathLike[str]) -> M:
     """Take over the parameters that ``save_safetensors`` wrote; returns the module.
 
     Raises KeyError or ValueError, and changes nothing, if names or shapes differ from those of the
-    module (``Module.load_state_dict``).
+    module (``Module.load_state_dict``); FileNotFoundError for no file, ImportError without
+    safetensors.
     """
     library = needed("safetensors.numpy", "load_safetensors")
     module.load_state_dict(library.load_file(path))

@@ -27,7 +27,8 @@ class Attention(Module):
     ``H``, ``K`` (default H) and ``A`` (default H) are wanted only by the last two. ``values``
     (N, Tk, M) are the keys if not given. ``mask`` is True where a key may be seen: (N, Tk), or
     (N, Tq, Tk). Returns context (N, Tq, M) and weights (N, Tq, Tk); a query that may see nothing
-    gets zeros for both.
+    gets zeros for both. ValueError for another score, for an H that is wanted and missing, and
+    where shapes do not fit.
     """
 
     def __init__(self, score: str = "dot", H: int | None = None, K: int | None = None,

@@ -21,7 +21,11 @@ def normal(rng: np.random.Generator | None, scale: float, shape: tuple[int, ...]
 
 
 class Linear(Module):
-    """x (..., D) -> x W + b (..., H). W (D, H) is drawn with scale 1/sqrt(D), b (H,) is 0."""
+    """x (..., D) -> x W + b (..., H): the book's Affine, chapter 1.
+
+    W (D, H) is drawn with scale 1/sqrt(D), b (H,) is 0; without ``bias`` b is None. ValueError for
+    an x whose last axis is not D.
+    """
 
     def __init__(self, D: int, H: int, bias: bool = True, *, dtype: DTypeLike = np.float32,
                  rng: np.random.Generator | None = None) -> None:
@@ -34,7 +38,10 @@ class Linear(Module):
 
 
 class Embedding(Module):
-    """Integer ids of any shape S -> rows of W (V, D): S + (D,). W is drawn with scale 0.01."""
+    """Integer ids (...) -> rows of W (V, D), (..., D). W is drawn with scale 0.01. Chapter 4.
+
+    TypeError for ids that are no integers, IndexError for one that is not from 0 to V - 1.
+    """
 
     def __init__(self, V: int, D: int, *, dtype: DTypeLike = np.float32,
                  rng: np.random.Generator | None = None) -> None:
@@ -45,7 +52,8 @@ class Embedding(Module):
 
 
 class Dropout(Module):
-    """In training, zeros with probability p, the rest scaled by 1/(1-p); any shape."""
+    """In training, zeros with probability p, the rest scaled by 1/(1-p); any shape. After
+    ``eval()`` x as it is. Srivastava et al. (2014); chapter 6. ValueError unless 0 <= p < 1."""
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
         if not 0 <= p < 1:
@@ -57,7 +65,11 @@ class Dropout(Module):
 
 
 class LayerNorm(Module):
-    """x (..., D) normalised over D, scaled by gamma (D,) and shifted by beta (D,)."""
+    """x (..., D) normalised over D, scaled by gamma (D,) and shifted by beta (D,) -> (..., D).
+
+    Ba, Kiros & Hinton (2016). ``eps`` is added to the variance. ValueError for an x whose last
+    axis is not D.
+    """
 
     def __init__(self, D: int, eps: float = 1e-5, *, dtype: DTypeLike = np.float32) -> None:
         self.gamma = Parameter(np.ones(D, dtype))

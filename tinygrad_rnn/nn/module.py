@@ -16,7 +16,8 @@ R = TypeVar("R", covariant=True)
 
 
 class Parameter(Tensor):
-    """A leaf Tensor that requires grad: what an optimizer updates."""
+    """A leaf Tensor that requires grad, of any shape: what an optimizer updates. It holds a copy of
+    ``data``. TypeError for anything but floats."""
 
     __slots__ = ()
 
@@ -34,6 +35,8 @@ class Module:
     Parameters are the leaf Tensors that require grad among the attributes, in the order in which
     they were set, also inside modules, lists, tuples and dicts. One that stands in two places
     counts once, by identity, under its first name. A state is not a parameter.
+
+    ``module(...)`` calls ``forward``; NotImplementedError if there is none.
     """
 
     training = True
@@ -69,7 +72,8 @@ class Module:
         return {name: np.copy(p.detach().numpy()) for name, p in self.named_parameters()}
 
     def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
-        """Take over arrays by name. All is checked first; an error leaves everything as it was."""
+        """Take over arrays by name, in the dtype of the parameters. KeyError for names that are
+        missing or unknown, ValueError for another shape; an error leaves everything as it was."""
         ours = dict(self.named_parameters())
         kind = f"{type(self).__name__}.load_state_dict"
         missing, unknown = ours.keys() - arrays.keys(), arrays.keys() - ours.keys()

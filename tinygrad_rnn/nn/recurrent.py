@@ -1,5 +1,8 @@
 """Cells (one step) and recurrent layers (over time), as plain tensor expressions.
 
+N is the batch, T time steps, D inputs, H hidden units. Weights are float32 unless ``dtype`` says
+otherwise, and all that is computed with them has the dtype that NumPy gives to it and x.
+
 A cell maps ``x (N, D)`` and its state to its new state; what it puts out is the first part of
 that. Any Module whose ``forward(x, *state)`` does so, with ``state_sizes`` for the widths of the
 parts of its state, can be run over time by ``Recurrent``.
@@ -28,7 +31,10 @@ class Cell(Module):
     """A cell whose input product does not depend on the state, so that a layer can do it for all
     time steps at once: ``forward(x, *state) = step(project(x), *state)``.
 
-    Wx (D, kH), Wh (H, kH), b (kH,), gates side by side; drawn with scales 1/sqrt(D), 1/sqrt(H), 0.
+    x (N, D) and each part of the state (N, H) -> the new state, (N, H) each. Weights of k gates
+    side by side: Wx (D, kH), Wh (H, kH), b (kH,), drawn with scales 1/sqrt(D), 1/sqrt(H), 0.
+    Subclasses say k (``gates``), the parts of the state (``states``), and ``step``, which is a
+    NotImplementedError here. ValueError where shapes do not fit.
     """
 
     gates, states = 1, 1
@@ -51,7 +57,10 @@ class Cell(Module):
 
 
 class RNNCell(Cell):
-    """One step of a simple RNN: x (N, D), h (N, H) -> h (N, H). Elman (1990)."""
+    """One step of a simple RNN: x (N, D), h (N, H) -> h (N, H). Elman (1990); chapter 5.
+
+    ValueError where shapes do not fit.
+    """
 
     def step(self, a, h):
         return np.tanh(a + h @ self.Wh)
@@ -60,7 +69,8 @@ class RNNCell(Cell):
 class LSTMCell(Cell):
     """One LSTM step: x (N, D), h and c (N, H) -> h, c (N, H). Gates f, g, i, o.
 
-    Hochreiter & Schmidhuber (1997), with the forget gate of Gers et al. (2000).
+    Hochreiter & Schmidhuber (1997), with the forget gate of Gers et al. (2000); chapter 6.
+    ValueError where shapes do not fit.
     """
 
     gates, states = 4, 2
@@ -72,12 +82,15 @@ class LSTMCell(Cell):
 
 
 class GRUCell(Cell):
-    """One GRU step: x (N, D), h (N, H) -> h (N, H). Gates z, r, h. Cho et al. (2014).
+    """One GRU step: x (N, D), h (N, H) -> h (N, H). Gates z, r, h.
+
+    Cho et al. (2014); the book, appendix C.
 
     ``reset``: the reset gate acts "before" the product with Wh (Cho; the book) or "after" it
     (cuDNN, PyTorch, Keras). ``update``: z weighs the "new" state (the book) or the "old" one.
     ``recurrent_bias``: a bias of that product for the reset gate to act on, ``bh`` (H,), as those
-    libraries have it; only after the product does it differ from b.
+    libraries have it; only after the product does it differ from b. ValueError for other words,
+    for ``recurrent_bias`` with "before", and where shapes do not fit.
     """
 
     gates = 3
@@ -126,7 +139,13 @@ class Recurrent(Module):
 
     ``state`` is ``h (N, H)`` or a tuple ``(h, c)``; with several layers or directions each part
     is stacked, (layers * directions, N, H). ``lengths`` (N,) are the true lengths in a padded
-    batch: each sequence is treated as if it were alone, and padded steps come out as 0.
+    batch, integers from 0 to T: each sequence is treated as if it were alone, and padded steps
+    come out as 0.
+
+    Two directions: Schuster & Paliwal (1997); truncated BPTT: chapter 5; stacks, dropout between
+    them and skip connections: chapters 6 and 8. ValueError for xs, state or lengths of other
+    shapes or values, for T = 0, for no cells or an odd number of them in two directions, and
+    unless 0 <= dropout < 1.
     """
 
     def __init__(self, cells: Module | Sequence[Module], bidirectional: bool = False,
@@ -279,19 +298,22 @@ class _Stack(Recurrent):
 
 class RNN(_Stack):
     """RNN(D, H, num_layers=1, bidirectional=False, dropout=0.0, residual=False, stateful=False),
-    or RNN(cell) for any cell: see Recurrent."""
+    or RNN(cell) for any cell: RNNCell over time, xs (N, T, D) -> hs (N, T, H), h (N, H). Chapter 5.
+    More, and its ValueErrors: see Recurrent."""
 
     cell = RNNCell
 
 
 class LSTM(_Stack):
-    """LSTM(D, H, num_layers=1, ...): see Recurrent and LSTMCell. The state is (h, c)."""
+    """LSTM(D, H, num_layers=1, ...): LSTMCell over time, xs (N, T, D) -> hs (N, T, H) and the state
+    (h, c), each (N, H). Chapter 6. More, and its ValueErrors: see Recurrent."""
 
     cell = LSTMCell
 
 
 class GRU(_Stack):
-    """GRU(D, H, num_layers=1, ..., reset="before", update="new", recurrent_bias=False): see
-    Recurrent and GRUCell."""
+    """GRU(D, H, num_layers=1, ..., reset="before", update="new", recurrent_bias=False): GRUCell
+    over time, xs (N, T, D) -> hs (N, T, H), h (N, H). The book, appendix C. More, and its
+    ValueErrors: see Recurrent and GRUCell."""
 
     cell = GRUCell
