@@ -79,7 +79,7 @@ def attention_heatmap(
     axes.set_title(title, parse_math=False)
     beside = axes.inset_axes((1 + 0.4 / Tx, 0, 0.5 / Tx, 1))  # as tall as the map itself
     figure.colorbar(image, cax=beside, label="attention weight")
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def _visible(characters: Sequence[str]) -> list[str]:
@@ -107,8 +107,6 @@ def training_curve(records: Sequence[Mapping[str, Any]], path: str | Path, title
             f"training_curve: {len(records)} records, none with {x_name} and one of "
             f"{', '.join(METRICS)}"
         )
-    from matplotlib.ticker import LogFormatter
-
     figure = _figure(width=7, height=0.6 + 2.4 * len(panels))
     figure.suptitle(title, parse_math=False)
     all_axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
@@ -121,16 +119,16 @@ def training_curve(records: Sequence[Mapping[str, Any]], path: str | Path, title
         if metric == "perplexity":
             axes.set_yscale("log")
             # Plain numbers, also between the powers of ten when there are few of these.
-            axes.yaxis.set_major_formatter(LogFormatter())
-            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+            axes.yaxis.set_major_formatter(_plain())
+            axes.yaxis.set_minor_formatter(_plain(minor_thresholds=(2, 0.5)))
         if metric == "accuracy":
             axes.set_ylim(-0.02, 1.02)
             axes.yaxis.set_major_formatter("{x:.0%}")
         if curves.keys() != {metric}:
             axes.legend()
     all_axes[-1].set_xlabel(x_name)
-    all_axes[-1].locator_params(axis="x", integer=True)
-    figure.savefig(path)
+    all_axes[-1].locator_params(axis="x", integer=True, min_n_ticks=1)  # one epoch: one tick
+    _save(figure, path)
 
 
 def _curves(
@@ -145,10 +143,26 @@ def _curves(
     return curves
 
 
+def _plain(**options: Any) -> Any:
+    """A formatter of a logarithmic axis that writes 100,000 and not 1e+05."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:,.10g}" if super().__call__(x, pos) else ""  # "": a tick without a number
+
+    return Plain(**options)
+
+
 def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=120)
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    """Save all of it: the layout makes room for labels, and "tight" for titles wider than that."""
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.1)
 
 
 @readable
@@ -183,7 +197,7 @@ def gradients_through_time(
                    ylabel="norm of the gradient")  # fmt: skip
     panels[-1].grid(alpha=0.3)
     panels[-1].legend()
-    figure.savefig(path)
+    _save(figure, path)
 
 
 @readable
@@ -201,7 +215,8 @@ def gate_histograms(
     from matplotlib.ticker import PercentFormatter
 
     columns = max(map(len, gates.values()))
-    figure = _figure(width=0.8 + 2.6 * columns, height=0.7 + 1.9 * len(gates))
+    panel = max(2.6, 0.085 * max(map(len, gates)))  # inches; titles beside each other stay apart
+    figure = _figure(width=0.8 + panel * columns, height=0.7 + 1.9 * len(gates))
     figure.suptitle(title, parse_math=False)
     panels = figure.subplots(len(gates), columns, sharex=True, squeeze=False)
     for row, (cell, named) in zip(panels, gates.items(), strict=True):
@@ -217,7 +232,9 @@ def gate_histograms(
             shares = f"{np.mean(a < 0.1):.0%} below 0.1, {np.mean(a > 0.9):.0%} above 0.9"
             axes.annotate(shares, (0.5, 0.96), xycoords="axes fraction", ha="center", va="top",
                           fontsize=7)  # fmt: skip
-    for axes in panels[-1]:
+    for column in panels.T:
+        axes = [axes for axes in column if axes.axison][-1]
         axes.set_xlabel("activation")
+        axes.tick_params(labelbottom=True)  # also where the panel below is left out
     figure.supylabel("share of all activations", fontsize=10)
-    figure.savefig(path)
+    _save(figure, path)

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.gradients import ThroughTime
 from models.plots import (
     EAST_ASIAN,
     VISIBLE_SPACE,
     attention_heatmap,
     gate_histograms,
+    gradients_through_time,
     training_curve,
 )
 
@@ -106,11 +108,48 @@ def test_records_without_a_metric_are_an_error(folder):
             training_curve(records, folder / "no.png")
 
 
-def test_pictures_are_png_too(folder):
-    path = folder / "curve.png"
-    training_curve([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], path)
-    height, width, _ = matplotlib.image.imread(path).shape
-    assert width > 600 and height > 250
+LONG = "a title that is wider than all that stands below it: it runs on, and on, and is not cut"
+norms = [ThroughTime(s, np.geomspace(s, 1e-9, 20), 3 * s, 2.0) for s in (0.5, 2.0)]
+PICTURES = {  # how it is drawn, and some of what can be read on it
+    "attention": (lambda path: attention_heatmap([[0.5, 0.5]], "a b"[::2], "c", path, LONG),
+                  ["a", "b", "c", "input", "output", "attention weight", LONG]),
+    "curve": (lambda path: training_curve(
+        [{"epoch": 1, "loss": 2.0, "perplexity": 200_000}], path, LONG),
+        ["loss", "perplexity", "epoch", "200,000", "1", LONG]),
+    "perplexity": (lambda path: training_curve(
+        [{"step": n, "perplexity": 900_000 / n} for n in range(1, 90)], path),
+        ["perplexity", "step", "10,000", "100,000", "80"]),
+    "gradients": (lambda path: gradients_through_time({"RNN": norms, "GRU": norms}, 2.0, path),
+                  ["RNN", "GRU", "time steps back", "weights × 0.5", "scale of weights",
+                   "all weights; dotted: clipped to 2"]),
+    "gates": (lambda path: gate_histograms(
+        {"encoder.a.long.path.recurrent.layers.lstm.cells.0": {k: [0.5] for k in "fio"},
+         "gru": {k: [0.2] for k in "zr"}}, path, LONG),
+        ["encoder.a.long.path.recurrent.layers.lstm.cells.0: i", "gru: r", "activation", LONG]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_what_can_be_read_on_a_picture(name, folder):
+    draw, labels = PICTURES[name]
+    shown = texts(draw, folder)
+    for label in labels:
+        assert label in shown, (label, shown)
+    assert not [text for text in shown if re.fullmatch(r"[\d.]+e[+-]?\d+", text)]
+    svg = ElementTree.parse(folder / "picture.svg").getroot()
+    width, height = (float(svg.get(side).removesuffix("pt")) for side in ("width", "height"))
+    assert width > 150 and height > 90
+    assert [float(x) for x in svg.get("viewBox").split()] == [0, 0, width, height]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_nothing_is_cut_off(name, folder):
+    path = folder / f"{name}.png"
+    PICTURES[name][0](path)
+    pixels = matplotlib.image.imread(path)
+    assert pixels.shape[0] > 150 and pixels.shape[1] > 250
+    for edge in (pixels[:6], pixels[-6:], pixels[:, :6], pixels[:, -6:]):
+        assert np.all(edge == 1)
 
 
 @pytest.fixture
