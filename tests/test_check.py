@@ -312,12 +312,15 @@ def test_the_derivations_quote_the_hand_written_code():
             manual.GRU), line
 
 
-def test_the_gru_of_the_derivations_is_the_hand_written_one():
+@pytest.mark.parametrize("state, k, by_hand", [("h, c", 4, manual.LSTM), ("h", 3, manual.GRU)])
+def test_the_cells_of_the_derivations_are_the_hand_written_ones(state, k, by_hand):
     page = (DOCS / "derivations.md").read_text(encoding="utf-8")
     names = {"np": np, "sigmoid": tg.functional.sigmoid}
-    exec(re.findall(r"```python\n(def forward\(self, x, h\):.*?)```", page, re.S)[0], names)
+    exec(re.search(rf"```python\n(def forward\(self, x, {state}\):.*?)```", page, re.S)[1], names)
     rng = np.random.default_rng(0)
-    Wx, Wh, b, x, h = (rng.normal(size=s) for s in ((5, 9), (3, 9), 9, (2, 5), (2, 3)))
-    cell = SimpleNamespace(Wx=Tensor(Wx), Wh=Tensor(Wh), b=Tensor(b))
-    written = names["forward"](cell, Tensor(x), Tensor(h))
-    np.testing.assert_allclose(written.numpy(), manual.GRU(Wx, Wh, b).forward(x, h), atol=1e-14)
+    weights = [rng.normal(size=s) for s in ((5, k * 3), (3, k * 3), k * 3)]
+    x, *states = (rng.normal(size=s) for s in ((2, 5), (2, 3), (2, 3))[: 2 + (k == 4)])
+    cell = SimpleNamespace(**dict(zip(("Wx", "Wh", "b"), map(Tensor, weights), strict=True)))
+    written = names["forward"](cell, *map(Tensor, (x, *states)))
+    for ours, theirs in zip(written, by_hand(*weights).forward(x, *states), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-14)

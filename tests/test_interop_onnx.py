@@ -55,6 +55,23 @@ def drawn(module, rng):
     return module.eval()
 
 
+def for_models(makers):
+    """A test of a model with drawn weights, for each of ``makers`` and every opset."""
+
+    def decorate(test):
+        @every_opset
+        @pytest.mark.parametrize("name", makers)
+        @settings(max_examples=3)
+        @given(seeds)
+        def on_drawn_model(name, opset, seed):
+            rng = np.random.default_rng(seed)
+            test(drawn(makers[name](), rng), opset, rng)
+
+        return on_drawn_model
+
+    return decorate
+
+
 class Session:
     """A graph in onnxruntime, after the checker of ONNX: arrays by name in and out."""
 
@@ -129,13 +146,8 @@ def test_a_model_file_with_other_nodes_around(tmp_path):
 # ---- language models ----
 
 
-@every_opset
-@pytest.mark.parametrize("name", TEXTS)
-@settings(max_examples=3)
-@given(seeds)
-def test_language_models_chunk_by_chunk(name, opset, seed):
-    rng = np.random.default_rng(seed)
-    model = drawn(TEXTS[name](), rng)
+@for_models(TEXTS)
+def test_language_models_chunk_by_chunk(model, opset, rng):
     run = Session(language_model_to_onnx(model, opset))
     cells, H = len(model.recurrent.cells), 4
     carried = {part: np.zeros((cells, 3, H), np.float32) for part in "hc"}
@@ -188,13 +200,8 @@ def decode(decoder, state, steps):
     return joined["logits"], joined.get("weights")
 
 
-@every_opset
-@pytest.mark.parametrize("name", PAIRS)
-@settings(max_examples=3)
-@given(seeds)
-def test_encoder_and_decoder_step(name, opset, seed):
-    rng = np.random.default_rng(seed)
-    model = drawn(PAIRS[name](), rng)
+@for_models(PAIRS)
+def test_encoder_and_decoder_step(model, opset, rng):
     encoder, decoder = map(Session, seq2seq_to_onnx(model, opset))
     for N, Tx, Ty in ((3, 4, 5), (1, 2, 1)):
         xs, ts = rng.integers(0, 7, (N, Tx)), rng.integers(0, 7, (N, Ty))
