@@ -12,10 +12,11 @@ import tinygrad_rnn as tg
 import tinygrad_rnn.interop
 from tinygrad_rnn import functional as F
 from tinygrad_rnn import interop, manual, nn, optim
-from tinygrad_rnn.check import LoadError
+from tinygrad_rnn.check import LoadError, strategies
 
 MODULES = {"tg": tg, "nn": nn, "optim": optim, "functional": F, "interop": interop,
-           "check": tg.check, "manual": manual, "models": models}  # fmt: skip
+           "check": tg.check, "strategies": strategies, "manual": manual,
+           "models": models}  # fmt: skip
 PUBLIC = {f"{prefix}.{name}": getattr(module, name)
           for prefix, module in MODULES.items() for name in module.__all__}  # fmt: skip
 PUBLIC |= {f"Tensor.{name}": member for name, member in vars(tg.Tensor).items()
@@ -297,6 +298,7 @@ BAD = {
     "check.assert_matches_autograd": [lambda: tg.check.assert_matches_autograd(object(), x)],
     "check.check_file": [lambda: tg.check.check_file("nowhere.py"),
                          lambda: tg.check.check_file(models.__file__, only="Nothing")],
+    "strategies.sizes": [lambda: strategies.sizes(3, distinct=True)],
     "interop.from_keras": [lambda: interop.from_keras("Dense", []),
                            lambda: interop.from_keras("LSTM", [x]),
                            lambda: interop.from_keras("LSTM", [x, x])],

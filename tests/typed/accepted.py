@@ -4,7 +4,7 @@ NumPy's stubs do not know its protocols and call ``np.tanh(t)`` an array: where 
 typed program takes the method ``t.tanh()``, the named function, or says what it is.
 """
 
-from typing import assert_type
+from typing import TYPE_CHECKING, assert_type
 
 import numpy as np
 
@@ -43,6 +43,7 @@ assert_type(h, Tensor)
 lstm = tg.nn.LSTM(3, 4, num_layers=2, bidirectional=True)
 hs, (state, memory) = lstm(x.reshape(1, 2, 3), lengths=np.array([2]))
 assert_type(hs, Tensor)
+c, memory = tg.nn.LSTMCell(3, 4)(x, h, np.zeros((2, 4)))
 context, weights = tg.nn.Attention("general", H=4)(np.ones((1, 2, 4)), np.ones((1, 5, 4)))
 assert_type(context, Tensor)
 assert_type(tg.nn.Linear(8, 2)(hs), Tensor)
@@ -83,6 +84,13 @@ class Square:
 
 
 tg.check.assert_matches_autograd(Square(), np.ones((4, 2)))
+affine = tg.manual.Affine(np.ones((3, 4)), np.zeros(4))
+assert_type(affine.forward(np.ones((2, 3))), np.ndarray)
+assert_type(affine.grads, list[np.ndarray])
+if TYPE_CHECKING:  # hypothesis is an extra
+    from tinygrad_rnn.check import strategies
+
+    strategies.sizes(distinct=True).flatmap(lambda s: strategies.arrays((s.N, s.D)))
 assert tg.check.check_layer(Square(), np.ones((4, 2))).verdict == "ok"
 
 # training

@@ -25,6 +25,9 @@ Cell()(x)  # wants call-arg
 Cell()(x, "h")  # wants arg-type
 tg.nn.LSTM(3, 4)("xs")  # wants arg-type
 tg.nn.LSTM(3, 4, layers="two", num_layers="2")  # wants arg-type
+tg.nn.LSTMCell(3, 4)("x")  # wants arg-type
+tg.manual.Affine("W", np.ones(3))  # wants arg-type
+tg.manual.MatMul(np.ones((3, 4))).forward()  # wants call-arg
 tg.optim.SGD([np.ones(3)])  # wants list-item
 tg.optim.SGD([x], lr="0.1")  # wants arg-type
 ids: int = tg.nn.Embedding(5, 2)(np.array([1]))  # wants assignment

@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 try:
     from hypothesis import strategies as st
@@ -21,6 +22,9 @@ except ImportError as error:
                       ' "tinygrad-rnn[check]"') from error
 
 __all__ = ["Sizes", "arrays", "labels", "lengths", "sizes"]
+
+Shape: TypeAlias = int | tuple[int, ...]
+Arrays: TypeAlias = st.SearchStrategy[np.ndarray]
 
 
 class Sizes(NamedTuple):
@@ -32,9 +36,10 @@ class Sizes(NamedTuple):
     H: int
 
 
-def sizes(max_size=6, *, distinct=False):
+def sizes(max_size: int = 6, *, distinct: bool = False) -> st.SearchStrategy[Sizes]:
     """Sizes (N, T, D, H), each from 1 to ``max_size``; ``distinct``: no two are the same, so that
-    no transposed matrix fits by chance. Shrinks to ones (to 1, 2, 3, 4)."""
+    no transposed matrix fits by chance; ValueError where max_size is too small for that. Shrinks
+    to ones (to 1, 2, 3, 4)."""
     if distinct:
         if max_size < 4:
             raise ValueError(f"sizes: four distinct sizes need max_size 4, {max_size} came")
@@ -43,22 +48,24 @@ def sizes(max_size=6, *, distinct=False):
     return st.builds(Sizes, *(st.integers(1, max_size) for _ in range(4)))
 
 
-def arrays(shape, *, dtype=np.float64, bound=3.0):
+def arrays(shape: Shape | st.SearchStrategy[tuple[int, ...]], *, dtype: DTypeLike = np.float64,
+           bound: float = 3.0) -> Arrays:
     """Finite arrays of ``shape`` with elements from -bound to bound, without subnormal numbers.
 
     ``shape`` is a tuple or a strategy for one. Shrinks to zeros.
     """
-    width = np.dtype(dtype).itemsize * 8
+    kind = np.dtype(dtype)
+    width: Any = kind.itemsize * 8
     elements = st.floats(-bound, bound, width=width, allow_subnormal=False)
-    return npst.arrays(dtype, shape, elements=elements)
+    return npst.arrays(kind, shape, elements=elements)
 
 
-def lengths(N, T, *, min_length=0):
+def lengths(N: int, T: int, *, min_length: int = 0) -> Arrays:
     """Lengths of ``N`` sequences of at most ``T`` steps: integers (N,). Shrinks to the shortest."""
     return npst.arrays(np.int64, (N,), elements=st.integers(min_length, T))
 
 
-def labels(shape, V, *, ignore_label=None):
+def labels(shape: Shape, V: int, *, ignore_label: int | None = None) -> Arrays:
     """Labels from 0 to V - 1, of ``shape``; some are ``ignore_label`` where it is given."""
     elements = st.integers(0, V - 1)
     if ignore_label is not None:

@@ -52,7 +52,7 @@ class Cell(Module):
     def step(self, a, *state):
         raise NotImplementedError
 
-    def forward(self, x, *state):
+    def forward(self, x: Array, *state: Array) -> Any:
         return self.step(self.project(x), *state)
 
 
