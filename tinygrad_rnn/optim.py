@@ -1,7 +1,8 @@
 """Update rules, in PyTorch's form and with its defaults. Updates are made in place.
 
 p is a parameter of any shape, g its gradient; what a rule keeps has their shape and dtype.
-``weight_decay`` adds ``weight_decay * p`` to g. ValueError for an optimizer of no parameters.
+``weight_decay`` adds ``weight_decay * p`` to g. ValueError for an optimizer of no parameters,
+TypeError for one of anything but leaf Tensors.
 """
 
 from collections.abc import Iterable
@@ -32,7 +33,7 @@ def clip_grad_norm_(params: Iterable[Tensor], max_norm: float) -> Any:
 
 
 class Optimizer:
-    """Parameters and, for each, the arrays that an update rule keeps. ValueError for none.
+    """Parameters and, for each, the arrays that an update rule keeps.
 
     A rule is ``update(p, g, state)`` on arrays: it edits ``p`` in place and never ``g``.
     Parameters without a gradient are left as they are.
@@ -45,6 +46,11 @@ class Optimizer:
         self.params = list({id(p): p for p in params}.values())  # a shared one is updated once
         if not self.params:
             raise ValueError(f"{type(self).__name__}: no parameters")
+        for i, p in enumerate(self.params):
+            if not isinstance(p, Tensor) or not p.is_leaf:
+                came = "Tensor that was computed" if isinstance(p, Tensor) else type(p).__name__
+                raise TypeError(f"{type(self).__name__}: parameter {i} is a {came}, wanted a leaf"
+                                " Tensor: only that gets a gradient")
         self.lr, self.weight_decay, self.steps = lr, weight_decay, 0
         self.state = [
             {name: np.zeros_like(p.detach().numpy()) for name in self.slots} for p in self.params
