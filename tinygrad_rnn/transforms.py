@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import Array, Tensor, _enable_grad, grad
+from .tensor import Array, Tensor, _enable_grad, grad, plain
 
 __all__ = ["hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
@@ -30,7 +30,7 @@ def _inputs(inputs: Inputs) -> tuple[list[Tensor], bool]:
 def _differentiable(x: Any) -> Tensor:
     if isinstance(x, Tensor) and x.requires_grad:
         return x * 1.0  # a point of its own in the outer graph
-    x = np.asarray(x.numpy() if isinstance(x, Tensor) else x)
+    x = plain(x)
     return Tensor(x if x.dtype.kind == "f" else x.astype(float), requires_grad=True)
 
 
