@@ -1,6 +1,6 @@
 """``tg.jit``: record one call of a function, plan its memory, and replay it.
 
-The function runs once on recording arrays (recording.py), which sit below the Tensors: whatever it
+The function runs on recording arrays (recording.py), which sit below the Tensors: whatever it
 does ends in NumPy calls, and all of these land on one tape (tape.py): forward, backward, clipping
 and update. The tape is made better in small passes (passes.py), gets buffers and becomes one Python
 function (replay.py), which later calls run. state.py finds what lives on between calls, and
@@ -37,12 +37,13 @@ def jit(f: Any = None, *, fallback: str | None = None, cache_size: int = 8,
     """Record ``f`` at its first call with each signature, and replay it from then on.
 
     Args:
-        f: a function of arrays, Tensors and numbers, that may change parameters, the arrays of
-            an optimizer and hidden states which it reaches through its closure, through globals or
-            through objects there. It returns Tensors, arrays and numbers, in tuples, lists or
-            dicts; they come back cut from the graph. A signature is the shapes and dtypes of
-            all these, and every Python value that is not an argument of type float, a learning
-            rate or a count of steps.
+        f: a function of arrays, Tensors, numbers and objects, that may change its arguments,
+            parameters, the arrays of an optimizer and hidden states which it reaches through its
+            closure, through globals or through objects there. It returns Tensors, arrays and
+            numbers, in tuples, lists, dicts or dataclasses; they come back cut from the graph,
+            and ``backward`` through them raises. A signature is the shapes and dtypes of all
+            these, and every Python value that is not an argument of type float, a learning rate
+            or a count of steps.
         fallback: "eager" to run a function that cannot be recorded as it is, instead of raising.
         cache_size: recordings kept; the one that was not used for longest goes first.
         fast: with numba installed (the extra [fast]), elementwise chains in float32 become
@@ -51,7 +52,8 @@ def jit(f: Any = None, *, fallback: str | None = None, cache_size: int = 8,
 
     Raises JitError, which names the line, where a replay could not follow: ``bool``, ``float`` or
     ``int`` of a value, results whose shape hangs on values, numbers drawn from a generator that
-    it cannot see. A call that raises leaves parameters and optimizer usable.
+    it cannot see, and whatever else comes in unseen: the second call is recorded too, and compared
+    with the first. A call that raises leaves parameters and optimizer usable.
     """
     if f is None:
         return functools.partial(jit, fallback=fallback, cache_size=cache_size, fast=fast)

@@ -6,32 +6,34 @@ import contextlib
 import copy
 import ctypes
 import functools
+import gc
+import itertools
 import random as stdlib_random
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from types import SimpleNamespace
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import numpy as np
 
 from .. import random
-from ..tensor import Tensor
+from ..tensor import Node, Tensor, _no_grad_blocks
 from . import JitError
 from .loops import available, fuse, slices_first
 from .memory import Block
 from .passes import bias_in_softmax, compute_constants, drop_unused, keep_softmax, one_join, share
-from .recording import Recorder, RecordingArray, RecordingGenerator, RecordingNumber
+from .recording import Recorder, RecordingArray, RecordingGenerator, source_line
 from .replay import Program, describe
-from .state import Place, Reached, walk
-from .tape import Call, Tape, Value
+from .state import Place, Reached, rebuilt, walk
+from .tape import Call, Tape, Value, name_of
 
 __all__ = ["Jitted"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-LARGE = 10_000  # elements of a constant that is worth a warning
 PASSES = (drop_unused, compute_constants, one_join, share, keep_softmax, bias_in_softmax)
 FUSION = (slices_first, share, drop_unused, fuse)  # if numba is installed
 
@@ -49,24 +51,41 @@ class Jitted(Generic[P, R]):
         self._last: Recording | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if random.recording.get() is not None:  # a part of what is being recorded around it
+            return self.f(*args, **kwargs)
         with self._lock:
-            arguments = Arguments(args, kwargs)
-            reached = walk(self.f, arguments.tensors)
-            key = (arguments.key, reached.signature())
+            given = list(args), kwargs
+            reached = walk(self.f, given)
+            key = (_no_grad_blocks.get() > 0, *reached.signature())
             if key in self.recordings:
                 self.recordings.move_to_end(key)
-            else:
-                self._record(key, reached, arguments)
-            recording = self.recordings[key]
+            recording = self._recording(key, reached, given)
             if recording is None:
                 return self.f(*args, **kwargs)
             self._last = recording
-            return recording.replay(reached, arguments)
+            return recording.replay(reached)
 
-    def _record(self, key, reached, arguments):
+    def _recording(self, key, reached, given):
+        """The recording of this signature. It is made at the first call and made once more, to be
+        compared, at the second: what differs between the two has come in unseen. (The first call
+        may have been the odd one, which made something ready: so the third decides.)"""
+        known = self.recordings.get(key)
+        if key in self.recordings and (known is None or known.certain):
+            return known
         try:
-            recording = record(self.f, reached, arguments, self.fast, self._block)
+            recording: Recording | None
+            made = trace(self.f, reached, given)
+            difference = known and compare(known, made)
+            if known is not None and difference is None:
+                known.certain = True
+                return known
+            if known is not None and known.second:
+                raise JitError(difference)
+            tape, homes, shape, assigned = made
+            recording = Recording(tape, homes, shape, assigned, self.fast, self._block)
+            recording.second = known is not None
         except JitError:
+            self.recordings.pop(key, None)
             if self.fallback is None:
                 raise
             recording = None
@@ -75,6 +94,8 @@ class Jitted(Generic[P, R]):
         self.recordings[key] = recording
         while len(self.recordings) > self.cache_size:
             self.recordings.popitem(last=False)
+        _trim()
+        return recording
 
     def explain(self, slowest: int = 10) -> None:
         """Print what the last recording holds: calls, what was left out, memory, slowest calls."""
@@ -85,92 +106,51 @@ class Jitted(Generic[P, R]):
                 print(self._last.explain(slowest))
 
 
-class Arguments:
-    """The arguments of a call: arrays and floats come in anew, the rest is signature."""
-
-    def __init__(self, args, kwargs):
-        self.tensors: list[Tensor] = []
-        self.values: list[Any] = []
-        key: list[Any] = []
-        self.structure = self._read((args, kwargs), key)
-        self.key = tuple(key)
-
-    def _read(self, x, key):
-        if isinstance(x, Tensor):
-            self.tensors.append(x)
-            key.append(("tensor", x.shape, x.dtype))
-            return x
-        if isinstance(x, (np.ndarray, np.generic)):
-            x = np.asarray(x)
-        if isinstance(x, np.ndarray) or type(x) is float:
-            self.values.append(x)
-            key.append((type(x), np.shape(x), getattr(x, "dtype", None)))
-            return _Input(len(self.values) - 1)
-        if isinstance(x, (tuple, list)):
-            key.append((type(x), len(x)))
-            return type(x)(self._read(item, key) for item in x)
-        if isinstance(x, dict):
-            key.append((dict, tuple(x)))
-            return {k: self._read(v, key) for k, v in x.items()}
-        try:
-            hash(x)
-        except TypeError:
-            key.append(("object", id(x)))
-        else:
-            key.append((type(x), x))
-        return x
-
-    def fill(self, inputs):
-        """args and kwargs with recording arrays in the places of the arrays."""
-        def put(x):
-            if isinstance(x, _Input):
-                return inputs[x.index]
-            if isinstance(x, (tuple, list)):
-                return type(x)(put(item) for item in x)
-            if isinstance(x, dict):
-                return {k: put(v) for k, v in x.items()}
-            return x
-
-        return put(self.structure)
-
-
-class _Input:
-    def __init__(self, index):
-        self.index = index
-
-
 # ---- recording ----
 
 
-def record(f, reached: Reached, arguments: Arguments, fast: bool, block: Block):
-    """Run ``f`` once on recording arrays, for its tape, and then undo what it did: the recording.
+def trace(f, reached: Reached, given) -> Any:
+    """Run ``f`` once on recording arrays, for its tape, and then undo what it did. Returns the
+    tape, which result is the new value of which input, and the structures of what ``f`` returns
+    and sets.
 
-    Its first replay is the call itself, so that a recorded step and a replayed one give the same
+    The first replay is the call itself, so that a recorded step and a replayed one give the same
     bits, and a run that was resumed those of one that was not.
     """
     recorder = Recorder()
+    traced = _trace(f, reached, given, recorder)
+    if recorder.alive():
+        gc.collect()  # what only cycles hold is not kept
+    for array in recorder.alive():
+        line = next((c.line for c in recorder.tape.calls if c.out is array._cached), "jit")
+        raise JitError(f"{line}: the function keeps {array.value.dtype}{list(array.shape)}, which"
+                       " is made here, in a place that a replay does not see; return it")
+    return traced
+
+
+def _trace(f, reached, given, recorder):
     state = State(reached)
-    copies = state.copies()
-    inputs = [recorder.input(x) for x in _copies(arguments.values)]
-    state.exchange([recorder.input(x) for x in copies])
-    args, kwargs = arguments.fill(inputs)
-    spawned = random.recording.set(lambda spawn: _spawn(recorder, spawn))
     drawn, states = _global_generators(), [copy.deepcopy(g.bit_generator.state)
                                            for g in state.generators()]
     root = random.state()
+    spawned = random.recording.set(lambda spawn: _spawn(recorder, spawn))
     try:
+        state.exchange(recorder)
         with _no_foreign_generators():
-            returned = f(*args, **kwargs)
+            returned = f(*given[0], **given[1])
         if _global_generators() != drawn:
             raise JitError("jit: the function draws from the global random generator, which a"
                            " replay would not; make a np.random.Generator outside it")
         results: list[Value] = []
-        shape = _structure(returned, results, reached)
-        assigned = state.assigned(results)
+        shape = _structure(returned, results, reached, recorder)
+        assigned = state.assigned(results, recorder)
         updates = state.updates()
+    except TypeError as error:  # of the engine, which says in which operation
+        if isinstance(error.__context__, JitError) and not isinstance(error, JitError):
+            raise error.__context__ from None
+        raise
     finally:
         random.recording.reset(spawned)
-        state.exchange(state.originals)
         state.put_back()
         random.restore(root)
         for generator, before in zip(state.generators(), states, strict=True):
@@ -178,13 +158,90 @@ def record(f, reached: Reached, arguments: Arguments, fast: bool, block: Block):
     tape = recorder.tape
     homes = {new: old for old, new in updates}
     tape.results = results + list(homes)
-    for array in tape.constants.values():
-        if array.size > LARGE and array.dtype.kind == "f":
-            warnings.warn(f"jit: an array {array.shape} that is no argument, and that the function"
-                          " makes anew, was recorded as a constant", stacklevel=4)
-    recording = Recording(tape, homes, shape, assigned, fast, block)
-    _trim()
-    return recording
+    return keep_old_values(tape, homes), homes, shape, assigned
+
+
+def keep_old_values(tape: Tape, homes: dict[Value, Value]):
+    """What goes out as it came in is copied before the new value is written over it."""
+    root: dict[Value, Value] = {}
+    for call in tape.calls:
+        if call.view:
+            first = next(iter(call.inputs()))
+            root[call.out] = root.get(first, first)
+    edited = set(homes.values())
+    for i, value in enumerate(tape.results):
+        if root.get(value, value) in edited:
+            copied = Value(value.shape, value.dtype, value.order)
+            tape.calls.append(Call(np.copy, (value,), {"order": "K"}, copied))
+            tape.results[i] = copied
+            if value in homes:
+                homes[copied] = homes.pop(value)
+    return tape
+
+
+def own_homes(tape: Tape, homes: dict[Value, Value]):
+    """Which result is the new value of which input, after the passes: each has one of its own."""
+    first, own = len(tape.results) - len(homes), {}
+    for i, home in enumerate(homes.values(), first):
+        value = tape.results[i]
+        if value in own:
+            tape.results[i] = Value(value.shape, value.dtype, value.order)
+            tape.calls.append(Call(np.copy, (value,), {"order": "K"}, tape.results[i]))
+        own[tape.results[i]] = home
+    return own
+
+
+def compare(known: Recording, made):
+    """What is other in a second recording of a function, as an error says it, or None."""
+    tape, homes, shape, assigned = made
+    one = known.recorded
+    twin: dict[Value, Value] = dict(zip(one.inputs, tape.inputs, strict=True))
+
+    def same(a, b):
+        if isinstance(a, Value) and isinstance(b, Value):
+            if a not in twin and a in one.constants and b in tape.constants:
+                a, b = one.constants[a], tape.constants[b]
+                return a.dtype == b.dtype and np.array_equal(
+                    a, b, equal_nan=a.dtype.kind in "fc")
+            return twin.get(a) is b
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, (tuple, list)):
+            return len(a) == len(b) and all(map(same, a, b))
+        if isinstance(a, dict):
+            return list(a) == list(b) and all(map(same, a.values(), b.values()))
+        if isinstance(a, slice):
+            return same((a.start, a.stop, a.step), (b.start, b.stop, b.step))
+        if callable(a):
+            return name_of(a) == name_of(b)
+        return a is b or bool(a == b) or (a != a and b != b)
+
+    for a, b in itertools.zip_longest(one.calls, tape.calls):
+        if not (a and b and same((a.fn, a.args, a.kwargs), (b.fn, b.args, b.kwargs))
+                and repr(a.out) == repr(b.out)):
+            return (f"{(b or a).line}: this is not what it was in the last call:\n"
+                    f"  {_short(a, one)} then,\n  {_short(b, tape)} now.\n"
+                    "Something comes in that is no argument, and that a replay would not see change"
+                    " (a clock, an iterator, a counter, a shape that hangs on values): pass it as"
+                    " an argument, an array or a float")
+        twin[a.out] = b.out
+    homes = {twin[new]: twin[old] for new, old in known.homes.items()} == homes
+    if not (homes and same((known.shape, known.assigned, one.results),
+                           (shape, assigned, tape.results))):
+        return ("jit: what the function returns or sets is not made of its arguments alone: it is"
+                " something other than in the last call")
+    return None
+
+
+def _short(call, tape):
+    if call is None:
+        return "nothing"
+    texts = []
+    for x in call.args:
+        array = tape.constants.get(x) if isinstance(x, Value) else None
+        texts.append(repr(x) if array is None else np.array2string(
+            array, threshold=8, edgeitems=2, precision=4).replace("\n", ""))
+    return f"{name_of(call.fn)}({', '.join(texts)}) = {call.out!r}"
 
 
 def _trim():
@@ -195,85 +252,157 @@ def _trim():
 
 
 class State:
-    """The slots of what lives on: data of Tensors, arrays, numbers, generators."""
+    """The slots of what lives on: arrays, numbers, data of Tensors, generators."""
 
     def __init__(self, reached: Reached) -> None:
         self.reached = reached
-        self.slots: list[Any] = [TensorData(t) for t in reached.tensors]
-        self.slots += [Slot(p) for p in (*reached.arrays, *reached.numbers, *reached.generators)]
+        self.slots: list[Any] = slots_of(reached)
         self.originals = [slot.get() for slot in self.slots]
-        self.inputs: list[Any] = []
-
-    def copies(self):
-        return _copies(self.originals)
+        self.nodes = [t._node for t in reached.tensors]
+        self.inputs: list[tuple[Any, Any]] = []  # the storage put in each slot, its first value
+        self.put: list[Any] = []  # what each place held then
 
     def generators(self):
         return [x for x in self.originals if isinstance(x, np.random.Generator)]
 
-    def exchange(self, values):
-        for slot, value in zip(self.slots, values, strict=True):
-            slot.set(value)
-        self.inputs = [getattr(v, "_cached", None) for v in values]
+    def exchange(self, recorder):
+        """Recording arrays, numbers and generators in the places of all that is reached."""
+        again: dict[int, list[Place]] = {}
+        for place, i in self.reached.again:
+            again.setdefault(i, []).append(place)
+        for i, (slot, x) in enumerate(zip(self.slots, self.originals, strict=True)):
+            put = recorder.input(x.copy(order="K") if isinstance(x, np.ndarray) else x)
+            for place in (slot, *again.get(i, ())):
+                place.set(put)
+            storage = put._storage if isinstance(put, RecordingArray) else None
+            self.inputs.append((storage, storage and storage.value))
+        for tensor in self.reached.tensors:
+            if tensor._node is not None and tensor._node.fn is not None:
+                tensor._node = Cut(tensor._data, "a Tensor has come in with a graph from"
+                                   " outside, which a replay would not follow: detach it, or make"
+                                   " it inside the function")
+        self.put = [place.get() for place in self.reached.places]
 
     def updates(self):
         """(old value, new value) of every array that the function edited."""
-        pairs = []
-        for slot, old in zip(self.slots, self.inputs, strict=True):
-            array = slot.get()
-            if isinstance(array, (RecordingNumber, RecordingGenerator)):
+        pairs, edited = [], []
+        for i, (slot, (storage, old)) in enumerate(zip(self.slots, self.inputs, strict=True)):
+            if storage is None or old.dtype is None:
                 continue
-            if isinstance(array, RecordingArray) and array._value() is not old:
-                pairs.append((old, array._value()))
+            new = storage.value
+            if isinstance(slot, TensorData) and not slot.other(self.originals[i]):
+                new = slot.get()._value()
+            if new is not old:
+                pairs.append((old, new))
+                edited.append(i)
+        refuse_shared(self.originals, edited, len(self.reached.arrays))
         return pairs
 
-    def assigned(self, results):
+    def assigned(self, results, recorder):
         """What the function put into places that it reaches: (index of place, structure)."""
+        known = {id(storage): [_Known(i, False), []] for i, (storage, _) in enumerate(self.inputs)}
+
+        def structure(x):
+            return _structure(x, results, self.reached, recorder, known)
+
+        for owner, inside, names in self.reached.containers:
+            if changed(inside, names):
+                if owner is inside:
+                    raise JitError("jit: the function changes which items a"
+                                   f" {type(inside).__name__} has; return them instead, and keep"
+                                   " them outside")
+                name = next(iter(set(inside) ^ set(names)), None)
+                raise JitError(f"jit: the function makes or deletes the attribute {name!r} of a"
+                               f" {type(owner).__name__}; set it before the first call")
         found = []
-        swapped = {id(slot.place) for slot in self.slots if isinstance(slot, Slot)}
-        for i, (place, old) in enumerate(zip(self.reached.places, self.reached.held, strict=True)):
+        for i, (place, put) in enumerate(zip(self.reached.places, self.put, strict=True)):
             now = place.get()
-            if id(place) in swapped:
-                if isinstance(now, RecordingNumber) and now._value() is not self._input(place):
-                    found.append((i, _structure(now, results, self.reached)))
-                continue
-            if not _same(now, old):
+            if not _same(now, put):
                 if not _holds_values(now) and now is not None:
                     raise JitError(f"jit: the function sets {place} to {now!r}, which a replay"
                                    " would not do again; keep such things outside of it")
-                found.append((i, _structure(now, results, self.reached)))
-        for container, before in self.reached.containers:
-            if len(container) != len(before):
-                raise JitError("jit: the function changes how many items a"
-                               f" {type(container).__name__} has; return them instead, and keep"
-                               " them outside")
-        for thing in self.reached.objects:
-            known = {p.key for p in self.reached.places
-                     if p.kind == "attribute" and p.container is thing}
-            for name in vars(thing).keys() - known:
-                raise JitError(f"jit: the function makes the attribute {name!r} of a"
-                               f" {type(thing).__name__}; set it before the first call")
+                found.append((i, structure(now)))
+        first = len(self.reached.arrays) + len(self.reached.numbers)
+        for i, tensor in enumerate(self.reached.tensors):
+            if TensorData(tensor).other(self.originals[first + i]):
+                found.append((-1 - i, structure(tensor._data)))
         return found
 
-    def _input(self, place):
-        for slot, value in zip(self.slots, self.inputs, strict=True):
-            if isinstance(slot, Slot) and slot.place is place:
-                return value
-        return None
-
     def put_back(self):
-        for container, before in self.reached.containers:
-            if len(container) != len(before) and isinstance(container, list):
-                container[:] = before
-            elif len(container) != len(before):
-                for k in container.keys() - set(before):
-                    del container[k]
+        for _, inside, names in self.reached.containers:
+            if changed(inside, names):
+                inside.clear()
+                if isinstance(inside, dict):
+                    inside.update(dict.fromkeys(names))
+                else:
+                    inside.extend([None] * len(names))
         for place, old in zip(self.reached.places, self.reached.held, strict=True):
-            if place.get() is not old:
+            if not holds(place, old):
                 place.set(old)
+        first = len(self.reached.arrays) + len(self.reached.numbers)
+        for tensor, node, data in zip(self.reached.tensors, self.nodes, self.originals[first:],
+                                      strict=False):
+            tensor._data, tensor._node = data, node
 
 
-def _copies(values):
-    return [x.copy(order="K") if isinstance(x, np.ndarray) else x for x in values]
+def slots_of(reached: Reached) -> list[Any]:
+    """Whatever is an input of a recording, in its order."""
+    return [*reached.arrays, *reached.numbers, *map(TensorData, reached.tensors),
+            *reached.generators]
+
+
+def changed(inside, names) -> bool:
+    """Whether a list, a dict or a deque has other keys than these."""
+    if not isinstance(inside, dict):
+        return len(inside) != len(names)
+    return len(inside) != len(names) or any(a is not b for a, b in zip(inside, names, strict=True))
+
+
+def holds(place, old) -> bool:
+    try:
+        return place.get() is old
+    except (AttributeError, LookupError, ValueError):  # nothing is there now
+        return False
+
+
+def refuse_shared(inputs, edited, arrays):
+    """JitError where an array that the function edits shares memory with another one: on the tape
+    they are two. ``inputs`` begin with so many ``arrays``; Tensors never share what they edit."""
+    views = [i for i in range(arrays) if getattr(inputs[i], "base", None) is not None]
+    if not views or not edited:
+        return
+    owners = [id(x if x.base is None else x.base) if isinstance(x, np.ndarray) else None
+              for x in inputs]
+    many = {owners[i] for i in views}
+    edited = set(edited)
+    for i, owner in enumerate(owners):
+        if owner not in many:
+            continue
+        for k in views:
+            if (k != i and owners[k] == owner and (i in edited or k in edited)
+                    and np.shares_memory(inputs[i], inputs[k])):
+                raise JitError(f"jit: arrays {inputs[i].shape} and {inputs[k].shape} share memory,"
+                               " and the function edits one of them, which a recording cannot"
+                               " follow; hand in a copy")
+
+
+class Cut(Node):
+    """The node of a Tensor whose graph a replay does not have: backward raises and says so."""
+
+    __slots__ = ("why",)
+
+    def __init__(self, array: Any, why: str) -> None:
+        super().__init__(SimpleNamespace(name="tg.jit"), (), {}, None, (), None, array.shape,
+                         array.dtype)
+        self.why = why
+
+    @property
+    def parents(self):
+        raise JitError(f"{source_line()}: {self.why}")
+
+    @parents.setter
+    def parents(self, _):
+        pass
 
 
 class TensorData:
@@ -288,18 +417,10 @@ class TensorData:
     def set(self, value):
         self.tensor._data = value
 
-
-class Slot:
-    """A place that holds an array, a number or a generator."""
-
-    def __init__(self, place: Place):
-        self.place = place
-
-    def get(self):
-        return self.place.get()
-
-    def set(self, value):
-        self.place.set(value)
+    def other(self, was):
+        """Whether it is something now that cannot be written where ``was`` is."""
+        now = self.tensor._data
+        return now.shape != was.shape or now.dtype != was.dtype or isinstance(now, np.ndarray)
 
 
 class Recording:
@@ -310,34 +431,35 @@ class Recording:
         better = tape
         for improve in (*PASSES, *FUSION) if fast and available() else PASSES:
             better = improve(better)
-        self.program = Program(better, homes, block)
+        self.program, self.homes = Program(better, own_homes(better, homes), block), homes
         self.shape, self.assigned = shape, assigned
-        self.latest: Any = None  # what the last call reached, and its arguments
+        self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
+        self.certain = self.second = False  # whether recorded twice; whether after another one
+        self.latest: Any = None  # what the last call reached
 
-    def replay(self, reached: Reached, arguments: Arguments):
-        self.latest = reached, arguments
-        made = self.program.run(self.inputs(reached, arguments))
-        self.assign(reached, made)
-        return _build(self.shape, made, reached)
-
-    def inputs(self, reached, arguments):
-        """What the program reads, in its order."""
-        inputs = list(arguments.values)
-        inputs += [t.data for t in reached.tensors]
-        for places in (reached.arrays, reached.numbers, reached.generators):
-            inputs += [place.get() for place in places]
-        return inputs
-
-    def assign(self, reached, made):
+    def replay(self, reached: Reached):
+        self.latest = reached
+        inputs = self.inputs(reached)
+        refuse_shared(inputs, self.edited, len(reached.arrays))
+        made = self.program.run(inputs)
         for i, structure in self.assigned:
-            reached.places[i].set(_build(structure, made, reached))
+            place = TensorData(reached.tensors[-1 - i]) if i < 0 else Place(*reached.spots[i])
+            place.set(_build(structure, made, reached, inputs))
+        return _build(self.shape, made, reached, inputs)
+
+    @staticmethod
+    def inputs(reached):
+        """What the program reads, in its order."""
+        inputs = [place.get() for place in (*reached.arrays, *reached.numbers)]
+        inputs += [t.data for t in reached.tensors]
+        return inputs + [place.get() for place in reached.generators]
 
     def explain(self, slowest):
         tape, program = self.recorded, self.program
         eager = sum(c.out.nbytes for c in tape.calls if not c.view)
         kept = len(program.tape.calls)
         # on copies: nothing of the program's state may change
-        times = program.profile([copy.deepcopy(x) for x in self.inputs(*self.latest)])
+        times = program.profile([copy.deepcopy(x) for x in self.inputs(self.latest)])
         total = sum(seconds for seconds, _ in times)
         buffers = len(program.memory.buffers)
         return "\n".join([
@@ -353,42 +475,72 @@ class Recording:
 # ---- structures ----
 
 
+@dataclass(frozen=True, slots=True)
 class _Made:
-    """Where a result stands in a structure."""
+    """Where a result stands in a structure; a Tensor, perhaps one with a graph in eager runs."""
 
-    def __init__(self, index, tensor):
-        self.index, self.tensor = index, tensor
+    index: int
+    tensor: bool
+    graph: bool = False
 
 
+@dataclass(frozen=True, slots=True)
 class _Known:
-    """A Tensor that was there before."""
+    """A Tensor that was there before, or an array: the input of this number."""
 
-    def __init__(self, index):
-        self.index = index
+    index: int
+    tensor: bool
 
 
-def _structure(x, results, reached):
-    """``x`` with marks in the places of what a replay makes, whose values join ``results``."""
-    if isinstance(x, Tensor):
-        for i, known in enumerate(reached.tensors):
-            if x is known:
-                return _Known(i)
-        data = x._data
-        if isinstance(data, RecordingArray):
-            results.append(data._value())
-            return _Made(len(results) - 1, True)
-        return x
-    if isinstance(x, RecordingArray):
-        results.append(x._value())
-        return _Made(len(results) - 1, False)
+def _mapped(x, change):
+    """A tuple, list, dict or dataclass like ``x`` with ``change`` of all in it; None for others."""
     if isinstance(x, (tuple, list)):
-        return type(x)(_structure(item, results, reached) for item in x)
+        return rebuilt(x, [change(item) for item in x])
     if isinstance(x, dict):
-        return {k: _structure(v, results, reached) for k, v in x.items()}
-    return x
+        items = copy.copy(x)
+        for k, v in x.items():
+            items[k] = change(v)
+        return items
+    if is_dataclass(x) and not isinstance(x, (type, _Made, _Known)):
+        new: Any = copy.copy(x)
+        for part in fields(x):
+            object.__setattr__(new, part.name, change(getattr(x, part.name)))
+        return new
+    return None
 
 
-def _build(structure, made, reached):
+def _structure(x, results, reached, recorder, known=None):
+    """``x`` with marks in the places of what a replay makes, whose values join ``results``.
+    ``known``: id of a storage -> its mark, and views of it that are kept: where one array in
+    several places stays one."""
+    if isinstance(x, Tensor):
+        for i, one in enumerate(reached.tensors):
+            if x is one:
+                return _Known(i, True)
+        results.append(recorder.symbolic(x._data))
+        return _Made(len(results) - 1, True, x._node is not None)
+    if isinstance(x, (RecordingArray, np.ndarray)):
+        storage, path, array = (id(x), (), x) if isinstance(x, np.ndarray) else (
+            id(x._storage), x._path, x.value)
+        one = [None, []] if known is None else known.setdefault(storage, [None, []])
+        whole, views = one
+        if (path and whole) or any(np.shares_memory(array, view) for view in views):
+            raise JitError(f"jit: the function keeps a view {x.shape} of an array that it also"
+                           " keeps, or reaches; a replay would make two: keep a copy")
+        if whole:
+            return whole
+        results.append(recorder.symbolic(x))
+        mark = _Made(len(results) - 1, False)
+        if path:
+            views.append(array)
+        else:
+            one[0] = mark
+        return mark
+    new = _mapped(x, lambda item: _structure(item, results, reached, recorder, known))
+    return x if new is None else new
+
+
+def _build(structure, made, reached, inputs):
     """The structure with the arrays of this call in it."""
     if isinstance(structure, _Made):
         value = made[structure.index]
@@ -396,18 +548,19 @@ def _build(structure, made, reached):
             return value
         tensor = Tensor.__new__(Tensor)
         tensor._data, tensor._node, tensor._exposed = np.asarray(value), None, False
+        if structure.graph:
+            tensor._node = Cut(tensor._data, "backward: this Tensor comes out of a function under"
+                               " tg.jit, which keeps no graph; call backward, or tg.grad, inside"
+                               " that function")
         return tensor
     if isinstance(structure, _Known):
-        return reached.tensors[structure.index]
-    if isinstance(structure, (tuple, list)):
-        return type(structure)(_build(item, made, reached) for item in structure)
-    if isinstance(structure, dict):
-        return {k: _build(v, made, reached) for k, v in structure.items()}
-    return structure
+        return (reached.tensors if structure.tensor else inputs)[structure.index]
+    new = _mapped(structure, lambda item: _build(item, made, reached, inputs))
+    return structure if new is None else new
 
 
 def _holds_values(x):
-    if isinstance(x, (Tensor, RecordingArray)):
+    if isinstance(x, (Tensor, RecordingArray, np.ndarray)):
         return True
     if isinstance(x, (tuple, list)):
         return any(map(_holds_values, x))
@@ -415,7 +568,7 @@ def _holds_values(x):
 
 
 def _same(a, b):
-    if type(a) is type(b) is tuple and len(a) == len(b):
+    if type(a) is type(b) and isinstance(a, tuple) and len(a) == len(b):
         return all(map(_same, a, b))
     return a is b
 

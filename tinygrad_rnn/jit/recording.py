@@ -8,6 +8,7 @@ import itertools
 import operator
 import os
 import sys
+import weakref
 from types import FrameType
 from typing import Any
 
@@ -17,10 +18,15 @@ from ..functional import _sigmoid
 from ..rules import add_at
 from ..tensor import Tensor
 from . import JitError
+from .state import ARRAYS
 from .tape import Call, Tape, Value, name_of
 
 __all__ = ["Recorder", "RecordingArray", "RecordingGenerator", "RecordingNumber", "added",
            "draw", "overwritten"]  # fmt: skip
+
+
+class JitAttributeError(JitError, AttributeError):
+    """For hasattr: an array under recording does not have all that an array has."""
 
 
 def source_line():
@@ -64,6 +70,11 @@ class Recorder:
     def __init__(self):
         self.tape = Tape()
         self._constants = {}  # id of an array -> (the array, its value): the reference keeps the id
+        self.made = []  # weak references to all recording arrays
+
+    def alive(self):
+        """The recording arrays that something still holds."""
+        return [array for made in self.made if (array := made()) is not None]
 
     # values from outside
 
@@ -81,6 +92,9 @@ class Recorder:
 
     def constant(self, array):
         """The value of an array that the program brought along, copied: it may be edited later."""
+        if type(array) not in ARRAYS:
+            raise JitError(f"{source_line()}: {type(array).__name__} computes in a way of its own,"
+                           " which is not recorded; hand in np.asarray of it")
         held = self._constants.get(id(array))
         if held is None or not np.array_equal(held[1], array, equal_nan=array.dtype.kind == "f"):
             value = Value.of(array)
@@ -101,6 +115,9 @@ class Recorder:
             raise JitError(f"{source_line()}: {name_of(fn)} gives several arrays, which is not"
                            " supported under tg.jit")
         number = not isinstance(out, (np.ndarray, np.generic))
+        if not number and out.dtype.hasobject:
+            raise JitError(f"{source_line()}: {name_of(fn)} gives an array of Python objects, which"
+                           " cannot be recorded")
         if number and not isinstance(out, (int, float)):
             raise JitError(f"{source_line()}: {name_of(fn)} gives {type(out).__name__}, which"
                            " cannot be recorded")
@@ -219,9 +236,11 @@ def _first(x):
 
 def _refused(what):
     def refuse(self, *args, **kwargs):
+        hint = (". An argument may decide if it is an int, a bool or a string: for each, the step"
+                " is recorded anew") if isinstance(self, RecordingNumber) else ""
         raise JitError(f"{source_line()}: {what} of a value that is being recorded: a replay could"
                        " not follow it. Compute it with NumPy calls (np.where for a choice), or"
-                       " return it and look at it outside the recorded step")
+                       f" return it and look at it outside the recorded step{hint}")
     return refuse
 
 
@@ -257,6 +276,7 @@ class RecordingArray:
     def __init__(self, recorder, value, storage, path=(), cached=None):
         self._recorder, self.value, self._storage, self._path = recorder, value, storage, path
         self._version, self._cached = storage.version, cached or storage.value
+        recorder.made.append(weakref.ref(self))
 
     def _value(self):
         if self._version != self._storage.version:  # edited through another view: look again
@@ -276,8 +296,15 @@ class RecordingArray:
             return NotImplemented
         recorder = _first(inputs)._recorder if _first(inputs) is not None else out[0]._recorder
         if method == "at":
-            return recorder.update(inputs[0], added_of(ufunc), inputs) and None
+            recorder.update(_target(inputs[0]), added_of(ufunc), inputs)
+            return None
         fn = ufunc if method == "__call__" else getattr(ufunc, method)
+        if method == "__call__" and kwargs.get("where", True) is not True:
+            if out is None:
+                raise JitError(f"{source_line()}: np.{ufunc.__name__} with where= and without out="
+                               " leaves the other elements to chance; use np.where")
+            target, mask = _target(out), kwargs.pop("where")
+            return recorder.update(target, masked(ufunc), (target, mask, *inputs), kwargs)
         if out is None:
             return recorder.call(fn, inputs, kwargs)
         return recorder.update(_target(out[0]), fn, inputs, kwargs)
@@ -289,15 +316,19 @@ class RecordingArray:
             return func(*_plain(args), **_plain(kwargs))
         if func in _OWN:
             return _OWN[func](*args, **kwargs)
+        if func in _EDITING:
+            raise JitError(f"{source_line()}: np.{func.__name__} edits its argument and gives"
+                           " nothing, which cannot be recorded; write a[index] = value, or use"
+                           " np.where")
+        if func in _UNKNOWN_SHAPE or (func is np.where and len(args) == 1) or (
+                func in _COUNTED and isinstance(args[1], RecordingArray)):
+            raise _unknown_shape(f"np.{func.__name__}")
         recorder = _first((args, kwargs))._recorder
         out = kwargs.pop("out", None)
         if out is not None:
             return recorder.update(_target(out), func, args, kwargs)
         result = func(*_plain(args), **_plain(kwargs))
         base = args[0] if args and isinstance(args[0], RecordingArray) else None
-        if func in _UNKNOWN_SHAPE:
-            raise JitError(f"{source_line()}: np.{func.__name__}: how many elements come out hangs"
-                           " on the values, which a recording cannot follow")
         return recorder.record(func, recorder.symbolic(args), recorder.symbolic(kwargs), result,
                                base=base)
 
@@ -314,7 +345,16 @@ class RecordingArray:
         return recorder.call(fn, args, kwargs, effect=getattr(fn, "checks", False))
 
     def __array__(self, *args, **kwargs):
-        return _refused("np.asarray")(self)
+        raise JitError(f"{source_line()}: an array that is being recorded would become a plain one"
+                       " (np.asarray(a), np.array([a, b]), zeros[i] = a), which a replay could not"
+                       " follow: join arrays with np.stack, and make one that is filled with"
+                       " np.zeros_like(a, shape=...)")
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise JitAttributeError(f"{source_line()}: .{name} of an array that is being recorded:"
+                                f" use the function np.{name}, if there is one")
 
     # what it is
 
@@ -346,8 +386,10 @@ class RecordingArray:
     def __getitem__(self, index):
         if any(getattr(i, "dtype", None) == np.bool_ for i in
                (index if isinstance(index, tuple) else (index,))):
-            raise JitError(f"{source_line()}: a[mask]: how many elements come out hangs on the"
-                           " mask, which a recording cannot follow; use np.where(mask, a, 0)")
+            raise _unknown_shape("a[mask]", "; use np.where(mask, a, 0)")
+        if any(isinstance(i, slice) and _first((i.start, i.stop, i.step)) is not None for i in
+               (index if isinstance(index, tuple) else (index,))):
+            raise _unknown_shape("a[i:j]", "; use an index of fixed length, a[i + np.arange(n)]")
         out = self.value[_plain(index)]
         recorder = self._recorder
         args = recorder.symbolic((self, index))
@@ -385,13 +427,24 @@ class RecordingArray:
     max, min, argmax, argmin = map(_method, (np.max, np.min, np.argmax, np.argmin))
     ravel, squeeze, swapaxes = map(_method, (np.ravel, np.squeeze, np.swapaxes))
     repeat, take, argsort, clip = map(_method, (np.repeat, np.take, np.argsort, np.clip))
-    dot, cumsum, diagonal, flatten = map(_method, (np.dot, np.cumsum, np.diagonal, np.ravel))
+    dot, cumsum, diagonal, trace = map(_method, (np.dot, np.cumsum, np.diagonal, np.trace))
+    var, std, round, cumprod = map(_method, (np.var, np.std, np.round, np.cumprod))
+    conj, conjugate, searchsorted = map(_method, (np.conj, np.conj, np.searchsorted))
+    real, imag = property(lambda self: np.real(self)), property(lambda self: np.imag(self))
+
+    def flatten(self, order="C"):
+        return np.ravel(self, order).copy()
+
+    def sort(self, axis=-1):
+        self[...] = np.sort(self, axis)
 
     def copy(self, order="K"):
         return _copy(self, order)
 
     def astype(self: Any, dtype, copy=True):
-        return _copy(self) if np.dtype(dtype) == self.dtype else np.astype(self, dtype)
+        if np.dtype(dtype) == self.dtype:
+            return _copy(self) if copy else self
+        return np.astype(self, dtype)
 
     def reshape(self, *shape):
         return np.reshape(self, shape[0] if len(shape) == 1 else shape)
@@ -439,6 +492,25 @@ def _number_operator(name):
 
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod"):
     _number_operator(_name)
+
+
+
+def _number_comparison(name):
+    fn, slow = getattr(operator, name), getattr(RecordingArray, f"__{name}__")
+
+    def method(self, other):
+        if isinstance(other, (int, float, RecordingNumber)):
+            return self._recorder.call(fn, (self, other), {})
+        return slow(self, other)
+
+    setattr(RecordingNumber, f"__{name}__", method)
+
+
+for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    _number_comparison(_name)
+RecordingNumber.__hash__ = _refused("a look-up")  # type: ignore[assignment]
+RecordingNumber.__str__ = RecordingNumber.__format__ = _refused("the text")  # type: ignore[method-assign,assignment]
+RecordingNumber.__round__ = _refused("round")  # type: ignore[attr-defined]
 RecordingNumber.__neg__ = lambda self: self._recorder.call(operator.neg, (self,), {})  # type: ignore[method-assign]
 
 
@@ -454,6 +526,9 @@ class RecordingGenerator:
 
     def __getattr__(self, method):
         def drawn(*args, **kwargs):
+            if method in ("shuffle", "spawn", "permuted") or kwargs.get("out") is not None:
+                raise JitError(f"{source_line()}: {method} of a random generator cannot be recorded"
+                               " in this form; use permutation, or a[...] = rng.random(a.shape)")
             out = getattr(self._generator, method)(*_plain(args), **_plain(kwargs))
             recorder = self._recorder
             symbolic = (self._value, method, recorder.symbolic(args), recorder.symbolic(kwargs))
@@ -471,6 +546,22 @@ def added_of(ufunc):
 
     at.__name__ = f"{ufunc.__name__}.at"
     return at
+
+
+def masked(ufunc):
+    """``ufunc`` with ``where=`` that makes a new array."""
+    def where(array, mask, *inputs, **kwargs):
+        array = array.copy(order="K")
+        ufunc(*inputs, out=array, where=mask, **kwargs)
+        return array
+
+    where.__name__ = f"{ufunc.__name__}.where"
+    return where
+
+
+def _unknown_shape(what, instead=""):
+    return JitError(f"{source_line()}: {what}: how many elements come out hangs on the values,"
+                    f" which a recording cannot follow{instead}")
 
 
 def _target(out):
@@ -543,6 +634,10 @@ def _clip(a, a_min=None, a_max=None, out=None, *, min=None, max=None):
     return a if high is None else np.minimum(a, high)
 
 
+def _copyto(dst, src, casting="same_kind", where=True):
+    dst[...] = src if where is True else np.where(where, src, dst)
+
+
 def _result_type(*args):
     return np.result_type(*(x.value if isinstance(x, RecordingArray) else x for x in args))
 
@@ -554,9 +649,13 @@ _OWN = {
     np.sum: _reduction(np.add), np.prod: _reduction(np.multiply),
     np.max: _reduction(np.maximum), np.min: _reduction(np.minimum), np.clip: _clip,
     np.any: _reduction(np.logical_or), np.all: _reduction(np.logical_and),
-    np.result_type: _result_type,
+    np.result_type: _result_type, np.copyto: _copyto,
 }  # fmt: skip
 _INLINE = {_sigmoid}
 _QUESTIONS = {np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.shares_memory,
               np.may_share_memory, np.array_repr, np.array_str}  # fmt: skip
-_UNKNOWN_SHAPE = {np.nonzero, np.flatnonzero, np.argwhere, np.unique}
+_UNKNOWN_SHAPE = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.unique_values, np.compress,
+                  np.extract, np.bincount, np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d,
+                  np.trim_zeros}  # fmt: skip
+_COUNTED = {np.repeat, np.delete}  # whose second argument says how many
+_EDITING = {np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis}

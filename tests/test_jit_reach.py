@@ -1,0 +1,740 @@
+"""tg.jit: whatever a function reaches is followed, or noticed; it never goes stale in silence."""
+
+import collections
+import copy
+import functools
+import itertools
+import random
+import sys
+import threading
+import types
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import Tensor, nn
+from tinygrad_rnn.jit import JitError
+
+X = [np.random.default_rng(k).normal(size=(3, 4)) for k in range(6)]
+CONFIG = types.ModuleType("a_user_module")
+sys.modules["a_user_module"] = CONFIG
+SCALE, ROW = 1.0, np.ones(4)
+
+
+class Scaled:
+    factor = 1.0
+
+    def __call__(self, x):
+        return x * SCALE * self.factor + ROW
+
+    @staticmethod
+    def half(x):
+        return x * SCALE / 2
+
+
+class Slots:
+    __slots__ = ("scale", "w")
+
+    def __init__(self):
+        self.scale, self.w = 1.0, np.ones(4)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    w: np.ndarray
+    scale: float = 1.0
+
+
+@dataclass
+class Batch:
+    xs: np.ndarray
+    scale: float = 1.0
+
+
+class Named(collections.namedtuple("Named", "h c")):
+    __slots__ = ()
+
+
+class Thing:
+    pass
+
+
+class Items(dict):
+    pass
+
+
+# ---- what is reached is read anew ----
+
+# Each: what there is, the function, and the change before call i: every other call, so that
+# something that went stale would be seen.
+
+
+def globals_of_a_method():
+    scaled = Scaled()
+
+    def change(i):
+        global SCALE, ROW
+        SCALE, ROW = 1.0 + i // 2, np.full(4, i)
+
+    return lambda x: (scaled(x), scaled.half(x)), change
+
+
+def class_attribute():
+    scaled = Scaled()
+    return lambda x: scaled(x), lambda i: setattr(Scaled, "factor", 1.0 + i // 2)
+
+
+def a_method_that_is_replaced():
+    thing = type("Patched", (Scaled,), {})()
+    return lambda x: thing(x), lambda i: setattr(
+        type(thing), "__call__", [lambda _, x: x, lambda _, x: x * 2][i // 2])
+
+
+def module():
+    def change(i):
+        CONFIG.scale, CONFIG.row = 1.0 + i // 2, np.full(4, i)
+
+    change(0)
+    return lambda x: x * CONFIG.scale + CONFIG.row, change
+
+
+def global_function():
+    table = {"f": np.tanh}
+    return lambda x: table["f"](x), lambda i: table.update(f=[np.tanh, np.exp][i // 2])
+
+
+def kept_in(thing, get, put):
+    """A float and an array that lie in some kind of container."""
+    def make():
+        held = copy.deepcopy(thing)
+
+        def change(i):
+            put(held, "scale", 1.0 + i // 2)
+            get(held, "w")[:] = i
+
+        return lambda x: x * get(held, "scale") + get(held, "w"), change
+
+    return make
+
+
+def number_of_numpy():
+    held = {}
+
+    def change(i):
+        held["scale"] = None  # the memory of the old number is free for the next
+        held["scale"] = np.float64(1.0 + i)
+
+    change(0)
+    return lambda x: x * held["scale"], change
+
+
+def zero():
+    held = {"zero": 0.0}
+    return (lambda x: np.copysign(x, held["zero"])), lambda i: held.update(zero=(-0.0, 0.0)[i // 2])
+
+
+def arrays_in_tuples():
+    held = {"t": (np.ones(4), (np.ones(4), 2))}
+
+    def change(i):
+        held["t"][0][:] = i
+        if i == 2:
+            held["t"] = (np.zeros(4), (np.ones(4), 3))
+
+    return lambda x: x * held["t"][0] + held["t"][1][0] * held["t"][1][1], change
+
+
+def defaults():
+    w, v = np.ones(4), np.ones(4)
+
+    def f(x, a=w, *, b=v):
+        return x * a + b
+
+    def change(i):
+        w[:], v[:] = i, -i
+
+    return f, change
+
+
+def partial():
+    w, v = np.ones(4), np.ones(4)
+    inner = functools.partial(lambda a, x, b: x * a + b, w, b=v)
+
+    def change(i):
+        w[:], v[:] = i, -i
+
+    return inner, change
+
+
+def one_array_in_two_places():
+    w = np.ones(4)
+    held = {"a": w, "b": w, "c": (w,)}
+
+    def change(i):
+        w[:] = i
+
+    return lambda x: x * held["b"] + held["a"] - held["c"][0] * 2, change
+
+
+def function_attribute():
+    def f(x):
+        return x * f.scale
+
+    f.scale = 1.0
+    return f, lambda i: setattr(f, "scale", 1.0 + i // 2)
+
+
+def bytes_that_change():
+    held = bytearray(b"\1")
+
+    def change(i):
+        held[0] = i
+
+    return lambda x: x * held[0], change
+
+
+def a_jitted_function():
+    w = nn.Parameter(np.ones((4, 4)))
+    inner = tg.jit(lambda x: np.tanh(x @ w))
+    return lambda x: np.sum(inner(x)), lambda i: setattr(w, "data", w.data * 0.5)
+
+
+def item(x, name):
+    return x[name]
+
+
+def enter(x, name, value):
+    x[name] = value
+
+
+CONTENTS = {"scale": 1.0, "w": np.ones(4)}
+REACHED = {
+    f.__name__: f for f in (
+        globals_of_a_method, class_attribute, a_method_that_is_replaced, module, global_function,
+        number_of_numpy, zero, arrays_in_tuples, defaults, partial, one_array_in_two_places,
+        function_attribute, bytes_that_change, a_jitted_function)
+} | {
+    "namespace": kept_in(types.SimpleNamespace(**CONTENTS), getattr, setattr),
+    "slots": kept_in(Slots(), getattr, setattr),
+    "ordered dict": kept_in(collections.OrderedDict(CONTENTS), item, enter),
+    "default dict": kept_in(collections.defaultdict(int, CONTENTS), item, enter),
+    "a kind of dict": kept_in(Items(CONTENTS), item, enter),
+    "deque": kept_in(collections.deque([1.0, np.ones(4)]),
+                     lambda x, name: x[name == "w"],
+                     lambda x, name, value: enter(x, int(name == "w"), value)),
+    "frozen": kept_in(Frozen(np.ones(4)), getattr, object.__setattr__),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_what_is_reached_is_read_anew(name):
+    (f, change), (g, change_too) = REACHED[name](), REACHED[name]()
+    jitted = tg.jit(g)
+    for i, x in enumerate(X[:4]):
+        change(i)
+        expected = f(x)
+        change_too(i)
+        for a, b in zip(flat(jitted(x)), flat(expected), strict=True):
+            assert_allclose(a, b, rtol=1e-13, err_msg=f"call {i}")
+
+
+def flat(x):
+    if isinstance(x, (tuple, list)):
+        return [y for item in x for y in flat(item)]
+    return [x.detach().numpy()] if isinstance(x, Tensor) else [np.array(x)]
+
+
+def test_a_changing_float_argument_needs_no_new_recording():
+    jitted = tg.jit(lambda x, options: x * options["scale"] + options["pair"][1])
+    for i, x in enumerate(X):
+        assert_allclose(jitted(x, {"scale": 0.5 * i, "pair": (1, float(i))}), x * (0.5 * i) + i)
+        jitted(x, {"scale": np.float64(i), "pair": (1, float(i))})
+    assert len(jitted.recordings) == 2
+
+
+# ---- what is edited ----
+
+
+def edits(d, x):
+    d["edited"] += x.sum(0)
+
+
+def rebinds(d, x):
+    d["edited"] = np.tanh(d["edited"] + x.sum(0))
+
+
+def swaps(d, x):
+    d["edited"], d["other"] = d["other"], d["edited"] * 2
+
+
+def keeps_the_old(d, x):
+    d["other"] = d["edited"].copy()
+    d["edited"] += 1
+
+
+def keeps_the_same(d, x):
+    d["other"] = d["edited"]
+
+
+def rows_of_the_old(d, x):
+    d["other"][...] = d["edited"]
+    d["edited"][1:] *= x[0, 1:]
+
+
+def grows(d, x):
+    d["rows"] = np.concatenate([d["rows"], x])
+
+
+def widens(d, x):
+    d["single"] = d["single"] + x.sum(0)
+
+
+def pairs(d, x):
+    h, c = d["pair"]
+    c = c + x.sum(0)
+    d["pair"] = np.tanh(c) + h, c
+
+
+def through_an_alias(d, x):
+    d["alias"] += x.sum(0)
+    d["sum"] = d["edited"] * 2
+
+
+def constant(d, x):
+    d["fresh"] = np.arange(4.0)
+
+
+def swaps_parameters(d, x):
+    a, b = d["parameters"]
+    a.data, b.data = b.data, a.data
+
+
+def turns_parameters(d, x):
+    a, b = d["parameters"]
+    old = a.data.copy()
+    a.data[...] = b.data
+    b.data[...] = old + x.sum(0)
+
+
+def twice_one(d, x):
+    d["fresh"] = d["sum"] = x.sum(0)
+
+
+def halves(d, x):
+    both = np.stack([x[0], x[1]]) * 2
+    d["fresh"], d["sum"] = both
+
+
+def the_same_values(d, x):
+    d["edited"][...] = x.sum(0) * 2
+    d["sum"][...] = x.sum(0) * 2
+
+
+EDITS = [edits, rebinds, swaps, keeps_the_old, keeps_the_same, rows_of_the_old, grows, widens,
+         twice_one, halves, the_same_values, pairs, through_an_alias, constant, swaps_parameters,
+         turns_parameters]  # fmt: skip
+
+
+@pytest.mark.parametrize("as_argument", [False, True])
+@given(st.lists(st.sampled_from(EDITS), min_size=1, max_size=4))
+def test_whatever_is_edited_is_what_it_would_be(as_argument, ways):
+    def world():
+        w = np.ones(4)
+        return {"edited": w, "alias": w, "other": np.zeros(4), "sum": np.zeros(4),
+                "rows": np.ones((1, 4)), "fresh": np.zeros(4), "single": np.zeros(4, np.float32),
+                "pair": (np.zeros(4), np.ones(4)),
+                "parameters": [nn.Parameter(np.full(4, k)) for k in (0.5, 1.5)]}  # fmt: skip
+
+    def step(d, x):
+        out = []
+        for way in ways:
+            out.append(d["edited"] * 1)
+            way(d, x)
+            out += [d["edited"].copy(), d["other"][0]]
+        return out
+
+    eager, recorded = world(), world()
+    jitted = tg.jit(step if as_argument else lambda x: step(recorded, x))
+    kept, kept_too = [], []
+    for x in X[:4]:
+        kept.append([*eager["pair"], eager["edited"], eager["other"]])
+        kept_too.append([*recorded["pair"], recorded["edited"], recorded["other"]])
+        expected, got = step(eager, x), jitted(*((recorded, x) if as_argument else (x,)))
+        for a, b in zip(flat(got), flat(expected), strict=True):
+            assert_allclose(a, b, rtol=1e-12)
+        for key, value in eager.items():
+            for a, b in zip(flat(recorded[key]), flat(value), strict=True):
+                assert a.dtype == b.dtype
+                assert_allclose(a, b, rtol=1e-12, err_msg=key)
+        for one, other in itertools.product(eager, repeat=2):
+            assert (eager[one] is eager[other]) == (recorded[one] is recorded[other])
+    for a, b in zip(flat(kept_too), flat(kept), strict=True):  # what somebody held on to
+        assert_allclose(a, b, rtol=1e-12)
+
+
+def test_a_view_that_is_kept_beside_its_array_is_refused():
+    held = {"a": np.ones(4), "b": np.ones(2)}
+
+    def f(x):
+        held["b"] = held["a"][:2]
+
+    def g(x):
+        y = x * 2
+        held["b"], held["a"] = y[0, 1:], y[0]
+
+    for h in (f, g):
+        with pytest.raises(JitError, match="keeps a view"):
+            tg.jit(h)(X[0])
+
+
+def test_an_edited_argument_is_edited():
+    def f(x, rows):
+        x += 1
+        rows[0][:] = 5
+        return x * 2
+
+    jitted = tg.jit(f)
+    for x in X:
+        mine, rows = x.copy(), [np.zeros(3)]
+        assert_array_equal(jitted(mine, rows), (x + 1) * 2)
+        assert_array_equal(mine, x + 1)
+        assert_array_equal(rows[0], np.full(3, 5))
+    same = np.ones(3)
+    assert_array_equal(jitted(same, [same]), np.full(3, 10))
+
+
+def test_views_of_one_array_are_refused_where_one_is_edited():
+    weights = np.ones(12)
+    row = weights[:4]
+
+    def f(x, y):
+        x *= 2
+        return x + y
+
+    jitted = tg.jit(f)
+    assert_array_equal(jitted(row, np.ones(4)), np.full(4, 3))
+    with pytest.raises(JitError, match=r"\(4,\) and \(4,\) share memory"):
+        jitted(weights[4:8], weights[6:10])
+    assert_array_equal(jitted(weights[4:8], weights[8:]), np.full(4, 3))
+    assert_array_equal(tg.jit(lambda x, y: x + y)(weights[4:8], weights[6:10]), [4, 4, 3, 3])
+
+
+# ---- arguments and results of all kinds ----
+
+
+def test_named_tuples_dataclasses_and_kinds_of_dicts_come_and_go():
+    def f(state, batch, more):
+        n = batch.xs * batch.scale
+        return (Named(state.h + n, state.c), Batch(n, 2.0),
+                collections.OrderedDict(b=more["a"] * 2, c=(None, "text", 3)))
+
+    jitted = tg.jit(f)
+    for k, x in enumerate(X):
+        arguments = (Named(x, np.ones(4)), Batch(x, float(k)), collections.OrderedDict(a=x))
+        got, expected = jitted(*arguments), f(*arguments)
+        assert [type(a) for a in got] == [type(e) for e in expected]
+        assert_array_equal(got[0].h, expected[0].h)
+        assert_array_equal(got[1].xs, expected[1].xs)
+        assert_array_equal(got[2]["b"], expected[2]["b"])
+        assert got[1].scale == 2.0 and got[2]["c"] == expected[2]["c"]
+    assert len(jitted.recordings) == 1
+
+
+def test_an_object_that_comes_as_an_argument_is_looked_into():
+    thing, model, rng = Thing(), nn.Linear(4, 2, dtype=np.float64), np.random.default_rng(0)
+    factor = [1.0]
+
+    def f(thing, model, rng, function):
+        loss = np.sum(model(thing.x * thing.scale)) * function(rng.random())
+        loss.backward()
+        model.W.data -= 0.1 * model.W.grad.data
+        model.zero_grad()
+        return loss
+
+    other, twin, same = copy.deepcopy((thing, model, rng))
+    jitted = tg.jit(f)
+    for i, x in enumerate(X):
+        factor[0] = 1.0 + i // 2
+        for t in (thing, other):
+            t.x, t.scale = x, 1.0 + i // 3
+        expected = f(other, twin, same, lambda u: u * factor[0])
+        got = jitted(thing, model, rng, lambda u: u * factor[0])
+        assert_allclose(got.item(), expected.item(), rtol=1e-12)
+        assert_allclose(model.W.numpy(), twin.W.numpy(), rtol=1e-12)
+        assert rng.bit_generator.state == same.bit_generator.state
+
+
+def test_a_constant_that_is_returned_is_new_each_time():
+    jitted = tg.jit(lambda x: (x + 1, np.arange(3), Tensor(np.zeros(2))))
+    for x in X:
+        _, ids, zeros = jitted(x)
+        assert_array_equal(ids, [0, 1, 2])
+        assert_array_equal(zeros.numpy(), [0, 0])
+        ids += 7
+        zeros.data[:] = 7
+
+
+@pytest.mark.parametrize("x", [np.asfortranarray(X[0]), X[0][::-1], X[0].astype(">f8"),
+                               np.broadcast_to(X[0][0], (3, 4)), np.zeros((0, 4)),
+                               np.arange(12, dtype=np.int8).reshape(3, 4), X[0] > 0,
+                               X[0].astype(np.float16), X[0] + 1j])  # fmt: skip
+def test_arrays_of_all_kinds(x):
+    def f(x):
+        y = np.concatenate([x, x * 2])
+        return y, y.T.copy(), x.sum(0), np.multiply(x, x).ravel(), x[1:], x.flatten()
+
+    jitted = tg.jit(f)
+    for _ in range(3):
+        for a, b in zip(jitted(x), f(x), strict=True):
+            assert a.dtype == b.dtype
+            assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("x", [np.ones(1).view(np.recarray), np.ma.masked_array([1.0], [True])],
+                         ids=["recarray", "masked"])
+def test_arrays_that_compute_in_ways_of_their_own_are_refused(x):
+    with pytest.raises(JitError, match="computes in a way of its own"):
+        tg.jit(lambda a, b: a + b)(np.ones(1), x)
+
+
+# ---- what comes in unseen is noticed ----
+
+# Each is a function of an array and of what it goes on with: rows, counts, random numbers.
+UNSEEN = {
+    "iterator": lambda x, rows, n, r: x + next(rows),
+    "ids": lambda x, rows, n, r: x[np.array([next(n) % 3])],
+    "counter": lambda x, rows, n, r: x * next(n),
+    "random": lambda x, rows, n, r: x * r.random(),
+    "returned": lambda x, rows, n, r: (x * 2, next(n)),
+    "branch": lambda x, rows, n, r: x if next(n) % 2 else x * 2,
+    "shape": lambda x, rows, n, r: x[: 1 + next(n) % 2],
+}
+
+
+def unseen(name):
+    f, rows, n, r = UNSEEN[name], iter(X), itertools.count(), random.Random(0)
+    return lambda x: f(x, rows, n, r)
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_what_comes_in_unseen_is_noticed_before_anything_is_replayed(name):
+    f, g = unseen(name), unseen(name)
+    jitted, x = tg.jit(f), X[0]
+    with pytest.raises(JitError) as error:
+        for _ in range(3):
+            expected = g(x)
+            assert_array_equal(flat(jitted(x))[0], flat(expected)[0])
+    if name not in ("returned", "branch"):
+        assert "test_jit_reach.py:" in str(error.value) and "then,\n" in str(error.value)
+    jitted = tg.jit(unseen(name), fallback="eager")
+    for _ in range(5):
+        jitted(x)
+
+
+def test_what_is_made_ready_at_the_first_call_is_no_reason_to_refuse():
+    @functools.cache
+    def positions(n):
+        return np.sin(np.arange(n))
+
+    ready = set()
+
+    def f(x):
+        if not ready:
+            x = x * 1.0
+        ready.add(1)
+        return x + positions(4)
+
+    jitted = tg.jit(f)
+    for x in X:
+        assert_array_equal(jitted(x), x + np.sin(np.arange(4)))
+
+
+def test_what_is_kept_where_nobody_looks_is_noticed():
+    current, many = threading.local(), [None] * 2000
+
+    @functools.cache
+    def ready():
+        return np.exp(current.x)
+
+    def caches(x):
+        current.x = x
+        return x + ready()
+
+    def stores(x):
+        many[5] = x * 2
+        return x
+
+    def generates(x):
+        return (x * k for k in range(3))
+
+    for f in (caches, stores, generates):
+        with pytest.raises(JitError, match="keeps float64"):
+            tg.jit(f)(X[0])
+
+
+def test_an_attribute_that_is_made_is_refused_and_taken_away():
+    thing = Thing()
+
+    def f(x):
+        thing.last = x * 2
+        return x
+
+    with pytest.raises(JitError, match="makes or deletes the attribute 'last' of a Thing"):
+        tg.jit(f)(X[0])
+    assert not vars(thing)
+
+
+# ---- graphs end at a recorded function, and it says so ----
+
+
+def test_a_gradient_through_a_recorded_function_is_refused():
+    w = nn.Parameter(np.ones(4))
+    jitted = tg.jit(lambda x: np.sum(x * w))
+    for _ in range(3):
+        y = jitted(X[0])
+        assert y.requires_grad
+        with pytest.raises(JitError, match=r"test_jit_reach.py:\d+.*which keeps no graph"):
+            (y + np.sum(w)).backward()
+        with pytest.raises(JitError, match="which keeps no graph"):
+            tg.value_and_grad(jitted)(X[0])
+        assert w.grad is None
+
+
+def test_a_graph_that_comes_in_is_refused_where_it_is_wanted():
+    w, v = nn.Parameter(np.ones((4, 4))), nn.Parameter(np.ones((4, 4)))
+
+    @tg.jit
+    def step(h):
+        loss = np.sum((h @ v) ** 2)
+        loss.backward()
+        grad = v.grad
+        v.grad = None
+        return loss, grad
+
+    with pytest.raises(JitError, match="with a graph from outside"):
+        step(X[0] @ w)
+    assert w.grad is None
+    for x in X:
+        loss, grad = step((x @ w).detach())
+        twin = nn.Parameter(np.ones((4, 4)))
+        expected = np.sum((x @ w.detach() @ twin) ** 2)
+        expected.backward()
+        assert_allclose([loss.item(), *grad.numpy().ravel()],
+                        [expected.item(), *twin.grad.numpy().ravel()], rtol=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_transforms_inside_take_arrays(seed):
+    def f(x, v):
+        def cube(t):
+            return np.sum(np.tanh(t) ** 3)
+
+        return (*tg.value_and_grad(cube)(x), *tg.hvp(cube, x, v), *tg.vjp(np.tanh, x, v),
+                *tg.jvp(np.tanh, x, v), tg.jacobian(np.tanh, x[0]))  # fmt: skip
+
+    jitted, rng = tg.jit(f), np.random.default_rng(seed)
+    for _ in range(3):
+        x, v = rng.normal(size=(2, 2, 3))
+        for a, b in zip(jitted(x, v), f(x, v), strict=True):
+            assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-10, atol=1e-14)
+
+
+def test_recordings_within_recordings():
+    def world(wrap):
+        w = nn.Parameter(np.ones((4, 4)))
+
+        @wrap
+        def inner(x):
+            loss = np.sum(np.tanh(x @ w) ** 2)
+            loss.backward()
+            w.data -= 0.1 * w.grad.data
+            w.grad = None
+            return loss
+
+        return wrap(lambda x: inner(x) + inner(x * 2)), w
+
+    (f, w), (g, v) = world(lambda f: f), world(tg.jit)
+    for x in X:
+        assert_allclose(g(x).item(), f(x).item(), rtol=1e-12)
+        assert_allclose(v.numpy(), w.numpy(), rtol=1e-12)
+
+
+# ---- NumPy's own ways to edit, and what a recording cannot say ----
+
+
+def view_chain(x):
+    b = x.copy()
+    v = b.T[1:][0]
+    w = b.reshape(4, 3)
+    v += 5
+    w[0] = 1
+    flat = b.flatten()
+    flat += 7
+    same = x.astype(x.dtype, copy=False)
+    np.copyto(b, x, where=x > 0)
+    np.copyto(w[1], 4.0)
+    return b, v, w, flat, same
+
+
+def where_and_out(x):
+    inverse = np.divide(1, x, out=np.zeros_like(x), where=x > 0)
+    np.add.at(inverse, np.array([0, 0]), x[:2])
+    return inverse, np.sum(x, where=x > 0), x.std(), x.var(0), x.round(1)
+
+
+def sorted_rows(x):
+    y = x.copy()
+    y.sort()
+    return y, np.sort(x, 0), x.real, x.conj()
+
+
+@pytest.mark.parametrize("f", [view_chain, where_and_out, sorted_rows])
+def test_edits_in_numpys_own_ways(f):
+    jitted = tg.jit(f)
+    for x in X:
+        for a, b in zip(jitted(x), f(x), strict=True):
+            assert_array_equal(a, b)
+
+
+SAID = {
+    "how many elements": [lambda x: x[: x.argmax()], lambda x: np.where(x > 0),
+                          lambda x: np.compress(x[:, 0] > 0, x, 0), lambda x: np.bincount(x),
+                          lambda x: np.repeat(x, np.argmax(x, 0), 1)],
+    "edits its argument": [lambda x: np.put(x, 0, 1)],
+    "would become a plain one": [lambda x: np.array([x, x])],
+    r"\.strides": [lambda x: x.strides],
+    "Python objects": [lambda x: x * np.array(1.0, object)],
+    "leaves the other elements": [lambda x: np.add(x, 1, where=x > 0)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said, f", [(said, f) for said, fs in SAID.items() for f in fs])
+def test_what_cannot_be_said_on_a_tape_names_its_line(said, f):
+    with pytest.raises(JitError, match=r"test_jit_reach.py:\d+.*" + said):
+        tg.jit(f)(X[0])
+
+
+def test_a_float_argument_that_decides_is_refused_and_an_int_is_not():
+    jitted = tg.jit(lambda x, k: x * 2 if k == 1 else x)
+    assert_array_equal(jitted(X[0], 1), X[0] * 2)
+    assert_array_equal(jitted(X[0], 2), X[0])
+    for f in (lambda x, k: x if k > 0 else -x, lambda x, k: x * {1.0: 2}.get(k, 3),
+              lambda x, k: x * len(f"{k}"), lambda x, k: x * round(k)):  # fmt: skip
+        with pytest.raises(JitError, match="may decide if it is an int"):
+            tg.jit(f)(X[0], 1.0)
+
+
+def test_an_error_of_the_recorder_stays_one_inside_the_engine():
+    table = np.ones(4).view(np.recarray)
+    for kwargs in ({}, {"fallback": "eager"}):
+        f = tg.jit(lambda x: Tensor(x) + table, **kwargs)
+        if kwargs:
+            assert_array_equal(f(X[0]).numpy(), X[0] + 1)
+        else:
+            with pytest.raises(JitError, match="recarray computes in a way of its own"):
+                f(X[0])
