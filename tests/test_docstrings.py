@@ -31,9 +31,15 @@ def doc(name):
     return own
 
 
+FORMULAS = {"forward", "backward", "step", "update"}  # the docstring of the class tells of these
+
+
 def test_what_is_public_says_what_it_does():
-    for name in PUBLIC:
+    for name, thing in PUBLIC.items():
         doc(name)
+        for key, method in vars(thing).items() if isinstance(thing, type) else ():
+            told = key.startswith("_") or key in FORMULAS or not callable(method)
+            assert told or method.__doc__, f"{name}.{key}"
     assert "np.cumsum" in doc("Tensor.cumsum")
 
 

@@ -176,9 +176,11 @@ class TimeRNN:
         self.reset_state()
 
     def set_state(self, h: Array | None) -> None:
+        """Begin the next call with h (N, H), or with zeros for None."""
         self.h = self.h_start = h
 
     def reset_state(self) -> None:
+        """Forget all states: the next call begins with zeros."""
         self.set_state(None)
         self.dh: Array | None = None
 
@@ -227,10 +229,12 @@ class TimeLSTM:
         self.reset_state()
 
     def set_state(self, h: Array | None, c: Array | None = None) -> None:
+        """Begin the next call with h and c (N, H), or with zeros for None."""
         self.h = self.h_start = h
         self.c = self.c_start = c
 
     def reset_state(self) -> None:
+        """Forget all states: the next call begins with zeros."""
         self.set_state(None)
         self.dh: Array | None = None
         self.dc: Array | None = None
@@ -282,9 +286,11 @@ class TimeGRU:
         self.reset_state()
 
     def set_state(self, h: Array | None) -> None:
+        """Begin the next call with h (N, H), or with zeros for None."""
         self.h = self.h_start = h
 
     def reset_state(self) -> None:
+        """Forget all states: the next call begins with zeros."""
         self.set_state(None)
         self.dh: Array | None = None
 
@@ -335,6 +341,7 @@ class TimeBiLSTM:
         self.grads = self.forward_lstm.grads + self.backward_lstm.grads
 
     def reset_state(self) -> None:
+        """Forget all states: the next call begins with zeros."""
         self.forward_lstm.reset_state()
         self.backward_lstm.reset_state()
 

@@ -47,6 +47,7 @@ class Cell(Module):
         self.state_sizes = (H,) * self.states
 
     def project(self, x):
+        """What of ``forward`` depends on x alone, of one step or all: x (..., D) -> (..., kH)."""
         return x @ self.Wx + self.b
 
     def step(self, a, *state):
