@@ -298,23 +298,28 @@ class _Stack(Recurrent):
 
 
 class RNN(_Stack):
-    """RNN(D, H, num_layers=1, bidirectional=False, dropout=0.0, residual=False, stateful=False),
-    or RNN(cell) for any cell: RNNCell over time, xs (N, T, D) -> hs (N, T, H), h (N, H). Chapter 5.
-    More, and its ValueErrors: see Recurrent."""
+    """RNNCell over time: xs (N, T, D) -> hs (N, T, H), h (N, H). Chapter 5.
+
+    RNN(D, H), or RNN(cells) for cells of one's own. More, and its ValueErrors: see Recurrent.
+    """
 
     cell = RNNCell
 
 
 class LSTM(_Stack):
-    """LSTM(D, H, num_layers=1, ...): LSTMCell over time, xs (N, T, D) -> hs (N, T, H) and the state
-    (h, c), each (N, H). Chapter 6. More, and its ValueErrors: see Recurrent."""
+    """LSTMCell over time: xs (N, T, D) -> hs (N, T, H) and (h, c), each (N, H). Chapter 6.
+
+    LSTM(D, H), or LSTM(cells). More, and its ValueErrors: see Recurrent.
+    """
 
     cell = LSTMCell
 
 
 class GRU(_Stack):
-    """GRU(D, H, num_layers=1, ..., reset="before", update="new", recurrent_bias=False): GRUCell
-    over time, xs (N, T, D) -> hs (N, T, H), h (N, H). The book, appendix C. More, and its
-    ValueErrors: see Recurrent and GRUCell."""
+    """GRUCell over time: xs (N, T, D) -> hs (N, T, H), h (N, H). The book, appendix C.
+
+    GRU(D, H, reset="before", update="new", recurrent_bias=False), or GRU(cells). More, and its
+    ValueErrors: see Recurrent and GRUCell.
+    """
 
     cell = GRUCell
