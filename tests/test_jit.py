@@ -288,9 +288,11 @@ def test_options_are_checked():
 
 def test_recordings_are_kept_by_signature_up_to_a_number():
     jitted = tg.jit(lambda x, k: x * k, cache_size=3)
-    for k in range(5):
-        for n in (2, 3):
-            assert_array_equal(jitted(np.ones(n), k), np.full(n, float(k)))
+    with pytest.warns(UserWarning, match="for 4 signatures.*, then") as said:
+        for k in range(5):
+            for n in (2, 3):
+                assert_array_equal(jitted(np.ones(n), k), np.full(n, float(k)))
+    assert len(said) == 1 and said[0].filename == __file__
     assert len(jitted.recordings) == 3
     single = jitted(np.ones(2, np.float32), 2)
     assert single.dtype == np.float32

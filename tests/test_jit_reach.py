@@ -3,11 +3,14 @@
 import collections
 import copy
 import functools
+import gc
 import itertools
 import random
 import sys
 import threading
+import tracemalloc
 import types
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -331,8 +334,8 @@ def halves(d, x):
 
 
 def the_same_values(d, x):
-    d["edited"][...] = x.sum(0) * 2
-    d["sum"][...] = x.sum(0) * 2
+    for name in ("edited", "sum"):
+        np.multiply(x.sum(0), 2, out=d[name])
 
 
 EDITS = [edits, rebinds, swaps, keeps_the_old, keeps_the_same, rows_of_the_old, grows, widens,
@@ -664,6 +667,64 @@ def test_recordings_within_recordings():
         assert_allclose(v.numpy(), w.numpy(), rtol=1e-12)
 
 
+class Trained:
+    def __init__(self, seed):
+        self.layer = nn.Linear(4, 2, dtype=np.float64, rng=np.random.default_rng(seed))
+        self.other = tg.jit(lambda x: x @ self.layer.W)
+
+    @tg.jit
+    def step(self, x, rate=0.1):
+        """One step."""
+        loss = np.sum(self.layer(x) ** 2)
+        loss.backward()
+        for p in self.layer.parameters():
+            p.data -= rate * p.grad.data
+        self.layer.zero_grad()
+        return loss
+
+
+def test_a_method_is_recorded_for_all_objects_of_its_kind():
+    one, two, twin = Trained(0), Trained(1), Trained(0)
+    for x in X:
+        loss = one.step(x, 0.01)
+        two.step(x, 0.02)
+        assert_allclose(loss.item(), Trained.step.f(twin, x, 0.01).item(), rtol=1e-12)
+        assert_allclose(one.layer.W.numpy(), twin.layer.W.numpy(), rtol=1e-12)
+    assert len(Trained.step.recordings) == 1 and Trained.step.__doc__ == "One step."
+
+
+def test_what_holds_a_recorded_function_can_be_copied():
+    one = nn.Linear(4, 4, dtype=np.float64)
+    one.step = tg.jit(one.forward)
+    one.step(X[0])
+    two = copy.deepcopy(one)
+    two.W.data[...] = 0
+    assert_array_equal(two.step(X[0]).numpy(), np.zeros((3, 4)) + two.b.numpy())
+    assert one.step(X[0]).numpy().any() and len(one.step.recordings) == 1
+
+
+def test_without_the_garbage_collector_memory_does_not_grow():
+    jitted = tg.jit(Trained(0).layer.forward)
+    batches = [X[0].copy() for _ in range(60)]
+    for x in batches[:10]:
+        jitted(x)
+    kept = [weakref.ref(x) for x in batches]
+    gc.disable()
+    try:
+        tracemalloc.start()
+        jitted(batches.pop())
+        before, _ = tracemalloc.get_traced_memory()
+        while batches:
+            jitted(batches.pop())
+        after, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    finally:
+        gc.enable()
+    assert after - before < 2_000
+    del x
+    assert sum(x() is not None for x in kept) <= 1  # that of the last call, for explain()
+
+
 # ---- NumPy's own ways to edit, and what a recording cannot say ----
 
 
@@ -675,7 +736,8 @@ def view_chain(x):
     w[0] = 1
     flat = b.flatten()
     flat += 7
-    same = x.astype(x.dtype, copy=False)
+    same = v.astype(x.dtype, copy=False)
+    same -= 1
     np.copyto(b, x, where=x > 0)
     np.copyto(w[1], 4.0)
     return b, v, w, flat, same

@@ -10,10 +10,11 @@ import gc
 import itertools
 import random as stdlib_random
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import numpy as np
@@ -49,6 +50,16 @@ class Jitted(Generic[P, R]):
         self._lock = threading.RLock()  # one call at a time: they share memory and what they edit
         self._block = Block()
         self._last: Recording | None = None
+        self._reached: Any = None  # by the last call
+        self._crowded = False  # whether it was said that the recordings are too many
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a method: the object is the first argument."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        """A copy has recordings of its own."""
+        return Jitted, (self.f, self.fallback, self.cache_size, self.fast)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if random.recording.get() is not None:  # a part of what is being recorded around it
@@ -62,7 +73,7 @@ class Jitted(Generic[P, R]):
             recording = self._recording(key, reached, given)
             if recording is None:
                 return self.f(*args, **kwargs)
-            self._last = recording
+            self._last, self._reached = recording, reached
             return recording.replay(reached)
 
     def _recording(self, key, reached, given):
@@ -93,9 +104,24 @@ class Jitted(Generic[P, R]):
             self._block = recording.program.memory.block
         self.recordings[key] = recording
         while len(self.recordings) > self.cache_size:
-            self.recordings.popitem(last=False)
+            self._drop(key)
         _trim()
         return recording
+
+    def _drop(self, key):
+        """Forget the oldest recording; the first that nobody came back to is worth a warning."""
+        _, oldest = self.recordings.popitem(last=False)
+        if oldest is not None and not oldest.certain and not self._crowded:
+            self._crowded = True
+            last = list(self.recordings)[-2] if len(self.recordings) > 1 else ()
+            was, now = next(((a, b) for a, b in zip(last, key, strict=False) if a != b),
+                            (len(last), len(key)))
+            warnings.warn(f"jit: {getattr(self.f, '__qualname__', self.f)} has been recorded for"
+                          f" {self.cache_size + 1} signatures, and the first was never replayed: it"
+                          " is slower than without tg.jit if this goes on. What differs between"
+                          f" the last two: {was!r}, then {now!r}. Pass a number that changes as a"
+                          " float argument, pad arrays to few shapes, or raise cache_size",
+                          stacklevel=4)
 
     def explain(self, slowest: int = 10) -> None:
         """Print what the last recording holds: calls, what was left out, memory, slowest calls."""
@@ -103,7 +129,7 @@ class Jitted(Generic[P, R]):
             if self._last is None:
                 print("nothing is recorded yet: call the function first")
             else:
-                print(self._last.explain(slowest))
+                print(self._last.explain(self._reached, slowest))
 
 
 # ---- recording ----
@@ -435,10 +461,10 @@ class Recording:
         self.shape, self.assigned = shape, assigned
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
         self.certain = self.second = False  # whether recorded twice; whether after another one
-        self.latest: Any = None  # what the last call reached
+        self.kept: list[Any] = []  # what the signature knows by its id
 
     def replay(self, reached: Reached):
-        self.latest = reached
+        self.kept = reached.kept
         inputs = self.inputs(reached)
         refuse_shared(inputs, self.edited, len(reached.arrays))
         made = self.program.run(inputs)
@@ -454,12 +480,12 @@ class Recording:
         inputs += [t.data for t in reached.tensors]
         return inputs + [place.get() for place in reached.generators]
 
-    def explain(self, slowest):
+    def explain(self, reached, slowest):
         tape, program = self.recorded, self.program
         eager = sum(c.out.nbytes for c in tape.calls if not c.view)
         kept = len(program.tape.calls)
         # on copies: nothing of the program's state may change
-        times = program.profile([copy.deepcopy(x) for x in self.inputs(self.latest)])
+        times = program.profile([copy.deepcopy(x) for x in self.inputs(reached)])
         total = sum(seconds for seconds, _ in times)
         buffers = len(program.memory.buffers)
         return "\n".join([

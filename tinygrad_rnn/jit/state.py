@@ -275,6 +275,8 @@ def walk(f, given=()) -> Reached:
     for x in given:
         visit(x, None, True)
     visit(f)
+    # they refer to each other, and what they found should not wait for the garbage collector
+    keep = visit = attributes = visit_function = visit_globals = visit_class = None  # type: ignore # noqa: F811
     return found
 
 
@@ -290,8 +292,9 @@ class Parts:
         self.inner: list[Any] = []
         plain: dict[int, tuple[dict, list]] = {}
         for name, value in vars(cls).items():
-            inner = getattr(value, "__func__", None) or getattr(value, "fget", None) or getattr(
-                value, "func", value)
+            inner = next((f for what in ("__func__", "fget", "func", "__wrapped__")
+                          if isinstance(f := getattr(value, what, None), types.FunctionType)),
+                         value)
             if isinstance(inner, types.FunctionType):
                 self.inner.append(inner)
                 if not (inner.__closure__ or inner.__kwdefaults__ or vars(inner)) and all(
