@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from steps import step_of
 
 import tinygrad_rnn as tg
 from models import (
@@ -67,14 +68,7 @@ def train(kind, options, optimizer, sizes, seed, dtype, steps, jit):
     model = kind(V, D, H, **options, dtype=dtype)
     made = OPTIMIZERS[optimizer](model.parameters())
 
-    def step(xs, ts):
-        loss = model.loss(xs, ts)
-        loss.backward()
-        norm = optim.clip_grad_norm_(made.params, 0.25)
-        made.step()
-        made.zero_grad()
-        return loss, norm
-
+    step = step_of(model, made)
     run = tg.jit(step) if jit else step
     seen = []
     saved = model.state_dict()
@@ -302,24 +296,17 @@ def test_an_error_in_a_replay_leaves_everything_as_it_was():
     model = Rnnlm(V, 3, 4)
     optimizer = optim.Adam(model.parameters())
 
-    @tg.jit
-    def step(xs):
-        loss = model.loss(xs, xs)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
-
+    step = tg.jit(step_of(model, optimizer))
     good, bad = np.ones((2, 3), int), np.full((2, 3), V)
     for _ in range(3):
-        step(good)
+        step(good, good)
     weights, steps = model.state_dict(), optimizer.steps
     with pytest.raises(IndexError, match=f"ids from {V} to {V}"):
-        step(bad)
+        step(bad, bad)
     assert optimizer.steps == steps
     for name, array in model.state_dict().items():
         assert_array_equal(array, weights[name])
-    assert np.isfinite(step(good).item())
+    assert np.isfinite(step(good, good)[0].item())
     with pytest.raises(IndexError):  # also while recording
         tg.jit(lambda xs: model.loss(xs, xs))(bad)
     assert isinstance(model.embed.W.data, np.ndarray)
@@ -429,17 +416,10 @@ def test_explain_changes_nothing(capsys):
     model = BetterRnnlm(V, 4, 4)
     optimizer = optim.Adam(model.parameters())
 
-    @tg.jit
-    def step(xs):
-        loss = model.loss(xs, xs)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
-
+    step = tg.jit(step_of(model, optimizer))
     xs = np.ones((2, 3), int)
-    step(xs)
-    step(xs)
+    step(xs, xs)
+    step(xs, xs)
     before = model.state_dict(), optimizer.state_dict(), model.dropout.rng.bit_generator.state
     step.explain()
     after = model.state_dict(), optimizer.state_dict(), model.dropout.rng.bit_generator.state
@@ -453,20 +433,14 @@ def test_planned_memory_is_at_most_that_of_eager():
     optimizer = optim.SGD(model.parameters(), 0.1)
     xs = np.random.default_rng(0).integers(0, 400, (8, 20))
 
-    def step(xs):
-        loss = model.loss(xs, xs)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss
-
+    step = step_of(model, optimizer)
     jitted = tg.jit(step)
     for _ in range(2):
-        jitted(xs)
+        jitted(xs, xs)
     planned = jitted._last.program.nbytes
-    step(xs)
+    step(xs, xs)
     tracemalloc.start()
-    step(xs)
+    step(xs, xs)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert planned <= peak

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from steps import step_of
 
 import tinygrad_rnn as tg
 from models import AttentionSeq2seq, BetterRnnlm, Rnnlm
@@ -117,16 +118,7 @@ def train(kind, options, optimizer, fast, steps=6):
     rng = np.random.default_rng(0)
     model = kind(7, 6, 6, **options)
     made = optimizer(model.parameters())
-
-    def step(xs, ts):
-        loss = model.loss(xs, ts)
-        loss.backward()
-        norm = optim.clip_grad_norm_(made.params, 0.25)
-        made.step()
-        made.zero_grad()
-        return loss, norm
-
-    run = tg.jit(fast=fast)(step)
+    run = tg.jit(fast=fast)(step_of(model, made))
     losses = []
     for _ in range(steps):
         loss, norm = run(rng.integers(0, 7, (3, 5)), rng.integers(0, 7, (3, 5)))
