@@ -604,9 +604,11 @@ def test_row_blocks_on_two_threads_are_the_functions_they_stand_for(two_threads,
     assert_array_equal(slope, expected)
     bias = rng.normal(size=classes)
     p = np.empty_like(x)
-    blocks.softmax_nll(x - bias, bias, targets, out=(p, loss))
+    blocks.softmax_nll(x - bias, bias, targets, None, out=(p, loss))
     assert_allclose(p, F.softmax(x).numpy(), rtol=1e-12)
-    blocks.softmax_nll(x, None, targets, out=(x, loss))  # in place
+    blocks.softmax_nll(x, bias * 0, targets, scale, out=(p, loss))
+    assert_allclose(p, expected, rtol=1e-12, atol=1e-12)
+    blocks.softmax_nll(x, None, targets, None, out=(x, loss))  # in place
     assert_allclose(loss, total - logits[np.arange(n), targets], rtol=1e-12, atol=1e-12)
     blocks.softmax_slope(x, targets, scale, out=x)
     assert_allclose(x, expected, rtol=1e-12, atol=1e-12)
@@ -631,9 +633,10 @@ def test_an_error_in_a_block_arrives_when_all_threads_have_stopped(two_threads, 
         blocks.each(lambda b: np.divide(np.ones(2), b), [np.zeros(2)] * 9, 100)
 
 
-@given(seeds, st.booleans(), st.sampled_from([None, "sum", "rows", "twice"]))
-def test_a_bias_of_the_logits_is_added_with_the_softmax(seed, rows, looked_at):
-    """And what else is read of the logits stays as it was."""
+@given(seeds, st.booleans(), st.sampled_from([None, "sum", "rows", "twice", "squared"]))
+def test_a_bias_and_the_slope_are_computed_with_the_softmax(seed, rows, looked_at):
+    """What else is read of the logits stays as it was. The slope of a squared loss hangs on the
+    loss itself, so it has to wait for it."""
     rng = np.random.default_rng(seed)
     h, W, b = (rng.normal(size=s) for s in [(6, 4) if rows else (2, 3, 4), (4, 5), 5])
     W, b = nn.Parameter(W), nn.Parameter(b)
@@ -645,6 +648,8 @@ def test_a_bias_of_the_logits_is_added_with_the_softmax(seed, rows, looked_at):
         loss = F.cross_entropy(logits, ts)
         if looked_at == "twice":
             loss = loss + F.cross_entropy(logits * 1, ts) * 2
+        elif looked_at == "squared":
+            loss = loss * loss
         loss.backward()
         out = [loss, W.grad, b.grad]
         if looked_at == "sum":
@@ -659,8 +664,38 @@ def test_a_bias_of_the_logits_is_added_with_the_softmax(seed, rows, looked_at):
         got, expected = jitted(h, ts), step(h, ts)
         for a, e in zip(got, expected, strict=True):
             assert_allclose(a.detach().numpy(), e.detach().numpy(), rtol=1e-12, atol=1e-13)
-    fused = [call for call in jitted._last.program.tape.calls if call.fn is blocks.softmax_nll]
-    assert (fused[0].args[1] is not None) == (looked_at is None)
+    calls = jitted._last.program.tape.calls
+    (fused, *_) = [call for call in calls if call.fn is blocks.softmax_nll]
+    assert (fused.args[1] is not None) == (looked_at in (None, "squared"))
+    assert (fused.args[3] is None) == (looked_at == "squared")
+    assert (blocks.softmax_slope in [call.fn for call in calls]) == (looked_at == "squared")
+
+
+@given(seeds, st.integers(2, 5), st.booleans())
+def test_states_before_and_after_each_step_are_one_stack(seed, T, early):
+    W = nn.Parameter(np.random.default_rng(seed).normal(size=(3, 3)))
+
+    def step(h, xs):
+        W.grad = None
+        states = [h]
+        for t in range(T):
+            if early and t == T - 1:  # before the last state is there
+                before = np.stack(states)
+            states.append(np.tanh(states[-1] @ W + xs[t]))
+        after = np.stack(states[1:])
+        if not early:
+            before = np.stack(states[:-1])
+        loss = np.sum(after * before * 2 + np.sin(after))
+        loss.backward()
+        return loss, after, before, W.grad
+
+    jitted, rng = tg.jit(step), np.random.default_rng(seed + 1)
+    for _ in range(3):
+        h, xs = rng.normal(size=(2, 3)), rng.normal(size=(T, 2, 3))
+        for a, e in zip(jitted(h, xs), step(h, xs), strict=True):
+            assert_allclose(a.numpy(), e.numpy(), rtol=1e-12, atol=1e-13)
+    stacked = [c.out.shape[0] for c in jitted._last.program.tape.calls if c.fn is np.stack]
+    assert T + 1 in stacked  # at the least of those that the gradient of W asks for
 
 
 def test_the_slope_of_the_loss_is_written_over_the_logits():

@@ -1,19 +1,21 @@
-"""Chains of elementwise calls as compiled loops: the numbers of NumPy, for any chain."""
+"""Chains of calls as compiled loops, or in blocks: the numbers of NumPy, for any chain."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from steps import step_of
 
 import tinygrad_rnn as tg
 from models import AttentionSeq2seq, BetterRnnlm, Rnnlm
-from tinygrad_rnn import optim
-from tinygrad_rnn.jit import loops
+from tinygrad_rnn import nn, optim
+from tinygrad_rnn.jit import blocks, cut, loops
 from tinygrad_rnn.jit.loops import Kernel
+from tinygrad_rnn.jit.rows import added_rows, looked_up
 
 numba = pytest.importorskip("numba", reason="numba is not installed: pip install numba")
+native = pytest.importorskip("tinygrad_rnn.jit.native")  # compiled, before a test turns that off
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -43,10 +45,10 @@ class Chain:
 
     changing = ("lr",)
 
-    def __init__(self, seed, choices, shape):
+    def __init__(self, seed, choices, shape, dtype=np.float32):
         rng = np.random.default_rng(seed)
         self.choices, self.shape = choices, shape
-        draw = lambda *s: rng.normal(size=s).astype(np.float32)  # noqa: E731
+        draw = lambda *s: rng.normal(size=s).astype(dtype)  # noqa: E731
         self.W, self.state = tg.nn.Parameter(draw(*shape)), [draw(*shape), draw(shape[-1])]
         self.lr = 0.5
 
@@ -67,7 +69,7 @@ class Chain:
                 D = self.shape[1]
                 values.append(gates[:, D:] * gates[:, :D])
             elif what == "sum":
-                values.append(p * (np.sum(q) / np.float32(q.size)))
+                values.append(p * (np.sum(q) / q.dtype.type(q.size)))
             elif what == "columns":
                 values.append(p * np.mean(q, axis=1, keepdims=True))
             elif what == "edit":
@@ -80,6 +82,10 @@ class Chain:
                 self.state[0] += q
                 self.state[1] *= np.tanh(row)
                 values += [self.W._data * 1, self.state[0] * 1]
+            elif what == "old":  # is read after its array has a new value
+                old = self.W._data.copy()
+                self.W._data -= self.lr * p
+                values += [self.W._data * 1, old * q]
             elif what == "keep":
                 kept += [p, row * 3 + row]
             else:
@@ -89,28 +95,59 @@ class Chain:
 
 
 WAYS = ["add", "multiply", "subtract", "minus", "join", "slice", "halves", "sum", "columns",
-        "edit", "update", "keep"]  # fmt: skip
+        "edit", "update", "old", "keep"]  # fmt: skip
 choices = st.lists(st.tuples(st.sampled_from(WAYS), st.integers(0, 20), st.integers(0, 20)),
                    min_size=2, max_size=8)  # fmt: skip
 
 
-@pytest.mark.usefixtures("as_python")
-@settings(suppress_health_check=["function_scoped_fixture"])  # type: ignore[list-item]
-@given(seeds, choices, st.sampled_from([(2, 3), (1, 4), (3, 64), (5, 1)]))
-def test_any_chain_gives_the_numbers_of_numpy(seed, choices, shape):
+shapes = st.sampled_from([(2, 3), (1, 4), (3, 64), (5, 1)])
+
+
+def compare_chains(seed, choices, shape, dtype, tolerance, fast):
+    """The recorded function, after it gave the numbers of the eager one."""
     rng = np.random.default_rng(seed)
-    eager, recorded = (Chain(seed, choices, shape) for _ in range(2))
-    jitted = tg.jit(recorded.__call__)
+    eager, recorded = (Chain(seed, choices, shape, dtype) for _ in range(2))
+    jitted = tg.jit(recorded.__call__, fast=fast)
     for lr in (0.5, 0.25):
         eager.lr = lr
         recorded.lr = lr
-        x, row = (rng.normal(size=s).astype(np.float32) for s in (shape, shape[-1]))
+        x, row = (rng.normal(size=s).astype(dtype) for s in (shape, shape[-1]))
         expected, got = eager(x.copy(), row.copy()), jitted(x.copy(), row.copy())
         assert len(expected) == len(got)
         pairs = [*zip(got, expected, strict=True), (recorded.W._data, eager.W._data)]
         for a, b in [*pairs, *zip(recorded.state, eager.state, strict=True)]:
-            assert_allclose(a, b, rtol=1e-4, atol=1e-4)
-    assert kernels(jitted)
+            assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+    return jitted
+
+
+@pytest.mark.usefixtures("as_python")
+@settings(suppress_health_check=["function_scoped_fixture"])  # type: ignore[list-item]
+@given(seeds, choices, shapes)
+@example(0, [("old", 0, 0)], (2, 3))
+def test_any_chain_gives_the_numbers_of_numpy(seed, choices, shape):
+    assert kernels(compare_chains(seed, choices, shape, np.float32, 1e-4, fast=True))
+
+
+@settings(suppress_health_check=["function_scoped_fixture"])  # type: ignore[list-item]
+@given(seeds, choices, shapes, st.sampled_from([np.float32, np.float64]), st.sampled_from([1, 64]))
+@example(0, [("old", 0, 0)], (2, 3), np.float64, 1)
+def test_any_chain_in_blocks_gives_the_numbers_of_numpy(monkeypatch, seed, choices, shape, dtype,
+                                                        block):  # fmt: skip
+    monkeypatch.setattr(cut, "LARGE", 0)
+    monkeypatch.setattr(cut, "BLOCK", block)
+    jitted = compare_chains(seed, choices, shape, dtype, 0, fast=False)
+    assert any(isinstance(call.fn, cut.Blocks) for call in jitted._last.program.tape.calls)
+
+
+def test_small_arrays_are_not_cut():
+    @tg.jit(fast=False)
+    def f(x):
+        return np.tanh(x) * x + 1
+
+    for size, expected in ((1000, False), (1 << 20, True)):
+        f(np.ones((size, 2)))
+        made = [call.fn for call in f._last.program.tape.calls]
+        assert any(isinstance(fn, cut.Blocks) for fn in made) == expected
 
 
 def train(kind, options, optimizer, fast, steps=6):
@@ -208,3 +245,137 @@ def test_a_parameter_in_another_order_is_recorded_anew(eager_to_fuse, monkeypatc
     step(np.ones((3, 4), np.float32))
     assert_array_equal(p.numpy(), np.zeros((3, 4)))
     assert len(step.recordings) == 2
+
+
+class CharModel:
+    """A recurrent network over looked-up rows, which are turned, cut and used in drawn ways."""
+
+    def __init__(self, seed, V, D, H, turned, cut, more):
+        draw = np.random.default_rng(seed).normal
+        self.turned, self.cut, self.more = turned, cut, more
+        for name, shape in [("E", (V, D)), ("E2", (V, D)), ("W", (D, 2 * H)), ("b", 2 * H),
+                            ("U", (H, 2 * H)), ("W2", (D, 2 * H))]:  # fmt: skip
+            setattr(self, name, nn.Parameter(draw(size=shape).astype(np.float32)))
+
+    def parameters(self):
+        return [self.E, self.E2, self.W, self.b, self.U, self.W2]
+
+    def rows(self, table, ids, turned):
+        x = table[ids]
+        x = np.swapaxes(x, 0, 1) if turned else x
+        return x[::-1] if self.cut == "backwards" else x[1:] if self.cut == "first" else x
+
+    def __call__(self, ids):
+        for p in self.parameters():
+            p.grad = None
+        x = self.rows(self.E, ids, self.turned)
+        T, N, D = x.shape
+        a = np.reshape(x, (T * N, D)) @ self.W + self.b
+        if self.more == "another table":  # whose gradients are those of the first
+            a = a + np.reshape(self.rows(self.E2, -1 - ids, self.turned), (T * N, D)) @ self.W2
+        elif self.more == "another order":
+            a = a + np.reshape(self.rows(self.E, ids, not self.turned), (T * N, D)) @ self.W2
+        z = np.reshape(a, (T, N, -1))
+        H = len(self.U)
+        h = np.zeros_like(z, shape=(N, H))
+        for t in range(T):
+            a = z[t] + h @ self.U
+            h = np.tanh(a[:, :H]) * a[:, H:]
+            if self.more == "rows too":
+                h = h + np.sum(x[t], axis=1, keepdims=True)
+        loss = np.sum(h * h)
+        loss.backward()
+        return [loss, z if self.more == "products too" else h, *(p.grad for p in
+                self.parameters() if p.grad is not None)]  # fmt: skip
+
+
+@pytest.mark.usefixtures("as_python")
+@settings(suppress_health_check=["function_scoped_fixture"])  # type: ignore[list-item]
+@given(seeds, st.integers(2, 5), st.integers(1, 4), st.booleans(),
+       st.sampled_from([None, "first", "backwards"]),
+       st.sampled_from([None, "another table", "another order", "rows too", "products too"]))
+@example(0, 3, 2, True, None, "another order")
+def test_what_is_done_to_looked_up_rows_is_done_to_the_table(seed, V, H, turned, cut, more):
+    rng = np.random.default_rng(seed)
+    eager, recorded = (CharModel(seed, V, 3, H, turned, cut, more) for _ in range(2))
+    jitted = tg.jit(recorded.__call__)
+    for _ in range(2):
+        ids = rng.integers(-V, V, (5, 5))
+        for a, e in zip(jitted(ids), eager(ids), strict=True):
+            assert_allclose(a.numpy(), e.numpy(), rtol=2e-4, atol=2e-4 * np.abs(e.numpy()).max())
+    calls = jitted._last.program.tape.calls
+    rows = 20 if cut == "first" else 25
+    summed = [c for c in calls if c.fn is added_rows and c.args[0].shape == (V, 2 * H)]
+    assert bool(summed) == (rows >= 4 * V)
+    if summed and more != "products too":
+        assert not any(call.fn is looked_up for call in calls)  # but inside of the loops
+    if summed and cut is more is None:  # no product has a row for each id
+        assert rows not in [call.args[0].shape[0] for call in calls if call.fn is np.matmul]
+
+
+@pytest.mark.usefixtures("eager_to_fuse")
+@pytest.mark.parametrize("wrong", [7, -8])
+def test_loops_refuse_ids_that_are_no_rows(wrong):
+    E, W = (nn.Parameter(np.ones(s, np.float32)) for s in [(7, 3), (3, 4)])
+    look = tg.jit(lambda ids: np.tanh(E[ids] @ W) * 2)
+
+    @tg.jit
+    def step(ids):
+        loss = np.sum(E[ids] @ W)
+        loss.backward()
+        for p in (E, W):
+            p.data -= 0.1 * p.grad.data
+            p.grad = None
+
+    ids = np.zeros(40, int)
+    for f in (look, step):
+        f(ids)
+    assert kernels(look)
+    assert added_rows in [call.fn for call in step._last.program.tape.calls]
+    before = E.numpy().copy(), W.numpy().copy()
+    ids[3] = wrong
+    for f in (look, step):
+        with pytest.raises(IndexError, match=f"index {wrong} is out of bounds .* with size 7"):
+            f(ids)
+    assert_array_equal(E.numpy(), before[0])
+    assert_array_equal(W.numpy(), before[1])
+
+
+@given(seeds, st.integers(1, 5), st.integers(1, 300), st.booleans(), st.booleans(),
+       st.sampled_from([0.1, 1, 30, 1e4]))  # fmt: skip
+def test_softmax_and_cross_entropy_of_the_loops(seed, n, V, bias, slope, size):
+    rng = np.random.default_rng(seed)
+    x, b = (size * rng.normal(size=s).astype(np.float32) for s in [(n, V), V])
+    x[0, rng.integers(V, size=V // 3)] = -np.inf
+    targets, scale = rng.integers(-V, V, n), rng.normal(size=n).astype(np.float32)
+    x[0, targets[0]] = 0
+    exact, got = ((np.empty((n, V), d), np.empty(n, d)) for d in (np.float64, np.float32))
+    more = b if bias else None, targets, scale if slope else None
+    total = x + b if bias else x  # rounded: what both are to compute with
+    blocks.softmax_nll(total.astype(np.float64), None, *more[1:], out=exact)
+    blocks.softmax_nll_compiled(x, *more, out=got)
+    assert_allclose(got[0], exact[0], rtol=1e-5, atol=1e-6)
+    assert_allclose(got[1], exact[1], rtol=1e-5, atol=1e-6)
+    assert np.all(got[0][np.isneginf(x)] == 0) or slope
+    blocks.softmax_nll_compiled(x, *more, out=(x, y := np.empty_like(got[1])))  # in place
+    assert_array_equal(x, got[0])
+    assert_array_equal(y, got[1])
+
+
+def test_what_is_not_a_number_stays_so_in_the_softmax():
+    x = np.zeros((4, 300), np.float32)
+    x[0, 7], x[1, 299], x[2] = np.nan, np.inf, -np.inf
+    y = np.empty(4, np.float32)
+    with np.errstate(invalid="ignore"):
+        blocks.softmax_nll_compiled(x, None, np.zeros(4, int), None, out=(x, y))
+    assert np.isnan(x[:3]).all(axis=1).tolist() == [True, True, True]
+    assert np.isnan(y[:3]).all()
+    assert_allclose(x[3], 1 / 300, rtol=1e-6)
+
+
+def test_exp_of_the_loops():
+    x = np.linspace(-87, 0, 300_001, dtype=np.float32)
+    exact = np.exp(x.astype(np.float64))
+    got = np.array([native.exp(u) for u in x[::100]], np.float32)
+    assert (np.abs(got - exact[::100]) / np.spacing(exact[::100].astype(np.float32))).max() <= 1
+    assert native.exp(np.float32(-np.inf)) == native.exp(np.float32(-88)) == 0

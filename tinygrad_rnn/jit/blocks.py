@@ -17,7 +17,7 @@ import numpy as np
 
 from ..functional import _nll, _nll_slope, nll_rows, nll_slope_rows
 
-__all__ = ["BLOCKED", "each", "softmax_nll", "softmax_slope", "threads"]
+__all__ = ["BLOCKED", "each", "softmax_nll", "softmax_nll_compiled", "softmax_slope", "threads"]
 
 SMALL = 1 << 18  # elements below which handing over costs more than it gives
 THREAD_BLOCK = 1 << 18  # elements; smaller ones wait for the interpreter lock more than they work
@@ -77,20 +77,43 @@ def nll_slope(x, targets, total, scale, out):
     each(work, _row_blocks(x), x.size)
 
 
-def softmax_nll(x, bias, targets, out):
-    """softmax(x + bias) and -log softmax(x + bias)[target] of each row, into the two arrays
-    ``out``: the first may be the memory of x. x (n, V), targets (n,) -> (n, V) and (n,)."""
+def softmax_nll(x, bias, targets, scale, out):
+    """With p = softmax(x + bias): -log p[target] of each row, and p itself; or, where ``scale`` is
+    not None, what the backward pass makes of it, scale (p - one-hot(targets)). x (n, V), bias (V,)
+    or None, targets (n,), scale (n,) -> ``out``: (n, V), which may be the memory of x, and (n,)."""
 
     def work(rows):
         p, y, t, z = out[0][rows], out[1][rows], targets[rows], x[rows]
         if bias is not None:
             z = np.add(z, bias, out=p)
         np.subtract(z, np.max(z, axis=1, keepdims=True), out=p)
-        target = p[np.arange(len(t)), t]
+        place = np.arange(len(t)), t
+        target = p[place]
         np.exp(p, out=p)
         total = np.sum(p, axis=1)
-        p *= (1 / total)[:, None]
         y[...] = np.log(total) - target
+        if scale is None:
+            p *= (1 / total)[:, None]
+        else:
+            p *= (scale[rows] / total)[:, None]
+            p[place] -= scale[rows]
+
+    each(work, _row_blocks(x), x.size)
+
+
+def softmax_nll_compiled(x, bias, targets, scale, out):
+    """``softmax_nll`` of float32, by numba."""
+    from .native import softmax_rows
+
+    p, y = out
+    # of one kind of array each: another one would be compiled for
+    bias = np.zeros(x.shape[1], x.dtype) if bias is None else np.array(bias)
+    targets, s = np.array(targets, np.intp), np.array(y if scale is None else scale)
+
+    def work(rows):
+        if p is not x:
+            np.copyto(p[rows], x[rows])
+        softmax_rows(p[rows], bias, targets[rows], s[rows], scale is not None, y[rows])
 
     each(work, _row_blocks(x), x.size)
 
@@ -109,4 +132,5 @@ def softmax_slope(p, targets, scale, out):
 # function on the tape -> what a replay runs; ``out`` may be the memory of the first argument
 BLOCKED = {
     _nll: nll, _nll_slope: nll_slope, softmax_nll: softmax_nll, softmax_slope: softmax_slope,
+    softmax_nll_compiled: softmax_nll_compiled,
 }  # fmt: skip

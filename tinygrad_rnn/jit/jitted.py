@@ -22,9 +22,20 @@ import numpy as np
 from .. import random
 from ..tensor import Node, Tensor, _no_grad_blocks
 from . import JitError
-from .loops import available, fuse, slices_first
+from .cut import cut
+from .lookups import look_up_late, tables_first
+from .loops import available, compiled_calls, fuse, slices_first
 from .memory import Block
-from .passes import bias_in_softmax, compute_constants, drop_unused, keep_softmax, one_join, share
+from .passes import (
+    bias_in_softmax,
+    compute_constants,
+    drop_unused,
+    keep_softmax,
+    longer_stack,
+    one_join,
+    share,
+    slope_in_softmax,
+)
 from .recording import Recorder, RecordingArray, RecordingGenerator, source_line
 from .replay import Program, describe
 from .state import Place, Reached, rebuilt, walk
@@ -35,8 +46,10 @@ __all__ = ["Jitted"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PASSES = (drop_unused, compute_constants, one_join, share, keep_softmax, bias_in_softmax)
-FUSION = (slices_first, share, drop_unused, fuse)  # if numba is installed
+PASSES = (drop_unused, compute_constants, one_join, share, longer_stack, keep_softmax,
+          slope_in_softmax, bias_in_softmax)  # fmt: skip
+# if numba is installed
+FUSION = (tables_first, compiled_calls, slices_first, look_up_late, share, drop_unused, fuse)
 
 
 class Jitted(Generic[P, R]):
@@ -455,7 +468,7 @@ class Recording:
     def __init__(self, tape: Tape, homes, shape, assigned, fast, block):
         self.recorded = tape
         better = tape
-        for improve in (*PASSES, *FUSION) if fast and available() else PASSES:
+        for improve in (*PASSES, *(FUSION if fast and available() else ()), cut):
             better = improve(better)
         self.program, self.homes = Program(better, own_homes(better, homes), block), homes
         self.shape, self.assigned = shape, assigned

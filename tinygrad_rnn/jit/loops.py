@@ -16,15 +16,20 @@ import operator
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
-from .tape import Call, Tape, Value
+from .blocks import softmax_nll, softmax_nll_compiled
+from .chains import Chain, gather, kind_of
+from .recording import added
+from .rows import added_rows, looked_up
+from .tape import Call, Tape, Value, values_in
 
-__all__ = ["Kernel", "as_rows", "available", "fuse", "load", "rows", "slices_first", "width"]
+__all__ = ["Kernel", "available", "basic", "compiled_calls", "fuse", "load", "slices_first"]
 
 EXPRESSIONS = {
     np.add: "({} + {})", np.subtract: "({} - {})", np.multiply: "({} * {})",
@@ -35,7 +40,6 @@ FLOAT = np.dtype(np.float32)
 MANY = 512  # elements below which a call is left alone
 WORTH = 100e-6  # seconds that one kernel should save in a replay to be worth compiling
 LOADS = 6  # arrays that one loop reads at most
-CHAIN = 60  # calls in one kernel at most
 
 
 def available() -> bool:
@@ -44,6 +48,26 @@ def available() -> bool:
 
 
 # ---- the passes ----
+
+
+def compiled_calls(tape: Tape) -> Tape:
+    """Calls for which there is a loop in native.py."""
+    calls = []
+    for call in tape.calls:
+        if call.fn is softmax_nll and call.out.dtype == FLOAT and (
+                math.prod(call.out.shape) >= MANY):
+            call = Call(softmax_nll_compiled, call.args, {}, call.out, line=call.line,
+                        more=call.more)
+        elif call.fn is added and _adds_rows(*call.args):
+            call = Call(added_rows, call.args, {}, call.out, line=call.line)
+        calls.append(call)
+    return Tape(calls, tape.inputs, tape.constants, tape.results)
+
+
+def _adds_rows(table, ids, g):
+    return (isinstance(ids, Value) and ids.dtype is not None and ids.dtype.kind == "i"
+            and isinstance(g, Value) and table.dtype == g.dtype == FLOAT
+            and len(table.shape) == 2 and g.shape == (*ids.shape, table.shape[1]))
 
 
 def slices_first(tape: Tape) -> Tape:
@@ -67,18 +91,18 @@ def slices_first(tape: Tape) -> Tape:
 
 
 def _sliceable(call, users):
-    if not users or not _fusable(call) or len(call.out.shape) < 2:
+    if not users or not Kernel.accepts(call) or len(call.out.shape) < 2:
         return False
     return (all(user.view and user.fn is operator.getitem
-                and _basic(user.args[1], len(call.out.shape)) for user in users)
+                and basic(user.args[1], len(call.out.shape)) for user in users)
         and all(isinstance(x, (int, float)) or x.shape in ((), call.out.shape, call.out.shape[-1:])
                 for x in call.args))
 
 
-def _basic(index, axes):
+def basic(index, axes):
     """Whether an index is made of numbers and slices, and leaves the last of these axes."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(type(i) in (int, slice) for i in parts) and (
+    return not any(values_in(parts)) and all(type(i) in (int, slice) for i in parts) and (
         len(parts) < axes or type(parts[-1]) is slice)
 
 
@@ -97,119 +121,63 @@ def _sliced(x, call, source, calls):
 
 
 def fuse(tape: Tape) -> Tape:
-    """Chains of elementwise calls of one shape become one call each, of a ``Kernel``.
-
-    A chain is held back until something else reads of it. Its calls so come later than they
-    were, which changes nothing: no value on a tape is ever overwritten.
-    """
-    users, results = tape.users(), set(tape.results)
-    calls: list[Call | Kernel] = []
-    chains: dict[tuple, list[Call]] = {}
-    made: dict[Value, tuple] = {}  # by a call of an open chain: its shape
-
-    def close(shape):
-        chain = chains.pop(shape)
-        for call in chain:
-            del made[call.out]
-        inside = {call.out for call in chain}
-        kept = [out for out in inside if out in results or any(
-            user.out not in inside for user in users.get(out, ()))]
-        kernel = Kernel(chain, kept)
-        calls.append(kernel)
-
-    for call in tape.calls:
-        member = _fusable(call)
-        if member and len(chains.get(call.out.shape, ())) == CHAIN:
-            close(call.out.shape)
-        for value in call.inputs():
-            if value in made and not (member and made[value] == call.out.shape):
-                close(made[value])
-        if member:
-            chains.setdefault(call.out.shape, []).append(call)
-            made[call.out] = call.out.shape
-        else:
-            calls.append(call)
-    for shape in list(chains):
-        close(shape)
-
-    saved: dict[str, float] = {}
-    for kernel in calls:
-        if isinstance(kernel, Kernel):
-            saved[kernel.key] = saved.get(kernel.key, 0) + kernel.saves
-    fused: list[Call] = []
-    for item in calls:
-        if isinstance(item, Call):
-            fused.append(item)
-        elif len(item.chain) > 1 and saved[item.key] >= WORTH:
-            first, *more = item.outs
-            fused.append(Call(item, tuple(item.inputs), {}, first, line=item.chain[0].line,
-                              more=tuple(more)))
-        else:
-            fused += item.chain
-    return Tape(fused, tape.inputs, tape.constants, tape.results)
-
-
-def _fusable(call):
-    out = call.out
-    if call.fn not in EXPRESSIONS or call.kwargs or out.dtype != FLOAT or out.order is not None:
-        return False
-    return math.prod(out.shape) >= MANY and all(_kind(x, out.shape) for x in call.args)
-
-
-def _kind(x, shape):
-    """How an operand meets a result of this shape; None if it cannot be in a chain."""
-    if type(x) in (int, float):
-        return "constant"
-    if not isinstance(x, Value) or x.shape is None:
-        return None
-    if x.dtype is None:
-        return "number"
-    if x.dtype != FLOAT:
-        return None
-    if x.shape == ():
-        return "scalar"
-    if x.shape == shape:
-        return "full" if x.order is None else None
-    if x.shape[-1] == shape[-1] and math.prod(x.shape) == shape[-1] and len(x.shape) <= len(shape):
-        return "row"
-    return None
+    """Chains of elementwise calls become compiled loops."""
+    return gather(tape, Kernel, WORTH)
 
 
 # ---- the functions ----
 
 
-class Kernel:
-    """One chain of calls as a compiled function of its operands, which writes the values that are
-    read outside of it."""
+class Kernel(Chain):
+    """A chain as a compiled function."""
 
-    def __init__(self, chain: list[Call], kept: list[Value]):
-        self.chain = chain
-        shape = self.shape = chain[0].out.shape
-        made = {call.out for call in chain}
-        self.inputs: list[Value] = list(dict.fromkeys(
-            v for call in chain for v in call.inputs() if v not in made))
-        self.kinds = [_kind(v, shape) for v in self.inputs]
+    def __init__(self, chain: list[Call], kept: set[Value]):
+        super().__init__(chain, kept)
         self.constants: list[str] = []
-        self.temporaries: list[Value] = []
         self._uses: dict[Value, int] = {}
         for call in chain:
             for value in call.inputs():
                 self._uses[value] = self._uses.get(value, 0) + 1
-        self._kept = set(kept)
         self._text: dict[Value, tuple[str, frozenset[str]]] = {}
+        self._rows = 0  # that hold what is not kept
         self.statements: list[tuple[str, str, frozenset[str]]] = []  # what, from, arrays read
-        self.outs = [call.out for call in chain if call.out in self._kept]
         self._names = {v: f"a{i}" for i, v in enumerate(self.inputs)}
         self._names |= {v: f"y{i}" for i, v in enumerate(self.outs)}
         for call in chain:
             self._add(call)
-        size = math.prod(shape)
-        self.saves = (len(chain) - 1) * (0.5e-6 + size * 0.08e-9)
-        self.key = self.source({})
-        self.__name__ = f"fused_{len(chain)}"
+        self._key = self.source({})
+
+    @staticmethod
+    def accepts(call: Call) -> bool:
+        out = call.out
+        if call.kwargs or out.dtype != FLOAT or out.order or math.prod(out.shape) < MANY:
+            return False
+        if call.fn is looked_up:
+            return len(out.shape) == 2
+        return call.fn in EXPRESSIONS and all(kind_of(x, out.shape, FLOAT) for x in call.args)
+
+    @property
+    def key(self) -> str:
+        return self._key
+
+    @property
+    def saves(self) -> float:
+        return (len(self.chain) - 1) * (0.5e-6 + math.prod(self.shape) * 0.08e-9)
+
+    def temporaries(self, C: int) -> list[np.ndarray]:
+        return [np.empty((1, C), FLOAT) for _ in range(self._rows)]
+
+    def function(self, edited: dict[str, str]) -> Callable:
+        return load(self.source(edited))
 
     def _add(self, call):
         """The expression of one call; a statement, where it is kept or read more than once."""
+        if call.fn is looked_up:
+            table, ids = (self._names[v] for v in call.args)
+            self._text[call.out] = f"{table}[i{ids}, j]", frozenset((table,))
+            if call.out in self.kept:
+                self._store(call.out)
+            return
         loads = [self._read(x) for x in call.args]
         while len(frozenset().union(*(names for _, names in loads))) > LOADS:
             widest = max(range(len(loads)), key=lambda i: len(loads[i][1]))
@@ -219,14 +187,14 @@ class Kernel:
         names = frozenset().union(*(names for _, names in loads))
         self._text[call.out] = text, names
         simple = text.count("(") == 1 and call.fn in (np.add, np.subtract, np.multiply)
-        if call.out in self._kept or (self._uses.get(call.out, 0) > 1 and not simple):
+        if call.out in self.kept or (self._uses.get(call.out, 0) > 1 and not simple):
             self._store(call.out)
 
     def _store(self, value):
         name = self._names.get(value)
         if name is None:
-            name = self._names[value] = f"t{len(self.temporaries)}"
-            self.temporaries.append(value)
+            name = self._names[value] = f"t{self._rows}"
+            self._rows += 1
         text, names = self._text[value]
         row = "0" if name[0] == "t" else "n"
         self.statements.append((f"{name}[{row}, j]", text, names))
@@ -247,7 +215,6 @@ class Kernel:
         return f"{name}[{'0' if kind == 'row' else 'n'}, j]", frozenset((name,))
 
     def may_edit(self, out: Value, source: Value) -> bool:
-        """Whether ``out`` may be written over the operand ``source``: nothing reads it later."""
         if source not in self.inputs or self.kinds[self.inputs.index(source)] != "full":
             return False
         place, name = f"{self._names[out]}[n, j]", self._names[source]
@@ -259,7 +226,7 @@ class Kernel:
         over."""
         arguments = [f"a{i}" for i in range(len(self.inputs))]
         arguments += [f"y{i}" for i in range(len(self.outs)) if f"y{i}" not in edited]
-        arguments += [f"t{i}" for i in range(len(self.temporaries))]
+        arguments += [f"t{i}" for i in range(self._rows)]
         lines = [f'k{i} = np.float32("{x}")' for i, x in enumerate(self.constants)]
         lines += ["", "", "@compiled", f"def kernel(R, C, {', '.join(arguments)}):"]
         for i, kind in enumerate(self.kinds):
@@ -268,6 +235,8 @@ class Kernel:
             elif kind == "scalar":
                 lines.append(f"    s{i} = a{i}[0, 0]")
         lines.append("    for n in range(R):")
+        lines += [f"        ia{i} = a{i}[n, 0]" for i, kind in enumerate(self.kinds)
+                  if kind == "ids"]
         for what, text, _ in self.statements:
             lines += ["        for j in range(C):", f"            {what} = {text}"]
         source = "\n".join(lines) + "\n"
@@ -340,32 +309,3 @@ def cache_folder() -> Path:
             "win32": Path(os.environ.get("LOCALAPPDATA", home / "AppData" / "Local"))}  # fmt: skip
     default = Path(os.environ.get("XDG_CACHE_HOME", home / ".cache"))
     return root.get(sys.platform, default) / "tinygrad_rnn" / "kernels"
-
-
-# ---- a call of one ----
-
-
-def width(size: int) -> int:
-    """Columns of ``size`` elements in a row, cut into rows that stay in the cache."""
-    return next((c for c in range(min(size, 4096), 127, -1) if size % c == 0), size)
-
-
-def rows(x, R, C):
-    """The array as (R, C) rows; copied unless it lies so in memory."""
-    return np.ascontiguousarray(x).reshape(R, C)
-
-
-def as_rows(x: np.ndarray, R: int, C: int) -> np.ndarray | None:
-    """A view of an array that looks contiguous: (R, width), of which a kernel reads C columns;
-    None where the rows do not lie evenly in memory."""
-    if x.flags.c_contiguous:
-        return x.reshape(R, C)
-    view = x.view()
-    try:
-        view.shape = R, C
-    except AttributeError:
-        return None
-    step, inner = view.strides
-    if inner != x.itemsize or step < C * inner or step % inner:
-        return None
-    return np.lib.stride_tricks.as_strided(view, (R, step // inner), (step, inner))

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from .blocks import BLOCKED
-from .loops import Kernel
+from .chains import Chain
 from .recording import added, overwritten, through
+from .rows import added_rows
 from .tape import Call, Tape, Value, values_in
 
 __all__ = ["JOINS", "Block", "Memory", "elementwise", "joined"]
@@ -99,7 +100,7 @@ class Memory:
             out = call.out
             if call.view or out.dtype is None or out.shape is None:
                 continue
-            if isinstance(call.fn, Kernel):
+            if isinstance(call.fn, Chain):
                 for value in call.outs:
                     if self._goes_home(call, value, i):
                         self.how[value] = "home"
@@ -124,7 +125,7 @@ class Memory:
         home = self.homes.get(value)
         if home is None or self.last.get(home, -1) > i or not same_place(home, value):
             return False
-        if not isinstance(call.fn, Kernel):
+        if not isinstance(call.fn, Chain):
             return True
         return home.contiguous and (
             home not in call.fn.inputs or call.fn.may_edit(value, home))
@@ -255,14 +256,14 @@ def elementwise(call: Call) -> bool:
 def takes_out(call: Call) -> bool:
     """Whether it can write into memory that is given to it."""
     fn = call.fn
-    if isinstance(fn, (np.ufunc, Kernel)) or fn in JOINS or fn in BLOCKED:
+    if isinstance(fn, (np.ufunc, Chain)) or fn in JOINS or fn in BLOCKED:
         return True
     return isinstance(getattr(fn, "__self__", None), np.ufunc) and (
         fn.__name__ == "reduce" and call.out.shape != ())
 
 
 def editing(call: Call) -> bool:
-    return call.fn in (overwritten, added, through)
+    return call.fn in (overwritten, added, added_rows, through)
 
 
 def aligned(nbytes: int) -> np.ndarray:

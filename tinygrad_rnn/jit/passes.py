@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 from ..functional import _nll, _nll_slope
 from .blocks import softmax_nll, softmax_slope
 from .tape import Call, Tape, Value, replace, values_in
 
-__all__ = ["bias_in_softmax", "compute_constants", "drop_unused", "keep_softmax", "one_join",
-           "share"]  # fmt: skip
+__all__ = ["bias_in_softmax", "compute_constants", "drop_unused", "keep_softmax", "longer_stack",
+           "one_join", "share", "slope_in_softmax"]  # fmt: skip
 
 
 def drop_unused(tape: Tape) -> Tape:
@@ -55,6 +57,41 @@ def one_join(tape: Tape) -> Tape:
     return Tape(calls, tape.inputs, tape.constants, tape.results)
 
 
+def longer_stack(tape: Tape) -> Tape:
+    """The states before and after each time step, stacked, are views of one longer stack."""
+    known = {*tape.inputs, *tape.constants}
+    later = [call for call in tape.calls if _stacks_rows(call)]
+    views: dict[Value, Call] = {}
+    calls = []
+    for call in tape.calls:
+        if call.out in views:
+            call = views[call.out]
+        elif call in later:
+            later.remove(call)
+            after = call.args[0]
+            for other in later:
+                before = other.args[0]
+                if [*before[1:]] == [*after[:-1]] and before[0] in known and (
+                        call.out.dtype == other.out.dtype):
+                    whole = Value((len(after) + 1, *call.out.shape[1:]), call.out.dtype)
+                    calls.append(Call(np.stack, ([before[0], *after], 0), {}, whole,
+                                      line=call.line))
+                    for at, part in ((slice(1, None), call), (slice(len(after)), other)):
+                        views[part.out] = Call(operator.getitem, (whole, at), {}, part.out,
+                                               view=True, line=part.line)
+                    later.remove(other)
+                    call = views[call.out]
+                    break
+        calls.append(call)
+        known.update(call.outs)
+    return Tape(calls, tape.inputs, tape.constants, tape.results)
+
+
+def _stacks_rows(call):
+    return (call.fn is np.stack and call.args[1:] in ((), (0,)) and not call.kwargs
+            and call.out.order is None and all(isinstance(v, Value) for v in call.args[0]))
+
+
 def share(tape: Tape) -> Tape:
     """The same call of the same values is done once; a reshape to the same shape not at all."""
     seen: dict = {}
@@ -86,7 +123,7 @@ def keep_softmax(tape: Tape) -> Tape:
         key = call.args[:2]
         if call.fn is _nll and key in slopes and key not in softmax:
             p = softmax[key] = Value(key[0].shape, key[0].dtype)
-            calls.append(Call(softmax_nll, (key[0], None, key[1]), {}, p, line=call.line,
+            calls.append(Call(softmax_nll, (key[0], None, key[1], None), {}, p, line=call.line,
                               more=(call.out,)))
         elif call.fn is _nll_slope and key in softmax:
             args = softmax[key], key[1], call.args[3]
@@ -96,13 +133,42 @@ def keep_softmax(tape: Tape) -> Tape:
     return drop_unused(Tape(calls, tape.inputs, tape.constants, tape.results))
 
 
+def slope_in_softmax(tape: Tape) -> Tape:
+    """Where the cotangent of a cross-entropy does not hang on its value, as with a mean over the
+    targets, the forward pass leaves the gradient in the place of the softmax."""
+    users = tape.users()
+    for call in [call for call in tape.calls if call.fn is softmax_nll]:
+        p, (y,) = call.out, call.more
+        if len(users.get(p, ())) != 1 or p in tape.results or call.args[3] is not None:
+            continue
+        (slope,) = users[p]
+        if slope.fn is not softmax_slope:
+            continue
+        calls = tape.calls
+        first, last = calls.index(call), calls.index(slope)
+        scale = slope.args[2]
+        needed, before = {scale}, []
+        for other in reversed(calls[first + 1 : last]):
+            if not needed.isdisjoint(other.outs):
+                before.append(other)
+                needed.update(other.inputs())
+        if needed.isdisjoint(call.outs) and not any(other.effect for other in before):
+            merged = Call(softmax_nll, (*call.args[:3], scale), {}, slope.out, line=call.line,
+                          more=(y,))
+            moved = {*map(id, before), id(slope)}
+            rest = [other for other in calls[first + 1 :] if id(other) not in moved]
+            calls = [*calls[:first], *before[::-1], merged, *rest]
+            tape = Tape(calls, tape.inputs, tape.constants, tape.results)
+    return tape
+
+
 def bias_in_softmax(tape: Tape) -> Tape:
     """A bias of logits that nobody else reads is added where they are in the cache anyway."""
     made, users = {call.out: call for call in tape.calls}, tape.users()
     calls = []
     for call in tape.calls:
         if call.fn is softmax_nll and call.args[1] is None:
-            x, _, targets = call.args
+            x, _, targets, scale = call.args
             rows = made.get(x)
             total = made.get(rows.args[0]) if rows and rows.fn is np.reshape else rows
             if rows and total and total.fn is np.add and _is_bias(total.args, x) and all(
@@ -112,7 +178,7 @@ def bias_in_softmax(tape: Tape) -> Tape:
                     x = Value(x.shape, x.dtype)
                     calls.append(Call(np.reshape, (y, x.shape), {}, x, view=rows.view))
                     y = x
-                call = Call(call.fn, (y, bias, targets), {}, call.out, line=call.line,
+                call = Call(call.fn, (y, bias, targets, scale), {}, call.out, line=call.line,
                             more=call.more)
         calls.append(call)
     return drop_unused(Tape(calls, tape.inputs, tape.constants, tape.results))

@@ -14,9 +14,10 @@ from collections.abc import Callable
 import numpy as np
 
 from .blocks import BLOCKED
-from .loops import Kernel, as_rows, load, rows, width
+from .chains import Chain, as_rows, rows, width
 from .memory import JOINS, Block, Memory, joined
 from .recording import added, draw, overwritten, through
+from .rows import add_rows_at, added_rows
 from .tape import Call, Tape, Value, name_of, values_in
 
 __all__ = ["Program"]
@@ -54,8 +55,8 @@ class Program:
             self.names[value] = self._object(array)
         dead: dict[int, list[str]] = {}
         for i, call in enumerate(tape.calls):
-            if isinstance(call.fn, Kernel):
-                self._kernel(call)
+            if isinstance(call.fn, Chain):
+                self._chain(call)
             elif call.fn in JOINS and memory.how.get(call.out) == "buffer":
                 self._join(call)
             elif not call.view or call.out not in memory.array:
@@ -88,21 +89,22 @@ class Program:
                 line = f"np.copyto({self._object(target[index])}, {self.names[piece]})"
                 self.lines.append((line, call))
 
-    def _kernel(self, call):
-        """A call of compiled loops: everything in it as rows of the same length."""
-        kernel, memory = call.fn, self.memory
-        planned = [memory.array.get(v) for v in (*kernel.inputs, *call.outs)]
-        flat = "row" not in kernel.kinds and all(
-            x is None or x.shape != kernel.shape or x.flags.c_contiguous for x in planned)
-        size = math.prod(kernel.shape)
-        C = width(size) if flat else kernel.shape[-1]
+    def _chain(self, call):
+        """A chain: everything in it as rows of the same length."""
+        chain, memory = call.fn, self.memory
+        planned = [memory.array.get(v) for v in (*chain.inputs, *call.outs)]
+        flat = not {"row", "table"}.intersection(chain.kinds) and all(
+            x is None or x.shape != chain.shape or x.flags.c_contiguous for x in planned)
+        size = math.prod(chain.shape)
+        C = width(size) if flat else chain.shape[-1]
         R = size // C
         homes = {out: self.homes[out] for out in call.outs if memory.how[out] == "home"}
-        edited = {f"y{i}": f"a{kernel.inputs.index(homes[out])}" for i, out in enumerate(call.outs)
-                  if homes.get(out) in kernel.inputs}  # fmt: skip
+        edited = {f"y{i}": f"a{chain.inputs.index(homes[out])}" for i, out in enumerate(call.outs)
+                  if homes.get(out) in chain.inputs}  # fmt: skip
         args, after = [], []
-        for value, kind in zip(kernel.inputs, kernel.kinds, strict=True):
-            n, m = {"full": (R, C), "row": (1, C)}.get(kind, (1, 1))
+        for value, kind in zip(chain.inputs, chain.kinds, strict=True):
+            n, m = {"full": (R, C), "row": (1, C), "ids": (R, 1), "table": value.shape}.get(
+                kind, (1, 1))
             array = memory.array.get(value)
             lies = None if array is None else as_rows(array, n, m)
             if kind == "number":
@@ -122,11 +124,11 @@ class Program:
             lies = as_rows(memory.array[out], R, C)
             if lies is None:
                 lies = np.empty((R, C), out.dtype)
-                whole = self._object(lies.reshape(kernel.shape))
+                whole = self._object(lies.reshape(chain.shape))
                 after.append((f"np.copyto({self.names[out]}, {whole})", None))
             args.append(self._object(lies))
-        args += [self._object(np.empty((1, C), np.float32)) for _ in kernel.temporaries]
-        run = self._object(load(kernel.source(edited)))
+        args += [self._object(row) for row in chain.temporaries(C)]
+        run = self._object(chain.function(edited))
         self.lines.append((f"{run}({R}, {C}, {', '.join(args)})", call))
         self.lines += after
 
@@ -215,7 +217,7 @@ def _edit_through(root, value, path):
     view[...] = value
 
 
-_EDITS = {added: _edit_added, through: _edit_through}
+_EDITS = {added: _edit_added, added_rows: add_rows_at, through: _edit_through}
 
 
 def describe(call: Call) -> str:

@@ -1,0 +1,170 @@
+"""Chains of elementwise calls on arrays of one shape, as one call each.
+
+What such a call does stands elsewhere: loops for numba in loops.py, blocks of rows in cut.py. Here
+is how chains are found, and how what they read and write is looked at as rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from .rows import looked_up
+from .tape import Call, Tape, Value
+
+__all__ = ["Chain", "as_rows", "gather", "kind_of", "rows", "width"]
+
+CHAIN = 60  # calls in one chain at most
+
+
+class Chain:
+    """Some calls on arrays of one shape, and which of their values are read outside of them.
+
+    ``kinds`` says how each operand meets the rows: full (R, C), row (1, C), scalar (1, 1), number,
+    table (V, C) with ids (R, 1).
+    """
+
+    def __init__(self, chain: list[Call], kept: set[Value]):
+        self.chain, self.kept = chain, kept
+        self.shape, self.dtype = chain[0].out.shape, chain[0].out.dtype
+        made = {call.out for call in chain}
+        self.inputs: list[Value] = list(dict.fromkeys(
+            v for call in chain for v in call.inputs() if v not in made))
+        tables = {call.args[0] for call in chain if call.fn is looked_up}
+        ids = {call.args[1] for call in chain if call.fn is looked_up}
+        self.kinds = ["table" if v in tables else "ids" if v in ids else
+                      kind_of(v, self.shape, self.dtype) for v in self.inputs]  # fmt: skip
+        self.outs = [call.out for call in chain if call.out in kept]
+        self.__name__ = f"fused_{len(chain)}"
+
+    @staticmethod
+    def accepts(call: Call) -> bool:
+        """Whether a call may be in such a chain."""
+        raise NotImplementedError
+
+    @property
+    def key(self) -> str:
+        """Equal for chains that are the same function."""
+        return str(id(self))
+
+    @property
+    def saves(self) -> float:
+        """Seconds that it saves in a replay."""
+        return math.inf
+
+    def may_edit(self, out: Value, source: Value) -> bool:
+        """Whether ``out`` may be written over the operand ``source``: nothing reads it later."""
+        raise NotImplementedError
+
+    def temporaries(self, C: int) -> list[np.ndarray]:
+        """Memory for what is not kept, where rows have C columns."""
+        raise NotImplementedError
+
+    def function(self, edited: dict[str, str]) -> Callable:
+        """``f(R, C, *inputs, *outs, *temporaries)`` over R rows of C columns; ``edited``: outs, by
+        name (y0, y1, ...), that are written over inputs (a0, a1, ...) instead of being given."""
+        raise NotImplementedError
+
+
+def gather(tape: Tape, kind: type[Chain], worth: float) -> Tape:
+    """Chains of elementwise calls of one shape become one call each, of a ``kind``, where equal
+    ones together save as many seconds as are worth it.
+
+    A chain is held back until something else reads of it. Its calls so come later than they
+    were, which changes nothing: no value on a tape is ever overwritten.
+    """
+    users, results = tape.users(), set(tape.results)
+    calls: list[Call | Chain] = []
+    chains: dict[tuple, list[Call]] = {}
+    made: dict[Value, tuple] = {}  # by a call of an open chain: its shape and dtype
+
+    def close(key):
+        chain = chains.pop(key)
+        for call in chain:
+            del made[call.out]
+        inside = {call.out for call in chain}
+        kept = {out for out in inside if out in results or any(
+            user.out not in inside for user in users.get(out, ()))}
+        calls.append(kind(chain, kept))
+
+    for call in tape.calls:
+        member = kind.accepts(call)
+        key = call.out.shape, call.out.dtype
+        if member and len(chains.get(key, ())) == CHAIN:
+            close(key)
+        for value in call.inputs():
+            if value in made and not (member and made[value] == key):
+                close(made[value])
+        if member:
+            chains.setdefault(key, []).append(call)
+            made[call.out] = key
+        else:
+            calls.append(call)
+    for key in list(chains):
+        close(key)
+
+    saved: dict[str, float] = {}
+    for item in calls:
+        if isinstance(item, Chain):
+            saved[item.key] = saved.get(item.key, 0) + item.saves
+    fused: list[Call] = []
+    for item in calls:
+        if isinstance(item, Call):
+            fused.append(item)
+        elif len(item.chain) > 1 and saved[item.key] >= worth:
+            first, *more = item.outs
+            fused.append(Call(item, tuple(item.inputs), {}, first, line=item.chain[0].line,
+                              more=tuple(more)))
+        else:
+            fused += item.chain
+    return Tape(fused, tape.inputs, tape.constants, tape.results)
+
+
+def kind_of(x, shape, dtype):
+    """How an operand meets a result of this shape; None if it cannot be in a chain."""
+    if type(x) in (int, float):
+        return "constant"
+    if not isinstance(x, Value) or x.shape is None:
+        return None
+    if x.dtype is None:
+        return "number"
+    if x.dtype != dtype:
+        return None
+    if x.shape == ():
+        return "scalar"
+    if x.shape == shape:
+        return "full" if x.order is None else None
+    if x.shape[-1] == shape[-1] and math.prod(x.shape) == shape[-1] and len(x.shape) <= len(shape):
+        return "row"
+    return None
+
+
+# ---- arrays as rows ----
+
+
+def width(size: int) -> int:
+    """Columns of ``size`` elements in a row, cut into rows that stay in the cache."""
+    return next((c for c in range(min(size, 4096), 127, -1) if size % c == 0), size)
+
+
+def rows(x, R, C):
+    """The array as (R, C) rows; copied unless it lies so in memory."""
+    return np.ascontiguousarray(x).reshape(R, C)
+
+
+def as_rows(x: np.ndarray, R: int, C: int) -> np.ndarray | None:
+    """A view of an array that looks contiguous: (R, width), of which a kernel reads C columns;
+    None where the rows do not lie evenly in memory."""
+    if x.flags.c_contiguous:
+        return x.reshape(R, C)
+    view = x.view()
+    try:
+        view.shape = R, C
+    except AttributeError:
+        return None
+    step, inner = view.strides
+    if inner != x.itemsize or step < C * inner or step % inner:
+        return None
+    return np.lib.stride_tricks.as_strided(view, (R, step // inner), (step, inner))

@@ -1,0 +1,91 @@
+"""Loops for numba, written by hand: those of what is no chain of elementwise calls.
+
+Imported only where numba is installed (the extra [fast]). Everything is float32. A loop is
+vectorised where each round stands alone; sums and largest elements, which do not, say how.
+"""
+
+import numpy as np
+from numba import njit
+
+__all__ = ["add_rows", "softmax_rows"]
+
+compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
+f = np.float32
+LANES = 128  # largest elements that are sought side by side
+
+
+@compiled
+def exp(u):
+    """e^u for u <= 0, within one unit of the last place; 0 below -87, where float32 nearly ends.
+    Cody and Waite's reduction to |r| <= ln(2)/2, polynomial of the Cephes library."""
+    least = f(-87)
+    small = u < least
+    u = least if small else u
+    n = np.floor(u * f(1.44269504) + f(0.5))
+    r = u - n * f(0.693359375) + n * f(2.12194440e-4)
+    p = f(1.9875691500e-4)
+    p = p * r + f(1.3981999507e-3)
+    p = p * r + f(8.3334519073e-3)
+    p = p * r + f(4.1665795894e-2)
+    p = p * r + f(1.6666665459e-1)
+    p = p * r + f(5.0000001201e-1)
+    p = p * r * r + r + f(1)
+    p *= np.int32((np.int32(n) + 127) << 23).view(f)  # times 2^n
+    return f(0) if small else p
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
+def total(x, n):
+    """Sum of row n, in whatever order is fast."""
+    s = f(0)
+    for j in range(x.shape[1]):
+        s += x[n, j]
+    return s
+
+
+@compiled
+def largest(x, n, lanes):
+    """The largest element of row n."""
+    lanes[:] = f(-np.inf)
+    C = x.shape[1]
+    whole = C - C % LANES
+    for i in range(0, whole, LANES):
+        for j in range(LANES):
+            lanes[j] = x[n, i + j] if x[n, i + j] > lanes[j] else lanes[j]
+    m = f(-np.inf)
+    for j in range(whole, C):
+        m = max(m, x[n, j])
+    if whole:
+        for j in range(LANES):
+            m = max(m, lanes[j])
+    return m
+
+
+@compiled
+def softmax_rows(x, bias, targets, scale, slope, y):
+    """``blocks.softmax_nll`` of some rows, in place of x; ``slope``: whether scale counts."""
+    lanes = np.empty(LANES, f)
+    R, C = x.shape
+    for n in range(R):
+        for j in range(C):
+            x[n, j] += bias[j]
+        m = largest(x, n, lanes)
+        target = x[n, targets[n]] - m
+        for j in range(C):
+            x[n, j] = exp(x[n, j] - m)
+        s = total(x, n)
+        y[n] = np.log(s) - target
+        s = scale[n] / s if slope else f(1) / s
+        for j in range(C):
+            x[n, j] *= s
+        if slope:
+            x[n, targets[n]] -= scale[n]
+
+
+@compiled
+def add_rows(table, ids, g):
+    """``table[ids[n]] += g[n]`` for each n, one after the other."""
+    for n in range(len(ids)):
+        i = ids[n]
+        for j in range(table.shape[1]):
+            table[i, j] += g[n, j]

@@ -1,0 +1,32 @@
+"""Rows of a table, looked up and added to, as calls on a tape that run as compiled loops."""
+
+import numpy as np
+
+__all__ = ["add_rows_at", "added_rows", "in_range", "looked_up"]
+
+
+def added_rows(table, ids, g):
+    """A copy of ``table`` with the rows of ``g`` added at ``ids``: ``added``, as a loop."""
+    table = table.copy(order="K")
+    add_rows_at(table, ids, g)
+    return table
+
+
+def add_rows_at(table, ids, g):
+    """The same in place."""
+    from .native import add_rows
+
+    in_range(ids, len(table))
+    add_rows(table, ids.ravel(), np.ascontiguousarray(g).reshape(-1, table.shape[1]))
+
+
+def in_range(ids, n):
+    """Raise IndexError, as NumPy does, where ids are no rows of a table of n: loops do not look."""
+    if ids.size and not -n <= ids.min() <= ids.max() < n:
+        wrong = ids[(ids < -n) | (ids >= n)][0]
+        raise IndexError(f"index {wrong} is out of bounds for axis 0 with size {n}")
+
+
+def looked_up(table, ids):
+    """Rows of a table: (V, D), ids (...) -> (..., D)."""
+    return table[ids]
