@@ -5,6 +5,18 @@ from models import AttentionSeq2seq, BetterRnnlm, Rnnlm, Seq2seq
 from tinygrad_rnn import optim
 
 
+def training_step(model, optimizer, max_norm):
+    def train(xs, ts):
+        loss = model.loss(xs, ts)
+        loss.backward()
+        optim.clip_grad_norm_(optimizer.params, max_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    return train
+
+
 class Contender:
     def __init__(self, workload, dropout):
         w = self.w = workload
@@ -19,6 +31,7 @@ class Contender:
         kind = {"sgd": optim.SGD, "adam": optim.Adam}[w.optimizer]
         self.optimizer = kind(self.model.parameters(), w.lr)
         self.xs, self.ts = w.batch()
+        self.train = training_step(self.model, self.optimizer, w.max_norm)
 
     def loss_and_gradients(self):
         loss = self.model.loss(self.xs, self.ts)
@@ -30,11 +43,3 @@ class Contender:
 
     def step(self):
         return self.train(self.xs, self.ts)
-
-    def train(self, xs, ts):
-        loss = self.model.loss(xs, ts)
-        loss.backward()
-        optim.clip_grad_norm_(self.optimizer.params, self.w.max_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return loss

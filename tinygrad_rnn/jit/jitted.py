@@ -38,7 +38,7 @@ from .passes import (
 )
 from .recording import Recorder, RecordingArray, RecordingGenerator, source_line
 from .replay import Program, describe
-from .state import Place, Reached, rebuilt, walk
+from .state import Place, Reached, Watch, changed, rebuilt, sort_of, walk
 from .tape import Call, Tape, Value, name_of
 
 __all__ = ["Jitted"]
@@ -64,6 +64,8 @@ class Jitted(Generic[P, R]):
         self._block = Block()
         self._last: Recording | None = None
         self._reached: Any = None  # by the last call
+        self._watch: Watch | None = None  # over what the last recording reaches
+        self._mode = False  # whether that was made without gradients
         self._crowded = False  # whether it was said that the recordings are too many
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -78,14 +80,22 @@ class Jitted(Generic[P, R]):
         if random.recording.get() is not None:  # a part of what is being recorded around it
             return self.f(*args, **kwargs)
         with self._lock:
-            given = list(args), kwargs
-            reached = walk(self.f, given)
-            key = (_no_grad_blocks.get() > 0, *reached.signature())
-            if key in self.recordings:
-                self.recordings.move_to_end(key)
-            recording = self._recording(key, reached, given)
-            if recording is None:
-                return self.f(*args, **kwargs)
+            given, mode = (list(args), kwargs), _no_grad_blocks.get() > 0
+            recording, reached = self._last, None
+            if self._watch is not None and mode == self._mode:
+                reached = self._watch.reached(given)
+            if reached is None:
+                watch = Watch(Reached())
+                reached, self._mode = walk(self.f, given, watch), mode
+                key = (mode, *reached.signature())
+                if key in self.recordings:
+                    self.recordings.move_to_end(key)
+                recording = self._recording(key, reached, given)
+                steady = recording is not None and recording.certain and recording.steady(reached)
+                self._watch = watch if steady else None
+                if recording is None:
+                    return self.f(*args, **kwargs)
+            assert recording is not None
             self._last, self._reached = recording, reached
             return recording.replay(reached)
 
@@ -390,13 +400,6 @@ def slots_of(reached: Reached) -> list[Any]:
             *reached.generators]
 
 
-def changed(inside, names) -> bool:
-    """Whether a list, a dict or a deque has other keys than these."""
-    if not isinstance(inside, dict):
-        return len(inside) != len(names)
-    return len(inside) != len(names) or any(a is not b for a, b in zip(inside, names, strict=True))
-
-
 def holds(place, old) -> bool:
     try:
         return place.get() is old
@@ -485,6 +488,11 @@ class Recording:
             place = TensorData(reached.tensors[-1 - i]) if i < 0 else Place(*reached.spots[i])
             place.set(_build(structure, made, reached, inputs))
         return _build(self.shape, made, reached, inputs)
+
+    def steady(self, reached):
+        """Whether replays set nothing but numbers and arrays: what is reached stays the same."""
+        kinds: list[Any] = [type(reached.held[i]) for i, _ in self.assigned if i >= 0]
+        return all(sort_of(kind) in ("scalar", "array") for kind in kinds)
 
     @staticmethod
     def inputs(reached):

@@ -29,6 +29,8 @@ from ..tensor import Tensor
 __all__ = ["ARRAYS", "Place", "Reached", "rebuilt", "walk"]
 
 MANY = 1_000  # items
+LISTS = ("tensors", "arrays", "again", "generators", "numbers", "spots", "held", "containers",
+         "kept", "key")  # of what is reached
 ARRAYS = (np.ndarray, np.memmap)  # other subclasses compute in ways of their own
 SCALARS = frozenset((type(None), bool, int, float, str, bytes, complex))
 CODE = (types.FunctionType, type, np.ufunc)
@@ -90,6 +92,8 @@ class Reached:
         self.containers: list[tuple[Any, Any, tuple]] = []  # whose, what, and what was in it
         self.kept: list[Any] = []  # known by id in the signature: nothing else may get that id
         self.key: list[Any] = []
+        self.seen: dict[int, Any] = {}
+        self.given: dict[str, int] = {}  # how many of all these come from the arguments
 
     @property
     def places(self) -> list[Place]:
@@ -98,12 +102,114 @@ class Reached:
     def signature(self):
         return tuple(self.key)
 
+    def end_of_given(self) -> None:
+        """What is found from here on, the function reaches without its arguments."""
+        self.given = {name: len(getattr(self, name)) for name in (*LISTS, "seen")}
 
-def walk(f, given=()) -> Reached:
-    """All that can be reached from a function and its arguments, which are lists and dicts."""
-    found = Reached()
-    seen: dict[int, Any] = {}
-    key, spots, held = found.key, found.spots, found.held
+
+class Watch:
+    """What a walk from a function has read, so that the next walk can be spared: where it would
+    read the same, other than in numbers and arrays that are inputs."""
+
+    def __init__(self, found: Reached) -> None:
+        self.found = found
+        self.complete = True  # whether all that was read is known here
+        self.loose: list[tuple[Any, str, Any]] = []  # attributes
+        self.cells: list[tuple[Any, Any]] = []
+        self.names: list[tuple[dict, str, Any]] = []  # globals
+        self.functions: list[tuple[Any, Same]] = []
+        self.classes: list[tuple[type, Same]] = []
+        self.lengths: list[tuple[Any, int]] = []
+
+    def close(self) -> None:
+        """Note the rest, at the end of the walk; the arguments are let go."""
+        found, start = self.found, self.found.given
+        self.lists = {name: getattr(found, name)[start[name] :] for name in LISTS}
+        self.given_key, self.given_arrays = found.key[: start["key"]], start["arrays"]
+        self.ids = frozenset(list(found.seen)[start["seen"] :])
+        self.values = [(x, type(x), inside, names, Same(values_of(inside)))
+                       for x, inside, names in self.lists["containers"]]
+        self.shapes = self._shapes([place.get() for place in self.lists["arrays"]])
+        del self.found
+
+    def reached(self, given) -> Reached | None:
+        """What the function reaches with these arguments, or None if it has to be walked."""
+        if not self.complete:
+            return None
+        new = walk(None, given)
+        if new.key != self.given_key or not self._unchanged(new.seen.keys()):
+            return None
+        for name, items in self.lists.items():
+            getattr(new, name).extend(items)
+        return new
+
+    def _unchanged(self, given) -> bool:
+        """Whether all is as it was, and apart from the objects with the ids ``given``."""
+        for x, kind, inside, names, values in self.values:
+            if type(x) is not kind or changed(inside, names):
+                return False
+            now = values_of(inside)
+            if values != now and not all(
+                    a is b or (a.__class__ is b.__class__ and alike(a, b, ("attribute", x, name)))
+                    for a, b, name in zip(values, now, names, strict=True)):
+                return False
+        arrays = [place.get() for place in self.lists["arrays"]]
+        ids = frozenset(map(id, arrays))
+        return (given.isdisjoint(self.ids) and given.isdisjoint(ids) and len(ids) == len(arrays)
+            and self._shapes(arrays) == self.shapes
+            and all(place.get() is arrays[i - self.given_arrays]
+                    for place, i in self.lists["again"])
+            and all(getattr(x, name, None) is value for x, name, value in self.loose)
+            and all(contents(cell) is value for cell, value in self.cells)
+            and all(inside.get(name, Same) is value for inside, name, value in self.names)
+            and all(parts == parts_of(f) for f, parts in self.functions)
+            and all(values == tuple(vars(cls).values()) for cls, values in self.classes)
+            and all(len(x) == n for x, n in self.lengths))
+
+    def _shapes(self, arrays):
+        shapes: list[Any] = [(t.shape, t.dtype, t._data.flags.c_contiguous, t._node is not None)
+                             for t in self.lists["tensors"]]
+        return shapes + [(a.shape, a.dtype, a.flags.c_contiguous) for a in arrays]
+
+
+def values_of(inside) -> tuple:
+    return tuple(inside.values() if isinstance(inside, dict) else inside)
+
+
+def contents(cell) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a variable that is not set yet
+        return Same
+
+
+def parts_of(f) -> Same:
+    return Same((f.__code__, f.__defaults__, f.__kwdefaults__, len(f.__dict__)))
+
+
+def alike(a, b, spot) -> bool:
+    """Whether a walk finds the same where b, of the same class, has taken the place of a: a
+    number or an array that is an input, or an equal scalar."""
+    kind: Any = type(a)
+    sort = sort_of(kind)
+    if sort == "array":
+        return True
+    return sort == "scalar" and (changing(spot) or (a == b and repr(a) == repr(b)))
+
+
+def changed(inside, names) -> bool:
+    """Whether a list, a dict or a deque has other keys than these."""
+    if not isinstance(inside, dict):
+        return len(inside) != len(names)
+    return len(inside) != len(names) or not all(map(operator.is_, inside, names))
+
+
+def walk(f, given=(), watch=None) -> Reached:
+    """All that can be reached from a function and its arguments, which are lists and dicts.
+    A ``watch`` of what is found will know what was read on the way."""
+    found = Reached() if watch is None else watch.found
+    watch = Watch(found) if watch is None else watch
+    key, spots, held, seen = found.key, found.spots, found.held, found.seen
 
     def keep(spot, value, given=False):
         spots.append(spot)
@@ -134,6 +240,8 @@ def walk(f, given=()) -> Reached:
         at = seen.get(id(x))
         if at is not None:
             key.append(("again", at))
+            if found.given and (at if type(at) is int else at[0]) < found.given["seen"]:
+                watch.complete = False  # it is an argument, or a part of one, too
             if sort == "array":
                 found.again.append((Place(*spot), at[1]))
             return
@@ -144,6 +252,7 @@ def walk(f, given=()) -> Reached:
             data = x._data
             key.append(("tensor", x.shape, x.dtype, data.flags.c_contiguous, node is not None))
             if node is not None and node.fn is None:
+                watch.loose.append((x, "grad", node.grad))
                 keep(("attribute", x, "grad"), node.grad)
         elif sort == "array":
             seen[id(x)] = len(seen), len(found.arrays)
@@ -153,6 +262,7 @@ def walk(f, given=()) -> Reached:
             key.append(kind)
             given = given and dataclasses.is_dataclass(x)
             for name in slots(kind):
+                watch.loose.append((x, name, getattr(x, name, None)))
                 if hasattr(x, name):
                     keep(("attribute", x, name), getattr(x, name), given)
             if hasattr(x, "__dict__"):
@@ -161,6 +271,7 @@ def walk(f, given=()) -> Reached:
                 visit(kind)
         elif sort == "container":
             if len(x) > MANY:  # a vocabulary, a data set: not walked each time
+                watch.lengths.append((x, len(x)))
                 known(x, len(x))
                 return
             names = tuple(x) if isinstance(x, dict) else tuple(range(len(x)))
@@ -181,6 +292,7 @@ def walk(f, given=()) -> Reached:
             key.append("generator")
             found.generators.append(Place(*spot))
         elif sort == "set":
+            watch.complete = False
             key.append((kind, len(x)))
             for item in x:
                 visit(item)
@@ -188,9 +300,11 @@ def walk(f, given=()) -> Reached:
             visit(x.__func__)
             visit(x.__self__)
         elif sort == "partial":
+            watch.complete = False
             parts = Partial(x)
             keep(("item", parts, 0), parts[0])
         elif sort == "bytes":
+            watch.complete = False
             key.append((kind, bytes(x)))
         elif sort == "jitted":
             visit(x.f)
@@ -216,16 +330,16 @@ def walk(f, given=()) -> Reached:
     def visit_function(f):
         code = f.__code__
         found.kept.append(code)
+        watch.functions.append((f, parts_of(f)))
         key.append(("function", id(code)))
         if not ours_module(f.__module__):
             return
         for name, cell in zip(code.co_freevars, f.__closure__ or (), strict=True):
-            try:
-                value = cell.cell_contents
-            except ValueError:  # a variable that is not set yet
+            value = contents(cell)
+            watch.cells.append((cell, value))
+            if value is Same:
                 key.append("empty")
-                continue
-            if isinstance(value, types.ModuleType):
+            elif isinstance(value, types.ModuleType):
                 visit_globals({name: value}, (name, *names_of(code)))
             else:
                 keep(("cell", cell), value)
@@ -238,6 +352,7 @@ def walk(f, given=()) -> Reached:
 
     def visit_globals(inside, names):
         for name in names:
+            watch.names.append((inside, name, inside.get(name, Same)))
             if name in inside:
                 value = inside[name]
                 if isinstance(value, CODE) and not ours_module(
@@ -264,6 +379,7 @@ def walk(f, given=()) -> Reached:
                     parts.values = made.values
                 else:
                     parts = classes[base] = made
+            watch.classes.append((base, parts.values))
             key.append(parts)
             for inside, names in parts.named:
                 visit_globals(inside, names)
@@ -274,7 +390,10 @@ def walk(f, given=()) -> Reached:
 
     for x in given:
         visit(x, None, True)
-    visit(f)
+    found.end_of_given()
+    if f is not None:
+        visit(f)
+        watch.close()
     # they refer to each other, and what they found should not wait for the garbage collector
     keep = visit = attributes = visit_function = visit_globals = visit_class = None  # type: ignore # noqa: F811
     return found
