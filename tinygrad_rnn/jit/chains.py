@@ -87,7 +87,8 @@ def gather(tape: Tape, kind: type[Chain], worth: float) -> Tape:
         inside = {call.out for call in chain}
         kept = {out for out in inside if out in results or any(
             user.out not in inside for user in users.get(out, ()))}
-        calls.append(kind(chain, kept))
+        for part in parts(chain):
+            calls.append(kind(part, kept))
 
     for call in tape.calls:
         member = kind.accepts(call)
@@ -120,6 +121,21 @@ def gather(tape: Tape, kind: type[Chain], worth: float) -> Tape:
         else:
             fused += item.chain
     return Tape(fused, tape.inputs, tape.constants, tape.results)
+
+
+def parts(chain: list[Call]) -> list[list[Call]]:
+    """Calls that have nothing to do with each other apart: the updates of two parameters are one
+    function, called twice."""
+    found: list[tuple[list[Call], set[Value]]] = []
+    for call in chain:
+        calls, values = [call], {call.out}
+        for other in [part for part in found if not part[1].isdisjoint(call.inputs())]:
+            found.remove(other)
+            calls = other[0] + calls
+            values |= other[1]
+        found.append((calls, values))
+    order = {call.out: i for i, call in enumerate(chain)}
+    return [sorted(calls, key=lambda call: order[call.out]) for calls, _ in found]
 
 
 def kind_of(x, shape, dtype):

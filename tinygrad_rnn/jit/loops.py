@@ -256,7 +256,7 @@ compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract
 f = np.float32
 
 
-@njit(inline="always", error_model="numpy", fastmath={"contract"})
+@njit(error_model="numpy", fastmath={"contract"})
 def tanh(u):
     x = f(7.90531110763549805) if u > f(7.90531110763549805) else u
     x = f(-7.90531110763549805) if x < f(-7.90531110763549805) else x
