@@ -243,7 +243,8 @@ BAD = {
     "tg.from_dlpack": [lambda: tg.from_dlpack([1.0]), lambda: tg.from_dlpack(leaf())],
     "tg.draw": [lambda: tg.draw(used()), lambda: tg.draw(xs), lambda: tg.draw(leaf(), {"x": xs})],
     "tg.cell_steps": [lambda: tg.cell_steps(xs).__enter__()],
-    "tg.jit": [lambda: tg.jit(lambda x: float(x.sum()))(xs)],
+    "tg.jit": [lambda: tg.jit(lambda x: float(x.sum()))(xs),
+               lambda: tg.jit(np.tanh, fallback="x")],
     "tg.functional": [lambda: F.relu(np.ones(3, complex))],
     "tg.manual": [lambda: manual.MatMul(x).forward(x)],
     "tg.optim": [lambda: optim.AdamW([]), lambda: optim.SGD([x]), lambda: optim.SGD([leaf() * 2]),
@@ -258,7 +259,7 @@ BAD = {
     "functional.binary_cross_entropy_with_logits": [
         lambda: F.binary_cross_entropy_with_logits(x, a(N))],
     "functional.embedding": [lambda: F.embedding(x, a(N)), lambda: F.embedding(x, ids(N) * N),
-                             lambda: F.embedding(x, -ids(N))],
+                             lambda: F.embedding(x, -ids(N)), lambda: F.embedding(h[0], ids(N))],
     "functional.dropout": [lambda: F.dropout(x, 1.0), lambda: F.dropout(x, -0.1)],
     "functional.layer_norm": [lambda: F.layer_norm(x, a(H), a(D)),
                               lambda: F.layer_norm(x, a(D), a(H))],

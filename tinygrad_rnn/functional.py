@@ -216,9 +216,12 @@ def binary_cross_entropy_with_logits(logits: Array, targets: Array) -> Tensor:
 def embedding(weight: Array, ids: Array) -> Tensor:
     """Rows of ``weight`` (V, D) at integer ``ids`` (...) -> (..., D). Chapter 4.
 
-    TypeError for ids that are no integers, IndexError for one that is not from 0 to V - 1.
+    TypeError for ids that are no integers, IndexError for one that is not from 0 to V - 1,
+    ValueError for another shape of weight.
     """
     weight = _tensor(weight)
+    if weight.ndim != 2:
+        raise ValueError(f"embedding: weight of shape {weight.shape}, wanted (V, D)")
     return weight[_ids(plain(ids), name="embedding", n=weight.shape[0])]
 
 

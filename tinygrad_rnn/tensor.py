@@ -433,7 +433,7 @@ def apply(fn: Function, *args: Any, **meta: Any) -> Any:
     try:
         out = primitive.call(*values, **meta)
     except (TypeError, ValueError, IndexError) as error:
-        raise _explained(error, primitive.name, values, meta) from None
+        raise _explained(error, primitive.name.lstrip("_"), values, meta) from None
     if type(out) is not np.ndarray:
         if isinstance(out, (list, tuple)):
             return _several(primitive, args, values, parents, needs, meta, out)

@@ -100,6 +100,8 @@ def vjp(f: Function, inputs: Inputs, v: Array | float | None = None) -> tuple[Te
         y = _outputs_of(f, xs, "vjp")
         if v is None and y.size != 1:
             raise ValueError(f"vjp: an output of shape {y.shape} needs its cotangent v")
+        if v is not None and np.shape(v) != y.shape:
+            raise ValueError(f"vjp: v of shape {np.shape(v)} for an output of shape {y.shape}")
         gs = _pull(y, xs, np.ones(y.shape, y.dtype) if v is None else v, True)
     return y, gs[0] if single else tuple(gs)
 

@@ -53,7 +53,8 @@ def jit(f: Any = None, *, fallback: str | None = None, cache_size: int = 8,
     Raises JitError, which names the line, where a replay could not follow: ``bool``, ``float`` or
     ``int`` of a value, results whose shape hangs on values, numbers drawn from a generator that
     it cannot see, and whatever else comes in unseen: the second call is recorded too, and compared
-    with the first. A call that raises leaves parameters and optimizer usable.
+    with the first. ValueError for another fallback. A call that raises leaves parameters and
+    optimizer usable.
     """
     if f is None:
         return functools.partial(jit, fallback=fallback, cache_size=cache_size, fast=fast)
