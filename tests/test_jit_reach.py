@@ -799,6 +799,48 @@ def test_what_changes_after_many_replays_is_noticed(name):
         assert_array_equal(got, expected)
 
 
+class Stateful:
+    """States as Tensors, which each call replaces."""
+
+    def __init__(self):
+        self.h, self.pair = Tensor(np.zeros(3)), (Tensor(np.ones(3)), Tensor(np.full(3, 2.0)))
+        self.held = [self.h]
+
+    def __call__(self, x):
+        self.h = np.tanh(self.h + x)
+        self.pair = (self.pair[1] * 0.5, self.pair[0] + self.h)
+        return self.pair[0] * self.held[0]
+
+
+@pytest.mark.parametrize("change", [
+    "nothing", "one for both", "another shape", "with a graph", "the first one", "shared",
+    "an argument"])  # fmt: skip
+def test_states_that_each_call_replaces_are_followed(change):
+    made = []
+    for wrap in (tg.jit, lambda f: f):
+        m, out = Stateful(), []
+        if change == "shared":
+            m.held = [m.pair[0]]
+        f = wrap(m.__call__)
+        for n in range(8):
+            x = np.full(3, 0.1 * n)
+            if n == 5 and change == "one for both":
+                m.pair = (m.pair[0], m.pair[0])
+            elif n == 5 and change == "another shape":
+                m.pair = (Tensor(np.ones((2, 3))), m.pair[1])
+            elif n == 5 and change == "with a graph":
+                m.h = Tensor(np.ones(3), requires_grad=True)
+            elif n == 5 and change == "the first one":
+                m.h = m.held[0]
+            elif n == 5 and change == "an argument":
+                x = m.h
+            y = f(x)
+            out += [t.detach().numpy().copy() for t in (y, m.h, *m.pair)]
+        made.append(out)
+    for got, expected in zip(*made, strict=True):
+        assert_allclose(got, expected, rtol=1e-12)
+
+
 def test_gradients_are_off_when_they_are_off_after_many_replays():
     p = nn.Parameter(np.ones(3))
     f = tg.jit(lambda x: p * x)

@@ -490,9 +490,10 @@ class Recording:
         return _build(self.shape, made, reached, inputs)
 
     def steady(self, reached):
-        """Whether replays set nothing but numbers and arrays: what is reached stays the same."""
+        """Whether replays set nothing but numbers, arrays and states: what is reached stays the
+        same but for these."""
         kinds: list[Any] = [type(reached.held[i]) for i, _ in self.assigned if i >= 0]
-        return all(sort_of(kind) in ("scalar", "array") for kind in kinds)
+        return all(sort_of(kind) in ("scalar", "array", "tensor", "tuple") for kind in kinds)
 
     @staticmethod
     def inputs(reached):

@@ -120,6 +120,7 @@ class Watch:
         self.functions: list[tuple[Any, Same]] = []
         self.classes: list[tuple[type, Same]] = []
         self.lengths: list[tuple[Any, int]] = []
+        self.twice: set[int] = set()  # what was met again, by id
 
     def close(self) -> None:
         """Note the rest, at the end of the walk; the arguments are let go."""
@@ -145,17 +146,23 @@ class Watch:
 
     def _unchanged(self, given) -> bool:
         """Whether all is as it was, and apart from the objects with the ids ``given``."""
-        for x, kind, inside, names, values in self.values:
+        swapped: dict[int, Tensor] = {}
+        for i, (x, kind, inside, names, values) in enumerate(self.values):
             if type(x) is not kind or changed(inside, names):
                 return False
             now = values_of(inside)
-            if values != now and not all(
-                    a is b or (a.__class__ is b.__class__ and alike(a, b, ("attribute", x, name)))
-                    for a, b, name in zip(values, now, names, strict=True)):
-                return False
+            if values != now:
+                if not all(self._alike(a, b, ("attribute", x, name), swapped)
+                           for a, b, name in zip(values, now, names, strict=True)):
+                    return False
+                self.values[i] = x, kind, inside, names, Same(now)
+        tensors = self.lists["tensors"]
+        if swapped:
+            self.lists["tensors"] = tensors = [swapped.get(id(t), t) for t in tensors]
         arrays = [place.get() for place in self.lists["arrays"]]
-        ids = frozenset(map(id, arrays))
-        return (given.isdisjoint(self.ids) and given.isdisjoint(ids) and len(ids) == len(arrays)
+        ids = frozenset(map(id, (*arrays, *tensors)))
+        return (given.isdisjoint(self.ids) and given.isdisjoint(ids)
+            and len(ids) == len(arrays) + len(tensors)
             and self._shapes(arrays) == self.shapes
             and all(place.get() is arrays[i - self.given_arrays]
                     for place, i in self.lists["again"])
@@ -165,6 +172,23 @@ class Watch:
             and all(parts == parts_of(f) for f, parts in self.functions)
             and all(values == tuple(vars(cls).values()) for cls, values in self.classes)
             and all(len(x) == n for x, n in self.lengths))
+
+    def _alike(self, a, b, spot, swapped):
+        """Whether a walk finds the same where b has taken the place of a: a number or an array
+        that is an input, an equal scalar, or a Tensor without a graph, such as a state."""
+        if a is b or type(a) is not type(b):
+            return a is b
+        kind: Any = type(a)
+        sort = sort_of(kind)
+        if sort == "array":
+            return True
+        if sort == "tensor":
+            swapped[id(a)] = b
+            return a._node is None and id(a) not in self.twice
+        if sort == "tuple":
+            return len(a) == len(b) and all(
+                self._alike(x, y, None, swapped) for x, y in zip(a, b, strict=True))
+        return sort == "scalar" and ((spot and changing(spot)) or (a == b and repr(a) == repr(b)))
 
     def _shapes(self, arrays):
         shapes: list[Any] = [(t.shape, t.dtype, t._data.flags.c_contiguous, t._node is not None)
@@ -185,16 +209,6 @@ def contents(cell) -> Any:
 
 def parts_of(f) -> Same:
     return Same((f.__code__, f.__defaults__, f.__kwdefaults__, len(f.__dict__)))
-
-
-def alike(a, b, spot) -> bool:
-    """Whether a walk finds the same where b, of the same class, has taken the place of a: a
-    number or an array that is an input, or an equal scalar."""
-    kind: Any = type(a)
-    sort = sort_of(kind)
-    if sort == "array":
-        return True
-    return sort == "scalar" and (changing(spot) or (a == b and repr(a) == repr(b)))
 
 
 def changed(inside, names) -> bool:
@@ -240,6 +254,7 @@ def walk(f, given=(), watch=None) -> Reached:
         at = seen.get(id(x))
         if at is not None:
             key.append(("again", at))
+            watch.twice.add(id(x))
             if found.given and (at if type(at) is int else at[0]) < found.given["seen"]:
                 watch.complete = False  # it is an argument, or a part of one, too
             if sort == "array":
