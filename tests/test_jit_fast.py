@@ -1,5 +1,8 @@
 """Chains of calls as compiled loops, or in blocks: the numbers of NumPy, for any chain."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -14,8 +17,8 @@ from tinygrad_rnn.jit import blocks, cut, loops
 from tinygrad_rnn.jit.loops import Kernel
 from tinygrad_rnn.jit.rows import added_rows, looked_up
 
-numba = pytest.importorskip("numba", reason="numba is not installed: pip install numba")
-native = pytest.importorskip("tinygrad_rnn.jit.native")  # compiled, before a test turns that off
+pytest.importorskip("numba", reason="numba is not installed: pip install numba")
+native = pytest.importorskip("tinygrad_rnn.jit.native")
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -33,7 +36,8 @@ def eager_to_fuse(monkeypatch, tmp_path):
 @pytest.fixture
 def as_python(eager_to_fuse, monkeypatch):
     """The loops run as Python: what is in them, without the time to compile it."""
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
+    monkeypatch.setattr(loops, "PRELUDE", loops.PRELUDE.replace(
+        "from numba import njit", "njit = lambda **options: lambda function: function"))
 
 
 def kernels(jitted):
@@ -206,6 +210,20 @@ def test_without_a_folder_to_write_to_it_works_all_the_same(eager_to_fuse, monke
     assert kernels(jitted)
 
 
+def test_loops_of_the_package_do_without_a_folder_too():
+    program = """
+import numpy as np
+from numba.core import caching
+cache = getattr(caching, "CacheImpl", None) or caching._CacheImpl  # numba < 0.62
+cache._locator_classes = []
+from tinygrad_rnn.jit.native import add_rows
+table = np.zeros((2, 3), np.float32)
+add_rows(table, np.array([1, 1]), np.ones((2, 3), np.float32))
+assert table.tolist() == [[0, 0, 0], [2, 2, 2]] and not add_rows.stats.cache_path
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_tanh_of_the_loops(eager_to_fuse):
     """Within 5 units of the last place where the CPU multiplies and adds in one, else 7; NaN,
     infinities and the sign of zero as in NumPy."""
@@ -231,8 +249,8 @@ def test_what_would_not_pay_stays_with_numpy():
     assert not kernels(f)
 
 
-def test_a_parameter_in_another_order_is_recorded_anew(eager_to_fuse, monkeypatch):
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", True)
+@pytest.mark.usefixtures("as_python")
+def test_a_parameter_in_another_order_is_recorded_anew():
     p = tg.nn.Parameter(np.ones((3, 4), np.float32))
 
     @tg.jit

@@ -4,14 +4,24 @@ Imported only where numba is installed (the extra [fast]). Everything is float32
 vectorised where each round stands alone; sums and largest elements, which do not, say how.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 __all__ = ["add_rows", "softmax_rows"]
 
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 f = np.float32
 LANES = 128  # largest elements that are sought side by side
+
+
+def compiled(function, freely=()):
+    """``function`` compiled, and kept on disk where there is a place to write."""
+    options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", *freely}}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # numba finds none
+        return njit(**options)(function)
 
 
 @compiled
@@ -34,13 +44,15 @@ def exp(u):
     return f(0) if small else p
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc"})
-def total(x, n):
+def _total(x, n):
     """Sum of row n, in whatever order is fast."""
     s = f(0)
     for j in range(x.shape[1]):
         s += x[n, j]
     return s
+
+
+total = compiled(_total, {"reassoc"})
 
 
 @compiled
