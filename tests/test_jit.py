@@ -1,5 +1,7 @@
 """tg.jit: the numbers of eager training, and a clear word about whatever it cannot follow."""
 
+import os
+import signal
 import threading
 import time
 import tracemalloc
@@ -612,6 +614,19 @@ def test_row_blocks_on_two_threads_are_the_functions_they_stand_for(two_threads,
     assert_allclose(loss, total - logits[np.arange(n), targets], rtol=1e-12, atol=1e-12)
     blocks.softmax_slope(x, targets, scale, out=x)
     assert_allclose(x, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_ctrl_c_waits_for_the_end_of_what_is_updated_in_blocks():
+    done = []
+
+    def work():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        done.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        blocks.to_the_end(work)
+    assert done == [1]
 
 
 @pytest.mark.parametrize("error", [FloatingPointError, KeyboardInterrupt])

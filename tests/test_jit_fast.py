@@ -273,7 +273,8 @@ class CharModel:
         self.turned, self.cut, self.more = turned, cut, more
         for name, shape in [("E", (V, D)), ("E2", (V, D)), ("W", (D, 2 * H)), ("b", 2 * H),
                             ("U", (H, 2 * H)), ("W2", (D, 2 * H))]:  # fmt: skip
-            setattr(self, name, nn.Parameter(draw(size=shape).astype(np.float32)))
+            # small: rounding is not to grow from step to step
+            setattr(self, name, nn.Parameter(draw(scale=0.4, size=shape).astype(np.float32)))
 
     def parameters(self):
         return [self.E, self.E2, self.W, self.b, self.U, self.W2]
@@ -320,7 +321,7 @@ def test_what_is_done_to_looked_up_rows_is_done_to_the_table(seed, V, H, turned,
     for _ in range(2):
         ids = rng.integers(-V, V, (5, 5))
         for a, e in zip(jitted(ids), eager(ids), strict=True):
-            assert_allclose(a.numpy(), e.numpy(), rtol=2e-4, atol=2e-4 * np.abs(e.numpy()).max())
+            assert_allclose(a.numpy(), e.numpy(), rtol=1e-5, atol=1e-5 * np.abs(e.numpy()).max())
     calls = jitted._last.program.tape.calls
     rows = 20 if cut == "first" else 25
     summed = [c for c in calls if c.fn is added_rows and c.args[0].shape == (V, 2 * H)]
@@ -329,6 +330,22 @@ def test_what_is_done_to_looked_up_rows_is_done_to_the_table(seed, V, H, turned,
         assert not any(call.fn is looked_up for call in calls)  # but inside of the loops
     if summed and cut is more is None:  # no product has a row for each id
         assert rows not in [call.args[0].shape[0] for call in calls if call.fn is np.matmul]
+
+
+def test_rows_that_are_not_looked_up_are_not_computed_with():
+    E, W = (nn.Parameter(np.ones(s, np.float32)) for s in [(5, 2), (2, 3)])
+    E.data[4] = np.nan
+
+    @tg.jit
+    def step(ids):
+        E.grad = W.grad = None
+        np.sum(E[ids] @ W).backward()
+        return E.grad, W.grad
+
+    for _ in range(3):
+        table, weight = step(np.arange(40) % 4)
+        assert_array_equal(table.numpy(), [[30, 30]] * 4 + [[0, 0]])
+        assert_array_equal(weight.numpy(), np.full((2, 3), 40))
 
 
 @pytest.mark.usefixtures("eager_to_fuse")
@@ -374,7 +391,7 @@ def test_softmax_and_cross_entropy_of_the_loops(seed, n, V, bias, slope, size):
     blocks.softmax_nll_compiled(x, *more, out=got)
     assert_allclose(got[0], exact[0], rtol=1e-5, atol=1e-6)
     assert_allclose(got[1], exact[1], rtol=1e-5, atol=1e-6)
-    assert np.all(got[0][np.isneginf(x)] == 0) or slope
+    assert np.all(got[0][np.isneginf(x)] == 0)
     blocks.softmax_nll_compiled(x, *more, out=(x, y := np.empty_like(got[1])))  # in place
     assert_array_equal(x, got[0])
     assert_array_equal(y, got[1])

@@ -727,6 +727,11 @@ def watched(name):
         m.p.data += 1
         return old * 2, m.p.data * 1
 
+    def learned(x):
+        m.p.grad = None
+        np.sum(m.p * m.p * x).backward()
+        return m.p.grad
+
     def rescaled(x):
         return x * scale
 
@@ -756,6 +761,7 @@ def watched(name):
         "a dtype": (lambda x: m.p * x[0], x,
                     lambda: setattr(m.p, "data", np.ones(3, np.float32)), lambda: x),
         "a variable of the enclosing function": (rescaled, x, rescale, lambda: x),
+        "a parameter": (learned, x, lambda: setattr(m, "p", nn.Parameter(V)), lambda: x),
         "a default": (default, x, lambda: setattr(default, "__defaults__", (4,)), lambda: x),
         "the length of a long list": (lambda x: x * len(m.many), x, lambda: m.many.append(0),
                                       lambda: x),
@@ -775,7 +781,7 @@ class Doubling(Watched):
 @pytest.mark.parametrize("name", [
     "a Tensor becomes an argument", "an array becomes an argument",
     "an array that took another's place becomes an argument", "an argument is an array no more",
-    "two arrays become one", "one array becomes two", "a shape", "a dtype",
+    "two arrays become one", "one array becomes two", "a shape", "a dtype", "a parameter",
     "a variable of the enclosing function", "a default", "the length of a long list", "a set",
     "a word", "a class"])  # fmt: skip
 def test_what_changes_after_many_replays_is_noticed(name):
@@ -813,8 +819,8 @@ class Stateful:
 
 
 @pytest.mark.parametrize("change", [
-    "nothing", "one for both", "another shape", "with a graph", "the first one", "shared",
-    "an argument"])  # fmt: skip
+    "nothing", "one for both", "another shape", "one more", "with a graph", "the first one",
+    "shared", "an argument"])  # fmt: skip
 def test_states_that_each_call_replaces_are_followed(change):
     made = []
     for wrap in (tg.jit, lambda f: f):
@@ -828,6 +834,8 @@ def test_states_that_each_call_replaces_are_followed(change):
                 m.pair = (m.pair[0], m.pair[0])
             elif n == 5 and change == "another shape":
                 m.pair = (Tensor(np.ones((2, 3))), m.pair[1])
+            elif n == 5 and change == "one more":
+                m.pair = (*m.pair, Tensor(np.ones(3)))
             elif n == 5 and change == "with a graph":
                 m.h = Tensor(np.ones(3), requires_grad=True)
             elif n == 5 and change == "the first one":

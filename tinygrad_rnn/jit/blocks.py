@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import cache
 
@@ -17,7 +17,8 @@ import numpy as np
 
 from ..functional import _nll, _nll_slope, nll_rows, nll_slope_rows
 
-__all__ = ["BLOCKED", "each", "softmax_nll", "softmax_nll_compiled", "softmax_slope", "threads"]
+__all__ = ["BLOCKED", "each", "softmax_nll", "softmax_nll_compiled", "softmax_slope", "threads",
+           "to_the_end"]  # fmt: skip
 
 SMALL = 1 << 18  # elements below which handing over costs more than it gives
 THREAD_BLOCK = 1 << 18  # elements; smaller ones wait for the interpreter lock more than they work
@@ -58,6 +59,16 @@ def each(work: Callable, blocks: Iterable, size: int) -> None:
             pass
         for helper in helpers:
             helper.result()
+
+
+def to_the_end(work: Callable) -> None:
+    """``work()``, whole even if Ctrl-C comes in between: that is raised in the main thread, and
+    this runs in another."""
+    helper = _pool(os.getpid()).submit(copy_context().run, work)
+    try:
+        helper.result()
+    finally:
+        wait([helper])
 
 
 def _row_blocks(x):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .blocks import to_the_end
 from .chains import Chain, gather, kind_of
 from .tape import Call, Tape, Value
 
@@ -84,4 +85,5 @@ class Blocks(Chain):
                 for fn, args, out in steps:
                     fn(*[x if i is None else parts[i] for i, x in args], out=parts[out])
 
-        return run
+        # what is updated in place is not to be left half new
+        return lambda *given: to_the_end(lambda: run(*given))

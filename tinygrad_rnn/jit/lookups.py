@@ -16,7 +16,7 @@ import numpy as np
 from .loops import FLOAT, basic
 from .passes import drop_unused
 from .recording import added
-from .rows import added_rows, in_range, looked_up
+from .rows import added_rows, in_range, looked_up, used_rows
 from .tape import Call, Tape, Value
 
 __all__ = ["look_up_late", "tables_first"]
@@ -65,8 +65,10 @@ class _TablesFirst:
             y = self.emit(np.matmul, rows.table, b, shape=(rows.n, b.shape[1]))
             self.emit(looked_up, y, self.ordered(rows), out=call.out)
         elif (rows := self.turned_rows(call)) is not None:
-            turned = self.emit(np.transpose, rows.table, shape=rows.table.shape[::-1], view=True)
-            self.emit(np.matmul, turned, self.sum(b, rows), out=call.out)
+            s = self.sum(b, rows)
+            used = self.emit(used_rows, rows.table, self.ordered(rows), shape=rows.table.shape)
+            turned = self.emit(np.transpose, used, shape=used.shape[::-1], view=True)
+            self.emit(np.matmul, turned, s, out=call.out)
         elif b in self.gradients and len(a.shape) == 1 and np.all(self.constants.get(a, 0) == 1):
             s = self.sum(b, self.gradients[b][0])
             ones = Value(s.shape[:1], FLOAT)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["add_rows_at", "added_rows", "in_range", "looked_up"]
+__all__ = ["add_rows_at", "added_rows", "in_range", "looked_up", "used_rows"]
 
 
 def added_rows(table, ids, g):
@@ -30,3 +30,11 @@ def in_range(ids, n):
 def looked_up(table, ids):
     """Rows of a table: (V, D), ids (...) -> (..., D)."""
     return table[ids]
+
+
+def used_rows(table, ids):
+    """A copy of the table with zeros in the rows that are not looked up: what stands there may be
+    no number, and is not to be multiplied."""
+    used = np.zeros((len(table), 1), np.bool_)
+    used[ids] = True
+    return np.where(used, table, 0)
