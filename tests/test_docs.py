@@ -25,7 +25,10 @@ def run(page, capsys):
         for code, printed in blocks(page):
             exec(compile(code, page.name, "exec"), names)
             out = capsys.readouterr().out
-            assert out == printed if printed else "False" not in out
+            if printed:
+                assert out == printed
+            else:
+                assert "False" not in out
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.name)
