@@ -17,9 +17,10 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
+
+from tinygrad_rnn.jit.products import blas
 
 BETTER = "SkylakeX"  # OpenBLAS's name for its AVX-512 kernels
 NEEDED = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}  # by those kernels
@@ -30,19 +31,8 @@ TIMEOUT = "20"  # log2 of ticks
 EXTRAS = {
     "models": ("tqdm", "safetensors", "pooch", "matplotlib", "threadpoolctl"),
     "check": ("hypothesis",),
-    "fast": ("numba",),
+    "fast": ("numba", "threadpoolctl"),
 }
-
-
-def blas() -> dict[str, Any] | None:
-    """NumPy's BLAS as threadpoolctl sees it; None if that is not installed, or sees none."""
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        return None
-    # Another library in this process, such as SciPy, may have brought one of its own.
-    found = [i for i in threadpool_info() if i["user_api"] == "blas"]
-    return next((i for i in found if "numpy" in i["filepath"]), found[0] if found else None)
 
 
 def cpu() -> tuple[str, set[str]]:

@@ -17,8 +17,8 @@ import numpy as np
 
 from ..functional import _nll, _nll_slope, nll_rows, nll_slope_rows
 
-__all__ = ["BLOCKED", "each", "softmax_nll", "softmax_nll_compiled", "softmax_slope", "threads",
-           "to_the_end"]  # fmt: skip
+__all__ = ["BLOCKED", "beside", "each", "softmax_nll", "softmax_nll_compiled", "softmax_slope",
+           "threads", "to_the_end"]  # fmt: skip
 
 SMALL = 1 << 18  # elements below which handing over costs more than it gives
 THREAD_BLOCK = 1 << 18  # elements; smaller ones wait for the interpreter lock more than they work
@@ -69,6 +69,17 @@ def to_the_end(work: Callable) -> None:
         helper.result()
     finally:
         wait([helper])
+
+
+def beside(first: Callable, *others: Callable) -> None:
+    """Call all of them at the same time, the first one here."""
+    helpers = [_pool(os.getpid()).submit(copy_context().run, other) for other in others]
+    try:
+        first()
+    finally:  # nobody may still write when an error, or Ctrl-C, leaves here
+        wait(helpers)
+    for helper in helpers:
+        helper.result()
 
 
 def _row_blocks(x):

@@ -22,7 +22,9 @@ import numpy as np
 from .. import random
 from ..tensor import Node, Tensor, _no_grad_blocks
 from . import JitError
+from .blocks import threads
 from .cut import cut
+from .lanes import on_cores
 from .lookups import look_up_late, tables_first
 from .loops import available, compiled_calls, fuse, slices_first
 from .memory import Block
@@ -35,7 +37,9 @@ from .passes import (
     one_join,
     share,
     slope_in_softmax,
+    sooner,
 )
+from .products import takes_blocks
 from .recording import Recorder, RecordingArray, RecordingGenerator, source_line
 from .replay import Program, describe
 from .state import Place, Reached, Watch, changed, rebuilt, sort_of, walk
@@ -50,6 +54,7 @@ PASSES = (drop_unused, compute_constants, one_join, share, longer_stack, keep_so
           slope_in_softmax, bias_in_softmax)  # fmt: skip
 # if numba is installed
 FUSION = (tables_first, compiled_calls, slices_first, look_up_late, share, drop_unused, fuse)
+
 
 
 class Jitted(Generic[P, R]):
@@ -471,8 +476,10 @@ class Recording:
     def __init__(self, tape: Tape, homes, shape, assigned, fast, block):
         self.recorded = tape
         better = tape
-        for improve in (*PASSES, *(FUSION if fast and available() else ()), cut):
+        for improve in (*PASSES, *(FUSION if fast and available() else ()), cut, sooner):
             better = improve(better)
+        if threads() > 1 and takes_blocks():
+            better = on_cores(better, threads())
         self.program, self.homes = Program(better, own_homes(better, homes), block), homes
         self.shape, self.assigned = shape, assigned
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]

@@ -82,6 +82,10 @@ class Memory:
                 self.last[self.root[value]] = i
         for value in tape.results:
             self.last[self.root[value]] = len(tape.calls)
+        self.lanes = {i: call.lane for i, call in enumerate(tape.calls) if call.lane}
+        self.spans: dict[int, tuple[int, int]] = {}  # of lanes: the first and the last call
+        for i, (lanes, _) in self.lanes.items():
+            self.spans[lanes] = self.spans.get(lanes, (i,))[0], i
 
     def _around(self, value):
         """The outermost join that a value is a piece of, or the value itself."""
@@ -162,21 +166,38 @@ class Memory:
         """Where each buffer begins: the largest first, each in the lowest place where nothing
         lies that is in use at the same time."""
         offsets = [0] * len(self.buffers)
-        placed = np.zeros((4, len(self.buffers)), np.int64)  # first, last, begin, end
+        # first, last, which lanes, which of them, begin, end
+        placed = np.zeros((6, len(self.buffers)), np.int64)
         order = sorted(range(len(self.buffers)), key=lambda b: -self.buffers[b][0])
         for n, b in enumerate(order):
-            size, first, last = self.buffers[b]
+            size = self.buffers[b][0]
+            first, last, lanes, lane = self._life(b)
             others = placed[:, :n]
-            others = others[:, (others[0] <= last) & (others[1] >= first)]
+            others = others[:, (others[0] <= last) & (others[1] >= first) | (
+                (others[2] == lanes) & (others[3] != lane))]
             at = 0
-            for begin, end in sorted(zip(others[2].tolist(), others[3].tolist(), strict=True)):
+            for begin, end in sorted(zip(others[4].tolist(), others[5].tolist(), strict=True)):
                 if begin - at >= size:
                     break
                 at = max(at, end)
             offsets[b] = at
-            placed[:, n] = first, last, at, at + size
-        self.nbytes = int(placed[3].max(initial=0))
+            placed[:, n] = first, last, lanes, lane, at, at + size
+        self.nbytes = int(placed[5].max(initial=0))
         return offsets
+
+    def _life(self, buffer) -> tuple[int, int, int, int]:
+        """The first and the last call that use a buffer. Lanes run at the same time: one that is
+        used in a lane and elsewhere lives as long as all of them; of one that is used nowhere
+        else, the numbers of the lanes and of the one (else -1 and -1)."""
+        _, first, last = self.buffers[buffer]
+        begin, end = self.lanes.get(first), self.lanes.get(last)
+        if begin and begin == end:
+            return first, last, *begin
+        if begin:
+            first = self.spans[begin[0]][0]
+        if end:
+            last = self.spans[end[0]][1]
+        return first, last, -1, -1
 
     def _lay_out(self):
         offsets = self._offsets()

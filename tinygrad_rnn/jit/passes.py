@@ -11,7 +11,7 @@ from .blocks import softmax_nll, softmax_slope
 from .tape import Call, Tape, Value, replace, values_in
 
 __all__ = ["bias_in_softmax", "compute_constants", "drop_unused", "keep_softmax", "longer_stack",
-           "one_join", "share", "slope_in_softmax"]  # fmt: skip
+           "one_join", "share", "slope_in_softmax", "sooner"]  # fmt: skip
 
 
 def drop_unused(tape: Tape) -> Tape:
@@ -182,6 +182,45 @@ def bias_in_softmax(tape: Tape) -> Tape:
                             more=call.more)
         calls.append(call)
     return drop_unused(Tape(calls, tape.inputs, tape.constants, tape.results))
+
+
+def sooner(tape: Tape) -> Tape:
+    """What reads a value for the last times is done as soon as it can be, where it makes less than
+    half of what it sets free: gradients of weights, which the engine leaves for the end."""
+    when: dict[Call, int] = {}
+    made: dict[Value, int] = {}  # when
+    root: dict[Value, Value] = {}
+    readers: dict[Value, list[Call]] = {}
+
+    def ready(call):
+        return max((made[v] for v in call.inputs() if v in made), default=-1)
+
+    for i, call in enumerate(tape.calls):
+        read = [root.get(v, v) for v in call.inputs()]
+        when[call] = ready(call) if call.view else i  # views are no work
+        for out in call.outs:
+            made[out] = when[call]
+            root[out] = read[0] if call.view else out
+        if not call.view:
+            for value in dict.fromkeys(read):
+                readers.setdefault(value, []).append(call)
+    for call in tape.calls:
+        for value in call.outs:
+            reading = readers.get(value)
+            if not reading:
+                continue
+            soon = max(map(ready, reading))
+            late = [other for other in reading if when[other] > soon]
+            size = sum(out.nbytes for other in late for out in other.outs)
+            if 2 * size < value.nbytes and not any(other.effect for other in late):
+                for other in late:
+                    when[other] = soon
+                    made.update(dict.fromkeys(other.outs, soon))
+    for call in tape.calls:
+        if call.view:
+            when[call] = made[call.out] = ready(call)
+    calls = sorted(tape.calls, key=when.__getitem__)
+    return Tape(calls, tape.inputs, tape.constants, tape.results)
 
 
 def _is_bias(args, x):

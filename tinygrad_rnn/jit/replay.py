@@ -10,10 +10,11 @@ import math
 import operator
 import time
 from collections.abc import Callable
+from itertools import groupby
 
 import numpy as np
 
-from .blocks import BLOCKED
+from .blocks import BLOCKED, beside
 from .chains import Chain, as_rows, rows, width
 from .memory import JOINS, Block, Memory, joined
 from .recording import added, draw, overwritten, through
@@ -39,6 +40,7 @@ class Program:
         self.space: dict = {"np": np}
         self._known: dict[int, str] = {}
         self.lines: list[tuple[str, Call | None]] = []
+        self.lanes: dict[int, tuple[int, int]] = {}  # of lines
         self._write()
         self.run = self._compile(timed=False)
 
@@ -55,6 +57,7 @@ class Program:
             self.names[value] = self._object(array)
         dead: dict[int, list[str]] = {}
         for i, call in enumerate(tape.calls):
+            begun = len(self.lines)
             if isinstance(call.fn, Chain):
                 self._chain(call)
             elif call.fn in JOINS and memory.how.get(call.out) == "buffer":
@@ -63,10 +66,14 @@ class Program:
                 if call.out not in self.names:
                     self.names[call.out] = f"v{i}"
                     at = memory.last.get(memory.root[call.out], i)
+                    if at in memory.lanes:  # the other lane may still read it
+                        at = memory.spans[memory.lanes[at][0]][1]
                     made = not call.view and memory.how.get(call.out) != "home"
                     if made and call.out.dtype is not None and at < len(tape.calls):
                         dead.setdefault(at, []).append(f"v{i}")
                 self.lines.append((self._line(call, self.names[call.out]), call))
+            if call.lane:
+                self.lanes.update(dict.fromkeys(range(begun, len(self.lines)), call.lane))
             self.lines += [(f"{name} = None", None) for name in dead.get(i, ())]
         for value, home in self.homes.items():
             if memory.how.get(value) != "home":
@@ -191,7 +198,17 @@ class Program:
                     body.append("_times.append(_clock() - _t)")
             body.append("return _times")
         else:
-            body += [line for line, _ in self.lines]
+            space["_beside"] = beside
+            lanes = [self.lanes.get(i, (-1, 0)) for i in range(len(self.lines))]
+            for number, at in groupby(range(len(self.lines)), lambda i: lanes[i][0]):
+                if number < 0:
+                    body += [self.lines[i][0] for i in at]
+                    continue
+                names = []
+                for lane, own in groupby(at, lanes.__getitem__):
+                    names.append(f"lane{lane[1]}")
+                    body += [f"def {names[-1]}():", *(f"    {self.lines[i][0]}" for i in own)]
+                body.append(f"_beside({', '.join(names)})")
             body.append(self.result)
         source = "def program(inputs):\n" + "".join(f"    {line}\n" for line in body)
         exec(compile(source, "<tg.jit>", "exec"), space)

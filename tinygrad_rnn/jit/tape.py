@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Call", "Tape", "Value", "name_of", "replace", "values_in"]
+__all__ = ["Call", "Tape", "Value", "name_of", "replace", "values_in", "view"]
 
 
 class Value:
@@ -53,7 +53,8 @@ class Call:
 
     ``effect``: does something besides (draws random numbers, checks ids), so it is never dropped.
     ``view``: ``out`` is memory of the first argument. ``line``: where the program asked for it.
-    ``more``: further values that it makes.
+    ``more``: further values that it makes. ``lane``: where it is one of many calls that run beside
+    others, on another core (lanes.py): the number of these, and 0 or 1.
     """
 
     fn: Any
@@ -64,6 +65,7 @@ class Call:
     view: bool = False
     line: str = ""
     more: tuple[Value, ...] = ()
+    lane: tuple[int, int] | None = None
     _inputs: list[Value] | None = None
 
     @property
@@ -110,6 +112,15 @@ class Tape:
             lines.append(f"{made} = {mark}{name_of(call.fn)}({', '.join(args)})  # {call.out!r}")
         lines.append(f"return {', '.join(names.get(v, '?') for v in self.results)}")
         return "\n".join(lines)
+
+
+def view(fn: Any, x: Value, *args: Any, line: str = "", lane: Any = None) -> Call:
+    """The call that looks at a value in another way."""
+    axes = range(len(x.shape)) if x.order is None else x.order
+    like = np.empty([x.shape[axis] for axis in axes], np.bool_).transpose(np.argsort(axes))
+    seen = Value.of(fn(like, *args))
+    out = Value(seen.shape, x.dtype, seen.order, seen.contiguous)
+    return Call(fn, (x, *args), {}, out, view=True, line=line, lane=lane)
 
 
 def name_of(fn):
