@@ -274,6 +274,19 @@ def test_relu_dropout_layer_norm():
     assert_allclose(y.detach().numpy().std(1), 1, atol=1e-3)
 
 
+@pytest.mark.parametrize("layer, shapes", [
+    (nn.Linear(2, 3), [(4, 2)]), (nn.LayerNorm(2), [(4, 2)]), (nn.Dropout(0), [(4, 2)]),
+    (nn.LSTM(2, 3), [(4, 5, 2)]), (nn.GRUCell(2, 3), [(4, 2), (4, 3)]),
+    (nn.Attention(), [(4, 3, 2), (4, 5, 2)]), (nn.Attention(), [(4, 3, 2), (4, 5, 2), (4, 5, 6)]),
+])  # fmt: skip
+def test_layers_take_lists(layer, shapes):
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape) for shape in shapes]
+    first, other = layer(*arrays), layer(*(x.tolist() for x in arrays))
+    first, other = (x if isinstance(x, tuple) else (x,) for x in (first, other))
+    assert np.array_equal(first[0].detach().numpy(), other[0].detach().numpy())
+
+
 def test_modules_find_parameters_once_and_never_a_state():
     class Tied(nn.Module):
         def __init__(self):

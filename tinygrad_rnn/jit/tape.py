@@ -108,8 +108,9 @@ class Tape:
             args = [_text(a, names) for a in call.args]
             args += [f"{k}={_text(v, names)}" for k, v in call.kwargs.items()]
             mark = "view " if call.view else ""
+            lane = f"lane {call.lane[1]}: " if call.lane else ""
             made = ", ".join(names[out] for out in call.outs)
-            lines.append(f"{made} = {mark}{name_of(call.fn)}({', '.join(args)})  # {call.out!r}")
+            lines.append(f"{lane}{made} = {mark}{name_of(call.fn)}({', '.join(args)})  # {call.out!r}")
         lines.append(f"return {', '.join(names.get(v, '?') for v in self.results)}")
         return "\n".join(lines)
 

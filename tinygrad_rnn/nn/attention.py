@@ -52,6 +52,7 @@ class Attention(Module):
 
     def forward(self, query: Array, keys: Array, values: Array | None = None,
                 mask: Array | None = None) -> tuple[Tensor, Tensor]:
+        query, keys = (x if isinstance(x, Tensor) else Tensor(x) for x in (query, keys))
         if query.ndim != 3 or keys.ndim != 3 or query.shape[0] != keys.shape[0]:
             raise ValueError(f"Attention: query {query.shape} and keys {keys.shape}, wanted"
                              " (N, Tq, H) and (N, Tk, K)")
