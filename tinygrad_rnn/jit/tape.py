@@ -110,7 +110,8 @@ class Tape:
             mark = "view " if call.view else ""
             lane = f"lane {call.lane[1]}: " if call.lane else ""
             made = ", ".join(names[out] for out in call.outs)
-            lines.append(f"{lane}{made} = {mark}{name_of(call.fn)}({', '.join(args)})  # {call.out!r}")
+            said = f"{mark}{name_of(call.fn)}({', '.join(args)})"
+            lines.append(f"{lane}{made} = {said}  # {call.out!r}")
         lines.append(f"return {', '.join(names.get(v, '?') for v in self.results)}")
         return "\n".join(lines)
 

@@ -110,7 +110,7 @@ class GRUCell(Cell):
         self.bh = Parameter(np.zeros(H, dtype)) if recurrent_bias else None
 
     def step(self, a, h):
-        H = h.shape[-1]
+        H = len(self.Wh)
         Wzr, Wn = self.Wh[:, : 2 * H], self.Wh[:, 2 * H :]
         z, r = np.split(sigmoid(a[:, : 2 * H] + h @ Wzr), 2, axis=-1)
         if self.reset == "before":
