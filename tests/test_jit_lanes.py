@@ -140,11 +140,13 @@ def flat(x):
 @pytest.mark.parametrize("kind, options", [
     (Rnnlm, {"cell": "gru"}), (BetterRnnlm, {"dropout": 0.3}), (AttentionSeq2seq, {}),
 ])  # fmt: skip
-def test_training_in_lanes_is_training_in_one(any_size, monkeypatch, kind, options):
+@pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-12), (np.float32, 1e-5)])
+def test_training_in_lanes_is_training_in_one(any_size, monkeypatch, kind, options, dtype,
+                                              tolerance):
     def train():
         tg.manual_seed(0)
         rng = np.random.default_rng(0)
-        model = kind(7, 8, 8, **options, dtype=np.float64)
+        model = kind(7, 8, 8, **options, dtype=dtype)
         made = optim.Adam(model.parameters(), eps=1e-2)
         run = tg.jit(step_of(model, made))
         losses = [run(rng.integers(0, 7, (6, 6)), rng.integers(0, 7, (6, 6)))[0].item()
@@ -157,9 +159,9 @@ def test_training_in_lanes_is_training_in_one(any_size, monkeypatch, kind, optio
     monkeypatch.setattr(jitted, "takes_blocks", lambda: False)
     expected, expected_weights, plain = train()
     assert not laned(plain)
-    assert_allclose(losses, expected, rtol=1e-12)
+    assert_allclose(losses, expected, rtol=tolerance)
     for name, w in weights.items():
-        assert_allclose(w, expected_weights[name], rtol=1e-10, atol=1e-12)
+        assert_allclose(w, expected_weights[name], rtol=100 * tolerance, atol=tolerance)
 
 
 def test_lanes_give_the_same_bits_each_time(any_size):
@@ -314,15 +316,15 @@ def test_floating_point_errors_in_lanes_are_raised_as_asked(any_size):
             h = np.exp(h @ W)
         return h
 
-    h, W = np.zeros((8, 8)), np.ones((8, 8))
-    expected = [f(h, W * 0).copy() for _ in range(2)]
+    h, W = np.zeros((8, 8)), np.full((8, 8), 0.01)
+    expected = [f(h, W).copy() for _ in range(2)]
     assert laned(f._last.program)
     for row in (0, 7):  # in the first lane, and in the last one
         large = h.copy()
-        large[row] = 1e3
+        large[row] = 1e5
         with pytest.raises(FloatingPointError), np.errstate(over="raise"):
             f(large, W)
-    assert_array_equal(f(h, W * 0), expected[0])
+    assert_array_equal(f(h, W), expected[0])
 
 
 def test_runs_end_where_rows_meet(any_size):
@@ -341,10 +343,10 @@ def test_runs_end_where_rows_meet(any_size):
         return h + 1
 
     def picked(h, W):
-        chosen = W[np.array([3, 1, 0, 2, 7, 5, 6, 4])] * 2  # a new array at each replay
-        other = chosen[::-1] + np.ones((8, 1))
+        other = W[np.array([3, 1, 0, 2, 7, 5, 6, 4])]  # a new array at each replay
+        h = h + other
         for _ in range(4):
-            h = np.tanh(h @ W) + other
+            h = np.tanh(h @ W)
         return h * 2
 
     rng = np.random.default_rng(0)
@@ -357,7 +359,9 @@ def test_runs_end_where_rows_meet(any_size):
             assert_allclose(program.run([h, W])[0], f(h, W), rtol=1e-12)
 
 
-def test_what_is_cut_into_blocks_stays_out_of_lanes(any_size):
+def test_what_is_cut_into_blocks_stays_out_of_lanes(any_size, monkeypatch):
+    monkeypatch.setattr(products, "ROWS", 1000)
+
     def f(h, W):
         for _ in range(4):
             h = np.tanh(h @ W) * 2
@@ -365,7 +369,7 @@ def test_what_is_cut_into_blocks_stays_out_of_lanes(any_size):
 
     h, W = np.ones((600, 1000)), np.ones((1000, 1000))
     tape = lanes.on_cores(cut(recorded(f, h, W)), any_size)
-    assert any(isinstance(call.fn, Blocks) for call in tape.calls)
+    assert pieces(tape) and any(isinstance(call.fn, Blocks) for call in tape.calls)
     assert not any(isinstance(call.fn, Blocks) for call in tape.calls if call.lane)
 
 
