@@ -73,14 +73,15 @@ def split_rows(tape: Tape, cores: int) -> Tape:
 
 
 def _cuts(N, cores):
-    """The rows of each lane."""
+    """The rows of each lane; no lane has more than the last one."""
     lanes = max(1, min(cores, MOST, N // 2))
     return [slice(N * i // lanes, N * (i + 1) // lanes) for i in range(lanes)]
 
 
 def _blocks(N, cores, K, M):
     """The blocks of a weight (K, M) for the products of a lane."""
-    rows = max(cut.stop - cut.start for cut in _cuts(N, cores))
+    last = _cuts(N, cores)[-1]
+    rows = last.stop - last.start
     return blocks_of(rows, K, M) if rows < N else None
 
 

@@ -59,11 +59,9 @@ def blocks_of(rows: int, K: int, M: int) -> tuple[int, int] | None:
 
 def in_blocks(tape: Tape) -> Tape:
     """Products in lanes, (N, K) by (K, M), take the weight in blocks (kn, n, K/kn, M/n)."""
-    rows: dict[tuple, int] = {}  # in the largest lane
-    for call in tape.calls:
-        if call.lane and call.fn is np.matmul:
-            key = call.lane[0], call.args[1]
-            rows[key] = max(rows.get(key, 0), call.args[0].shape[0])
+    # of the last lane, which has the most
+    rows = {(call.lane[0], call.args[1]): call.args[0].shape[0]
+            for call in tape.calls if call.lane and call.fn is np.matmul}
     calls: list[Call] = []
     packed: dict[tuple, Value] = {}
     start, lanes = 0, -1  # where the lanes begin, and which
