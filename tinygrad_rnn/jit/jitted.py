@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from .. import random
-from ..tensor import Node, Tensor, _no_grad_blocks
+from ..tensor import Node, Tensor, _no_grad_blocks, collector_paused
 from . import JitError
 from .blocks import threads
 from .cut import cut
@@ -113,15 +113,16 @@ class Jitted(Generic[P, R]):
             return known
         try:
             recording: Recording | None
-            made = trace(self.f, reached, given)
-            difference = known and compare(known, made)
-            if known is not None and difference is None:
-                known.certain = True
-                return known
-            if known is not None and known.second:
-                raise JitError(difference)
-            tape, homes, shape, assigned = made
-            recording = Recording(tape, homes, shape, assigned, self.fast, self._block)
+            with collector_paused():  # which walks thousands of calls, and frees none
+                made = trace(self.f, reached, given)
+                difference = known and compare(known, made)
+                if known is not None and difference is None:
+                    known.certain = True
+                    return known
+                if known is not None and known.second:
+                    raise JitError(difference)
+                tape, homes, shape, assigned = made
+                recording = Recording(tape, homes, shape, assigned, self.fast, self._block)
             recording.second = known is not None
         except JitError:
             self.recordings.pop(key, None)

@@ -175,12 +175,10 @@ class Memory:
             others = placed[:, :n]
             others = others[:, (others[0] <= last) & (others[1] >= first) | (
                 (others[2] == lanes) & (others[3] != lane))]
-            at = 0
-            for begin, end in sorted(zip(others[4].tolist(), others[5].tolist(), strict=True)):
-                if begin - at >= size:
-                    break
-                at = max(at, end)
-            offsets[b] = at
+            begins, ends = others[4:, np.argsort(others[4])]
+            free = np.maximum.accumulate(np.append(0, ends))  # from here to where the next begins
+            room = np.append(begins, np.iinfo(np.int64).max) - free >= size
+            offsets[b] = at = int(free[room.argmax()])
             placed[:, n] = first, last, lanes, lane, at, at + size
         self.nbytes = int(placed[5].max(initial=0))
         return offsets

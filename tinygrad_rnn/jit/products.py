@@ -50,10 +50,9 @@ def blocks_of(rows: int, K: int, M: int) -> tuple[int, int] | None:
         return None
     found = []
     for columns in WIDTHS:
-        most = min(K, SMALL // (rows * columns))
-        height = next((k for k in range(most, HEIGHT - 1, -1) if K % k == 0), None)
-        if M % columns == 0 and height:
-            found.append((height, columns))
+        if M % columns == 0:
+            most = min(K, SMALL // (rows * columns))
+            found += [(k, columns) for k in range(most, HEIGHT - 1, -1) if K % k == 0][:1]
     return max(found, default=None)
 
 
