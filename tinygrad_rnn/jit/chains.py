@@ -6,6 +6,7 @@ is how chains are found, and how what they read and write is looked at as rows.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -43,6 +44,14 @@ class Chain:
     def accepts(call: Call) -> bool:
         """Whether a call may be in such a chain."""
         raise NotImplementedError
+
+    def on(self, own: dict[Value, Value], shape: tuple[int, ...]) -> Chain:
+        """The same function of other values, of this shape."""
+        other = copy.copy(self)
+        other.shape = shape
+        other.inputs = [own.get(v, v) for v in self.inputs]
+        other.outs = [own[v] for v in self.outs]
+        return other
 
     @property
     def key(self) -> str:

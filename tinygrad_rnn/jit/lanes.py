@@ -232,17 +232,12 @@ class _Splitter:
 
 def _part(call, own, lane):
     """The call for the rows of one lane, ``own``: whole values -> theirs."""
-    fn, args, outs = call.fn, replace(call.args, lambda v: own.get(v, v)), call.outs
-    outs = [own[out] for out in outs]
+    fn, args = call.fn, replace(call.args, lambda v: own.get(v, v))
+    out, *more = [own[v] for v in call.outs]
     if isinstance(fn, Chain):
-        rows = outs[0].shape[0]
-        inner = {c.out: Value((rows, c.out.shape[1]), c.out.dtype) for c in fn.chain} | own
-        chain = [Call(c.fn, replace(c.args, lambda v: inner.get(v, v)), {}, inner[c.out],
-                      line=c.line) for c in fn.chain]
-        fn = type(fn)(chain, set(outs))
-        args, outs = tuple(fn.inputs), fn.outs
-    return Call(fn, args, call.kwargs, outs[0], view=call.view, line=call.line,
-                more=tuple(outs[1:]), lane=lane)
+        fn = fn.on(own, out.shape)
+    return Call(fn, args, call.kwargs, out, view=call.view, line=call.line, more=tuple(more),
+                lane=lane)
 
 
 def _seconds(call):

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -155,6 +156,11 @@ class Kernel(Chain):
         if call.fn is looked_up:
             return len(out.shape) == 2
         return call.fn in EXPRESSIONS and all(kind_of(x, out.shape, FLOAT) for x in call.args)
+
+    def on(self, own: dict[Value, Value], shape: tuple[int, ...]) -> Chain:
+        other: Any = super().on(own, shape)
+        other._names = {own.get(v, v): name for v, name in self._names.items()}
+        return other
 
     @property
     def key(self) -> str:
