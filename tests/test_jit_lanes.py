@@ -1,6 +1,8 @@
 """The rows of a batch in lanes, and products by blocks of the weights: the numbers of eager, and
 no lane writes where another one reads."""
 
+import os
+import signal
 import threading
 import time
 from math import ceil
@@ -306,6 +308,20 @@ def test_an_error_in_a_lane_arrives_when_all_have_stopped(where, error):
         began.set()
     with pytest.raises(error):
         blocks.beside(*work)
+    assert done == [1]
+
+
+def test_ctrl_c_between_lanes_waits_for_the_last_one():
+    done = []
+
+    def works():
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        done.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        blocks.beside(lambda: None, works)
     assert done == [1]
 
 

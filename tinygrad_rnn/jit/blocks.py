@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import cache
 
@@ -47,39 +47,42 @@ def each(work: Callable, blocks: Iterable, size: int) -> None:
         return
 
     def drain():
-        for block in todo:
-            work(block)
+        try:
+            for block in todo:
+                work(block)
+        finally:  # after an error nobody takes another one
+            for _ in todo:
+                pass
 
-    # each in a copy of this context, which holds np.errstate
-    helpers = [_pool(os.getpid()).submit(copy_context().run, drain) for _ in range(threads() - 1)]
+    beside(*[drain] * threads())
+
+
+def beside(first: Callable, *others: Callable) -> None:
+    """Call all of them at the same time, the first one here; an error, or Ctrl-C, leaves here when
+    all have ended: nobody may still write then."""
+    helpers: list[Future] = []
     try:
-        drain()
-    finally:  # nobody may still write when an error, or Ctrl-C, leaves here
-        for _ in todo:
-            pass
-        for helper in helpers:
-            helper.result()
+        for other in others:  # each in a copy of this context, which holds np.errstate
+            helpers.append(_pool(os.getpid()).submit(copy_context().run, other))
+        first()
+    finally:
+        _wait(helpers)
+    for helper in helpers:
+        helper.result()
 
 
 def to_the_end(work: Callable) -> None:
     """``work()``, whole even if Ctrl-C comes in between: that is raised in the main thread, and
     this runs in another."""
-    helper = _pool(os.getpid()).submit(copy_context().run, work)
-    try:
-        helper.result()
-    finally:
-        wait([helper])
+    beside(lambda: None, work)
 
 
-def beside(first: Callable, *others: Callable) -> None:
-    """Call all of them at the same time, the first one here."""
-    helpers = [_pool(os.getpid()).submit(copy_context().run, other) for other in others]
+def _wait(helpers):
     try:
-        first()
-    finally:  # nobody may still write when an error, or Ctrl-C, leaves here
         wait(helpers)
-    for helper in helpers:
-        helper.result()
+    except BaseException:  # Ctrl-C
+        _wait(helpers)
+        raise
 
 
 def _row_blocks(x):
