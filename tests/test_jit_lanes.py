@@ -2,6 +2,7 @@
 no lane writes where another one reads."""
 
 import os
+import re
 import signal
 import threading
 import time
@@ -174,6 +175,18 @@ def test_lanes_give_the_same_bits_each_time(any_size):
         for a, e in zip(flat(run()), expected, strict=True):
             assert_array_equal(a, e)
     assert laned(run._last.program)
+
+
+def test_explain_counts_the_calls_of_lanes_once(any_size, capsys):
+    net = Net(nn.LSTM, 32, 6, 8, 0, np.float32, False)
+    run = tg.jit(net.__call__)
+    for _ in range(2):
+        run()
+    run.explain()
+    said = capsys.readouterr().out
+    recorded, left, replayed = map(int, re.findall(r"(-?\d+) (?:calls|of them|replayed)", said))
+    assert recorded == left + replayed and left > 0
+    assert f"time steps in {any_size} lanes" in said
 
 
 # ---- where they pay ----

@@ -479,6 +479,7 @@ class Recording:
         better = tape
         for improve in (*PASSES, *(FUSION if fast and available() else ()), cut, sooner):
             better = improve(better)
+        self.calls = len(better.calls)
         if threads() > 1 and takes_blocks():
             better = on_cores(better, threads())
         self.program, self.homes = Program(better, own_homes(better, homes), block), homes
@@ -513,14 +514,14 @@ class Recording:
     def explain(self, reached, slowest):
         tape, program = self.recorded, self.program
         eager = sum(c.out.nbytes for c in tape.calls if not c.view)
-        kept = len(program.tape.calls)
+        lanes = 1 + max((call.lane[1] for call in program.tape.calls if call.lane), default=0)
         # on copies: nothing of the program's state may change
         times = program.profile([copy.deepcopy(x) for x in self.inputs(reached)])
         total = sum(seconds for seconds, _ in times)
         buffers = len(program.memory.buffers)
         return "\n".join([
-            f"{len(tape.calls)} calls recorded, {len(tape.calls) - kept} of them left out, {kept}"
-            " replayed",
+            f"{len(tape.calls)} calls recorded, {len(tape.calls) - self.calls} of them left out,"
+            f" {self.calls} replayed" + (f", time steps in {lanes} lanes" if lanes > 1 else ""),
             f"{program.nbytes / 2**20:.1f} MB planned for {buffers} buffers; the calls"
             f" of an eager step make {eager / 2**20:.1f} MB",
             f"{total * 1e3:.1f} ms in calls; the slowest:",
