@@ -625,8 +625,8 @@ def test_ctrl_c_waits_for_the_end_of_what_is_updated_in_blocks():
             time.sleep(0.1)
         done.append(1)
 
-    with pytest.raises(KeyboardInterrupt):
-        blocks.to_the_end(work)
+    with pytest.raises(KeyboardInterrupt), blocks.ctrl_c_later():
+        work()
     assert done == [1]
 
 

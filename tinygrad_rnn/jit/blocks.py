@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
 
@@ -17,8 +20,8 @@ import numpy as np
 
 from ..functional import _nll, _nll_slope, nll_rows, nll_slope_rows
 
-__all__ = ["BLOCKED", "beside", "each", "softmax_nll", "softmax_nll_compiled", "softmax_slope",
-           "threads", "to_the_end"]  # fmt: skip
+__all__ = ["BLOCKED", "beside", "ctrl_c_later", "each", "softmax_nll", "softmax_nll_compiled",
+           "softmax_slope", "threads"]  # fmt: skip
 
 SMALL = 1 << 18  # elements below which handing over costs more than it gives
 THREAD_BLOCK = 1 << 18  # elements; smaller ones wait for the interpreter lock more than they work
@@ -61,28 +64,38 @@ def beside(first: Callable, *others: Callable) -> None:
     """Call all of them at the same time, the first one here; an error, or Ctrl-C, leaves here when
     all have ended: nobody may still write then."""
     helpers: list[Future] = []
-    try:
-        for other in others:  # each in a copy of this context, which holds np.errstate
-            helpers.append(_pool(os.getpid()).submit(copy_context().run, other))
-        first()
-    finally:
-        _wait(helpers)
+    here = [first]
+    with ctrl_c_later():
+        try:
+            for other in others:  # each in a copy of this context, which holds np.errstate
+                try:
+                    helpers.append(_pool(os.getpid()).submit(copy_context().run, other))
+                except RuntimeError:  # the main thread has ended, and with it all pools
+                    here.append(other)
+            for work in here:
+                work()
+        finally:
+            wait(helpers)
     for helper in helpers:
         helper.result()
 
 
-def to_the_end(work: Callable) -> None:
-    """``work()``, whole even if Ctrl-C comes in between: that is raised in the main thread, and
-    this runs in another."""
-    beside(lambda: None, work)
-
-
-def _wait(helpers):
+@contextmanager
+def ctrl_c_later() -> Iterator[None]:
+    """Ctrl-C comes at the end of this: what is in here takes milliseconds, and is not to be left
+    half done."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield  # it does not come here
+        return
+    came: list[tuple] = []
+    signal.signal(signal.SIGINT, lambda *event: came.append(event))
     try:
-        wait(helpers)
-    except BaseException:  # Ctrl-C
-        _wait(helpers)
-        raise
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            handler(*came[0])
 
 
 def _row_blocks(x):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .blocks import to_the_end
+from .blocks import ctrl_c_later
 from .chains import Chain, gather, kind_of
 from .tape import Call, Tape, Value
 
@@ -85,5 +85,4 @@ class Blocks(Chain):
                 for fn, args, out in steps:
                     fn(*[x if i is None else parts[i] for i, x in args], out=parts[out])
 
-        # what is updated in place is not to be left half new
-        return lambda *given: to_the_end(lambda: run(*given))
+        return ctrl_c_later()(run)  # what is updated in place is not to be left half new

@@ -16,14 +16,13 @@ import numpy as np
 
 from .chains import Chain
 from .cut import Blocks
-from .memory import elementwise
+from .memory import UNPLANNED, elementwise
 from .products import blocks_of, in_blocks
 from .tape import Call, Tape, Value, replace, view
 
 __all__ = ["on_cores", "rows_first", "split_rows"]
 
 FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}  # that BLAS multiplies
-LEAST = 64  # bytes: smaller arrays have no place in planned memory
 STEPS = 4  # products with one weight from which on it is worth packing
 WORTH = 1.2e-3  # seconds on one core from which on handing it over costs less than it gives
 MOST = 4  # lanes: each holds the interpreter lock for a tenth of its time
@@ -47,7 +46,7 @@ def rows_first(tape: Tape, cores: int) -> Tape:
     turned: dict[Value, Call] = {}
     instead: dict[Value, list[Call]] = {}
     for call in tape.calls:
-        if call.fn is not np.matmul or len(call.out.shape) != 2:
+        if call.fn is not np.matmul or len(call.out.shape) != 2 or len(call.inputs()) != 2:
             continue
         weight, rows = call.args[0], made.get(call.args[1])
         back = only_user(call.out, np.transpose)
@@ -56,13 +55,12 @@ def rows_first(tape: Tape, cores: int) -> Tape:
                 and _is_rows(rows.args[0]) and len(weight.shape) == 2
                 and _blocks(rows.args[0].shape[0], cores, *weight.shape[::-1])):
             continue
-        calls = instead[copy.out] = []
+        instead[call.out] = instead[back.out] = []
         if weight not in turned:
             turned[weight] = view(np.transpose, weight, line=call.line)
-            calls.append(turned[weight])
-        calls.append(Call(np.matmul, (rows.args[0], turned[weight].out), {}, copy.out,
-                          line=call.line))
-        instead[call.out] = instead[back.out] = []
+            instead[call.out] = [turned[weight]]
+        instead[copy.out] = [Call(np.matmul, (rows.args[0], turned[weight].out), {}, copy.out,
+                                  line=call.line)]
     calls = [new for call in tape.calls for new in instead.get(call.out, [call])]
     return Tape(calls, tape.inputs, tape.constants, tape.results)
 
@@ -150,8 +148,9 @@ class _Splitter:
         if len(call.out.shape or ()) != 2 or call.effect:
             return None
         N, width = call.out.shape
+        least = N // len(_cuts(N, self.cores))  # rows of a lane
         if N < 4 or not self.results.isdisjoint(call.outs) or not all(
-                _is_rows(out, N) and out.dtype in FLOATS and out.nbytes >= LEAST
+                _is_rows(out, N) and out.dtype in FLOATS and out.nbytes // N * least > UNPLANNED
                 for out in call.outs):
             return None
         fn, args = call.fn, call.args
@@ -159,20 +158,22 @@ class _Splitter:
             kept = fn is operator.getitem and isinstance(args[1], tuple) and (
                 len(args[1]) == 2 and args[1][0] == slice(None))
             return (N, [args[0]], []) if kept and _is_rows(args[0], N) else None
-        if fn is np.matmul and not call.kwargs:
+        if fn is np.matmul and not call.kwargs and len(call.inputs()) == 2:
             x, weight = args
             good = (_is_rows(x, N) and len(weight.shape) == 2 and x.dtype == weight.dtype
                     and self.products[weight] >= STEPS and _blocks(N, self.cores, *weight.shape))
             return (N, [x], [weight]) if good else None
         if fn is np.concatenate:
             axis = call.kwargs.get("axis", args[1] if len(args) > 1 else 0)
-            good = axis in (1, -1) and all(_is_rows(x, N) for x in args[0])
+            good = axis in (1, -1) and isinstance(args[0], (list, tuple)) and all(
+                _is_rows(x, N) for x in args[0])
             return (N, list(args[0]), []) if good else None
         if isinstance(fn, Chain) and not isinstance(fn, Blocks):
             rows = [v for v, kind in zip(fn.inputs, fn.kinds, strict=True)
                     if kind in ("full", "ids")]
             return N, rows, [v for v in fn.inputs if v not in rows]
-        if elementwise(call) and not call.kwargs:
+        if elementwise(call) and not call.kwargs and all(
+                isinstance(x, Value) or np.isscalar(x) for x in args):
             rows = [x for x in call.inputs() if _is_rows(x, N) and x.shape[1] in (1, width)]
             whole = [x for x in call.inputs() if x not in rows]
             good = all(x.shape in ((), (1,), (width,)) for x in whole)

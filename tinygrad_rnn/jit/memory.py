@@ -21,6 +21,7 @@ from .tape import Call, Tape, Value, values_in
 __all__ = ["JOINS", "Block", "Memory", "elementwise", "joined"]
 
 ALIGN = 64
+UNPLANNED = 8  # bytes up to which a value has no place of its own
 RUN = 64  # elements in a row below which a piece is rather copied into its place
 JOINS = {np.concatenate, np.stack}
 
@@ -120,7 +121,7 @@ class Memory:
                 self._give(out, i, self._in[source] if free else None)
             elif takes_out(call):
                 for value in call.outs:
-                    if value.nbytes > 8 or call.more:
+                    if value.nbytes > UNPLANNED or call.more:
                         self.how[value] = "buffer"
                         self._give(value, i, self._heir(call, value, i))
 
@@ -221,8 +222,8 @@ class Memory:
 
 def _places(tape, homes):
     """Which values are made where a later join wants them: piece -> (join, index)."""
-    made = {out: call for call in tape.calls for out in call.outs
-            if takes_out(call) and not editing(call) and out.nbytes > 8 and out not in homes}
+    made = {out: call for call in tape.calls if takes_out(call) and not editing(call)
+            for out in call.outs if out.nbytes > UNPLANNED and out not in homes}
     place: dict[Value, tuple[Value, Any]] = {}
     for call in tape.calls:
         join = call.out
@@ -239,7 +240,7 @@ def joined(call: Call):
     """The pieces of a join: value, index in the join, elements in a row there."""
     axis = call.kwargs.get("axis", call.args[1] if len(call.args) > 1 else 0)
     pieces = call.args[0]
-    if axis is None or set(call.kwargs) - {"axis"} or not all(
+    if axis is None or set(call.kwargs) - {"axis"} or isinstance(pieces, Value) or not all(
             isinstance(piece, Value) for piece in pieces):
         return
     axis %= len(call.out.shape)
@@ -275,7 +276,8 @@ def elementwise(call: Call) -> bool:
 def takes_out(call: Call) -> bool:
     """Whether it can write into memory that is given to it."""
     fn = call.fn
-    if isinstance(fn, (np.ufunc, Chain)) or fn in JOINS or fn in BLOCKED:
+    if isinstance(fn, (np.ufunc, Chain)) or fn in BLOCKED or (
+            fn in JOINS and "dtype" not in call.kwargs):
         return True
     return isinstance(getattr(fn, "__self__", None), np.ufunc) and (
         fn.__name__ == "reduce" and call.out.shape != ())

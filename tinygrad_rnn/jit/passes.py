@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from bisect import bisect_left
+from typing import Any
 
 import numpy as np
 
@@ -44,8 +46,9 @@ def one_join(tape: Tape) -> Tape:
     what is both (the gradients of the gates at all times) is then one array."""
     calls = []
     for call in tape.calls:
-        pieces: list = call.args[0] if call.fn is np.concatenate else []
-        if (len(pieces) > 1 and call.args[1:] in ((), (0,)) and not call.kwargs
+        pieces: Any = call.args[0] if call.fn is np.concatenate else ()
+        if (isinstance(pieces, (list, tuple)) and len(pieces) > 1
+                and call.args[1:] in ((), (0,)) and not call.kwargs
                 and all(isinstance(p, Value) and p.order is None for p in pieces)
                 and len({(p.shape, p.dtype) for p in pieces}) == 1 and pieces[0].shape[1:]):
             stack = Value((len(pieces), *pieces[0].shape), call.out.dtype)
@@ -204,6 +207,8 @@ def sooner(tape: Tape) -> Tape:
         if not call.view:
             for value in dict.fromkeys(read):
                 readers.setdefault(value, []).append(call)
+    # nothing is done before a check, or a draw, that it came after
+    checks = [i for i, call in enumerate(tape.calls) if call.effect]
     for call in tape.calls:
         for value in call.outs:
             reading = readers.get(value)
@@ -212,7 +217,8 @@ def sooner(tape: Tape) -> Tape:
             soon = max(map(ready, reading))
             late = [other for other in reading if when[other] > soon]
             size = sum(out.nbytes for other in late for out in other.outs)
-            if 2 * size < value.nbytes and not any(other.effect for other in late):
+            over = bisect_left(checks, max((when[other] + 1 for other in late), default=0))
+            if 2 * size < value.nbytes and over == bisect_left(checks, soon):
                 for other in late:
                     when[other] = soon
                     made.update(dict.fromkeys(other.outs, soon))
