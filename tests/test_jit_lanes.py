@@ -165,7 +165,7 @@ def test_training_in_lanes_is_training_in_one(any_size, monkeypatch, kind, optio
     assert not laned(plain)
     assert_allclose(losses, expected, rtol=tolerance)
     for name, w in weights.items():
-        assert_allclose(w, expected_weights[name], rtol=100 * tolerance, atol=tolerance)
+        assert_allclose(w, expected_weights[name], rtol=tolerance, atol=tolerance)
 
 
 def test_lanes_give_the_same_bits_each_time(any_size):
@@ -417,7 +417,7 @@ def test_runs_end_where_rows_meet(any_size):
             assert_allclose(program.run([h, W])[0], f(h, W), rtol=1e-12)
 
 
-def test_lists_among_the_operands(any_size):
+def test_lists_and_dtypes_among_the_operands(any_size):
     def f(h, W):
         for i in range(4):
             h = np.tanh(h @ W) + [[float(i * k)] for k in range(6)]
@@ -427,7 +427,13 @@ def test_lists_among_the_operands(any_size):
         return np.matmul(h, [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]) + 1
 
     rng = np.random.default_rng(0)
-    for g, arrays in ((f, (rng.normal(size=(6, 3)), rng.normal(size=(3, 3)))),
+    def joined(h, W):
+        for _ in range(4):
+            h = np.tanh(h @ W)
+        return np.concatenate([h, h], axis=1, dtype=np.float64).T + 1
+
+    for g, arrays in ((joined, (rng.normal(size=(6, 4)), rng.normal(size=(4, 4)))),
+                      (f, (rng.normal(size=(6, 3)), rng.normal(size=(3, 3)))),
                       (once, (rng.normal(size=(6, 3)), rng.normal(size=(3, 3))))):
         run = tg.jit(fast=False)(g)
         for _ in range(3):

@@ -56,7 +56,6 @@ PASSES = (drop_unused, compute_constants, one_join, share, longer_stack, keep_so
 FUSION = (tables_first, compiled_calls, slices_first, look_up_late, share, drop_unused, fuse)
 
 
-
 class Jitted(Generic[P, R]):
     """A function under ``jit``."""
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from .chains import Chain
 from .cut import Blocks
-from .memory import UNPLANNED, elementwise
+from .memory import UNPLANNED, elementwise, takes_out
 from .products import blocks_of, in_blocks
 from .tape import Call, Tape, Value, replace, view
 
@@ -145,7 +145,7 @@ class _Splitter:
     def _rows_of(self, call) -> tuple[int, list[Value], list[Value]] | None:
         """The number of rows, and what it reads by rows and what as a whole; None for calls that
         do not work row by row."""
-        if len(call.out.shape or ()) != 2 or call.effect:
+        if len(call.out.shape or ()) != 2 or call.effect or not (call.view or takes_out(call)):
             return None
         N, width = call.out.shape
         least = N // len(_cuts(N, self.cores))  # rows of a lane

@@ -54,7 +54,7 @@ class Call:
     ``effect``: does something besides (draws random numbers, checks ids), so it is never dropped.
     ``view``: ``out`` is memory of the first argument. ``line``: where the program asked for it.
     ``more``: further values that it makes. ``lane``: where it is one of many calls that run beside
-    others, on another core (lanes.py): the number of these, and 0 or 1.
+    others, on another core (lanes.py): the numbers of all these and of its own.
     """
 
     fn: Any
