@@ -1,5 +1,6 @@
 """Chains of calls as compiled loops, or in blocks: the numbers of NumPy, for any chain."""
 
+import math
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from models import AttentionSeq2seq, BetterRnnlm, Rnnlm
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.jit import blocks, cut, loops
 from tinygrad_rnn.jit.loops import Kernel
-from tinygrad_rnn.jit.rows import added_rows, looked_up
+from tinygrad_rnn.jit.rows import added_rows, looked_up, moved_rows
 
 pytest.importorskip("numba", reason="numba is not installed: pip install numba")
 native = pytest.importorskip("tinygrad_rnn.jit.native")
@@ -414,3 +415,55 @@ def test_exp_of_the_loops():
     got = np.array([native.exp(u) for u in x[::100]], np.float32)
     assert (np.abs(got - exact[::100]) / np.spacing(exact[::100].astype(np.float32))).max() <= 1
     assert native.exp(np.float32(-np.inf)) == native.exp(np.float32(-88)) == 0
+
+
+class Words:
+    """A table, a loss of its rows that are looked up, and one step of gradient descent."""
+
+    def __init__(self, seed, V, form):
+        rng = np.random.default_rng(seed)
+        self.E = nn.Parameter(rng.normal(size=(V, 3)).astype(np.float32))
+        self.form, self.v = form, np.zeros((V, 3), np.float32)
+
+    def __call__(self, ids, y, lr, limit):
+        loss = np.sum((self.E[ids] * y) ** 2)
+        if self.form == "looked up twice":
+            loss = loss + np.sum(self.E[ids * 0])
+        self.E.grad = None
+        loss.backward()
+        norm = optim.clip_grad_norm_([self.E], limit)
+        g, p = self.E.grad.data, self.E.data
+        if self.form == "momentum":
+            self.v *= 0.9
+            self.v += g
+            g = self.v
+        elif self.form == "decay":
+            g = g + 0.1 * p
+        p -= lr * g
+        if self.form != "gradient kept":
+            self.E.grad = None
+        return norm
+
+
+@pytest.mark.usefixtures("as_python")
+@settings(suppress_health_check=["function_scoped_fixture"])  # type: ignore[list-item]
+@given(seeds, st.integers(8, 60), st.sampled_from([(2,), (3, 4), (6, 1)]),
+       st.sampled_from([None, "gradient kept", "momentum", "decay", "looked up twice"]),
+       st.sampled_from([0.1, 10.0]), st.sampled_from([0.5, np.inf, np.nan]))
+@example(0, 24, (6, 1), None, 0.1, np.inf)
+def test_gradient_descent_moves_only_rows_that_were_looked_up(seed, V, shape, form, limit, lr):
+    rng = np.random.default_rng(seed)
+    eager, recorded = Words(seed, V, form), Words(seed, V, form)
+    jitted = tg.jit(recorded.__call__)
+    for rate in (0.1, lr, 0.2):
+        ids = rng.integers(-V, V, shape)
+        y = rng.normal(size=(*shape, 3)).astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            norms = [f(ids, y, np.float32(rate), limit) for f in (eager, jitted)]
+        if form != "gradient":
+            assert_allclose(norms[1], norms[0], rtol=1e-5)
+        assert_allclose(recorded.E.numpy(), eager.E.numpy(), rtol=1e-5, atol=1e-6)
+    moved = [call for call in jitted._last.program.tape.calls if call.fn is moved_rows]
+    assert bool(moved) == (form is None and math.prod(shape) * 4 <= V)
+    for call in moved:  # in the table itself
+        assert jitted._last.program.memory.how[call.out] == "home"

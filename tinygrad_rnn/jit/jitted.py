@@ -25,7 +25,7 @@ from . import JitError
 from .blocks import threads
 from .cut import cut
 from .lanes import on_cores
-from .lookups import look_up_late, tables_first
+from .lookups import look_up_late, moved_alone, tables_first
 from .loops import available, compiled_calls, fuse, slices_first
 from .memory import Block
 from .passes import (
@@ -53,7 +53,8 @@ R = TypeVar("R")
 PASSES = (drop_unused, compute_constants, one_join, share, longer_stack, keep_softmax,
           slope_in_softmax, bias_in_softmax)  # fmt: skip
 # if numba is installed
-FUSION = (tables_first, compiled_calls, slices_first, look_up_late, share, drop_unused, fuse)
+FUSION = (tables_first, compiled_calls, moved_alone, slices_first, look_up_late, share,
+          drop_unused, fuse)  # fmt: skip
 
 
 class Jitted(Generic[P, R]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from .chains import Chain
 from .cut import Blocks
 from .memory import UNPLANNED, elementwise, takes_out
-from .products import blocks_of, in_blocks
+from .products import as_it_lies, blocks_of, in_blocks
 from .tape import Call, Tape, Value, replace, view
 
 __all__ = ["on_cores", "rows_first", "split_rows"]
@@ -35,7 +36,8 @@ def on_cores(tape: Tape, cores: int) -> Tape:
 
 def rows_first(tape: Tape, cores: int) -> Tape:
     """Rows times a transposed weight, which was done as the weight times the transposed rows, is
-    done row by row again, where that goes by blocks."""
+    done row by row again, where that goes by blocks, or the weight is small: turned once for all
+    time steps, it is multiplied as it lies."""
     made, users = {call.out: call for call in tape.calls}, tape.users()
 
     def only_user(value, fn):
@@ -43,7 +45,9 @@ def rows_first(tape: Tape, cores: int) -> Tape:
         alone = len(found) == 1 and found[0].fn is fn and value not in tape.results
         return found[0] if alone else None
 
-    turned: dict[Value, Call] = {}
+    products = Counter(call.args[0] for call in tape.calls
+                       if call.fn is np.matmul and isinstance(call.args[0], Value))
+    turned: dict[Value, Value] = {}
     instead: dict[Value, list[Call]] = {}
     for call in tape.calls:
         if call.fn is not np.matmul or len(call.out.shape) != 2 or len(call.inputs()) != 2:
@@ -52,14 +56,21 @@ def rows_first(tape: Tape, cores: int) -> Tape:
         back = only_user(call.out, np.transpose)
         copy = only_user(back.out, np.positive) if back else None
         if not (rows and rows.fn is np.transpose and copy and not (*rows.args[1:], *back.args[1:])
-                and _is_rows(rows.args[0]) and len(weight.shape) == 2
-                and _blocks(rows.args[0].shape[0], cores, *weight.shape[::-1])):
+                and _is_rows(rows.args[0]) and len(weight.shape) == 2):
+            continue
+        N, (M, K) = rows.args[0].shape[0], weight.shape
+        small = products[weight] >= STEPS and as_it_lies(N, K, M)
+        if not small and not _blocks(N, cores, K, M):
             continue
         instead[call.out] = instead[back.out] = []
         if weight not in turned:
-            turned[weight] = view(np.transpose, weight, line=call.line)
-            instead[call.out] = [turned[weight]]
-        instead[copy.out] = [Call(np.matmul, (rows.args[0], turned[weight].out), {}, copy.out,
+            seen = view(np.transpose, weight, line=call.line)
+            instead[call.out] = [seen]
+            if small:
+                lain = Value(seen.out.shape, weight.dtype)
+                instead[call.out].append(Call(np.positive, (seen.out,), {}, lain, line=call.line))
+            turned[weight] = instead[call.out][-1].out
+        instead[copy.out] = [Call(np.matmul, (rows.args[0], turned[weight]), {}, copy.out,
                                   line=call.line)]
     calls = [new for call in tape.calls for new in instead.get(call.out, [call])]
     return Tape(calls, tape.inputs, tape.constants, tape.results)

@@ -1,9 +1,11 @@
-"""Rows that are looked up in a table: what is done to each of them is done to the table instead.
+"""Rows that are looked up in a table: less is done where they are few, or the table is small.
 
 A network over a few characters looks up thousands of rows of a small table E. Their product with
 a matrix is the product of the table, looked up: E[ids] W = (E W)[ids]. In the backward pass, with
 the gradients g of the rows, equal rows are added up first, S[i] = sum of g[n] where ids[n] = i;
 then the gradient of W is E^T S, that of E is S W^T, and that of a bias is the sum of S.
+
+A network over many words looks up a few rows of a large table. Gradient descent moves these alone.
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ import numpy as np
 from .loops import FLOAT, basic
 from .passes import drop_unused
 from .recording import added
-from .rows import added_rows, in_range, looked_up, used_rows
+from .rows import added_rows, in_range, looked_up, moved_rows, summed_rows, used_rows
 from .tape import Call, Tape, Value
 
-__all__ = ["look_up_late", "tables_first"]
+__all__ = ["look_up_late", "moved_alone", "tables_first"]
 
 FEWER = 4  # how many times smaller than what is looked up in it a table has to be
 
@@ -213,3 +215,53 @@ def _look_up(view, source, calls):
                               columns, view=True, line=view.line))
             table = columns
     calls.append(Call(looked_up, (table, part), {}, view.out, line=view.line))
+
+
+def moved_alone(tape: Tape) -> Tape:
+    """The gradient of a large table is 0 in all rows but those that were looked up; where gradient
+    descent is all that reads it, with its norm or without, the others are left alone."""
+    users = tape.users()
+    calls: list[Call] = []
+    # a gradient, or a multiple of it -> ids, and the rows that have one
+    few: dict[Value, tuple[Value, Value]] = {}
+    for call in tape.calls:
+        read = next((few[v] for v in call.inputs() if v in few), None)
+        if call.fn is added_rows and _sparse(call, tape) and _descends(call.out, users, tape):
+            (n, D), (_, ids, g) = call.out.shape, call.args
+            few[call.out] = ids, Value((math.prod(ids.shape) + 1, D), FLOAT)
+            call = Call(summed_rows, (ids, g, n), {}, few[call.out][1], line=call.line)
+        elif read and call.fn is np.subtract:
+            call = Call(moved_rows, (call.args[0], *read), {}, call.out, line=call.line)
+        elif read:
+            ids, rows = read
+            made = call.out
+            if call.fn is np.multiply:
+                made = Value(rows.shape, FLOAT)
+                few[call.out] = ids, made
+            args = tuple(rows if x in few else x for x in call.args)
+            call = Call(call.fn, args, {}, made, line=call.line)
+        calls.append(call)
+    return Tape(calls, tape.inputs, tape.constants, tape.results)
+
+
+def _sparse(call, tape):
+    """Whether it adds a few rows to many zeros."""
+    zeros, ids, _ = call.args
+    return (math.prod(ids.shape) * FEWER <= zeros.shape[0] and zeros in tape.constants
+            and not tape.constants[zeros].any())
+
+
+def _descends(g, users, tape):
+    """Whether g, a gradient or a multiple of it, is only squared for its norm, and subtracted from
+    what comes in."""
+    def good(user):
+        if user.fn is np.vdot:
+            return user.args == (g, g)
+        if user.kwargs or user.out.dtype != FLOAT or user.out.shape != g.shape:
+            return False
+        if user.fn is np.multiply:
+            factor = user.args[user.args[0] is g]
+            return getattr(factor, "shape", ()) == () and _descends(user.out, users, tape)
+        return user.fn is np.subtract and user.args[1] is g and user.args[0] in tape.inputs
+
+    return g in users and g not in tape.results and all(map(good, users[g]))

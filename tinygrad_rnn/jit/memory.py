@@ -15,7 +15,7 @@ import numpy as np
 from .blocks import BLOCKED
 from .chains import Chain
 from .recording import added, overwritten, through
-from .rows import added_rows
+from .rows import added_rows, moved_rows, summed_rows
 from .tape import Call, Tape, Value, values_in
 
 __all__ = ["JOINS", "Block", "Memory", "elementwise", "joined"]
@@ -112,7 +112,7 @@ class Memory:
                     else:
                         self.how[value] = "buffer"
                         self._give(value, i, None)
-            elif elementwise(call) and self._goes_home(call, out, i):
+            elif self._goes_home(call, out, i):
                 self.how[out] = "home"
             elif editing(call):
                 source = call.args[0]
@@ -130,8 +130,10 @@ class Memory:
         home = self.homes.get(value)
         if home is None or self.last.get(home, -1) > i or not same_place(home, value):
             return False
+        if editing(call):
+            return call.args[0] is home
         if not isinstance(call.fn, Chain):
-            return True
+            return elementwise(call)
         return home.contiguous and (
             home not in call.fn.inputs or call.fn.may_edit(value, home))
 
@@ -276,7 +278,7 @@ def elementwise(call: Call) -> bool:
 def takes_out(call: Call) -> bool:
     """Whether it can write into memory that is given to it."""
     fn = call.fn
-    if isinstance(fn, (np.ufunc, Chain)) or fn in BLOCKED or (
+    if isinstance(fn, (np.ufunc, Chain)) or fn in BLOCKED or fn is summed_rows or (
             fn in JOINS and "dtype" not in call.kwargs):
         return True
     return isinstance(getattr(fn, "__self__", None), np.ufunc) and (
@@ -284,7 +286,7 @@ def takes_out(call: Call) -> bool:
 
 
 def editing(call: Call) -> bool:
-    return call.fn in (overwritten, added, added_rows, through)
+    return call.fn in (overwritten, added, added_rows, moved_rows, through)
 
 
 def aligned(nbytes: int) -> np.ndarray:

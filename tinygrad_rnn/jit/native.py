@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-__all__ = ["add_rows", "softmax_rows"]
+__all__ = ["add_rows", "softmax_rows", "subtract_rows", "sum_rows"]
 
 f = np.float32
 LANES = 128  # largest elements that are sought side by side
@@ -101,3 +101,27 @@ def add_rows(table, ids, g):
         i = ids[n]
         for j in range(table.shape[1]):
             table[i, j] += g[n, j]
+
+
+@compiled
+def sum_rows(ids, g, place, sums):
+    """``rows.summed_rows``; ``place`` is -1 for each id."""
+    sums[:] = f(0)
+    for n in range(len(ids)):
+        i = ids[n]
+        if place[i] < 0:
+            place[i] = n
+        first = place[i]
+        for j in range(g.shape[1]):
+            sums[first, j] += g[n, j]
+
+
+@compiled
+def subtract_rows(table, ids, step, moved):
+    """``table[ids[n]] -= step[n]`` for the first n of each id, which is ``moved`` then."""
+    for n in range(len(ids)):
+        i = ids[n]
+        if not moved[i]:
+            moved[i] = True
+            for j in range(table.shape[1]):
+                table[i, j] -= step[n, j]

@@ -15,7 +15,7 @@ import numpy as np
 
 from .tape import Call, Tape, Value, view
 
-__all__ = ["blas", "blocks_of", "in_blocks", "takes_blocks"]
+__all__ = ["as_it_lies", "blas", "blocks_of", "in_blocks", "takes_blocks"]
 
 AS_THEY_LIE = {"SkylakeX", "Cooperlake", "SapphireRapids"}  # OpenBLAS's names of its kernels
 SMALL = 10**6  # multiplications up to which these take matrices as they lie
@@ -41,6 +41,11 @@ def takes_blocks() -> bool:
     """Whether NumPy's products run on kernels that take small matrices as they lie."""
     library = blas() or {}
     return library.get("architecture") in AS_THEY_LIE
+
+
+def as_it_lies(rows: int, K: int, M: int) -> bool:
+    """Whether rows (rows, K) by a weight (K, M) is a product of small matrices."""
+    return rows * K * M <= SMALL
 
 
 def blocks_of(rows: int, K: int, M: int) -> tuple[int, int] | None:

@@ -16,9 +16,9 @@ import numpy as np
 
 from .blocks import BLOCKED, beside
 from .chains import Chain, as_rows, rows, width
-from .memory import JOINS, Block, Memory, joined
+from .memory import JOINS, Block, Memory, editing, joined
 from .recording import added, draw, overwritten, through
-from .rows import add_rows_at, added_rows
+from .rows import add_rows_at, added_rows, move_rows, moved_rows
 from .tape import Call, Tape, Value, name_of, values_in
 
 __all__ = ["Program"]
@@ -41,6 +41,7 @@ class Program:
         self._known: dict[int, str] = {}
         self.lines: list[tuple[str, Call | None]] = []
         self.lanes: dict[int, tuple[int, int]] = {}  # of lines
+        self.row: dict[tuple, str] = {}  # names of values as one row
         self._write()
         self.run = self._compile(timed=False)
 
@@ -121,7 +122,7 @@ class Program:
             elif value in homes.values():  # contiguous, and to be written to
                 args.append(f"{self.names[value]}.reshape({R}, {C})")
             else:
-                args.append(f"{self._object(rows)}({self.names[value]}, {n}, {m})")
+                args.append(self._rows(value, n, m, call.lane))
         for i, out in enumerate(call.outs):
             if out in homes:
                 self.names[out] = self.names[homes[out]]
@@ -139,20 +140,31 @@ class Program:
         self.lines.append((f"{run}({R}, {C}, {', '.join(args)})", call))
         self.lines += after
 
+    def _rows(self, value: Value, R: int, C: int, lane: tuple[int, int] | None) -> str:
+        """A value as rows. One row, as a bias that all time steps read, is made only once."""
+        made = f"{self._object(rows)}({self.names[value]}, {R}, {C})"
+        if R > 1:
+            return made
+        key = value, C, lane  # a lane is a function, with names of its own
+        if key not in self.row:
+            self.row[key] = f"r{len(self.row)}"
+            self.lines.append((f"{self.row[key]} = {made}", None))
+        return self.row[key]
+
     def _line(self, call: Call, target: str) -> str:
         kind = self.memory.how.get(call.out)
         args = [self._text(a) for a in call.args]
-        if kind == "edit" or kind == "copy":
+        if kind == "home":
+            target = self.names[call.out] = self.names[self.homes[call.out]]
+        if editing(call):
             source, *rest = args
-            ready = "" if kind == "edit" else f"np.copyto({target}, {source}); "
+            ready = f"np.copyto({target}, {source}); " if kind == "copy" else ""
+            if ready and self._is_zero(call.args[0]):  # as a gradient begins
+                ready = f"{target}.fill(0); "
             if call.fn is overwritten:
                 return f"{ready}{target}[{rest[0]}] = {rest[1]}"
             edit = self._object(_EDITS[call.fn])
             return f"{ready}{edit}({target}, {', '.join(rest)})"
-        if kind == "home":
-            home = self.names[self.homes[call.out]]
-            self.names[call.out] = home
-            target = home
         if call.fn is operator.getitem:
             return f"{target} = {args[0]}[{args[1]}]"
         if call.fn is draw:
@@ -164,6 +176,10 @@ class Program:
             fn = self._object(BLOCKED.get(call.fn, call.fn))
             return f"{fn}({', '.join(args)}, out={target})"
         return f"{target} = {self._object(call.fn)}({', '.join(args)})"
+
+    def _is_zero(self, value: Value) -> bool:
+        constant = self.tape.constants.get(value)
+        return constant is not None and not np.any(constant)
 
     def _text(self, x) -> str:
         if isinstance(x, Value):
@@ -234,7 +250,8 @@ def _edit_through(root, value, path):
     view[...] = value
 
 
-_EDITS = {added: _edit_added, added_rows: add_rows_at, through: _edit_through}
+_EDITS = {added: _edit_added, added_rows: add_rows_at, moved_rows: move_rows,
+          through: _edit_through}  # fmt: skip
 
 
 def describe(call: Call) -> str:

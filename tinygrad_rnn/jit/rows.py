@@ -2,7 +2,8 @@
 
 import numpy as np
 
-__all__ = ["add_rows_at", "added_rows", "in_range", "looked_up", "used_rows"]
+__all__ = ["add_rows_at", "added_rows", "in_range", "looked_up", "move_rows", "moved_rows",
+           "summed_rows", "used_rows"]  # fmt: skip
 
 
 def added_rows(table, ids, g):
@@ -38,3 +39,33 @@ def used_rows(table, ids):
     used = np.zeros((len(table), 1), np.bool_)
     used[ids] = True
     return np.where(used, table, 0)
+
+
+def summed_rows(ids, g, n, out=None):
+    """The rows of g (..., D) that have the same id, out of n, added up where the first of them
+    stands, and 0 where the others do: (ids.size + 1, D). The last row, which is 0, stands for all
+    ids that do not come."""
+    from .native import sum_rows
+
+    in_range(ids, n)
+    g = np.ascontiguousarray(g).reshape(ids.size, -1)
+    out = np.empty((ids.size + 1, g.shape[1]), g.dtype) if out is None else out
+    sum_rows(ids.ravel(), g, np.full(n, -1, np.intp), out)
+    return out
+
+
+def moved_rows(table, ids, step):
+    """A copy of ``table`` without ``step``, which is laid out as ``summed_rows`` does it."""
+    table = table.copy(order="K")
+    move_rows(table, ids, step)
+    return table
+
+
+def move_rows(table, ids, step):
+    """The same in place."""
+    from .native import subtract_rows
+
+    moved = np.zeros(len(table), np.bool_)
+    subtract_rows(table, ids.ravel(), step, moved)
+    if step[-1].any():  # 0 times what is not finite
+        table[~moved] -= step[-1]
