@@ -390,6 +390,11 @@ def test_softmax_and_cross_entropy_of_the_loops(seed, n, V, bias, slope, size):
     total = x + b if bias else x  # rounded: what both are to compute with
     blocks.softmax_nll(total.astype(np.float64), None, *more[1:], out=exact)
     blocks.softmax_nll_compiled(x, *more, out=got)
+    with_sum = np.empty_like(x), np.empty_like(got[1]), np.full(V, np.nan, np.float32)
+    blocks.softmax_nll_compiled(x, *more, out=with_sum)
+    assert_allclose(with_sum[2], exact[0].sum(0), rtol=1e-5, atol=1e-5)
+    for one, other in zip(with_sum, got, strict=False):
+        assert_array_equal(one, other)
     assert_allclose(got[0], exact[0], rtol=1e-5, atol=1e-6)
     assert_allclose(got[1], exact[1], rtol=1e-5, atol=1e-6)
     assert np.all(got[0][np.isneginf(x)] == 0)
@@ -407,6 +412,40 @@ def test_what_is_not_a_number_stays_so_in_the_softmax():
     assert np.isnan(x[:3]).all(axis=1).tolist() == [True, True, True]
     assert np.isnan(y[:3]).all()
     assert_allclose(x[3], 1 / 300, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("eager_to_fuse")
+@pytest.mark.parametrize("n", [(3,), (40,), (4, 15)])
+@pytest.mark.parametrize("read", [None, "the sum", "other rows", "other axes", "half rows",
+                                  "squared"])  # fmt: skip
+def test_the_gradient_of_a_bias_is_added_up_in_the_softmax(n, read):
+    rng = np.random.default_rng(0)
+    W, b = (nn.Parameter(rng.normal(size=s).astype(np.float32)) for s in [(5, 50), 50])
+
+    def step(h, ts):
+        W.grad = b.grad = None
+        logits = h @ W + b
+        if read == "half rows":
+            logits, ts = np.reshape(logits, (-1, 25)), np.reshape(ts, -1) % 25
+            ts = np.concatenate([ts, ts])
+        loss = tg.functional.cross_entropy(logits, ts)
+        if read == "squared":
+            loss = loss * loss
+        elif read == "other rows":
+            loss = loss + np.sum(np.tanh(b) * 2)
+        elif read == "other axes":
+            loss = loss + tg.functional.cross_entropy(h @ W + W[:1, :1], ts)
+        loss.backward()
+        return [loss, W.grad, b.grad, b.grad * 2 if read == "the sum" else b.grad]
+
+    jitted = tg.jit(step)
+    for _ in range(3):
+        h, ts = rng.normal(size=(*n, 5)).astype(np.float32), rng.integers(0, 50, n)
+        for a, e in zip(jitted(h, ts), step(h, ts), strict=True):
+            assert_allclose(a.detach().numpy(), e.detach().numpy(), rtol=1e-5, atol=1e-6)
+    calls = [c for c in jitted._last.program.tape.calls if c.fn is blocks.softmax_nll_compiled]
+    assert sorted(len(c.outs) for c in calls) == {
+        "squared": [2], "half rows": [2], "other axes": [2, 3]}.get(read, [3])  # fmt: skip
 
 
 def test_exp_of_the_loops():

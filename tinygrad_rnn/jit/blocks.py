@@ -24,6 +24,7 @@ __all__ = ["BLOCKED", "beside", "ctrl_c_later", "each", "softmax_nll", "softmax_
            "softmax_slope", "threads"]  # fmt: skip
 
 SMALL = 1 << 18  # elements below which handing over costs more than it gives
+SHARES = 4  # of the rows, for each thread
 THREAD_BLOCK = 1 << 18  # elements; smaller ones wait for the interpreter lock more than they work
 
 
@@ -140,20 +141,27 @@ def softmax_nll(x, bias, targets, scale, out):
 
 
 def softmax_nll_compiled(x, bias, targets, scale, out):
-    """``softmax_nll`` of float32, by numba."""
+    """``softmax_nll`` of float32, by numba; also the sum of all rows of the slope, (V,), where
+    ``out`` has a place for it."""
     from .native import softmax_rows
 
-    p, y = out
+    p, y, *totals = out
+    n, V = x.shape
     # of one kind of array each: another one would be compiled for
-    bias = np.zeros(x.shape[1], x.dtype) if bias is None else np.array(bias)
+    bias = np.zeros(V, x.dtype) if bias is None else np.array(bias)
     targets, s = np.array(targets, np.intp), np.array(y if scale is None else scale)
+    shares = min(n, SHARES * threads())
+    parts = np.zeros((shares, V if totals else 0), x.dtype)
 
-    def work(rows):
+    def work(i):
+        rows = slice(n * i // shares, n * (i + 1) // shares)
         if p is not x:
             np.copyto(p[rows], x[rows])
-        softmax_rows(p[rows], bias, targets[rows], s[rows], scale is not None, y[rows])
+        softmax_rows(p[rows], bias, targets[rows], s[rows], scale is not None, y[rows], parts[i])
 
-    each(work, _row_blocks(x), x.size)
+    each(work, range(shares), x.size)
+    if totals:
+        np.add.reduce(parts, axis=0, out=totals[0])
 
 
 def softmax_slope(p, targets, scale, out):

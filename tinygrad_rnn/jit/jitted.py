@@ -26,7 +26,7 @@ from .blocks import threads
 from .cut import cut
 from .lanes import on_cores
 from .lookups import look_up_late, moved_alone, tables_first
-from .loops import available, compiled_calls, fuse, slices_first
+from .loops import available, compiled_calls, fuse, slices_first, sum_in_softmax
 from .memory import Block
 from .passes import (
     bias_in_softmax,
@@ -53,8 +53,8 @@ R = TypeVar("R")
 PASSES = (drop_unused, compute_constants, one_join, share, longer_stack, keep_softmax,
           slope_in_softmax, bias_in_softmax)  # fmt: skip
 # if numba is installed
-FUSION = (tables_first, compiled_calls, moved_alone, slices_first, look_up_late, share,
-          drop_unused, fuse)  # fmt: skip
+FUSION = (tables_first, compiled_calls, sum_in_softmax, moved_alone, slices_first, look_up_late,
+          share, drop_unused, fuse)  # fmt: skip
 
 
 class Jitted(Generic[P, R]):

@@ -30,7 +30,8 @@ from .recording import added
 from .rows import added_rows, looked_up
 from .tape import Call, Tape, Value, values_in
 
-__all__ = ["Kernel", "available", "basic", "compiled_calls", "fuse", "load", "slices_first"]
+__all__ = ["Kernel", "available", "basic", "compiled_calls", "fuse", "load", "slices_first",
+           "sum_in_softmax"]  # fmt: skip
 
 EXPRESSIONS = {
     np.add: "({} + {})", np.subtract: "({} - {})", np.multiply: "({} * {})",
@@ -69,6 +70,41 @@ def _adds_rows(table, ids, g):
     return (isinstance(ids, Value) and ids.dtype is not None and ids.dtype.kind == "i"
             and isinstance(g, Value) and table.dtype == g.dtype == FLOAT
             and len(table.shape) == 2 and g.shape == (*ids.shape, table.shape[1]))
+
+
+def sum_in_softmax(tape: Tape) -> Tape:
+    """The gradient of the bias of logits is the sum of the rows of their slope, which is added up
+    while these are in the cache."""
+    of: dict[Any, Value] = {}  # rows of a slope -> the slope
+    sums: dict[Value, Call] = {}
+    for call in tape.calls:
+        if call.fn is softmax_nll_compiled:
+            of[call.out] = call.out
+        elif call.fn is np.reshape and call.args[0] in of:
+            of[call.out] = of[call.args[0]]
+        elif (rows := _summed(call, tape)) in of and of[rows].shape[1:] == rows.shape[-1:]:
+            sums.setdefault(of[rows], call)
+    calls = []
+    for call in tape.calls:
+        if call.out in sums:
+            call = Call(call.fn, call.args, {}, call.out, line=call.line,
+                        more=(*call.more, sums[call.out].out))
+        if call not in sums.values():
+            calls.append(call)
+    return Tape(calls, tape.inputs, tape.constants, tape.results)
+
+
+def _summed(call, tape):
+    """The array (..., V) whose rows the call adds up, or None."""
+    rows = None
+    if call.fn is np.matmul and not call.kwargs and isinstance(call.args[0], Value):
+        ones = tape.constants.get(call.args[0])
+        rows = call.args[1] if ones is not None and ones.ndim == 1 and np.all(ones == 1) else None
+        axes: Any = (0,)
+    elif call.fn == np.add.reduce and len(call.args) == 1 and [*call.kwargs] == ["axis"]:
+        rows, axes = call.args[0], call.kwargs["axis"]
+        axes = axes if isinstance(axes, tuple) else (axes,)
+    return rows if isinstance(rows, Value) and axes == tuple(range(len(rows.shape) - 1)) else None
 
 
 def slices_first(tape: Tape) -> Tape:

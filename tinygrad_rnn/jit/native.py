@@ -44,28 +44,33 @@ def exp(u):
     return f(0) if small else p
 
 
-def _total(x, n):
-    """Sum of row n, in whatever order is fast."""
+def _exp_row(x, n, m):
+    """exp(x - m) in the place of row n; its sum, in whatever order is fast."""
     s = f(0)
     for j in range(x.shape[1]):
-        s += x[n, j]
+        e = exp(x[n, j] - m)
+        x[n, j] = e
+        s += e
     return s
 
 
-total = compiled(_total, {"reassoc"})
+exp_row = compiled(_exp_row, {"reassoc"})
 
 
 @compiled
-def largest(x, n, lanes):
-    """The largest element of row n."""
+def bias_row(x, n, bias, lanes):
+    """Add the bias to row n; its largest element."""
     lanes[:] = f(-np.inf)
     C = x.shape[1]
     whole = C - C % LANES
     for i in range(0, whole, LANES):
         for j in range(LANES):
-            lanes[j] = x[n, i + j] if x[n, i + j] > lanes[j] else lanes[j]
+            z = x[n, i + j] + bias[i + j]
+            x[n, i + j] = z
+            lanes[j] = z if z > lanes[j] else lanes[j]
     m = f(-np.inf)
     for j in range(whole, C):
+        x[n, j] += bias[j]
         m = max(m, x[n, j])
     if whole:
         for j in range(LANES):
@@ -74,24 +79,23 @@ def largest(x, n, lanes):
 
 
 @compiled
-def softmax_rows(x, bias, targets, scale, slope, y):
-    """``blocks.softmax_nll`` of some rows, in place of x; ``slope``: whether scale counts."""
+def softmax_rows(x, bias, targets, scale, slope, y, total):
+    """``blocks.softmax_nll`` of some rows, in place of x; ``slope``: whether scale counts;
+    ``total`` (V,), or (0,) if it is not asked for."""
     lanes = np.empty(LANES, f)
     R, C = x.shape
     for n in range(R):
-        for j in range(C):
-            x[n, j] += bias[j]
-        m = largest(x, n, lanes)
+        m = bias_row(x, n, bias, lanes)
         target = x[n, targets[n]] - m
-        for j in range(C):
-            x[n, j] = exp(x[n, j] - m)
-        s = total(x, n)
+        s = exp_row(x, n, m)
         y[n] = np.log(s) - target
         s = scale[n] / s if slope else f(1) / s
         for j in range(C):
             x[n, j] *= s
         if slope:
             x[n, targets[n]] -= scale[n]
+        for j in range(len(total)):
+            total[j] += x[n, j]
 
 
 @compiled
