@@ -106,6 +106,11 @@ def module():
     return lambda x: x * CONFIG.scale + CONFIG.row, change
 
 
+def module_of_an_enclosing_function():
+    config = CONFIG
+    return lambda x: x * config.scale + config.row, module()[1]
+
+
 def global_function():
     table = {"f": np.tanh}
     return lambda x: table["f"](x), lambda i: table.update(f=[np.tanh, np.exp][i // 2])
@@ -218,7 +223,8 @@ def enter(x, name, value):
 CONTENTS = {"scale": 1.0, "w": np.ones(4)}
 REACHED = {
     f.__name__: f for f in (
-        globals_of_a_method, class_attribute, a_method_that_is_replaced, module, global_function,
+        globals_of_a_method, class_attribute, a_method_that_is_replaced, module,
+        module_of_an_enclosing_function, global_function,
         number_of_numpy, zero, arrays_in_tuples, defaults, partial, one_array_in_two_places,
         function_attribute, bytes_that_change, a_jitted_function)
 } | {
@@ -250,6 +256,27 @@ def flat(x):
     if isinstance(x, (tuple, list)):
         return [y for item in x for y in flat(item)]
     return [x.detach().numpy()] if isinstance(x, Tensor) else [np.array(x)]
+
+
+def test_a_variable_named_like_an_attribute_is_not_reached():
+    """In a script, ``loss = step(x)`` beside a step that calls ``model.loss``."""
+    model = Thing()
+    model.loss = np.tanh
+    variables = {"model": model, "np": np}
+    exec("def step(x): return (lambda: model.loss(x))()", variables)
+    jitted = tg.jit(variables["step"])
+    for i, x in enumerate(X):
+        variables["loss"] = np.zeros(i)
+        assert_allclose(jitted(x), np.tanh(x), rtol=1e-13)
+    assert len(jitted.recordings) == 1
+    model.loss = np.exp
+    assert_allclose(jitted(X[0]), np.exp(X[0]), rtol=1e-13)
+    exec("def twice(x): return (lambda: factor * x)()", variables)
+    variables["factor"] = np.full(4, 2.0)
+    jitted = tg.jit(variables["twice"])
+    for factor in (2.0, 3.0, 4.0):  # read by a function that it makes
+        variables["factor"] = np.full(4, factor)
+        assert_allclose(jitted(X[0]), factor * X[0], rtol=1e-13)
 
 
 def test_a_changing_float_argument_needs_no_new_recording():

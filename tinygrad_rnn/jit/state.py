@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import array
 import dataclasses
+import dis
 import operator
 import os
 import sys
@@ -355,17 +356,19 @@ def walk(f, given=(), watch=None) -> Reached:
             if value is Same:
                 key.append("empty")
             elif isinstance(value, types.ModuleType):
-                visit_globals({name: value}, (name, *names_of(code)))
+                visit_globals({name: value}, (name,), names_of(code)[1])
             else:
                 keep(("cell", cell), value)
-        visit_globals(f.__globals__, names_of(code))
+        visit_globals(f.__globals__, *names_of(code))
         for name, value in (("__defaults__", f.__defaults__), ("__kwdefaults__", f.__kwdefaults__)):
             if value:
                 keep(("attribute", f, name), value)
         if f.__dict__:
             attributes(f, f.__dict__)
 
-    def visit_globals(inside, names):
+    def visit_globals(inside, names, attributes):
+        """The variables of these names; of a module of ours, those that are named as its
+        attributes."""
         for name in names:
             watch.names.append((inside, name, inside.get(name, Same)))
             if name in inside:
@@ -377,7 +380,7 @@ def walk(f, given=(), watch=None) -> Reached:
                     keep(("item", inside, name), value)
                 elif ours_module(value.__name__) and id(value) not in seen:
                     seen[id(value)] = len(seen)
-                    visit_globals(vars(value), names)
+                    visit_globals(vars(value), attributes, attributes)
 
     def visit_class(cls):
         """What its methods reach, and its own attributes."""
@@ -396,8 +399,8 @@ def walk(f, given=(), watch=None) -> Reached:
                     parts = classes[base] = made
             watch.classes.append((base, parts.values))
             key.append(parts)
-            for inside, names in parts.named:
-                visit_globals(inside, names)
+            for named in parts.named:
+                visit_globals(*named)
             for function in parts.functions:
                 visit(function)
             for name in parts.data:
@@ -420,11 +423,11 @@ class Parts:
 
     def __init__(self, cls, values):
         self.values = Same(values)
-        self.named: list[tuple[dict, tuple]] = []
+        self.named: list[tuple[dict, tuple, tuple]] = []
         self.functions: list[types.FunctionType] = []
         self.data: list[str] = []
         self.inner: list[Any] = []
-        plain: dict[int, tuple[dict, list]] = {}
+        plain: dict[int, tuple[dict, list, list]] = {}
         for name, value in vars(cls).items():
             inner = next((f for what in ("__func__", "fget", "func", "__wrapped__")
                           if isinstance(f := getattr(value, what, None), types.FunctionType)),
@@ -433,14 +436,16 @@ class Parts:
                 self.inner.append(inner)
                 if not (inner.__closure__ or inner.__kwdefaults__ or vars(inner)) and all(
                         type(x) in SCALARS for x in inner.__defaults__ or ()):
-                    names = plain.setdefault(id(inner.__globals__), (inner.__globals__, []))[1]
-                    names += names_of(inner.__code__)
+                    found = plain.setdefault(id(inner.__globals__), (inner.__globals__, [], []))
+                    for into, names in zip(found[1:], names_of(inner.__code__), strict=True):
+                        into += names
                 else:
                     self.functions.append(inner)
             elif not name.startswith("__") and not hasattr(type(value), "__get__"):
                 self.data.append(name)
                 self.inner.append(name)
-        self.named = [(inside, tuple(dict.fromkeys(names))) for inside, names in plain.values()]
+        self.named = [(inside, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(attributes)))
+                      for inside, names, attributes in plain.values()]
 
 
 class Same(tuple):
@@ -504,13 +509,19 @@ def changing(spot) -> bool:
 
 
 @cache
-def names_of(code) -> tuple[str, ...]:
-    """The globals and attributes that code names, also in the functions that it makes."""
-    found = list(code.co_names)
+def names_of(code) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The globals and the attributes that code names, also in the functions that it makes."""
+    variables: dict[str, None] = {}
+    attributes: dict[str, None] = {}
+    for step in dis.get_instructions(code):
+        if step.opcode in dis.hasname:
+            variable = "GLOBAL" in step.opname or step.opname == "LOAD_NAME"
+            (variables if variable else attributes)[step.argval] = None
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
-            found += names_of(const)
-    return tuple(dict.fromkeys(found))
+            for found, more in zip((variables, attributes), names_of(const), strict=True):
+                found.update(dict.fromkeys(more))
+    return tuple(variables), tuple(attributes)
 
 
 @cache
