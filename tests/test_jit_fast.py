@@ -456,6 +456,26 @@ def test_exp_of_the_loops():
     assert native.exp(np.float32(-np.inf)) == native.exp(np.float32(-88)) == 0
 
 
+@pytest.mark.usefixtures("eager_to_fuse")
+@pytest.mark.parametrize("size", [4, 1100])  # loops; blocks of NumPy
+@pytest.mark.parametrize("part", [np.s_[1], np.s_[::-1], np.s_[:, ::-1], np.s_[1, 2]])
+def test_an_array_that_is_edited_by_its_own_parts(size, part):
+    arrays = [np.random.default_rng(0).normal(size=(size, 1024)).astype(np.float32)
+              for _ in range(2)]  # fmt: skip
+    thing = {"p": arrays[0]}
+
+    def step(x):
+        p = thing["p"]
+        p -= p[part] * x * 0.5
+
+    jitted = tg.jit(step, fast=size < 1000)
+    for x in np.random.default_rng(1).normal(size=(3, size, 1024)).astype(np.float32):
+        for thing["p"], f in zip(arrays, (jitted, step), strict=True):
+            f(x)
+        assert_allclose(arrays[0], arrays[1], rtol=1e-5, atol=1e-5)
+    assert any(isinstance(c.fn, (Kernel, cut.Blocks)) for c in jitted._last.program.tape.calls)
+
+
 class Words:
     """A table, a loss of its rows that are looked up, and one step of gradient descent."""
 

@@ -130,12 +130,14 @@ class Memory:
         home = self.homes.get(value)
         if home is None or self.last.get(home, -1) > i or not same_place(home, value):
             return False
+        if elementwise(call):  # NumPy takes care of what overlaps
+            return True
+        # what is read of the input in another way, such as one row of it, would change under way
+        read = [v for v in call.inputs() if self.root[v] is home]
         if editing(call):
-            return call.args[0] is home
-        if not isinstance(call.fn, Chain):
-            return elementwise(call)
-        return home.contiguous and (
-            home not in call.fn.inputs or call.fn.may_edit(value, home))
+            return call.args[0] is home and read == [home]
+        return isinstance(call.fn, Chain) and home.contiguous and set(read) <= {home} and (
+            not read or call.fn.may_edit(value, home))
 
     def _ends(self, value, i):
         """Whether a value that fills its buffer is read for the last time."""
