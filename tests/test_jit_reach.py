@@ -522,7 +522,8 @@ def test_arrays_of_all_kinds(x):
     for _ in range(3):
         for a, b in zip(jitted(x), f(x), strict=True):
             assert a.dtype == b.dtype
-            assert_array_equal(a, b)
+            # NumPy 2.1 adds up rows that lie backwards in another order where it has an ``out``
+            assert_allclose(a, b, rtol=1e-14)
 
 
 @pytest.mark.parametrize("x", [np.ones(1).view(np.recarray), np.ma.masked_array([1.0], [True])],

@@ -38,6 +38,8 @@ def test_dlpack_gives_the_same_array_and_takes_it_back(a):
 def test_editing_what_dlpack_handed_out_edits_the_tensor_and_never_a_graph():
     t, x = Tensor(np.ones(3)), Tensor(np.full(3, 2.0), requires_grad=True)
     out = np.from_dlpack(t)
+    if not np.from_dlpack(np.ones(1)).flags.writeable:
+        pytest.skip("what this NumPy takes through DLPack cannot be written to")
     y = (x * t).sum()
     out[0] = 100
     assert t.tolist() == [100, 1, 1]

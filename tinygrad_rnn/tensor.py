@@ -527,9 +527,18 @@ _new = object.__new__
 # --- from NumPy's protocols to apply --------------------------------------------------------------
 
 
+# Of functions that are written in C, NumPy tells the parameters from 2.4 on.
+_UNTOLD: dict[Any, Function] = {
+    np.concatenate: lambda arrays, axis=0, out=None, dtype=None, casting="same_kind": None,
+    np.where: lambda condition, x=None, y=None: None,
+    np.maximum: lambda x1, x2: None,
+    np.minimum: lambda x1, x2: None,
+}
+
+
 @cache
 def _parameters(fn: Function) -> list[inspect.Parameter]:
-    return list(inspect.signature(fn).parameters.values())
+    return list(inspect.signature(_UNTOLD.get(fn, fn)).parameters.values())
 
 
 _DEFAULTS = (None, np._NoValue, inspect.Parameter.empty)
@@ -574,7 +583,8 @@ def _call(fn: Function, args: Any, kwargs: dict[str, Any]) -> Any:
         return DERIVED[fn](*args, **kwargs)
     if fn in PLAIN:
         return fn(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
-    name = f"{fn.__module__ or 'numpy'}.{fn.__name__}".replace("numpy", "np")
+    module = getattr(fn, "__module__", None) or "numpy"
+    name = f"{module}.{fn.__name__}".replace("numpy", "np")
     what = f"{name}: no derivative rule; use .detach() if no gradient is wanted"
     if fn in RULES:
         given = ", ".join(f"{k}={v!r}" for k, v in kwargs.items())
