@@ -1,6 +1,7 @@
 """Chains of calls as compiled loops, or in blocks: the numbers of NumPy, for any chain."""
 
 import math
+import re
 import subprocess
 import sys
 
@@ -200,6 +201,18 @@ def test_compiled_loops_are_kept_on_disk(eager_to_fuse):
     again, _, _, _ = train(Rnnlm, {}, lambda p: optim.SGD(p, 0.5), True)
     assert_array_equal(again, losses)  # the same bits from machine code that was read
     assert sorted((eager_to_fuse / "__pycache__").glob("*.nbc")) == machine_code
+
+
+@pytest.mark.usefixtures("eager_to_fuse")
+def test_loops_are_vectorised_and_not_told_to_look_for_overlaps():
+    """That arrays do not overlap is said by an option of numba's own."""
+    _, _, _, run = train(Rnnlm, {}, lambda p: optim.SGD(p, 0.5), True)
+    compiled = [kernel for kernel in kernels(run) if loops.load(kernel.source({})).signatures]
+    assert len(compiled) > 4 and max(len(kernel.outs) for kernel in compiled) > 3
+    for kernel in compiled:  # others are written over an operand
+        (code,) = loops.load(kernel.source({})).inspect_llvm().values()
+        assert re.search(r"store <\d+ x float>", code)
+        assert code.count("noalias") > len(kernel.inputs) + len(kernel.outs)
 
 
 def test_without_a_folder_to_write_to_it_works_all_the_same(eager_to_fuse, monkeypatch):

@@ -1,10 +1,10 @@
 """Elementwise chains as compiled loops: one pass over memory instead of one for each call.
 
 Optional: it needs numba (the extra [fast]), and float32. A chain of calls on arrays of one shape
-becomes one function, which goes through them row by row; each value that is kept has a loop of its
-own over the row, which is in the cache then. (One loop for all of them would not be vectorised:
-the compiler cannot know that the results do not overlap the operands, and checks at run time only
-few pairs.) Functions are compiled once and kept on disk.
+becomes one loop over their elements. It is vectorised because the compiler is told what it cannot
+know, and what memory.py takes care of: that no result overlaps an operand or another result, other
+than one that is written over an operand element by element. Functions are compiled once and kept
+on disk.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import operator
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -40,8 +41,7 @@ EXPRESSIONS = {
 }  # fmt: skip
 FLOAT = np.dtype(np.float32)
 MANY = 512  # elements below which a call is left alone
-WORTH = 100e-6  # seconds that one kernel should save in a replay to be worth compiling
-LOADS = 6  # arrays that one loop reads at most
+WORTH = 30e-6  # seconds that one kernel should save in a replay to be worth compiling
 
 
 def available() -> bool:
@@ -171,17 +171,17 @@ class Kernel(Chain):
     def __init__(self, chain: list[Call], kept: set[Value]):
         super().__init__(chain, kept)
         self.constants: list[str] = []
-        self._uses: dict[Value, int] = {}
-        for call in chain:
-            for value in call.inputs():
-                self._uses[value] = self._uses.get(value, 0) + 1
-        self._text: dict[Value, tuple[str, frozenset[str]]] = {}
-        self._rows = 0  # that hold what is not kept
-        self.statements: list[tuple[str, str, frozenset[str]]] = []  # what, from, arrays read
+        self.lines: list[str] = []  # of the loop
         self._names = {v: f"a{i}" for i, v in enumerate(self.inputs)}
         self._names |= {v: f"y{i}" for i, v in enumerate(self.outs)}
+        self._text: dict[Value, str] = {}  # what is written where a value is read
+        for i, (value, kind) in enumerate(zip(self.inputs, self.kinds, strict=True)):
+            if kind == "full":  # read before anything is written over it
+                self.lines.append(f"x{i} = a{i}[n, j]")
+            self._text[value] = {"full": f"x{i}", "row": f"a{i}[0, j]"}.get(kind, f"s{i}")
+        uses = Counter(value for call in chain for value in call.inputs())
         for call in chain:
-            self._add(call)
+            self._add(call, uses[call.out] > 1)
         self._key = self.source({})
 
     @staticmethod
@@ -204,71 +204,45 @@ class Kernel(Chain):
 
     @property
     def saves(self) -> float:
-        return (len(self.chain) - 1) * (0.5e-6 + math.prod(self.shape) * 0.08e-9)
+        return (len(self.chain) - 1) * (2e-6 + math.prod(self.shape) * 0.08e-9)
 
     def temporaries(self, C: int) -> list[np.ndarray]:
-        return [np.empty((1, C), FLOAT) for _ in range(self._rows)]
+        return []
 
     def function(self, edited: dict[str, str]) -> Callable:
         return load(self.source(edited))
 
-    def _add(self, call):
-        """The expression of one call; a statement, where it is kept or read more than once."""
+    def _add(self, call, again):
+        """The expression of one call; a statement, where it is kept or read ``again``."""
         if call.fn is looked_up:
             table, ids = (self._names[v] for v in call.args)
-            self._text[call.out] = f"{table}[i{ids}, j]", frozenset((table,))
-            if call.out in self.kept:
-                self._store(call.out)
-            return
-        loads = [self._read(x) for x in call.args]
-        while len(frozenset().union(*(names for _, names in loads))) > LOADS:
-            widest = max(range(len(loads)), key=lambda i: len(loads[i][1]))
-            self._store(call.args[widest])
-            loads = [self._read(x) for x in call.args]
-        text = EXPRESSIONS[call.fn].format(*(text for text, _ in loads))
-        names = frozenset().union(*(names for _, names in loads))
-        self._text[call.out] = text, names
-        simple = text.count("(") == 1 and call.fn in (np.add, np.subtract, np.multiply)
-        if call.out in self.kept or (self._uses.get(call.out, 0) > 1 and not simple):
-            self._store(call.out)
-
-    def _store(self, value):
-        name = self._names.get(value)
-        if name is None:
-            name = self._names[value] = f"t{self._rows}"
-            self._rows += 1
-        text, names = self._text[value]
-        row = "0" if name[0] == "t" else "n"
-        self.statements.append((f"{name}[{row}, j]", text, names))
-        self._text[value] = f"{name}[{row}, j]", frozenset((name,))
+            text = f"{table}[i{ids}, j]"
+        else:
+            text = EXPRESSIONS[call.fn].format(*map(self._read, call.args))
+        if again or call.out in self.kept:
+            name = f"v{len(self.lines)}"
+            self.lines.append(f"{name} = {text}")
+            text = name
+        if call.out in self.kept:
+            self.lines.append(f"{self._names[call.out]}[n, j] = {text}")
+        self._text[call.out] = text
 
     def _read(self, x):
-        if not isinstance(x, Value):
-            text = repr(float(x))
-            if text not in self.constants:
-                self.constants.append(text)
-            return f"k{self.constants.index(text)}", frozenset()
-        if x in self._text:
+        if isinstance(x, Value):
             return self._text[x]
-        name = self._names[x]
-        kind = self.kinds[self.inputs.index(x)]
-        if kind in ("number", "scalar"):
-            return f"s{name[1:]}", frozenset()
-        return f"{name}[{'0' if kind == 'row' else 'n'}, j]", frozenset((name,))
+        text = repr(float(x))
+        if text not in self.constants:
+            self.constants.append(text)
+        return f"k{self.constants.index(text)}"
 
     def may_edit(self, out: Value, source: Value) -> bool:
-        if source not in self.inputs or self.kinds[self.inputs.index(source)] != "full":
-            return False
-        place, name = f"{self._names[out]}[n, j]", self._names[source]
-        at = next(i for i, (what, *_) in enumerate(self.statements) if what == place)
-        return not any(name in names for _, _, names in self.statements[at + 1 :])
+        return source in self.inputs and self.kinds[self.inputs.index(source)] == "full"
 
     def source(self, edited: dict[str, str]) -> str:
         """The function; ``edited``: names of results, and the operands that they are written
         over."""
         arguments = [f"a{i}" for i in range(len(self.inputs))]
         arguments += [f"y{i}" for i in range(len(self.outs)) if f"y{i}" not in edited]
-        arguments += [f"t{i}" for i in range(self._rows)]
         lines = [f'k{i} = np.float32("{x}")' for i, x in enumerate(self.constants)]
         lines += ["", "", "@compiled", f"def kernel(R, C, {', '.join(arguments)}):"]
         for i, kind in enumerate(self.kinds):
@@ -279,8 +253,8 @@ class Kernel(Chain):
         lines.append("    for n in range(R):")
         lines += [f"        ia{i} = a{i}[n, 0]" for i, kind in enumerate(self.kinds)
                   if kind == "ids"]
-        for what, text, _ in self.statements:
-            lines += ["        for j in range(C):", f"            {what} = {text}"]
+        lines.append("        for j in range(C):")
+        lines += [f"            {line}" for line in self.lines]
         source = "\n".join(lines) + "\n"
         for result, operand in edited.items():
             source = source.replace(f"{result}[", f"{operand}[")
@@ -293,9 +267,19 @@ PRELUDE = '''"""Made by tg.jit."""
 
 import numpy as np
 from numba import njit
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
 
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 f = np.float32
+
+
+class Apart(CompilerBase):
+    def define_pipelines(self):
+        self.state.flags.noalias = True
+        return [DefaultPassBuilder.define_nopython_pipeline(self.state)]
+
+
+compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"},
+                pipeline_class=Apart)
 
 
 @njit(error_model="numpy", fastmath={"contract"})
