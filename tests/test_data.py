@@ -304,6 +304,7 @@ TINY_PTB = {"ptb.train.txt": b" a b c \n", "ptb.valid.txt": b" b c \n", "ptb.tes
 
 def serve(monkeypatch, content):
     """Let pooch's downloads be answered by ``content(url)``; return the list of addresses asked."""
+    pytest.importorskip("pooch", reason="pooch is not installed: pip install pooch")
     asked = []
 
     def download(self, url, output_file, pooch, check_only=False):

@@ -367,5 +367,7 @@ def test_docstrings_name_the_errors_of_bad_calls_and_no_others(name, tmp_path, m
     monkeypatch.chdir(tmp_path)
     if "onnx" in name:
         pytest.importorskip("onnx", reason="onnx is not installed: pip install onnx")
+    if "safetensors" in name:
+        pytest.importorskip("safetensors", reason="it is not installed: pip install safetensors")
     named = set(re.findall(r"\b([A-Z]\w*Error)s?\b", doc(name)))
     assert named == {raised(f).__name__ for f in BAD.get(name, [])}

@@ -1,6 +1,5 @@
 """models/gates.py: the gates that a model's cells had, against the hand-derived layers' own."""
 
-import matplotlib.image
 import numpy as np
 import pytest
 from hypothesis import given
@@ -56,6 +55,9 @@ def test_a_model_without_gates_says_so():
 
 @pytest.mark.parametrize("cell", ["gru", "rnn"])
 def test_the_command_draws_and_prints_them(tmp_path, capsys, cell):
+    wanted = "is not installed: pip install tinygrad-rnn[models]"
+    pytest.importorskip("safetensors", reason=f"safetensors {wanted}")
+    image = pytest.importorskip("matplotlib.image", reason=f"matplotlib {wanted}")
     text, picture = tmp_path / "text.txt", tmp_path / "gates.png"
     text.write_text("to be or not to be, " * 30)
     run = str(tmp_path / "run")
@@ -68,7 +70,7 @@ def test_the_command_draws_and_prints_them(tmp_path, capsys, cell):
         assert status == 1 and "ran no LSTM and no GRU cell" in shown.err
         return
     assert status == 0
-    assert matplotlib.image.imread(picture).shape[1] > 600
+    assert image.imread(picture).shape[1] > 600
     assert [line.split()[:2] for line in shown.out.splitlines()[1:]] == [
         ["recurrent.cells.0", "z"], ["recurrent.cells.0", "r"]
     ]  # fmt: skip

@@ -6,12 +6,15 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-import matplotlib
-import matplotlib.image
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install matplotlib")
+
+import matplotlib
+import matplotlib.image
 
 from models.gradients import ThroughTime
 from models.plots import (

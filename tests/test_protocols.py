@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor
@@ -203,6 +201,10 @@ PLOTS = {
 
 @pytest.mark.parametrize("name", PLOTS)
 def test_matplotlib_draws_tensors_as_it_draws_arrays(name):
+    pytest.importorskip("matplotlib", reason="it is not installed: pip install matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     drawn = []
     for convert in (Tensor, np.array):
         figure = Figure()

@@ -23,6 +23,9 @@ from models.data import DataError, make_dates, make_sums
 from models.language import BetterRnnlm, Rnnlm
 from models.training import BEST, LOG, MODEL, Run, load_model
 
+for _name in ("tqdm", "safetensors", "matplotlib"):
+    pytest.importorskip(_name, reason=f"{_name} is not installed: pip install tinygrad-rnn[models]")
+
 WORDS = "the cat sat on the mat and the dog sat on the log\n"
 SMALL_PAIRS = ["--hidden", "12", "--batch-size", "20"]
 SMALL_TEXT = ["--hidden", "8", "--embedding", "8", "--batch-size", "3", "--time-size", "5"]
