@@ -4,6 +4,7 @@ Profiles: ``HYPOTHESIS_PROFILE=dev`` (default), ``ci`` (derandomized), ``long`` 
 """
 
 import os
+import signal
 
 import numpy as np
 import pytest
@@ -21,3 +22,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _profile))
 def strict_floating_point():
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         yield
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C raises KeyboardInterrupt, which it does not in a process that a shell has started in
+    the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

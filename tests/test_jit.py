@@ -616,6 +616,7 @@ def test_row_blocks_on_two_threads_are_the_functions_they_stand_for(two_threads,
     assert_allclose(x, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_waits_for_the_end_of_what_is_updated_in_blocks():
     done = []
 

@@ -357,6 +357,7 @@ def test_a_thread_that_outlives_the_main_one_replays():
     assert out.strip() == "12"
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_between_lanes_waits_for_the_last_one():
     done = []
 
