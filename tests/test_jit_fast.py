@@ -489,6 +489,21 @@ def test_an_array_that_is_edited_by_its_own_parts(size, part):
     assert any(isinstance(c.fn, (Kernel, cut.Blocks)) for c in jitted._last.program.tape.calls)
 
 
+@pytest.mark.usefixtures("eager_to_fuse")
+@pytest.mark.parametrize("part", [np.s_[:, :6], np.s_[::2], np.s_[::-1], np.s_[:, ::-1]])
+def test_an_array_that_does_not_lie_in_one_piece_is_edited(part):
+    def step(h, x):
+        h -= 0.1 * x
+        return h * 1
+
+    jitted = tg.jit(step)
+    eager, recorded = (np.ones((8, 12), np.float32)[part] for _ in range(2))
+    for x in np.random.default_rng(0).normal(size=(3, *eager.shape)).astype(np.float32):
+        assert_allclose(jitted(recorded, x), step(eager, x), rtol=1e-6)
+        assert_allclose(recorded, eager, rtol=1e-6)
+    assert kernels(jitted)
+
+
 class Words:
     """A table, a loss of its rows that are looked up, and one step of gradient descent."""
 
@@ -539,3 +554,27 @@ def test_gradient_descent_moves_only_rows_that_were_looked_up(seed, V, shape, fo
     assert bool(moved) == (form is None and math.prod(shape) * 4 <= V)
     for call in moved:  # in the table itself
         assert jitted._last.program.memory.how[call.out] == "home"
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 5)])
+def test_no_ids_at_all(shape):
+    words = Words(0, 60, None)
+    before = words.E.numpy().copy()
+    step = tg.jit(words.__call__)
+    for _ in range(3):
+        step(np.zeros(shape, int), np.ones((*shape, 3), np.float32), np.float32(0.1), 1.0)
+    assert moved_rows in [call.fn for call in step._last.program.tape.calls]
+    assert_array_equal(words.E.numpy(), before)
+
+
+@pytest.mark.usefixtures("eager_to_fuse")
+def test_a_table_that_is_also_read_as_it_is():
+    rng = np.random.default_rng(0)
+    for V in (1, 4):
+        E, W = (nn.Parameter(rng.normal(size=s).astype(np.float32)) for s in [(V, 6), (6, 40)])
+        step = tg.jit(lambda ids, E=E, W=W: np.tanh(E[ids] @ W + E @ W) * 0.5)
+        for _ in range(3):
+            ids = rng.integers(0, V, 16 if V == 1 else 4)
+            expected = np.tanh(E.numpy()[ids] @ W.numpy() + E.numpy() @ W.numpy()) * 0.5
+            assert_allclose(step(ids).numpy(), expected, rtol=1e-5, atol=1e-6)
+        assert V > 1 or kernels(step)

@@ -984,3 +984,107 @@ def test_an_error_of_the_recorder_stays_one_inside_the_engine():
         else:
             with pytest.raises(JitError, match="recarray computes in a way of its own"):
                 f(X[0])
+
+
+ASSIGNED = [
+    "a[1:] = a[:-1]", "a[:-1] = a[1:]", "a[...] = a[::-1]", "a[...] = a[:, ::-1]", "a[...] = a.T",
+    "a[:, 0] = a[:, 1]", "a[:, ::2] = a[:, 1::2]", "a[:2] = a[::2]", "a[0] = a[0][::-1]",
+    "a[0, :3] = a[:3, 0]", "np.copyto(a[1:], a[:-1])", "a[1:] -= a[:-1]", "a[0] += 1",
+    "a[:2][1] *= 2", "a[1:3] = a[1:3]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ASSIGNED)
+def test_an_array_is_assigned_parts_of_itself(line):
+    exec(f"def f(a):\n    {line}\n    return a.copy()", names := {"np": np})
+    eager, recorded = (np.random.default_rng(0).normal(size=(4, 4)) for _ in range(2))
+    jitted = tg.jit(names["f"])
+    for _ in range(4):
+        assert_allclose(jitted(recorded), names["f"](eager), rtol=1e-13)
+        assert_allclose(recorded, eager, rtol=1e-13)
+
+
+def edited(h, x):
+    h -= 0.1 * x
+    return np.sum(h)
+
+
+def flat_before(h, x):
+    old = h.reshape(-1)
+    h *= x
+    return old * 1
+
+
+def flat_edited(h, x):
+    flat = h.reshape(h.size)
+    flat += 1
+    return h * x
+
+
+LAYOUTS = {
+    "columns": lambda: np.ones((80, 120), np.float32)[:, :60],
+    "every other": lambda: np.ones((160, 120), np.float32)[::2, ::2],
+    "backwards": lambda: np.ones((80, 60), np.float32)[::-1],
+    "steps": lambda: np.ones(9600, np.float32)[::2].reshape(80, 60),
+    "Fortran": lambda: np.ones((60, 80), np.float32).T,
+    "C": lambda: np.ones((80, 60), np.float32),
+}
+
+
+@pytest.mark.parametrize("f", [edited, flat_before, flat_edited])
+def test_arrays_that_lie_in_any_way_are_edited(f):
+    """What is a view of one array is a copy of another; one function takes them in turn."""
+    jitted = tg.jit(f)
+    for make in LAYOUTS.values():
+        eager, recorded, x = make(), make(), np.full((80, 60), 0.5, np.float32)
+        for _ in range(3):
+            assert_allclose(jitted(recorded, x), f(eager, x), rtol=1e-5)
+            assert_allclose(recorded, eager, rtol=1e-6)
+
+
+def test_memory_shared_in_other_ways_is_refused():
+    a = np.ones((4, 3))
+    held = {"a": a, "view": np.lib.stride_tricks.as_strided(a)[::-1]}
+
+    def step(x):
+        held["a"] -= held["view"] * x
+
+    with pytest.raises(JitError, match="share memory"):
+        tg.jit(step)(a * 2)
+
+
+def test_what_another_function_reads_of_a_module_is_read_anew(monkeypatch):
+    config = types.ModuleType("config_of_two")
+    monkeypatch.setitem(sys.modules, "config_of_two", config)
+    config.a, config.b = 1.0, np.ones(4)
+
+    def other(x):
+        return x * config.b
+
+    jitted = tg.jit(lambda x: x * config.a + other(x))
+    for i in range(5):
+        config.b = np.full(4, float(i))
+        if i == 3:
+            config.a = 2.0
+        assert_allclose(jitted(X[0]), X[0] * config.a + X[0] * i)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_a_loss_of_next_to_nothing(n):
+    def step(x, ts):
+        loss = tg.functional.cross_entropy(x @ W, ts) ** 2
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    W = nn.Parameter(np.ones((3, 2), np.float32))
+    optimizer = tg.optim.SGD([W], lr=0.1)
+    jitted = tg.jit(step)
+    x, ts = np.arange(3 * n, dtype=np.float32).reshape(n, 3), np.zeros(n, int)
+    for _ in range(3):
+        before = W.numpy().copy()
+        got, after = jitted(x, ts).item(), W.numpy().copy()
+        W.data[...] = before
+        assert_allclose(got, step(x, ts).item(), rtol=1e-5)
+        assert_allclose(after, W.numpy(), rtol=1e-5)

@@ -326,7 +326,7 @@ class State:
         for place, i in self.reached.again:
             again.setdefault(i, []).append(place)
         for i, (slot, x) in enumerate(zip(self.slots, self.originals, strict=True)):
-            put = recorder.input(x.copy(order="K") if isinstance(x, np.ndarray) else x)
+            put = recorder.input(copied(x) if isinstance(x, np.ndarray) else x)
             for place in (slot, *again.get(i, ())):
                 place.set(put)
             storage = put._storage if isinstance(put, RecordingArray) else None
@@ -413,14 +413,32 @@ def holds(place, old) -> bool:
         return False
 
 
+def copied(x):
+    """A copy that lies in memory as the array does: a view of it is one of the copy, too."""
+    if x.flags.c_contiguous or x.flags.f_contiguous:
+        return x.copy(order="K")
+    steps = [(n - 1) * step for n, step in zip(x.shape, x.strides, strict=True) if n]
+    first = -sum(step for step in steps if step < 0)
+    memory = np.empty(first + sum(step for step in steps if step > 0) + x.itemsize, np.uint8)
+    new = np.ndarray(x.shape, x.dtype, memory, first, x.strides)
+    new[...] = x
+    return new
+
+
+def holder(x):
+    """What the memory of an array belongs to."""
+    while (base := getattr(x, "base", getattr(x, "obj", None))) is not None:
+        x = base
+    return x
+
+
 def refuse_shared(inputs, edited, arrays):
     """JitError where an array that the function edits shares memory with another one: on the tape
     they are two. ``inputs`` begin with so many ``arrays``; Tensors never share what they edit."""
     views = [i for i in range(arrays) if getattr(inputs[i], "base", None) is not None]
     if not views or not edited:
         return
-    owners = [id(x if x.base is None else x.base) if isinstance(x, np.ndarray) else None
-              for x in inputs]
+    owners = [id(holder(x)) if isinstance(x, np.ndarray) else None for x in inputs]
     many = {owners[i] for i in views}
     edited = set(edited)
     for i, owner in enumerate(owners):

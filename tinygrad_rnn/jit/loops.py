@@ -178,7 +178,10 @@ class Kernel(Chain):
         for i, (value, kind) in enumerate(zip(self.inputs, self.kinds, strict=True)):
             if kind == "full":  # read before anything is written over it
                 self.lines.append(f"x{i} = a{i}[n, j]")
-            self._text[value] = {"full": f"x{i}", "row": f"a{i}[0, j]"}.get(kind, f"s{i}")
+            if kind == "table":  # which may be read as it is, too
+                kind = "rows" if value.shape == self.shape else "row"
+            self._text[value] = {"full": f"x{i}", "rows": f"a{i}[n, j]",
+                                 "row": f"a{i}[0, j]"}.get(kind, f"s{i}")
         uses = Counter(value for call in chain for value in call.inputs())
         for call in chain:
             self._add(call, uses[call.out] > 1)

@@ -121,7 +121,7 @@ class Memory:
                 self._give(out, i, self._in[source] if free else None)
             elif takes_out(call):
                 for value in call.outs:
-                    if value.nbytes > UNPLANNED or call.more:
+                    if value.nbytes > UNPLANNED or call.more or call.fn in BLOCKED:
                         self.how[value] = "buffer"
                         self._give(value, i, self._heir(call, value, i))
 

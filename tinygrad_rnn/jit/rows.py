@@ -48,7 +48,7 @@ def summed_rows(ids, g, n, out=None):
     from .native import sum_rows
 
     in_range(ids, n)
-    g = np.ascontiguousarray(g).reshape(ids.size, -1)
+    g = np.ascontiguousarray(g).reshape(ids.size, g.shape[-1])
     out = np.empty((ids.size + 1, g.shape[1]), g.dtype) if out is None else out
     sum_rows(ids.ravel(), g, np.full(n, -1, np.intp), out)
     return out

@@ -192,9 +192,14 @@ class Watch:
         return sort == "scalar" and ((spot and changing(spot)) or (a == b and repr(a) == repr(b)))
 
     def _shapes(self, arrays):
-        shapes: list[Any] = [(t.shape, t.dtype, t._data.flags.c_contiguous, t._node is not None)
+        shapes: list[Any] = [(t.shape, t.dtype, layout(t._data), t._node is not None)
                              for t in self.lists["tensors"]]
-        return shapes + [(a.shape, a.dtype, a.flags.c_contiguous) for a in arrays]
+        return shapes + [(a.shape, a.dtype, layout(a)) for a in arrays]
+
+
+def layout(array) -> Any:
+    """How an array lies in memory: what is a view of one array is a copy of another."""
+    return array.flags.c_contiguous or array.strides
 
 
 def values_of(inside) -> tuple:
@@ -225,6 +230,7 @@ def walk(f, given=(), watch=None) -> Reached:
     found = Reached() if watch is None else watch.found
     watch = Watch(found) if watch is None else watch
     key, spots, held, seen = found.key, found.spots, found.held, found.seen
+    of_modules: set[tuple[int, str]] = set()  # which attributes of which modules were visited
 
     def keep(spot, value, given=False):
         spots.append(spot)
@@ -266,13 +272,13 @@ def walk(f, given=(), watch=None) -> Reached:
             found.tensors.append(x)
             node = x._node
             data = x._data
-            key.append(("tensor", x.shape, x.dtype, data.flags.c_contiguous, node is not None))
+            key.append(("tensor", x.shape, x.dtype, layout(data), node is not None))
             if node is not None and node.fn is None:
                 watch.loose.append((x, "grad", node.grad))
                 keep(("attribute", x, "grad"), node.grad)
         elif sort == "array":
             seen[id(x)] = len(seen), len(found.arrays)
-            key.append(("array", x.shape, x.dtype, x.flags.c_contiguous))
+            key.append(("array", x.shape, x.dtype, layout(x)))
             found.arrays.append(Place(*spot))
         elif sort == "object":
             key.append(kind)
@@ -378,9 +384,10 @@ def walk(f, given=(), watch=None) -> Reached:
                     key.append(value)
                 elif not isinstance(value, types.ModuleType):
                     keep(("item", inside, name), value)
-                elif ours_module(value.__name__) and id(value) not in seen:
-                    seen[id(value)] = len(seen)
-                    visit_globals(vars(value), attributes, attributes)
+                elif ours_module(value.__name__):
+                    new = [a for a in attributes if (id(value), a) not in of_modules]
+                    of_modules.update((id(value), a) for a in new)
+                    visit_globals(vars(value), new, attributes)
 
     def visit_class(cls):
         """What its methods reach, and its own attributes."""
