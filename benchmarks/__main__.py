@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from models import machine
+from models.commands import machine
 
 from .contenders import NEEDS
 from .workloads import WORKLOADS, Workload

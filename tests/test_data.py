@@ -1,4 +1,4 @@
-"""models/data.py against the book's own loops, spelt out naively."""
+"""models/data against the book's own loops, spelt out naively."""
 
 import hashlib
 import re
@@ -12,9 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.data import (
-    MONTHS,
-    PTB_SHA256,
-    WEEKDAYS,
     Corpus,
     DataError,
     PairBatches,
@@ -31,6 +28,8 @@ from models.data import (
     split_pairs,
     split_text,
 )
+from models.data.pairs import MONTHS, WEEKDAYS
+from models.data.text import PTB_SHA256
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""models/gates.py: the gates that a model's cells had, against the hand-derived layers' own."""
+"""models/pictures/gates.py: the gates of a model's cells, against the hand-derived layers' own."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import tinygrad_rnn as tg
-from models.cli import main
-from models.gates import gate_activations, table
+from models.commands.main import main
 from models.language import Rnnlm
+from models.pictures.gates import gate_activations, table
 from models.seq2seq import AttentionSeq2seq
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models import machine
-from models.cli import main
+from models.commands import machine
+from models.commands.main import main
 
 AVX512 = {"avx2", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,9 +18,9 @@ from models import (
     Seq2seq,
     SimpleRnnlm,
 )
-from models.gradients import CELLS, through_time
+from models.pictures.gradients import CELLS, through_time
 from models.sampling import distribution, draw
-from models.tasks import perplexity
+from models.training import perplexity
 from tinygrad_rnn import optim
 from tinygrad_rnn.functional import log_softmax
 

@@ -27,7 +27,7 @@ from models import (
     Seq2seq,
     SimpleRnnlm,
 )
-from models.checkpoint import generator_states
+from models.files.checkpoint import generator_states
 from tinygrad_rnn import manual
 
 V = 7

@@ -14,9 +14,12 @@ def text(name):
 
 
 def test_every_subpackage_is_installed():
-    folders = [path.parent for path in (ROOT / "tinygrad_rnn").rglob("__init__.py")]
-    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
-    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == names | {"tinygrad_rnn.models"}
+    def packages(top):
+        return {".".join(path.parent.relative_to(ROOT).parts) for path in top.rglob("__init__.py")}
+
+    names = packages(ROOT / "tinygrad_rnn")
+    names |= {f"tinygrad_rnn.{name}" for name in packages(ROOT / "models")}
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == names
     assert (ROOT / "tinygrad_rnn" / "py.typed").exists()
 
 

@@ -1,4 +1,4 @@
-"""models/plots.py: what stands in the saved pictures, read back from their files."""
+"""models/pictures/plots.py: what stands in the saved pictures, read back from their files."""
 
 import re
 import subprocess
@@ -16,8 +16,8 @@ pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip insta
 import matplotlib
 import matplotlib.image
 
-from models.gradients import ThroughTime
-from models.plots import (
+from models.pictures.gradients import ThroughTime
+from models.pictures.plots import (
     EAST_ASIAN,
     VISIBLE_SPACE,
     attention_heatmap,
@@ -210,7 +210,7 @@ def test_histograms_say_how_many_gates_are_saturated(folder):
 
 def test_no_pyplot_and_no_display():
     program = (
-        "import sys, models.plots as plots\n"
+        "import sys, models.pictures.plots as plots\n"
         "assert 'matplotlib' not in sys.modules\n"
         "plots._figure(1, 1)\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.cli import parser
+from models.commands.main import parser
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from models import checkpoint
-from models.book import load_rnnlm, read_arrays
-from models.cli import main
+from models.commands.main import main
 from models.data import DataError, make_dates, make_sums
+from models.files import checkpoint
+from models.files.book import load_rnnlm, read_arrays
 from models.language import BetterRnnlm, Rnnlm
 from models.training import BEST, LOG, MODEL, Run, load_model
 
@@ -193,7 +193,8 @@ def test_ctrl_c_says_how_to_go_on(data, tmp_path, monkeypatch, capsys):
 def test_killed_in_the_midst_of_it_and_resumed(data, runs, tmp_path):
     """A process that saves after every step is killed wherever it is, again and again."""
     program = (
-        "import sys, models.training as t; t.SAVE_EVERY = 0; from models.cli import main;"
+        "import sys, models.training.run as t; t.SAVE_EVERY = 0;"
+        "from models.commands.main import main;"
         "sys.exit(main(sys.argv[1:]))"
     )
     more = ["--out", str(tmp_path)]

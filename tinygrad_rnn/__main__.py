@@ -6,10 +6,10 @@ from typing import Any
 
 def main() -> Any:
     try:
-        from tinygrad_rnn.models.machine import tune_blas
+        from tinygrad_rnn.models.commands.machine import tune_blas
 
         tune_blas()
-        from tinygrad_rnn.models.cli import main as run
+        from tinygrad_rnn.models.commands.main import main as run
     except ModuleNotFoundError as error:
         if error.name != "tinygrad_rnn.models":
             raise

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.functional import sigmoid
 
-from .data import DataError, TextBatches, encode_pairs
-from .tasks import PairsTask, Task, TextTask
-from .training import load_config, load_task
+from ..data import TextBatches, encode_pairs
+from ..training import PairsTask, Task, TextTask
 
 # The gates of a cell, and which of the H-wide blocks of its weights make each.
 BLOCKS: dict[type[nn.Cell], dict[str, int]] = {
@@ -101,24 +98,3 @@ def table(gates: Gates) -> str:
         for path, cell in gates.items() for name, a in cell.items()
     ]  # fmt: skip
     return "\n".join(lines)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="DIR", help="folder of a run")
-    parser.add_argument("--data-dir", metavar="DIR", help="folder of Penn Treebank")
-    parser.add_argument("--data", metavar="FILE", help="where the file trained on is now")
-    parser.add_argument("--output", default="gates.png", metavar="FILE", help="PNG or SVG")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> None:
-    from .plots import gate_histograms
-
-    config, where = load_config(args.model), args.data_dir or args.data
-    task = load_task(args.model, replace(config, data=where) if where else config)
-    try:
-        gates = on_held_out_data(task)
-    except ValueError as error:
-        raise DataError(f"{args.model}: {error}") from None
-    gate_histograms(gates, args.output, f"{config.model}, {config.task}")
-    print(table(gates))

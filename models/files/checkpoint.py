@@ -13,7 +13,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.optim import Optimizer
 
-from .data import DataError
+from ..data import DataError
 
 KEY = "tinygrad_rnn"  # our entry in the metadata of the file
 PREFIX = "training."  # arrays that only training needs; all others are weights

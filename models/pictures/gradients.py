@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -58,14 +58,10 @@ def through_time(cell: str, scale: float, T: int = 50, H: int = 64, N: int = 16,
     return ThroughTime(scale, np.array(hidden), before, after)
 
 
-def draw_gradients(path: str | Path, T: int = 50, H: int = 64, seed: int = 1) -> str:
-    """Draw the figure, and return its numbers as a table. ImportError without matplotlib."""
-    from .plots import gradients_through_time
-
-    runs = {cell: [through_time(cell, scale, T, H, seed=seed) for scale in SCALES]
-            for cell in CELLS}  # fmt: skip
-    gradients_through_time(runs, MAX_NORM, path)
-    lines = [f"norm of the gradient {T - 1} steps back, of all weights, and of these clipped to"
+def table(runs: Mapping[str, Sequence[ThroughTime]]) -> str:
+    """The norms of all runs, as text."""
+    back = {len(r.hidden) - 1 for results in runs.values() for r in results}
+    lines = [f"norm of the gradient {max(back)} steps back, of all weights, and of these clipped to"
              f" {MAX_NORM:g}"]  # fmt: skip
     for cell, results in runs.items():
         lines += [

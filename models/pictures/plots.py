@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .gradients import ThroughTime
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from .gradients import ThroughTime
 
 VISIBLE_SPACE = "\N{OPEN BOX}"
 # Fonts with Korean or Japanese letters that systems come with, or that people install.

@@ -18,24 +18,14 @@ from typing import Any
 import numpy as np
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn
 from tinygrad_rnn.optim import clip_grad_norm_
 
-from . import checkpoint
-from .checkpoint import PREFIX
-from .data import DataError, Ids, Vocabulary
-from .tasks import (
-    PairsConfig,
-    Reader,
-    Task,
-    TextConfig,
-    Writer,
-    build_model,
-    make_task,
-    read_config,
-)
+from ..data import DataError, Ids
+from ..files import checkpoint
+from .load import BEST, MODEL, load_weights
+from .tasks import Task
 
-MODEL, BEST, LOG = "model.safetensors", "best.safetensors", "log.jsonl"
+LOG = "log.jsonl"
 LOG_EVERY = 20  # steps, as in the book
 SAVE_EVERY = 60  # seconds
 
@@ -97,9 +87,9 @@ class Run:
         if about["vocabulary"] != list(task.vocabulary.symbols):
             raise DataError(f"{path}: its vocabulary of {len(about['vocabulary'])} symbols is not"
                             f" that of the data ({len(task.vocabulary)})")  # fmt: skip
-        _load_weights(path, task.model, arrays)
+        load_weights(path, task.model, arrays)
         try:
-            training = {name.removeprefix(PREFIX): array for name, array in arrays.items()}
+            training = {k.removeprefix(checkpoint.PREFIX): v for k, v in arrays.items()}
             place = about["training"]
             checkpoint.restore_carried(task.model, training)
             checkpoint.restore_generators(task.model, place["generators"])
@@ -126,7 +116,7 @@ class Run:
         extra = checkpoint.carried_arrays(task.model) | checkpoint.optimizer_arrays(task.optimizer)
         checkpoint.save(
             self.out / file,
-            task.model.state_dict() | {PREFIX + name: array for name, array in extra.items()},
+            task.model.state_dict() | {checkpoint.PREFIX + k: v for k, v in extra.items()},
             {"config": asdict(task.config), **task.about(), "training": place},
         )
 
@@ -307,64 +297,3 @@ def progress(total: int, done: int) -> Iterator[Any]:
 
     with tqdm(total=total, initial=done, unit="step", dynamic_ncols=True) as bar:
         yield bar
-
-
-# ---- trained models ---------------------------------------------------------------------------
-
-
-def model_file(path: str | Path) -> Path:
-    """The file of weights to use: the best epoch's where there is one."""
-    path = Path(path)
-    if path.is_file():
-        return path
-    return path / BEST if (path / BEST).exists() else path / MODEL
-
-
-def load_config(path: str | Path) -> PairsConfig | TextConfig:
-    """The settings of a trained model."""
-    config: PairsConfig | TextConfig = _read(path)[2]
-    return config
-
-
-def load_model(path: str | Path) -> Reader | Writer:
-    """A trained model, ready for use: a Reader of pairs or a Writer of text. DataError."""
-    arrays, about, config = _read(path)
-    try:
-        vocabulary = Vocabulary(about["vocabulary"])
-        model = build_model(config, len(vocabulary)).eval()
-        _load_weights(model_file(path), model, arrays)
-        if isinstance(config, PairsConfig):
-            return Reader(model, vocabulary, config, about["widths"])
-        return Writer(model, vocabulary, config.level)
-    except DataError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{model_file(path)}: not a model of this program ({error})") from None
-
-
-def load_task(path: str | Path, config: PairsConfig | TextConfig) -> Task:
-    """A trained model with its data, to be measured. DataError when the data are others."""
-    arrays, about, _ = _read(path)
-    task = make_task(config)
-    if about["vocabulary"] != list(task.vocabulary.symbols):
-        raise DataError(f"{model_file(path)}: its vocabulary of {len(about['vocabulary'])} symbols"
-                        f" is not that of the data ({len(task.vocabulary)})")  # fmt: skip
-    _load_weights(model_file(path), task.model, arrays)
-    task.model.eval()
-    return task
-
-
-def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any], Any]:
-    file = model_file(path)
-    arrays, about = checkpoint.load(file)
-    try:
-        return arrays, about, read_config(about["config"])
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{file}: not a model of this program ({error})") from None
-
-
-def _load_weights(file: Path, model: nn.Module, arrays: dict[str, np.ndarray]) -> None:
-    try:
-        model.load_state_dict({k: v for k, v in arrays.items() if not k.startswith(PREFIX)})
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{file}: not the weights of this model ({error})") from None

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .data import DataError
-from .language import BetterRnnlm, LanguageModel, Rnnlm
+from ..data import DataError
+from ..language import BetterRnnlm, LanguageModel, Rnnlm
 
 ARRAY = "the type of the array"  # what a file calls numpy.ndarray: an argument, and no more
 

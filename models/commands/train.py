@@ -1,0 +1,179 @@
+"""``tinygrad-rnn train``: one subcommand for each task."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, fields, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..data import DataError
+from ..pictures.plots import training_curve
+from ..training import (
+    Config,
+    PairsConfig,
+    PairsTask,
+    Run,
+    Task,
+    TextConfig,
+    TextTask,
+    load_config,
+    make_config,
+    make_task,
+)
+from ..training.config import MODELS
+from .arguments import COMMAND, positive
+from .use import draw_attention
+
+TASKS = {
+    "date": "read dates: SATURDAY, MAY 2, 1987 -> 1987-05-02 (chapter 8)",
+    "addition": "add numbers, character by character: 16+75 -> 91 (chapter 7)",
+    "ptb": "predict the next word of Penn Treebank (chapters 5 and 6)",
+    "text": "predict the next word or character of any text",
+}
+
+
+def add_arguments(train: argparse.ArgumentParser) -> None:
+    tasks = train.add_subparsers(dest="task", required=True, metavar="TASK")
+    for task, text in TASKS.items():
+        add_training_options(task, tasks.add_parser(
+            task, help=text, description=f"Learn to {text}.",
+            epilog="Defaults are those of the default model; the others have the book's, too.",
+        ))  # fmt: skip
+
+
+def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
+    default = asdict(make_config(task))
+
+    def setting(flag: str, name: str, text: str, **options: Any) -> None:
+        value = default[name]
+        shown = "none" if value is None else value
+        if isinstance(value, bool):
+            shown = "yes" if value else "no"
+        p.add_argument(flag, dest=name, default=argparse.SUPPRESS,
+                       help=f"{text} (default {shown})", **options)  # fmt: skip
+
+    def number(flag: str, name: str, text: str, kind: type[int | float] = int) -> None:
+        setting(flag, name, text, type=positive(kind), metavar="N" if kind is int else "X")
+
+    if task == "text":
+        p.add_argument("data", metavar="FILE", nargs="?", default=argparse.SUPPRESS,
+                       help="a text in UTF-8; its last tenth is held out")
+        setting("--level", "level", "what a symbol is", choices=("word", "char"))
+    setting("--model", "model", "which network", choices=MODELS[task])
+    number("--epochs", "epochs", "times over the data")
+    p.add_argument("--steps", type=positive(int), metavar="N", help="steps in all, not epochs")
+    number("--batch-size", "batch_size", "sequences in a batch")
+    if task in ("ptb", "text"):
+        number("--time-size", "time_size", "time steps of truncated BPTT")
+        setting("--cell", "cell", "the recurrent layer", choices=("lstm", "gru", "rnn"))
+        number("--layers", "num_layers", "recurrent layers of --model better")
+        setting("--dropout", "dropout", "dropout of --model better", type=float, metavar="P")
+        number("--words", "words", "learn only the first N symbols, as in chapter 5")
+        setting("--optimizer", "optimizer", "the update rule", choices=("sgd", "adam"))
+    else:
+        setting("--reverse", "reverse", "read the input from right to left",
+                action=argparse.BooleanOptionalAction)
+        setting("--bidirectional", "bidirectional", "read the input in both directions",
+                action=argparse.BooleanOptionalAction)
+        setting("--input-feeding", "input_feeding", "the context is an input of the next step",
+                action=argparse.BooleanOptionalAction)
+        setting("--score", "score", "how attention compares states",
+                choices=("dot", "scaled_dot", "general", "additive"))
+        number("--layers", "num_layers", "LSTM layers on either side of --model deep")
+        setting("--residual", "residual", "skip connections of --model deep",
+                action=argparse.BooleanOptionalAction)
+    number("--lr", "lr", "learning rate", float)
+    number("--lr-decay", "lr_decay", "what the learning rate is multiplied by every epoch", float)
+    number("--max-norm", "max_norm", "gradients are clipped to this norm", float)
+    number("--embedding", "D", "size of the vectors of symbols")
+    number("--hidden", "H", "size of hidden states")
+    setting("--seed", "seed", "seed of weights, order and dropout", type=int, metavar="N")
+    if task == "ptb":
+        setting("--data-dir", "data", "folder of Penn Treebank; without, it is downloaded once",
+                metavar="DIR")
+    elif task != "text":
+        setting("--data", "data", "pairs in the book's format instead of generated ones",
+                metavar="FILE")
+    p.add_argument("--out", metavar="DIR", help=f"folder of the run (default runs/{task})")
+    p.add_argument("--resume", metavar="DIR",
+                   help="go on with this run, with its settings; only --epochs, --steps and where"
+                   " the data are may be given anew")  # fmt: skip
+    p.add_argument("--jit", action=argparse.BooleanOptionalAction, default=True,
+                   help="record a training step and replay it, faster (default yes)")
+    p.add_argument("--plot", nargs="?", const="", metavar="FILE",
+                   help="draw the curves of the run (default curve.png in its folder)")
+    p.set_defaults(run=run_train)
+
+
+def run_train(args: argparse.Namespace) -> None:
+    names = {f.name for f in fields(PairsConfig)} | {f.name for f in fields(TextConfig)}
+    given = {name: value for name, value in vars(args).items() if name in names - {"task"}}
+    if args.resume:
+        config = resumed_config(args, given)
+        out = args.resume
+    else:
+        if args.task == "text" and "data" not in given:
+            raise DataError("train text: which FILE?")
+        config = make_config(args.task, **given)
+        out = args.out or f"runs/{args.task}"
+    task = make_task(config)
+    say(task.summary())
+    if args.jit:
+        faster = "" if find_spec("numba") else "; faster yet with numba (pip install numba)"
+        say(f"steps are recorded once and replayed (tg.jit); --no-jit runs them one by one{faster}")
+    run = Run.resume(out, task, say, args.jit) if args.resume else Run(task, out, say, args.jit)
+    if run.step:
+        say(f"going on after step {run.step:,}")
+    again = f"{COMMAND} train {args.task} --resume {out}"
+    more = f" --steps {args.steps}" if args.steps else f" --epochs {config.epochs}"
+    try:
+        run.train(args.steps, again + more)
+    finally:
+        if args.plot is not None and run.records():
+            picture = args.plot or Path(out) / "curve.png"
+            training_curve(run.records(), picture, f"{config.model}, {config.task}")
+            say(f"the curves are in {picture}")
+    seen = ""
+    if isinstance(task, PairsTask) and task.config.model in ("attention", "deep"):
+        picture = Path(out) / "attention.png"
+        draw_attention(task.reader, example_of(task), picture)
+        seen = f", a picture of where it looks in {picture}"
+    say(f"\nThe model is in {out}{seen}. Try:\n" + "\n".join(next_commands(task, out)))
+
+
+def resumed_config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
+    """The settings of the run, with those that may change taken from the command line."""
+    config = load_config(args.resume)
+    if config.task != args.task:
+        raise DataError(f"{args.resume} holds a model of {config.task}, not of {args.task}: "
+                        f"{COMMAND} train {config.task} --resume {args.resume}")
+    if args.out and Path(args.out) != Path(args.resume):
+        raise DataError(f"--out {args.out}: a resumed run stays in its folder, {args.resume}")
+    for name, value in given.items():
+        if name not in ("epochs", "data") and value != getattr(config, name):
+            raise DataError(f"{args.resume} was begun with {name} = {getattr(config, name)}, not"
+                            f" {value}; only --epochs, --steps and where the data are may change")
+    return replace(config, **{k: v for k, v in given.items() if k in ("epochs", "data")})
+
+
+def next_commands(task: Task, out: str) -> list[str]:
+    if isinstance(task, TextTask):
+        (word,) = task.vocabulary.decode(task.parts["train"].ids[:1])
+        return [f"  {COMMAND} evaluate {out}", f'  {COMMAND} generate {out} --prompt "{word}"']
+    assert isinstance(task, PairsTask)
+    example = example_of(task)
+    lines = [f'  {COMMAND} answer {out} "{example}"', f"  {COMMAND} evaluate {out}"]
+    if task.config.model in ("attention", "deep"):
+        lines.append(f'  {COMMAND} attention {out} "{example}" --output attention.png')
+    return lines
+
+
+def example_of(task: PairsTask) -> str:
+    """The longest of the first inputs that are held out: most to look at."""
+    return max((text.rstrip() for text in task.test.inputs[:50]), key=len)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)

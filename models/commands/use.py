@@ -1,0 +1,137 @@
+"""Commands that use a trained model: evaluate, generate, answer, attention."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from ..data import DataError, Vocabulary, load_ptb
+from ..files.book import load_rnnlm
+from ..language import LanguageModel
+from ..pictures.plots import attention_heatmap
+from ..training import Reader, TextTask, Writer, load_config, load_model, load_task, perplexity
+from .arguments import at_least_zero, positive, probability
+
+Kind = TypeVar("Kind", Reader, Writer)
+
+BANNED = ("<unk>", "N", "$")  # the words that the book's generator skips: masks, not words
+
+
+def add_arguments(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    evaluate = commands.add_parser(
+        "evaluate", help="accuracy on held-out pairs, or perplexity on the test text"
+    )
+    evaluate.add_argument("model", metavar="MODEL",
+                          help="folder of a run, or a weight file of the book (.pkl)")
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
+    evaluate.add_argument("--data-dir", metavar="DIR", help="folder of Penn Treebank")
+    evaluate.add_argument("--data", metavar="FILE", help="where the file trained on is now")
+    evaluate.set_defaults(run=run_evaluate)
+
+    generate = commands.add_parser("generate", help="let a language model go on with a text")
+    generate.add_argument("model", metavar="MODEL",
+                          help="folder of a run, or a weight file of the book (.pkl)")
+    generate.add_argument("--prompt", required=True, metavar="TEXT", help="the beginning")
+    generate.add_argument("--length", type=positive(int), default=50, metavar="N",
+                          help="words or characters to write (default 50)")
+    generate.add_argument("--temperature", type=at_least_zero, default=1.0, metavar="X",
+                          help="below 1 safer, above 1 bolder, 0 always the likeliest (default 1)")
+    generate.add_argument("--top-k", type=positive(int), metavar="K",
+                          help="draw from the K likeliest only")
+    generate.add_argument("--top-p", type=probability, metavar="P",
+                          help="draw from the fewest that have probability P together")
+    generate.add_argument("--ban", action="append", metavar="SYMBOL",
+                          help=f"never write this; may be repeated (default for words:"
+                          f" {' '.join(BANNED)}; --ban '' allows all)")
+    generate.add_argument("--seed", type=int, metavar="N", help="the same seed, the same text")
+    generate.add_argument("--data-dir", metavar="DIR",
+                          help="folder of Penn Treebank, whose words a .pkl file means")
+    generate.set_defaults(run=run_generate)
+
+    answer = commands.add_parser("answer", help="let a trained model answer")
+    answer.add_argument("model", metavar="DIR", help="folder of a run")
+    answer.add_argument("text", nargs="+", help="what to answer")
+    answer.add_argument("--beam", type=positive(int), default=1, metavar="K",
+                        help="keep the K likeliest beginnings at each step (default 1: greedy)")
+    answer.set_defaults(run=run_answer)
+
+    attention = commands.add_parser("attention", help="draw where a model looks")
+    attention.add_argument("model", metavar="DIR", help="folder of a run")
+    attention.add_argument("text", help="what to answer")
+    attention.add_argument("--output", default="attention.png", metavar="FILE", help="PNG or SVG")
+    attention.set_defaults(run=run_attention)
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    if is_book_file(args.model):
+        model = load_rnnlm(args.model).eval()
+        test = load_ptb(args.data_dir).test
+        check_size(args.model, model, test.vocabulary)
+        measure, value, split = "perplexity", perplexity(model, test.ids), "test"
+    else:
+        config = load_config(args.model)
+        where = args.data_dir or args.data
+        task = load_task(args.model, replace(config, data=where) if where else config)
+        measure, value = task.measure, task.evaluate("test")
+        split = task.part("test")[0] if isinstance(task, TextTask) else "test"
+    if args.json:
+        print(json.dumps({measure: value, "split": split}))
+    else:
+        shown = f"{value:.2%}" if measure == "accuracy" else f"{value:.2f}"
+        print(f"{measure} {shown} ({split} data)")
+
+
+def run_generate(args: argparse.Namespace) -> None:
+    writer = load_writer(args.model, args.data_dir)
+    banned = args.ban
+    if banned is None:
+        banned = BANNED if writer.level == "word" else ()
+        banned = [word for word in banned if word in writer.vocabulary]
+    print(writer.write(args.prompt, args.length, args.temperature, args.top_k, args.top_p,
+                       [word for word in banned if word], args.seed))  # fmt: skip
+
+
+def load_writer(path: str, data_dir: str | None) -> Writer:
+    if not is_book_file(path):
+        return load_kind(path, Writer, "generate wants a language model; try answer")
+    model, vocabulary = load_rnnlm(path).eval(), load_ptb(data_dir).train.vocabulary
+    check_size(path, model, vocabulary)
+    return Writer(model, vocabulary, "word")
+
+
+def is_book_file(path: str | Path) -> bool:
+    return str(path).endswith(".pkl")
+
+
+def check_size(path: str, model: LanguageModel, vocabulary: Vocabulary) -> None:
+    if model.embed.W.shape[0] != len(vocabulary):
+        raise DataError(f"{path}: weights for {model.embed.W.shape[0]} symbols, but Penn Treebank"
+                        f" has {len(vocabulary)}")  # fmt: skip
+
+
+def load_kind(path: str, kind: type[Kind], otherwise: str) -> Kind:
+    model = load_model(path)
+    if not isinstance(model, kind):
+        raise DataError(f"{path} holds a model of {load_config(path).task}: {otherwise}")
+    return model
+
+
+def run_answer(args: argparse.Namespace) -> None:
+    reader = load_kind(args.model, Reader, "answer wants one of date or addition; try generate")
+    for answer in reader.answer(args.text, args.beam):
+        print(answer.rstrip())
+
+
+def run_attention(args: argparse.Namespace) -> None:
+    reader = load_kind(args.model, Reader, "attention wants one of date or addition")
+    print(draw_attention(reader, args.text, Path(args.output)))
+
+
+def draw_attention(reader: Reader, text: str, path: Path) -> str:
+    """Save the heat map of one example with the input from left to right; return the answer."""
+    answer, columns, weights = reader.attend(text)
+    attention_heatmap(weights, columns, list(answer), path, f"{text} -> {answer.rstrip()}")
+    return answer.rstrip()

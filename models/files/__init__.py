@@ -1,0 +1,1 @@
+"""Model files: checkpoints of runs, and the weight files of the book."""

@@ -1,0 +1,109 @@
+"""Models in use: what it takes to put in text and get out text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+import tinygrad_rnn as tg
+
+from ..data import (
+    START,
+    DataError,
+    Ids,
+    Level,
+    Pairs,
+    TextBatches,
+    Vocabulary,
+    encode_inputs,
+    split_text,
+)
+from ..language import LanguageModel
+from ..seq2seq import AttentionSeq2seq, Seq2seq
+from .config import PairsConfig
+
+
+class Reader:
+    """A sequence-to-sequence model with what it takes to use it: vocabulary, settings, widths."""
+
+    def __init__(self, model: Seq2seq, vocabulary: Vocabulary, config: PairsConfig,
+                 widths: Sequence[int]) -> None:
+        self.model, self.vocabulary, self.config, self.widths = model, vocabulary, config, widths
+
+    def answer(self, texts: Sequence[str], beam: int = 1) -> list[str]:
+        """The answers to these texts, padded as in training."""
+        xs = self._encode(texts)
+        return self.vocabulary.decode_lines(
+            self.model.generate(xs, self._start, self.widths[1] - 1, beam)
+        )
+
+    def attend(self, text: str) -> tuple[str, list[str], np.ndarray]:
+        """The answer to one text, its characters in reading order, and the weights (Ty, Tx)."""
+        if not isinstance(self.model, AttentionSeq2seq):
+            raise DataError(f"the model {self.config.model!r} has no attention")
+        (answer,) = self.answer([text])
+        ts = self.vocabulary.encode(START + answer)[None]
+        weights = self.model.attention_weights(self._encode([text]), ts)[0]
+        padded = text.ljust(self.widths[0])
+        if self.config.reverse:
+            weights = weights[:, ::-1]
+        return answer, list(padded), weights
+
+    def accuracy(self, pairs: Pairs, beam: int = 1, batch_size: int = 500) -> float:
+        """Share of the pairs whose whole answer is right."""
+        right = 0
+        for i in range(0, len(pairs), batch_size):
+            answers = self.answer(pairs.inputs[i : i + batch_size], beam)
+            expected = pairs.answers[i : i + batch_size]
+            right += sum(START + a == b for a, b in zip(answers, expected, strict=True))
+        return right / len(pairs)
+
+    @property
+    def _start(self) -> int:
+        return int(self.vocabulary.encode(START)[0])
+
+    def _encode(self, texts: Sequence[str]) -> Ids:
+        return encode_inputs(texts, self.vocabulary, self.widths[0], self.config.reverse)
+
+
+class Writer:
+    """A language model with its vocabulary, and whether its symbols are words or characters."""
+
+    def __init__(self, model: LanguageModel, vocabulary: Vocabulary, level: Level):
+        self.model, self.vocabulary, self.level = model, vocabulary, level
+
+    def write(self, prompt: str, length: int, temperature: float = 1.0, top_k: int | None = None,
+              top_p: float | None = None, banned: Sequence[str] = (),
+              seed: int | None = None) -> str:
+        """``prompt`` and ``length`` symbols more. DataError when a symbol is not known."""
+        symbols = split_text(prompt, self.level)
+        if not symbols:
+            raise DataError("the prompt is empty: give the text a beginning")
+        ids = self.model.generate(
+            self.vocabulary.encode(symbols), length, temperature, top_k, top_p,
+            self.vocabulary.encode(banned), np.random.default_rng(seed),
+        )  # fmt: skip
+        symbols += self.vocabulary.decode(ids)
+        if self.level == "char":
+            return "".join(symbols)
+        return " ".join(symbols).replace(" <eos>", "\n").replace("\n ", "\n")
+
+
+def perplexity(model: LanguageModel, ids: Ids, batch_size: int = 10, time_size: int = 35) -> float:
+    """exp of the mean loss over a text, read as the book reads it: in ``batch_size`` streams.
+
+    A text that is shorter than one batch is one stream. Dropout is off; the state that the model
+    carries is what it was before.
+    """
+    if len(ids) <= batch_size * time_size:
+        batch_size, time_size = 1, min(time_size, len(ids) - 1)
+    training, carried = model.training, model.recurrent.state
+    model.eval()
+    model.reset_state()
+    with tg.no_grad():
+        losses = [model.loss(xs, ts).item() for xs, ts in TextBatches(ids, batch_size, time_size)]
+    model.train(training)
+    model.recurrent.state = carried
+    return math.exp(min(np.mean(losses), 700.0))

@@ -1,0 +1,181 @@
+"""What can be learnt: data, model, optimizer and measure of each kind of run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import optim
+
+from ..data import (
+    START,
+    Batches,
+    Corpus,
+    PairBatches,
+    TextBatches,
+    Vocabulary,
+    encode_pairs,
+    load_ptb,
+    make_dates,
+    make_sums,
+    read_corpus,
+    read_pairs,
+    split_pairs,
+)
+from .config import Config, PairsConfig, TextConfig, build_model
+from .inference import Reader, Writer, perplexity
+
+
+class Task:
+    """One run: ``config``, ``model``, ``optimizer``, ``batches``, and how it is measured.
+
+    ``measure`` is the name of what ``evaluate`` gives, "accuracy" or "perplexity".
+    """
+
+    config: Any
+    model: Any
+    vocabulary: Vocabulary
+    batches: Batches
+    optimizer: Any
+    measure: str
+    measured_on = "on held-out data"
+
+    def summary(self) -> str:
+        """One line on what is about to be learnt."""
+        raise NotImplementedError
+
+    def evaluate(self, split: str = "valid") -> float:
+        """The measure on data that the model does not learn from."""
+        raise NotImplementedError
+
+    def end_epoch(self, value: float, best: float | None) -> None:
+        """Adapt the learning rate, also to the new value and the best one before it."""
+        self.optimizer.lr *= self.config.lr_decay
+
+    def samples(self) -> str:
+        """A few lines that show what the model can do."""
+        raise NotImplementedError
+
+    def about(self) -> dict[str, Any]:
+        """What it takes to use the model, besides its weights and settings."""
+        raise NotImplementedError
+
+    def _size(self) -> str:
+        return f"{sum(p.size for p in self.model.parameters()):,} parameters"
+
+
+class PairsTask(Task):
+    """Dates or sums. A tenth of the pairs is held out, no input of which is trained on."""
+
+    measure = "accuracy"
+
+    def __init__(self, config: PairsConfig):
+        self.config = config
+        if config.data:
+            pairs = read_pairs(config.data)
+        else:
+            pairs = make_dates() if config.task == "date" else make_sums()
+        self.train, self.test = split_pairs(pairs)
+        self.vocabulary = Vocabulary.of_pairs(pairs)
+        xs, ts = encode_pairs(self.train, self.vocabulary, config.reverse)
+        tg.manual_seed(config.seed)
+        self.model = build_model(config, len(self.vocabulary))
+        self.optimizer = optim.Adam(self.model.parameters(), config.lr)
+        self.batches = PairBatches(xs, ts, min(config.batch_size, len(xs)), config.seed)
+        self.reader = Reader(self.model, self.vocabulary, config, (xs.shape[1], ts.shape[1]))
+
+    def summary(self) -> str:
+        return (f"{len(self.train):,} pairs to learn from, {len(self.test):,} to test on,"
+                f" {len(self.vocabulary)} characters; {self._size()}")  # fmt: skip
+
+    def evaluate(self, split: str = "valid") -> float:
+        return self.reader.accuracy(self.test)
+
+    def samples(self) -> str:
+        rows = sorted({text: row for row, text in enumerate(self.test.inputs)}.values())[:5]
+        pairs = self.test.select(rows)
+        return "\n".join(
+            f"  {'right' if START + a == b else 'WRONG'}  {x} -> {a}"
+            + ("" if START + a == b else f"  (it is {b[1:]})")
+            for x, a, b in zip(
+                pairs.inputs, self.reader.answer(pairs.inputs), pairs.answers, strict=True
+            )
+        )
+
+    def about(self) -> dict[str, Any]:
+        return {"vocabulary": list(self.vocabulary.symbols), "widths": list(self.reader.widths)}
+
+
+class TextTask(Task):
+    """Penn Treebank or any text. Of a text the last tenth is held out.
+
+    With ``words`` only the first symbols are read, as in chapter 5, and nothing is held out: the
+    perplexity is then that of the text which the model learns.
+    """
+
+    measure = "perplexity"
+
+    def __init__(self, config: TextConfig):
+        self.config = config
+        self.parts = read_text(config)
+        train = self.parts["train"]
+        self.vocabulary = train.vocabulary
+        tg.manual_seed(config.seed)
+        self.model = build_model(config, len(self.vocabulary))
+        make = {"sgd": optim.SGD, "adam": optim.Adam}[config.optimizer]
+        self.optimizer = make(self.model.parameters(), config.lr)
+        self.batches = TextBatches(train.ids, config.batch_size, config.time_size)
+        self.writer = Writer(self.model, self.vocabulary, config.level)
+        if "valid" not in self.parts:
+            self.measured_on = "on the text itself"
+
+    def summary(self) -> str:
+        unit = "words" if self.config.level == "word" else "characters"
+        sizes = ", ".join(f"{name} {len(part.ids):,}" for name, part in self.parts.items())
+        return f"{unit}: {sizes}; {len(self.vocabulary):,} different ones; {self._size()}"
+
+    def evaluate(self, split: str = "valid") -> float:
+        return perplexity(self.model, self.part(split)[1].ids)
+
+    def part(self, split: str) -> tuple[str, Corpus]:
+        """The part of this name, or what stands in for it: test, valid, train."""
+        name = next(name for name in (split, "valid", "train") if name in self.parts)
+        return name, self.parts[name]
+
+    def end_epoch(self, value: float, best: float | None) -> None:
+        super().end_epoch(value, best)
+        if best is not None and value >= best:
+            self.optimizer.lr /= self.config.stall_divisor
+
+    def samples(self) -> str:
+        ids = self.part("valid")[1].ids[:1]
+        prompt = self.vocabulary.decode(ids)[0]
+        length = 20 if self.config.level == "word" else 80
+        text = self.writer.write(prompt, length, seed=self.config.seed)
+        return "  " + " | ".join(line for line in text.split("\n") if line.strip())
+
+    def about(self) -> dict[str, Any]:
+        return {"vocabulary": list(self.vocabulary.symbols)}
+
+
+def read_text(config: TextConfig) -> dict[str, Corpus]:
+    """The parts "train", "valid", "test" of the data of a language model, as far as there are."""
+    if config.task == "ptb":
+        ptb = load_ptb(config.data)
+        if config.words:
+            return {"train": ptb.train.first(config.words)}
+        return {"train": ptb.train, "valid": ptb.valid, "test": ptb.test}
+    whole = read_corpus(Path(config.data or ""), config.level)
+    if config.words:
+        return {"train": whole.first(config.words)}
+    cut = len(whole.ids) - len(whole.ids) // 10
+    held = whole.ids[cut:]
+    if len(held) < 2:
+        return {"train": whole}
+    return {"train": Corpus(whole.ids[:cut], whole.vocabulary),
+            "valid": Corpus(held, whole.vocabulary)}  # fmt: skip
+
+
+def make_task(config: Config) -> Task:
+    return PairsTask(config) if isinstance(config, PairsConfig) else TextTask(config)
