@@ -15,7 +15,7 @@ from steps import step_of
 import tinygrad_rnn as tg
 from models import AttentionSeq2seq, BetterRnnlm, Rnnlm
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.jit import blocks, cut, loops
+from tinygrad_rnn.jit import blocks, chains, cut, loops
 from tinygrad_rnn.jit.loops import Kernel
 from tinygrad_rnn.jit.rows import added_rows, looked_up, moved_rows
 
@@ -143,6 +143,18 @@ def test_any_chain_in_blocks_gives_the_numbers_of_numpy(monkeypatch, seed, choic
     monkeypatch.setattr(cut, "BLOCK", block)
     jitted = compare_chains(seed, choices, shape, dtype, 0, fast=False)
     assert any(isinstance(call.fn, cut.Blocks) for call in jitted._last.program.tape.calls)
+
+
+@given(seeds, st.integers(1, 4), st.integers(1, 4), st.integers(2, 4), st.integers(0, 3),
+       st.booleans())
+def test_an_array_is_looked_at_as_rows_where_they_lie_evenly(seed, n, m, C, beyond, turned):
+    whole = np.random.default_rng(seed).normal(size=(n, m, C + beyond))
+    x = whole[..., :C].swapaxes(0, 1) if turned else whole[..., :C]
+    rows = chains.as_rows(x, n * m, C)
+    if rows is not None:
+        assert_array_equal(rows[:, :C], x.reshape(n * m, C))
+        assert np.shares_memory(rows, whole)
+    assert (rows is None) == (turned and n > 1 and m > 1)  # then only a copy has such rows
 
 
 def test_small_arrays_are_not_cut():

@@ -184,10 +184,9 @@ def as_rows(x: np.ndarray, R: int, C: int) -> np.ndarray | None:
     None where the rows do not lie evenly in memory."""
     if x.flags.c_contiguous:
         return x.reshape(R, C)
-    view = x.view()
     try:
-        view.shape = R, C
-    except AttributeError:
+        view = x.reshape(R, C, copy=False)
+    except ValueError:  # only a copy has such rows
         return None
     step, inner = view.strides
     if inner != x.itemsize or step < C * inner or step % inner:
