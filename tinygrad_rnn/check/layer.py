@@ -127,14 +127,14 @@ def check_file(path: str | Path, only: str | None = None, make: str | None = Non
     Returns a ``Report`` for each. Raises LoadError if there is no such file, if it is no Python,
     and if it has no such layer.
     """
-    module = load(path, seconds)
-    found = layers_of(module)
-    failed = dict(module.failed)
+    program = load(path, seconds)
+    found = layers_of(program)
+    failed = dict(program.main.failed)
     if only is not None:
         found = [c for c in found if c.__name__ == only]
         failed = {k: v for k, v in failed.items() if k == only}
         if not found and not failed:
-            have = ", ".join(c.__name__ for c in layers_of(module)) or "none"
+            have = ", ".join(c.__name__ for c in layers_of(program)) or "none"
             raise LoadError(f"{path} has no layer {only} (a class with forward); it has: {have}")
     # Causes are looked for as long as there is time: a file is done within seconds.
     deadline = time.monotonic() + 7
@@ -142,7 +142,7 @@ def check_file(path: str | Path, only: str | None = None, make: str | None = Non
     if make is not None:
         try:
             with time_limit(seconds):
-                recipe = recipes.from_expression(make, module)
+                recipe = recipes.from_expression(make, program.module)
                 cls = type(recipe.setup().layer)
         except CannotMake as error:
             return [_unchecked(Report(only or make), str(error))]

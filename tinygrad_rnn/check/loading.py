@@ -1,8 +1,12 @@
-"""Load a file of layers as people write them: without the book's modules beside it, with training
-programs at the top level, with float32 hard-coded.
+"""Load files of layers as their authors would: with their own modules, wherever those stand, and
+without the programs at the top level of them.
 
-Definitions, imports and assignments of the file are run, one by one; its loops and bare calls,
-which are programs and no layers, are not. NumPy is the stand-in of ``numpy_standin``.
+Definitions, imports and assignments are run, one by one, and so are ``if`` and ``try``; loops and
+bare calls at the top level, which are programs and no layers, are not. All that stands in the
+author's folders is loaded like this. NumPy is the stand-in of ``numpy_standin``.
+
+What a checked file must not see of us stands in the builtins of its modules, never among its names:
+a module that imports everything of another would hand it on.
 """
 
 from __future__ import annotations
@@ -11,32 +15,33 @@ import ast
 import builtins
 import contextlib
 import io
+import linecache
 import sys
+import tempfile
 import types
 import warnings
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import notebooks
 from .book import BOOK, StandIn
 from .limits import TimeUp, time_limit
-from .numpy_standin import numpy_standin, wide
+from .numpy_standin import cupy_standin, numpy_standin, wide
 
 # Never wanted for a gradient, slow to import or seldom installed.
-_NOT_IMPORTED = {"cupy", "matplotlib", "seaborn", "pylab"}
+_NOT_IMPORTED = {"matplotlib", "seaborn", "pylab", "japanize_matplotlib", "IPython", "google"}
+_NUMPY = {"numpy": numpy_standin, "cupy": cupy_standin, "cupyx": cupy_standin}
+# What shows that a folder is the top of a repository.
+_TOPS = (".git", ".hg", "pyproject.toml", "setup.py")
+_FOLDERS_ABOVE = 4  # looked into where nothing shows the top
 
 
 class LoadError(Exception):
     """The file cannot be read, or is no Python."""
-
-
-class Module(types.ModuleType):
-    """A loaded file: its names, those that it defines in their order (``defined``), and what could
-    not be run (``failed``: name -> why)."""
-
-    defined: list[str]
-    failed: dict[str, Any]
 
 
 class _Widen(ast.NodeTransformer):
@@ -64,165 +69,362 @@ def widen(tree):
     return _Widen().visit(tree)
 
 
-_PROGRAM = (ast.Expr, ast.For, ast.While, ast.With, ast.Delete, ast.Assert, ast.Raise)
+def is_widened(fn):
+    """Whether a function, or a frame, runs in a module that was loaded here."""
+    names = getattr(fn, "__builtins__", None) or getattr(fn, "f_builtins", None) or {}
+    return "__wide__" in names
 
 
-def load(path, seconds: float = 5.0, _loaded=None):
-    """Run the definitions of the file at ``path``; returns a ``Module``.
+# --- texts ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Text:
+    """Python that is read as a whole: a file, or a cell of a notebook."""
+
+    filename: str
+    tree: ast.Module
+
+
+def read(path: Path, seconds: float = 5.0) -> list[Text]:
+    """The texts of a file. Raises LoadError if it cannot be read or parsed; a cell of a notebook
+    that is no Python is left out."""
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no file" if path.exists() else "no such file"
+        raise LoadError(f"{path}: {what}")
+    try:
+        with time_limit(seconds):
+            source = path.read_bytes()
+    except OSError as error:
+        raise LoadError(f"{path}: {error.strerror or error}") from None
+    except TimeUp:
+        raise LoadError(f"{path}: cannot be read within {seconds:g} s") from None
+    if path.suffix == ".ipynb":
+        try:
+            found = [_parsed(text, f"{path}, cell {n}") for n, text in notebooks.cells(source)]
+        except ValueError as error:
+            raise LoadError(f"{path}: no notebook: {error}") from None
+        return [text for text in found if isinstance(text, Text)]
+    text = _parsed(source, str(path))
+    if isinstance(text, Text):
+        return [text]
+    line = getattr(text, "lineno", None)
+    where = f", line {line}" if line else ""
+    raise LoadError(f"{path}{where}: no Python: {getattr(text, 'msg', text)}")
+
+
+def _parsed(source, filename: str):
+    """A Text, or what is wrong with it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source, filename)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return error
+    if isinstance(source, str):  # a cell: no file that a traceback could read
+        lines = source.splitlines(keepends=True)
+        linecache.cache[filename] = len(source), None, lines, filename
+    return Text(filename, tree)
+
+
+# --- where the author's modules stand ------------------------------------------------------------
+
+
+def folders_of(path: Path) -> list[Path]:
+    """Where modules of the author are looked for: the folder of the file, then those above it, up
+    to the top of the repository."""
+    chain = [path.parent, *path.parent.parents]
+    home, nowhere = Path.home(), {Path(tempfile.gettempdir()).resolve(), Path(path.anchor)}
+    nowhere.update([home, *home.parents])
+    found = []
+    for folder in chain:
+        if found and folder in nowhere:
+            break
+        found.append(folder)
+        if any((folder / mark).exists() for mark in _TOPS):
+            return found
+    return found[: _FOLDERS_ABOVE + 1]
+
+
+def _package(path: Path, texts: list[Text]):
+    """The name of a file as a module, and the folder from which it is imported: as many folders
+    up as it imports relatively, or as are packages."""
+    levels = max((node.level for text in texts for node in ast.walk(text.tree)
+                  if isinstance(node, ast.ImportFrom)), default=0)
+    folder, parts = path.parent, [path.stem.replace(".", "_")]
+    while folder.parent != folder and (
+            (folder / "__init__.py").is_file() or len(parts) < levels + 1) and (
+            folder.name.isidentifier()):
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(parts) if levels else path.stem, folder
+
+
+# --- loading -------------------------------------------------------------------------------------
+
+
+@dataclass
+class Loaded:
+    """One module of the author: the classes and functions that it defines, in their order, and
+    what could not be run (statement or name -> why)."""
+
+    module: types.ModuleType
+    defined: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class Program:
+    """The code of an author: one file, and all modules of theirs that it imports. What it imports
+    is found here first; nothing of it stays in ``sys.modules``."""
+
+    def __init__(self, path, seconds: float = 5.0, watch=lambda statement: True):
+        self.path = Path(path).resolve()
+        self.seconds, self.watch = seconds, watch
+        self.folders = folders_of(self.path)
+        self.modules: dict[str, types.ModuleType] = {}
+        self.loaded: dict[str, Loaded] = {}  # by the name of the module
+        self.missing: dict[str, None] = {}  # modules of the book that are not there
+        self.builtins = {**vars(builtins), "__import__": self.importer, "__wide__": wide}
+        self.depth = 0
+        texts = read(self.path, seconds)
+        name, folder = _package(self.path, texts)
+        if folder not in self.folders:
+            self.folders.insert(1, folder)
+        module: Any = types.ModuleType(name)
+        module.__file__ = str(self.path)
+        module.__package__ = name.rpartition(".")[0]
+        self.modules[name] = module
+        self.main = self.execute(module, texts)
+
+    @property
+    def module(self):
+        return self.main.module
+
+    def execute(self, module, texts):
+        """Run the statements of a module that define something."""
+        record = self.loaded[module.__name__] = Loaded(module)
+        record.defined = [node.name for text in texts for node in ast.walk(text.tree)
+                          if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
+        names = vars(module)
+        names["__builtins__"] = self.builtins
+        state = np.random.get_state()  # noqa: NPY002 the state that the file's own code draws from
+        try:
+            with (self.active(), warnings.catch_warnings(), np.errstate(all="ignore"),
+                  contextlib.redirect_stdout(Sink()), contextlib.redirect_stderr(Sink())):
+                warnings.simplefilter("ignore")
+                for text in texts:
+                    for statement in widen(text.tree).body:
+                        if _defines(statement):
+                            self._run(statement, text.filename, record)
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+        return record
+
+    def _run(self, statement, filename: str, record: Loaded):
+        name = getattr(statement, "name", None) or ast.unparse(statement).split("\n")[0]
+        if not self.watch(f"{filename}:{statement.lineno}"):
+            record.failed[name] = "the process ended here"
+            return
+        tree = ast.Module([statement], [])
+        path_before = list(sys.path)
+        try:
+            with time_limit(self.seconds):
+                exec(compile(tree, filename, "exec", dont_inherit=True), vars(record.module))
+            record.failed.pop(name, None)
+        except (Exception, SystemExit, TimeUp) as error:
+            if isinstance(statement, ast.ImportFrom) and isinstance(error, ImportError):
+                self._import_singly(statement, record)
+            else:
+                record.failed[name] = f"{type(error).__name__}: {error}"
+        self._note_paths(path_before, Path(filename).parent)
+
+    def _import_singly(self, statement, record: Loaded):
+        """``from a import b, c`` where a has no c: b, and a stand-in for c."""
+        for alias in statement.names:
+            one = ast.ImportFrom(statement.module, [alias], statement.level)
+            ast.copy_location(one, statement)
+            code = compile(ast.Module([one], []), record.module.__file__ or "", "exec",
+                           dont_inherit=True)
+            try:
+                exec(code, vars(record.module))
+            except ImportError:
+                standin = StandIn(statement.module or "", BOOK.get(statement.module or "", {}))
+                if alias.name in vars(standin):
+                    self.missing[f"{statement.module}.{alias.name}"] = None
+                vars(record.module)[alias.asname or alias.name] = getattr(standin, alias.name)
+
+    def _note_paths(self, before, folder: Path):
+        """Entries that the file has put into ``sys.path`` are folders to look into."""
+        added = [entry for entry in sys.path if entry not in before]
+        if added:
+            sys.path[:] = before
+            for base in (folder, self.folders[-1]):
+                for entry in added:
+                    found = (base / str(entry)).resolve()
+                    if found.is_dir() and found not in self.folders:
+                        self.folders.append(found)
+
+    # importing: first what is the author's, then what is installed, last a stand-in
+
+    def importer(self, name, globals=None, locals=None, fromlist=(), level=0):
+        """``__import__`` for the author's modules."""
+        root = name.partition(".")[0]
+        if level == 0 and root in _NUMPY:
+            module = _NUMPY[root]
+            for part in name.split(".")[1:] if fromlist else ():
+                module = getattr(module, part)
+            return module
+        with self.active():
+            return builtins.__import__(name, globals, locals, fromlist, level)
+
+    @contextlib.contextmanager
+    def active(self):
+        """The author's modules are found inside the block."""
+        if self.depth:
+            yield
+            return
+        hidden = {name: sys.modules.get(name) for name in self.modules}
+        known = set(sys.modules)
+        sys.modules.update(self.modules)
+        first, last = _Theirs(self), _Last(self)
+        sys.meta_path.insert(0, first)
+        sys.meta_path.append(last)
+        self.depth = 1
+        try:
+            yield
+        finally:
+            self.depth = 0
+            sys.meta_path.remove(first)
+            sys.meta_path.remove(last)
+            for name, module in list(sys.modules.items()):
+                if name in hidden or (name not in known and self.is_theirs(module)):
+                    self.modules[name] = module
+                    del sys.modules[name]
+            sys.modules.update({k: m for k, m in hidden.items() if m is not None})
+
+    def is_theirs(self, module):
+        """Whether a module is the author's, or a stand-in for one."""
+        spec = getattr(module, "__spec__", None)
+        loader = getattr(spec, "loader", None)
+        return isinstance(loader, (_Source, _StandInLoader)) or any(
+            Path(p) in self.folders or any(f in Path(p).parents for f in self.folders)
+            for p in (getattr(spec, "submodule_search_locations", None) or ())
+            if getattr(spec, "origin", None) is None)
+
+
+def _defines(statement):
+    """Whether a statement at the top level is run: it is no program, or it says where modules
+    are, or gives a class a method."""
+    if isinstance(statement, (ast.Expr, ast.For, ast.While, ast.With, ast.Delete, ast.Assert,
+                              ast.Raise)):
+        text = ast.unparse(statement)
+        return "sys.path." in text or text.startswith("setattr(")
+    return True
+
+
+class _Theirs:
+    """Finds what stands in the author's folders. A name of the standard library is never theirs:
+    the library itself may ask for it."""
+
+    def __init__(self, program: Program):
+        self.program = program
+
+    def find_spec(self, name, path=None, target=None):
+        program = self.program
+        root, _, rest = name.partition(".")
+        if root in _NOT_IMPORTED:
+            return ModuleSpec(name, _StandInLoader({}), is_package=True)
+        if not rest:
+            if name in sys.stdlib_module_names or name in _NUMPY:
+                return None
+            path = [str(folder) for folder in program.folders]
+        elif not program.is_theirs(sys.modules.get(name.rpartition(".")[0])):
+            return None
+        spec = PathFinder.find_spec(name, path)
+        if spec is None or spec.origin is None:
+            return None
+        if isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Source(program, Path(spec.origin))
+        return spec
+
+
+class _Last:
+    """Finds, where nobody else does, folders of the author that are no packages, and stand-ins."""
+
+    def __init__(self, program: Program):
+        self.program = program
+
+    def find_spec(self, name, path=None, target=None):
+        program = self.program
+        if name in sys.stdlib_module_names:
+            return None
+        if "." not in name:
+            path = [str(folder) for folder in program.folders]
+        spec = PathFinder.find_spec(name, path) if path else None
+        if spec is not None and any(
+                Path(p).rglob("*.py") for p in spec.submodule_search_locations or ()):
+            return spec
+        if name in BOOK and name != "common":
+            program.missing[name] = None
+        return ModuleSpec(name, _StandInLoader(BOOK.get(name, {})), is_package=True)
+
+
+class _Source:
+    """Loads a module of the author's."""
+
+    def __init__(self, program: Program, path: Path):
+        self.program, self.path = program, path
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        try:
+            self.program.execute(module, read(self.path.resolve(), self.program.seconds))
+        except LoadError as error:
+            raise ImportError(str(error)) from None
+
+
+class _StandInLoader:
+    def __init__(self, contents):
+        self.contents = contents
+
+    def create_module(self, spec):
+        return StandIn(spec.name, self.contents)
+
+    def exec_module(self, module):
+        pass
+
+
+class Sink(io.TextIOBase):
+    """Takes what is printed, and keeps no more than that something was."""
+
+    printed = False
+
+    def writable(self):
+        return True
+
+    def write(self, text):
+        self.printed = self.printed or bool(text.strip())
+        return len(text)
+
+
+def load(path, seconds: float = 5.0) -> Program:
+    """Run the definitions of the file at ``path``, and of what it imports.
 
     Raises LoadError if the file cannot be read or parsed.
     """
-    path = Path(path)
-    try:
-        source = path.read_bytes()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(source, str(path))
-    except OSError as error:
-        raise LoadError(f"{path}: {error.strerror or error}") from None
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        where = f", line {line}" if line else ""
-        raise LoadError(f"{path}{where}: no Python: {getattr(error, 'msg', error)}") from None
-    module = Module(path.stem)
-    module.__file__ = str(path)
-    module.failed = {}
-    module.defined = [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    loaded = {} if _loaded is None else _loaded
-    loaded[path.resolve()] = module
-    names = module.__dict__
-    importer = _Importer(path.resolve().parent, loaded, seconds)
-    names["__builtins__"] = {**vars(builtins), "__import__": importer}
-    names["__wide__"] = wide
-    # dataclasses and pickle look a class's module up here
-    sys.modules.setdefault(path.stem, module)
-    try:
-        _run(widen(tree), names, str(path), module.failed, seconds)
-    finally:
-        if sys.modules.get(path.stem) is module:
-            del sys.modules[path.stem]
-    return module
+    return Program(path, seconds)
 
 
-def _run(tree, names, filename: str, failed, seconds: float):
-    state = np.random.get_state()  # noqa: NPY002 the state that the file's own code draws from
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), np.errstate(
-            all="ignore"):
-        warnings.simplefilter("ignore")
-        for statement in tree.body:
-            if isinstance(statement, _PROGRAM):
-                continue
-            code = compile(ast.Module([statement], []), filename, "exec", dont_inherit=True)
-            try:
-                with time_limit(seconds):
-                    exec(code, names)
-            except (Exception, SystemExit, TimeUp) as error:
-                name = getattr(statement, "name", None) or ast.unparse(statement).split("\n")[0]
-                failed[name] = f"{type(error).__name__}: {error}"
-    np.random.set_state(state)  # noqa: NPY002
-
-
-class _Importer:
-    """``__import__`` for a checked file: the stand-in for NumPy; files beside it, loaded the same
-    way; real modules; and stand-ins for the rest."""
-
-    def __init__(self, folder, loaded, seconds: float):
-        self.folders, self.loaded, self.seconds = [folder, folder.parent], loaded, seconds
-
-    def __call__(self, name, globals=None, locals=None, fromlist=(), level=0):
-        root = name.partition(".")[0]
-        if level:
-            folder = self.folders[0]
-            for _ in range(level - 1):
-                folder = folder.parent
-            if name:
-                return self._relative(name, folder)
-            space = types.SimpleNamespace()
-            for item in fromlist or ():
-                setattr(space, item, self._relative(item, folder))
-            return space
-        if root == "numpy":
-            return self._numpy(name, fromlist)
-        found = self._find(name)
-        module = found if found is not None else self._elsewhere(name, fromlist)
-        if fromlist or "." not in name:
-            return self._with(module, name, fromlist)
-        return self._package(name, module)
-
-    def _relative(self, name, folder):
-        path = folder.joinpath(*name.split(".")).with_suffix(".py")
-        if path.is_file():
-            return self._load(path)
-        found = self._find(name)
-        return found if found is not None else self._elsewhere(name, ())
-
-    def _numpy(self, name, fromlist):
-        module = numpy_standin
-        if fromlist:
-            for part in name.split(".")[1:]:
-                module = getattr(module, part)
-        return module
-
-    def _find(self, name):
-        for folder in self.folders:
-            path = folder.joinpath(*name.split("."))
-            if path.with_suffix(".py").is_file():
-                return self._load(path.with_suffix(".py"))
-        return None
-
-    def _load(self, path):
-        path = path.resolve()
-        if path not in self.loaded:
-            try:
-                load(path, self.seconds, self.loaded)
-            except LoadError as error:
-                raise ImportError(str(error)) from None
-        return self.loaded[path]
-
-    def _elsewhere(self, name, fromlist):
-        root = name.partition(".")[0]
-        if name in BOOK:
-            return StandIn(name, BOOK[name])
-        if root in _NOT_IMPORTED or root in BOOK:
-            return StandIn(name, {})
-        try:
-            __import__(name)
-            return sys.modules[name]
-        except ImportError:
-            return StandIn(name, {})
-
-    def _with(self, module, name, fromlist):
-        """``from common import layers``: the submodules that are asked for, in place."""
-        for item in fromlist or ():
-            if item != "*" and item not in vars(module):
-                inner = self._find(f"{name}.{item}")
-                if inner is None and f"{name}.{item}" in BOOK:
-                    inner = StandIn(f"{name}.{item}", BOOK[f"{name}.{item}"])
-                if inner is not None:
-                    setattr(module, item, inner)
-        return module
-
-    def _package(self, name, module):
-        """``import a.b`` binds a, in which b is found."""
-        root, *rest = name.split(".")
-        if root in sys.modules and sys.modules.get(name) is module:
-            return sys.modules[root]
-        top = space = types.ModuleType(root)
-        for part in rest[:-1]:
-            inner = types.ModuleType(part)
-            setattr(space, part, inner)
-            space = inner
-        setattr(space, rest[-1], module)
-        return top
-
-
-def layers_of(module):
+def layers_of(program: Program):
     """The classes that the file defines and that have a ``forward`` of their own or inherited,
     in the order of the file; those whose forward is only a placeholder are left out."""
+    module, defined = program.module, program.main.defined
     found = {c for c in vars(module).values() if isinstance(c, type)
-             and c.__module__ == module.__name__ and c.__name__ in module.defined
+             and c.__module__ == module.__name__ and c.__name__ in defined
              and callable(forward := getattr(c, "forward", None)) and not _is_placeholder(forward)}
-    return sorted(found, key=lambda c: module.defined.index(c.__name__))
+    return sorted(found, key=lambda c: defined.index(c.__name__))
 
 
 def _is_placeholder(fn):

@@ -144,6 +144,18 @@ class _Joined:
 
 
 _NARROW = {"float32", "float16", "single", "half"}
+# What NumPy 1 had and NumPy 2 has not, and what stands for it.
+_EARLIER: dict[str, Any] = {
+    "int": int, "float": float, "bool": bool, "complex": complex, "object": object, "str": str,
+    "long": int, "unicode": str, "float_": np.float64, "complex_": np.complex128,
+    "unicode_": np.str_, "string_": np.bytes_, "Inf": np.inf, "Infinity": np.inf,
+    "infty": np.inf, "PINF": np.inf, "NINF": -np.inf, "NaN": np.nan, "NAN": np.nan,
+    "product": np.prod, "cumproduct": np.cumprod, "sometrue": np.any, "alltrue": np.all,
+    "round_": np.round, "row_stack": np.vstack, "in1d": np.isin, "asfarray": (
+        lambda a, *_: numpy_standin.asarray(a, np.float64)),
+    "trapz": getattr(np, "trapezoid", None), "mat": np.asmatrix,
+}  # fmt: skip
+_PYTHON = {"int", "float", "bool", "complex", "object", "str", "long"}  # NumPy 2 has some anew
 
 
 class _Random(types.ModuleType):
@@ -183,7 +195,54 @@ class NumpyStandIn(types.ModuleType):
         if name in _NARROW:
             _note()
             return np.float64
+        if name in _EARLIER and (name in _PYTHON or not hasattr(np, name)):
+            return _EARLIER[name]
         return getattr(np, name)
 
 
+class _Add:
+    """np.add, to whose ``at`` the book assigns cupyx.scatter_add."""
+
+    def __init__(self):
+        self.at = np.add.at
+
+    def __call__(self, *args, **kwargs):
+        return np.add(*args, **kwargs)
+
+    def __getattr__(self, name):
+        return getattr(np.add, name)
+
+
+class CupyStandIn(NumpyStandIn):
+    """NumPy under the name of CuPy, with what only CuPy has."""
+
+    def __init__(self):
+        super().__init__()
+        self.add = _Add()
+        self.scatter_add = np.add.at
+        self.asnumpy = self.asarray
+        self.get_array_module = lambda *_: numpy_standin
+        self.cuda = _Nothing()
+        self.is_available = lambda: False
+
+
+class _Nothing:
+    """Anything may be asked of it and called, and nothing happens."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *args, **kwargs):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+
 numpy_standin = NumpyStandIn()
+cupy_standin = CupyStandIn()

@@ -6,13 +6,14 @@ import ast
 import contextlib
 import copy
 import functools
+import linecache
 import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .loading import widen
+from .loading import is_widened, widen
 
 _HERE = Path(__file__).parent
 
@@ -42,23 +43,21 @@ class _Bare(ast.NodeTransformer):
         return ast.copy_location(bare, node)
 
 
-@functools.lru_cache(maxsize=16)
-def _definitions(filename: str, _changed):
-    """The functions that a file defines, by name and first line."""
+@functools.lru_cache(maxsize=64)
+def _definitions(filename: str, source: str):
+    """The functions that a text defines, by name and first line."""
     try:
-        tree = _Bare().visit(ast.parse(Path(filename).read_bytes(), filename))
-    except (OSError, SyntaxError, ValueError):
+        tree = _Bare().visit(ast.parse(source, filename))
+    except (SyntaxError, ValueError):
         return {}
     return {(node.name, min([node.lineno, *(d.lineno for d in node.decorator_list)])): node
             for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
 def definitions(filename: str):
-    """The same, read again when the file has changed."""
-    try:
-        return _definitions(filename, Path(filename).stat().st_mtime_ns)
-    except OSError:
-        return {}
+    """The same, of a file, of a cell of a notebook, or of one that was typed in."""
+    linecache.checkcache(filename)
+    return _definitions(filename, "".join(linecache.getlines(filename)))
 
 
 def _is_theirs(filename: str, home):
@@ -84,7 +83,7 @@ def codes_run(call, filename: str, local=None):
         if event == "call" and code not in found:
             name = code.co_filename
             if name not in theirs:
-                theirs[name] = _is_theirs(name, home)
+                theirs[name] = is_widened(frame) or _is_theirs(name, home)
             if theirs[name]:
                 found[code] = frame.f_globals
         elif event == "return" and local is not None and code in found:
@@ -130,7 +129,7 @@ def with_source(functions):
             continue
         node = copy.deepcopy(node)
         node.decorator_list = []
-        if "__wide__" in fn.__globals__:
+        if is_widened(fn):
             node = widen(node)
         found.append(Function(fn, node, code.co_filename))
     return found
