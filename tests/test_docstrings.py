@@ -330,6 +330,10 @@ BAD = {
         lambda: interop.load_safetensors(linear, saved(nn.LayerNorm(D))),
         lambda: interop.load_safetensors(linear, saved(nn.Linear(H, D))),
         lambda: without("safetensors.numpy", interop.load_safetensors, linear, "x")],
+    "interop.read_torch": [lambda: interop.read_torch("nowhere.pth"),
+                           lambda: interop.read_torch("text")],
+    "interop.read_pickled": [lambda: interop.read_pickled("nowhere.pkl"),
+                             lambda: interop.read_pickled("text")],
     "interop.from_onnx": [lambda: interop.from_onnx("nowhere.onnx"),
                           lambda: interop.from_onnx(clipped()),
                           lambda: without("onnx", interop.from_onnx, "x")],
@@ -369,5 +373,6 @@ def test_docstrings_name_the_errors_of_bad_calls_and_no_others(name, tmp_path, m
         pytest.importorskip("onnx", reason="onnx is not installed: pip install onnx")
     if "safetensors" in name:
         pytest.importorskip("safetensors", reason="it is not installed: pip install safetensors")
+    (tmp_path / "text").write_text("no model")
     named = set(re.findall(r"\b([A-Z]\w*Error)s?\b", doc(name)))
     assert named == {raised(f).__name__ for f in BAD.get(name, [])}

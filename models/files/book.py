@@ -3,72 +3,57 @@
 from __future__ import annotations
 
 import io
-import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinygrad_rnn.interop.files import FormatError, read_bytes, shown, spoiled
+from tinygrad_rnn.interop.pickles import Call, Name, array_of, is_array, read_pickle
+
 from ..data import DataError
 from ..language import BetterRnnlm, LanguageModel, Rnnlm
 
-ARRAY = "the type of the array"  # what a file calls numpy.ndarray: an argument, and no more
-
-
-def _blank_array(kind: Any, shape: Any, code: Any) -> np.ndarray:
-    if kind is not ARRAY:
-        raise pickle.UnpicklingError("it makes something that is no array")
-    return np.ndarray.__new__(np.ndarray, (0,), np.int8)
-
-
-def _array_of(content: Any, dtype: Any, shape: Any, order: Any) -> Any:
-    return np.frombuffer(content, dtype).reshape(shape, order=order)
-
-
-def _float_dtype(code: Any, align: bool = False, copy: bool = False) -> Any:
-    if code not in ("f2", "f4", "f8"):
-        raise pickle.UnpicklingError(f"it holds {code!r}, wanted floating-point numbers")
-    return np.dtype(code, copy=True)
-
-
-ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"): _blank_array,
-    ("numpy._core.multiarray", "_reconstruct"): _blank_array,
-    ("numpy.core.numeric", "_frombuffer"): _array_of,
-    ("numpy._core.numeric", "_frombuffer"): _array_of,
-    ("numpy", "ndarray"): ARRAY,
-    ("numpy", "dtype"): _float_dtype,
-}
-
-
-class ArraysOnly(pickle.Unpickler):
-    """Reads lists of floating-point arrays. Of all that a pickle can name it knows these names,
-    and stands in for them with functions that make arrays and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(
-                f"it names {module}.{name}; only arrays are read, and nothing in it was run"
-            ) from None
+MOST_OPCODES = 10_000  # 40 for each array; a BetterRnnlm has eight
 
 
 def read_arrays(path: str | Path) -> list[np.ndarray]:
-    """The arrays of a weight file, float16 widened to float32. DataError for anything else."""
+    """The arrays of a weight file, float16 widened to float32. DataError for anything else.
+
+    Protocols 0 to 5, written by Python 2 or 3. Nothing in the file is run, and no code of NumPy
+    sees what it says: see ``tinygrad_rnn.interop.pickles``.
+    """
     try:
-        content = Path(path).read_bytes()
+        content = read_bytes(path)
+        value = read_pickle(io.BytesIO(content), MOST_OPCODES)
+        for name in _names(value):
+            raise FormatError(f"it names {name}; only arrays are read, wanted floating-point"
+                              " numbers, and nothing in it was run")
+        if not isinstance(value, list) or not all(map(is_array, value)):
+            raise FormatError("it holds something else than a list of arrays")
+        arrays = [array_of(a) for a in value]
+        if any(a.dtype.kind != "f" for a in arrays):
+            raise FormatError("it holds integers, wanted floating-point numbers")
+        if sum(a.nbytes for a in arrays) > len(content):
+            raise FormatError("its arrays are more than it has numbers for")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        arrays = ArraysOnly(io.BytesIO(content)).load()
-        if not isinstance(arrays, list) or not all(type(a) is np.ndarray for a in arrays):
-            raise pickle.UnpicklingError("it holds something else than a list of arrays")
-        if any(a.dtype.kind != "f" for a in arrays):
-            raise pickle.UnpicklingError("it holds arrays of something else than numbers")
-    except Exception as error:  # a broken pickle can raise anything
+    except FormatError as error:
         raise DataError(f"{path}: not a weight file of the book ({error})") from None
-    return [a.astype(np.promote_types(a.dtype, np.float32)) for a in arrays]
+    for i, a in enumerate(arrays):
+        if said := spoiled(a):
+            raise DataError(f"{path}: array {i} of {len(arrays)} holds {said}")
+    return [a.astype(np.promote_types(a.dtype, np.float32).newbyteorder("=")) for a in arrays]
+
+
+def _names(value: Any) -> Iterator[str]:
+    """What a list of arrays has no use for, by the names that the file calls it."""
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, Name):
+            yield shown(item.path)
+        elif isinstance(item, Call) and not is_array(item):
+            yield shown(item.what)
 
 
 def load_rnnlm(path: str | Path) -> LanguageModel:
@@ -77,12 +62,14 @@ def load_rnnlm(path: str | Path) -> LanguageModel:
     shapes = [a.shape for a in arrays]
     try:
         (V, D), (H, _) = shapes[0], shapes[2]
+        size = V * D + 4 * H * (D + H)
+        if size > 8 * sum(a.size for a in arrays):  # nothing that large is built
+            raise ValueError
         kinds: dict[int, type[Rnnlm | BetterRnnlm]] = {6: Rnnlm, 8: BetterRnnlm}
         model = kinds[len(arrays)](V, D, H)
     except (IndexError, KeyError, ValueError):
-        raise DataError(
-            f"{path}: arrays of shapes {shapes} are neither an Rnnlm nor a BetterRnnlm"
-        ) from None
+        raise DataError(f"{path}: arrays of shapes {shown(str(shapes), 300)} are neither an Rnnlm"
+                        " nor a BetterRnnlm") from None
     try:
         names = [name for name, _ in model.named_parameters()]
         model.load_state_dict(dict(zip(names, arrays, strict=True)))

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Arrays", "FormatError", "StrPath", "read_bytes", "shown"]
+__all__ = ["Arrays", "FormatError", "StrPath", "read_bytes", "shown", "spoiled"]
 
 StrPath: TypeAlias = str | PathLike[str]
 
@@ -40,3 +40,11 @@ class Arrays(dict[str, np.ndarray]):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self.left: dict[str, str] = {}
+
+
+def spoiled(array: np.ndarray) -> str:
+    """What is wrong with the numbers of an array, "3 NaN and 1 infinite"; "" if nothing is."""
+    if array.dtype.kind != "f":
+        return ""
+    nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+    return " and ".join(f"{n:,} {what}" for n, what in ((nan, "NaN"), (infinite, "infinite")) if n)

@@ -28,6 +28,7 @@ __all__ = ["MOST_OPCODES", "Call", "Name", "Persistent", "array_of", "is_array",
 
 MOST_OPCODES = 500_000  # some 40 for each array of a checkpoint; 50 MB of Python objects
 MOST_AXES = 32
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -93,7 +94,7 @@ class _Machine:
         for _ in range(self.most):
             place = self.stream.tell()
             code = self.stream.read(1)
-            opcode = pickletools.code2op.get(code.decode("latin-1"))
+            opcode = _OPCODES.get(code.decode("latin-1"))
             if opcode is None:
                 raise FormatError(f"it is cut off after {place} bytes" if not code else
                                   f"it has no pickle's opcode at byte {place}")
@@ -105,7 +106,7 @@ class _Machine:
                 elif opcode.arg is None:
                     yield opcode.name, None
                 else:
-                    yield opcode.name, opcode.arg.reader(self.stream)  # type: ignore[arg-type]
+                    yield opcode.name, opcode.arg.reader(self.stream)
             except FormatError:
                 raise
             except (ValueError, OverflowError):  # of the readers of pickletools
@@ -256,7 +257,7 @@ def _python2_string(line: bytes) -> bytes:
     return ESCAPE.sub(unescaped, text[1:-1])
 
 
-# Opcodes whose argument is so many lines, in which pickletools would undo escapes that nobody writes.
+# Opcodes whose argument is so many lines, in which pickletools would undo escapes: nobody writes any.
 _LINES = {"INT": 1, "LONG": 1, "FLOAT": 1, "GET": 1, "PUT": 1, "PERSID": 1, "GLOBAL": 2, "INST": 2}
 
 
@@ -280,10 +281,10 @@ _PUSHES: dict[str, Callable[[Any], Any]] = {
     "PERSID": Persistent,
 }  # fmt: skip
 
-_ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
+_ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "PROTO": lambda m, _: None, "FRAME": lambda m, _: None,
     "MARK": _Machine.mark, "POP": _Machine.pop_or_unmark,
-    "POP_MARK": lambda m, _: m.since_mark() and None, "DUP": _Machine.duplicate,
+    "POP_MARK": lambda m, _: m.since_mark(), "DUP": _Machine.duplicate,
     "GET": _Machine.get, "BINGET": _Machine.get, "LONG_BINGET": _Machine.get,
     "PUT": _Machine.put, "BINPUT": _Machine.put, "LONG_BINPUT": _Machine.put,
     "MEMOIZE": _Machine.memoize,

@@ -50,7 +50,11 @@ def read_torch(path: StrPath) -> Arrays:
 
 
 def read_pickled(path: StrPath) -> Arrays:
-    """The arrays of NumPy in a pickle, by name, as ``read_torch`` names them."""
+    """The arrays of NumPy in a pickle, by name, as ``read_torch`` names and gives them.
+
+    Nothing in the file is run. FormatError for one that is cut off, damaged or of another kind;
+    FileNotFoundError for no file.
+    """
     content = read_bytes(path)
     try:
         found = Arrays()
@@ -84,13 +88,13 @@ def _from_zip(content: bytes) -> Arrays:
                     raise FormatError("its parts are compressed, or more than there is")
                 return archive.read(info)
 
-            order = "<" if root + "byteorder" not in infos or part("byteorder") == b"little" else ">"
+            big = root + "byteorder" in infos and part("byteorder") == b"big"
             tree = read_pickle(io.BytesIO(part("data.pkl")))
             storages: dict[str, np.ndarray] = {}
 
             def storage(kind: str, key: str, count: int) -> np.ndarray:
                 if key not in storages:
-                    storages[key] = _numbers(part(f"data/{key}"), kind, count, order)
+                    storages[key] = _numbers(part(f"data/{key}"), kind, count, big)
                 return storages[key]
 
             found = Arrays()
@@ -127,7 +131,7 @@ def _from_legacy(content: bytes) -> Arrays:
         kind, count = kinds[key]
         stored = int.from_bytes(stream.read(8), "little")
         data = stream.read(min(stored, len(content)) * np.dtype(_DTYPES[kind]).itemsize)
-        storages[key] = _numbers(data, kind, max(count, stored), "<")
+        storages[key] = _numbers(data, kind, max(count, stored), big=False)
 
     def storage(kind: str, key: str, count: int) -> np.ndarray:
         if key not in storages:
@@ -139,8 +143,8 @@ def _from_legacy(content: bytes) -> Arrays:
     return found
 
 
-def _numbers(data: bytes, kind: str, count: int, order: str) -> np.ndarray:
-    dtype = np.dtype(_DTYPES[kind]).newbyteorder(order)
+def _numbers(data: bytes, kind: str, count: int, big: bool) -> np.ndarray:
+    dtype = np.dtype(_DTYPES[kind]).newbyteorder(">" if big else "<")
     if count * dtype.itemsize > len(data):
         raise FormatError(f"a storage of {count} numbers has {len(data)} bytes")
     flat = np.frombuffer(data, dtype, count)
@@ -260,7 +264,7 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
         yield from value.entries.items()
         yield from ((str(i), item) for i, item in enumerate(value.items))
         state = value.state if isinstance(value.state, dict) else {}
-        if state.keys() >= _PARTS.keys():  # a module: what else it keeps is no part of its state dict
+        if state.keys() >= _PARTS.keys():  # a module; what else it keeps is not in its state dict
             yield from ((part, state[part]) for part in _PARTS)
         elif value.what not in _DICTS:
             yield from state.items()
