@@ -257,7 +257,7 @@ def _python2_string(line: bytes) -> bytes:
     return ESCAPE.sub(unescaped, text[1:-1])
 
 
-# Opcodes whose argument is so many lines, in which pickletools would undo escapes: nobody writes any.
+# Opcodes whose argument is so many lines; escapes in them, which nobody writes, would be undone.
 _LINES = {"INT": 1, "LONG": 1, "FLOAT": 1, "GET": 1, "PUT": 1, "PERSID": 1, "GLOBAL": 2, "INST": 2}
 
 
