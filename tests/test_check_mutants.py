@@ -5,7 +5,8 @@ from collections import defaultdict
 import pytest
 from mutants import SAME, mutants
 
-from tinygrad_rnn.check import check_file, layer
+from tinygrad_rnn.check import layer
+from tinygrad_rnn.check.files import check_here as check_file
 
 MUTANTS = mutants()
 BY_KIND = defaultdict(list)

@@ -2,17 +2,19 @@
 
 ``check_layer(layer, *inputs)`` differentiates the layer's own forward and compares its backward
 with that; ``assert_matches_autograd`` is the same for a test; ``check_file`` and the command
-``tinygrad-rnn check FILE`` do it for every layer of a file. ``check_gradients`` compares
-derivatives of any function with central differences. ``strategies`` (needs hypothesis) has what
+``tinygrad-rnn check FILE`` do it for every layer of a file; ``check`` takes any of these, a class,
+a module and a folder. ``check_gradients`` compares derivatives of any function with central
+differences. ``strategies`` (needs hypothesis) has what
 property tests of layers draw from.
 """
 
+from .files import check, check_file
 from .gradients import check_gradients
-from .layer import assert_matches_autograd, check_class, check_file, check_layer
+from .layer import assert_matches_autograd, check_class, check_layer
 from .loading import LoadError
 from .report import Gradient, Report
 
 __all__ = [
-    "Gradient", "LoadError", "Report", "assert_matches_autograd", "check_class", "check_file",
-    "check_gradients", "check_layer",
+    "Gradient", "LoadError", "Report", "assert_matches_autograd", "check", "check_class",
+    "check_file", "check_gradients", "check_layer",
 ]  # fmt: skip

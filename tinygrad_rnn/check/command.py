@@ -1,31 +1,38 @@
-"""``tinygrad-rnn check FILE[:Layer]``."""
+"""``tinygrad-rnn check FILE[:LAYER] ...``."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from .layer import SECONDS, check_file
+from .apart import check_apart
+from .files import files_in
+from .layer import SECONDS
 from .loading import LoadError
-from .report import Report, as_json
+from .report import VERDICTS, Report
 
 DESCRIPTION = """\
 Compare the hand-written backward of every layer in a file with the derivative of its own forward.
 A layer is a class with forward and backward, and with params and grads if it has parameters.
 """
 EPILOG = """\
-exit status: 0 right, 1 wrong, 2 could not be checked
-The file's definitions are executed, with the rights of the caller; its loops and calls at the top
-level are not.
+exit status: 0 right, 1 wrong, 2 could not be checked, or nothing was found to check
+The file is executed, with the rights of the caller, in a process of its own: its definitions,
+imports and assignments, and its "if" and "try" at the top level, too. Its loops and bare calls at
+the top level are not.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("file", metavar="FILE[:LAYER]",
-                        help="a Python file, and the one class of it to check")
+    parser.add_argument("files", metavar="FILE[:LAYER]", nargs="+",
+                        help="a Python file or a notebook, and the one class of it to check; a"
+                        " folder: all files below it; -: standard input")
     parser.add_argument("--make", metavar="EXPRESSION",
                         help='how to construct the layer: "MyCell(D=3, H=4)", or a function of the'
                         " file that returns it, alone or as (layer, inputs...)")
@@ -33,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N",
                         help="of the random values (default 0)")
     parser.add_argument("--time-limit", type=float, default=SECONDS, metavar="SECONDS",
-                        help=f"for one run of one layer (default {SECONDS:g})")
+                        help=f"of CPU time, for one run of one layer (default {SECONDS:g})")
     parser.set_defaults(run=run)
 
 
@@ -45,24 +52,84 @@ def split(text: str) -> tuple[str, str | None]:
     return text, None
 
 
+class Checked:
+    """One file: its reports, or why there are none."""
+
+    def __init__(self, path: Path, only: str | None, args: argparse.Namespace):
+        self.path = path
+        self.reports: list[Report] = []
+        self.error = ""
+        source = sys.stdin.read() if str(path) == "-" else None
+        if source is not None:
+            self.path = path = Path("stdin")
+        try:
+            self.reports = check_apart(path, only, args.make, args.seed, True, args.time_limit,
+                                       source)
+        except LoadError as error:
+            self.error = str(error).replace(str(path.resolve()), str(path))
+
+    def verdicts(self):
+        return {r.verdict for r in self.reports} | ({"unchecked"} if self.error else set())
+
+
 def run(args: argparse.Namespace) -> int:
     """Print the reports; returns the exit status."""
-    path, only = split(args.file)
-    try:
-        reports = check_file(path, only, args.make, args.seed, seconds=args.time_limit)
-    except LoadError as error:
-        print(f"tinygrad-rnn check: {error}", file=sys.stderr)
-        return 2
+    jobs = [(path, only) for text in args.files for name, only in [split(text)]
+            for path in files_in(Path(name))]
+    many = len(jobs) != 1 or any(Path(split(text)[0]).is_dir() for text in args.files)
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    done = []
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        for checked in pool.map(lambda job: Checked(*job, args), jobs):
+            done.append(checked)
+            if not args.json:
+                show(checked, many, colour)
     if args.json:
-        print(as_json(reports))
-    elif not reports:
-        print(f"{path} has no layer: no class with forward", file=sys.stderr)
-    else:
-        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        print(json.dumps({"layers": [{**r.as_dict(), "path": str(c.path)} for c in done
+                                     for r in c.reports],
+                          "errors": [c.error for c in done if c.error]},
+                         indent=2, ensure_ascii=False))
+    elif many:
+        print(table(done) if done else "no file with a layer in " + ", ".join(args.files))
+    return status(done)
+
+
+def show(checked: Checked, many: bool, colour: bool) -> None:
+    """One file; of many, what is right in one line."""
+    reports = checked.reports
+    if checked.error:
+        print(f"tinygrad-rnn check: {checked.error}", file=sys.stderr)
+    elif not reports and not many:
+        print(f"{checked.path} has no layer: no class with forward", file=sys.stderr)
+    if not reports:
+        return
+    if not many:
         print("\n\n".join(r.text(colour) for r in reports))
         if len(reports) > 1:
             print("\n" + summary(reports))
-    return status(reports)
+        return
+    print(f"{checked.path}")
+    right = [r.name for r in reports if r.verdict == "ok"]
+    if right:
+        print(f"  ok: {', '.join(right)}")
+    for r in reports:
+        if r.verdict != "ok":
+            print("\n".join("  " + line for line in r.text(colour).splitlines()))
+    print()
+
+
+def table(done: list[Checked]) -> str:
+    """The files with layers, and how many of each verdict."""
+    rows = [(str(c.path), [sum(r.verdict == v for r in c.reports) for v in VERDICTS])
+            for c in done if c.reports]
+    rows += [(str(c.path), [0, 0, 0, 1]) for c in done if c.error]
+    rows.append(("in all", [sum(counts) for counts in zip(*(n for _, n in rows), strict=True)]
+                 or [0] * len(VERDICTS)))
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{'':{width}}  " + "  ".join(f"{v:>10}" for v in VERDICTS)]
+    lines += [f"{name:{width}}  " + "  ".join(f"{n or '':>10}" for n in counts)
+              for name, counts in rows]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def summary(reports: list[Report]) -> str:
@@ -71,8 +138,9 @@ def summary(reports: list[Report]) -> str:
     return f"{len(reports)} layers: " + ", ".join(f"{n} {v}" for n, v in counts if n)
 
 
-def status(reports: list[Report]) -> int:
-    verdicts = {r.verdict for r in reports}
+def status(done: list[Checked]) -> int:
+    """1 if a layer is wrong; 2 if one could not be checked, or there was none; else 0."""
+    verdicts = set().union(*(c.verdicts() for c in done))
     if "wrong" in verdicts:
         return 1
-    return 2 if "unchecked" in verdicts or not reports else 0
+    return 2 if "unchecked" in verdicts or not verdicts else 0

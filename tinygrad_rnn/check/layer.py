@@ -16,7 +16,6 @@ from . import recipes
 from .causes import explain_wrong
 from .formulas import compare_forward
 from .limits import TimeUp, time_limit
-from .loading import LoadError, layers_of, load
 from .numpy_standin import noting_float32
 from .outcome import Outcome, evaluate
 from .protocol import Problem
@@ -71,11 +70,11 @@ def check_layer(layer: Any, *inputs: Any, seed: int = 0, explain: bool = True,
             if error is not None and error.phase != "returned":
                 raise error
     except CannotRun as error:
-        return _could_not_run(report, error, file_of(layer))
+        return could_not_run(report, error, file_of(layer))
     except TimeUp:
-        return _unchecked(report, f"not finished within {seconds:g} s")
+        return unchecked(report, f"not finished within {seconds:g} s")
     except Exception as error:
-        return _unchecked(report, f"the layer cannot be copied: {type(error).__name__}: {error}")
+        return unchecked(report, f"the layer cannot be copied: {type(error).__name__}: {error}")
     return _check(report, setup, recipes.input_names(layer, len(values)), None, seed, explain,
                   seconds, time.monotonic() + 4)
 
@@ -98,17 +97,17 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
     """
     report = Report(name or cls.__name__)
     if not callable(getattr(cls, "backward", None)):
-        return _unchecked(report, f"{report.name} has no backward")
+        return unchecked(report, f"{report.name} has no backward")
     try:
         with time_limit(seconds):
             recipe = recipe or recipes.find(cls)
             setup = recipe.setup()
     except CannotMake as error:
-        return _unchecked(report, str(error))
+        return unchecked(report, str(error))
     except CannotRun as error:
-        return _could_not_run(report, error, file_of(_Named(cls)))
+        return could_not_run(report, error, file_of(_Named(cls)))
     except TimeUp:
-        return _unchecked(report, f"not finished within {seconds:g} s (a loop without end?)")
+        return unchecked(report, f"not finished within {seconds:g} s (a loop without end?)")
     deadline = time.monotonic() + 4 if deadline is None else deadline
     return _check(report, setup, recipe.input_names, recipe, seed, explain, seconds, deadline)
 
@@ -118,55 +117,6 @@ class _Named:
 
     def __new__(cls, wanted):
         return object.__new__(type("_", (wanted,), {}))
-
-
-def check_file(path: str | Path, only: str | None = None, make: str | None = None, seed: int = 0,
-               explain: bool = True, seconds: float = SECONDS) -> list[Report]:
-    """Check the layers of a file, all or the one named ``only``; ``make``: see ``--make``.
-
-    Returns a ``Report`` for each. Raises LoadError if there is no such file, if it is no Python,
-    and if it has no such layer.
-    """
-    program = load(path, seconds)
-    found = layers_of(program)
-    failed = dict(program.main.failed)
-    if only is not None:
-        found = [c for c in found if c.__name__ == only]
-        failed = {k: v for k, v in failed.items() if k == only}
-        if not found and not failed:
-            have = ", ".join(c.__name__ for c in layers_of(program)) or "none"
-            raise LoadError(f"{path} has no layer {only} (a class with forward); it has: {have}")
-    # Causes are looked for as long as there is time: a file is done within seconds.
-    deadline = time.monotonic() + 7
-    reports = []
-    if make is not None:
-        try:
-            with time_limit(seconds):
-                recipe = recipes.from_expression(make, program.module)
-                cls = type(recipe.setup().layer)
-        except CannotMake as error:
-            return [_unchecked(Report(only or make), str(error))]
-        except CannotRun as error:
-            return [_could_not_run(Report(only or make), error, str(path))]
-        except TimeUp:
-            return [_unchecked(Report(only or make), f"not finished within {seconds:g} s")]
-        return [_with_file(check_class(cls, recipe, None, seed, explain, seconds, deadline), path)]
-    left = len(found)
-    for cls in found:
-        now = time.monotonic()
-        share = now + max(1.0, (deadline - now) / min(left, 3)) if deadline > now else now
-        reports.append(check_class(cls, None, None, seed, explain, seconds, share))
-        left -= 1
-    for name, why in failed.items():
-        if name.isidentifier():
-            reports.append(_unchecked(Report(name), f"{name} cannot be defined: {why}"))
-    return [_with_file(r, path) for r in reports]
-
-
-def _with_file(report: Report, path):
-    if not report.file:
-        report.file = Path(path).name
-    return report
 
 
 def _parameter_names(layer):
@@ -179,16 +129,16 @@ def _parameter_names(layer):
     return names if isinstance(params, (list, tuple)) and len(names) == len(params) else ()
 
 
-def _unchecked(report: Report, cause: str, line: int | None = None) -> Report:
+def unchecked(report: Report, cause: str, line: int | None = None) -> Report:
     report.verdict, report.cause, report.line = "unchecked", cause, line
     return report
 
 
-def _could_not_run(report: Report, error: CannotRun, filename: str) -> Report:
+def could_not_run(report: Report, error: CannotRun, filename: str) -> Report:
     """A layer that raises: in backward that is an error of the layer's, elsewhere it may be ours
     for having called it in a way that was not meant."""
     if isinstance(error.error, TimeUp):
-        return _unchecked(report, f"{error.phase} did not end in time (a loop without end?)",
+        return unchecked(report, f"{error.phase} did not end in time (a loop without end?)",
                           error.line)
     what = f"{error.phase} raises {error}"
     if error.phase == "forward":
@@ -197,7 +147,7 @@ def _could_not_run(report: Report, error: CannotRun, filename: str) -> Report:
     if error.phase == "trace":
         what = f"forward cannot be differentiated: {error}"
     report.file = Path(filename).name if filename else ""
-    _unchecked(report, what, error.line)
+    unchecked(report, what, error.line)
     report.source = source_line(filename, error.line)
     return report
 
@@ -232,11 +182,11 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
             return _raised(report, error, filename, setup, recipe, seed, names,
                            deadline if explain else 0.0)
         except TimeUp:
-            return _unchecked(report, f"not finished within {seconds:g} s (a loop without end?)")
+            return unchecked(report, f"not finished within {seconds:g} s (a loop without end?)")
         if narrowed:
             report.notes.append("float32 is hard-coded; it was widened to float64 for the check")
     if not first.gradients:
-        return _unchecked(report, "nothing to compare: no parameter and no input of floats")
+        return unchecked(report, "nothing to compare: no parameter and no input of floats")
     if outcome.observation.printed:
         report.notes.append("the layer prints; its output is not shown")
     report.notes += dict.fromkeys(first.notes)
@@ -403,7 +353,7 @@ def _raised(report: Report, error: CannotRun, filename: str, setup: Setup, recip
             report.source = source_line(filename, error.line)
             return report
     if error.phase == "backward" and not isinstance(error.error, TimeUp):
-        _could_not_run(report, error, filename)
+        could_not_run(report, error, filename)
         report.kind = "raises"  # perhaps it is not meant to be called like this: not wrong yet
         edit = None
         if deadline:
@@ -414,7 +364,7 @@ def _raised(report: Report, error: CannotRun, filename: str, setup: Setup, recip
             report.cause = f"{edit.text} ({report.cause})"
             report.source = source_line(filename, report.line)
         return report
-    return _could_not_run(report, error, filename)
+    return could_not_run(report, error, filename)
 
 
 def _forward_outcome(setup: Setup, names, seed: int):

@@ -86,9 +86,12 @@ class Text:
     tree: ast.Module
 
 
-def read(path: Path, seconds: float = 5.0) -> list[Text]:
-    """The texts of a file. Raises LoadError if it cannot be read or parsed; a cell of a notebook
-    that is no Python is left out."""
+def read(path: Path, seconds: float = 5.0, source: str | None = None) -> list[Text]:
+    """The texts of a file, or of ``source`` under its name. Raises LoadError if it cannot be read
+    or parsed; a cell of a notebook that is no Python is left out."""
+    if source is not None:
+        text = _parsed(notebooks.plain(source), str(path))
+        return [text] if isinstance(text, Text) else _no_python(path, text)
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no file" if path.exists() else "no such file"
         raise LoadError(f"{path}: {what}")
@@ -106,11 +109,13 @@ def read(path: Path, seconds: float = 5.0) -> list[Text]:
             raise LoadError(f"{path}: no notebook: {error}") from None
         return [text for text in found if isinstance(text, Text)]
     text = _parsed(source, str(path))
-    if isinstance(text, Text):
-        return [text]
-    line = getattr(text, "lineno", None)
+    return [text] if isinstance(text, Text) else _no_python(path, text)
+
+
+def _no_python(path: Path, error):
+    line = getattr(error, "lineno", None)
     where = f", line {line}" if line else ""
-    raise LoadError(f"{path}{where}: no Python: {getattr(text, 'msg', text)}")
+    raise LoadError(f"{path}{where}: no Python: {getattr(error, 'msg', error)}")
 
 
 def _parsed(source, filename: str):
@@ -177,7 +182,7 @@ class Program:
     """The code of an author: one file, and all modules of theirs that it imports. What it imports
     is found here first; nothing of it stays in ``sys.modules``."""
 
-    def __init__(self, path, seconds: float = 5.0, watch=lambda statement: True):
+    def __init__(self, path, seconds: float = 5.0, watch=lambda statement: True, source=None):
         self.path = Path(path).resolve()
         self.seconds, self.watch = seconds, watch
         self.folders = folders_of(self.path)
@@ -186,7 +191,7 @@ class Program:
         self.missing: dict[str, None] = {}  # modules of the book that are not there
         self.builtins = {**vars(builtins), "__import__": self.importer, "__wide__": wide}
         self.depth = 0
-        texts = read(self.path, seconds)
+        texts = read(self.path, seconds, source)
         name, folder = _package(self.path, texts)
         if folder not in self.folders:
             self.folders.insert(1, folder)
@@ -407,14 +412,6 @@ class Sink(io.TextIOBase):
     def write(self, text):
         self.printed = self.printed or bool(text.strip())
         return len(text)
-
-
-def load(path, seconds: float = 5.0) -> Program:
-    """Run the definitions of the file at ``path``, and of what it imports.
-
-    Raises LoadError if the file cannot be read or parsed.
-    """
-    return Program(path, seconds)
 
 
 def layers_of(program: Program):

@@ -38,26 +38,49 @@ _ATOMS = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleT
           types.FunctionType, types.BuiltinFunctionType, types.MethodType, np.generic, Tensor)
 
 
-def arrays_of(root):
-    """All arrays that can be reached from an object, each once, in the order they are met."""
-    seen, found, stack = set(), [], [root]
+def _reachable(root):
+    """Everything but atoms that can be reached from an object, each once, in the order it is met;
+    modules, too, but not what is in them."""
+    seen, stack = set(), [root]
     while stack:
         x = stack.pop()
+        if isinstance(x, types.ModuleType):
+            yield x
+            continue
         if isinstance(x, _ATOMS) or id(x) in seen:
             continue
         seen.add(id(x))
-        if isinstance(x, np.ndarray):
-            found.append(x)
-        elif isinstance(x, dict):
+        yield x
+        if isinstance(x, dict):
             stack.extend(reversed(list(x.values())))
         elif isinstance(x, (list, tuple, set)):
             stack.extend(reversed(list(x)))
-        else:
-            if isinstance(x, np.random.Generator | np.random.RandomState):
-                continue
+        elif not isinstance(x, (np.ndarray, np.random.Generator, np.random.RandomState)):
             with contextlib.suppress(Exception):
                 stack.extend(reversed(list(vars(x).values())))
-    return found
+
+
+def arrays_of(root):
+    """All arrays that can be reached from an object, each once, in the order they are met."""
+    return [x for x in _reachable(root) if isinstance(x, np.ndarray)]
+
+
+def objects_of(root):
+    """The same of objects that are neither arrays nor containers."""
+    return [x for x in _reachable(root) if not isinstance(
+        x, (np.ndarray, dict, list, tuple, set, types.ModuleType))]
+
+
+def _not_copied(root):
+    """What cannot be copied, and stays the same in a copy: modules, locks, open files."""
+    for x in _reachable(root):
+        if isinstance(x, types.ModuleType):
+            yield x
+        elif not isinstance(x, (np.ndarray, dict, list, tuple, set)) and not hasattr(x, "__dict__"):
+            try:
+                copy.copy(x)
+            except Exception:
+                yield x
 
 
 def _owner(array):
@@ -82,7 +105,7 @@ def clone(root: Any, leaves: Any = ()) -> tuple[Any, list[Tensor]]:
     Returns the copy and the Tensors.
     """
     leaves = list(leaves)
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = {id(x): x for x in _not_copied(root)}
     unique: dict[int, Tensor] = {}
     for p in leaves:
         if id(p) not in unique:
@@ -192,23 +215,6 @@ def _modules_with_numpy(layer):
             stack += [v.__module__ for v in names.values()
                       if isinstance(v, (type, types.FunctionType)) and v.__module__]
     return found
-
-
-def objects_of(root):
-    seen, stack = set(), [root]
-    while stack:
-        x = stack.pop()
-        if isinstance(x, (*_ATOMS, np.ndarray)) or id(x) in seen:
-            continue
-        seen.add(id(x))
-        if isinstance(x, (list, tuple)):
-            stack.extend(x)
-        elif isinstance(x, dict):
-            stack.extend(x.values())
-        else:
-            yield x
-            with contextlib.suppress(Exception):
-                stack.extend(vars(x).values())
 
 
 @contextlib.contextmanager

@@ -1,0 +1,5 @@
+from package.factor import FACTOR
+
+
+def scaled(x):
+    return FACTOR * x

@@ -1,0 +1,255 @@
+"""check, where files really are: in repositories, notebooks and folders, and with all they may do."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tinygrad_rnn.check import LoadError, check, check_file
+from tinygrad_rnn.check.loading import Program, folders_of
+
+REPOSITORY = Path(__file__).parent / "checked" / "repository"
+
+
+def command(*arguments, cwd=None, stdin=None):
+    return subprocess.run([sys.executable, "-m", "tinygrad_rnn", "check", *map(str, arguments)],
+                          capture_output=True, text=True, timeout=120, check=False, cwd=cwd,
+                          input=stdin)
+
+
+def written(folder, files):
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+    return folder
+
+
+SCALE = """\
+    class {name}:
+        def forward(self, x):
+            return {forward}
+
+        def backward(self, dout):
+            return {backward}
+    """
+
+
+def scale(name="Scale", forward="2 * x", backward="2 * dout"):
+    return SCALE.format(name=name, forward=forward, backward=backward)
+
+
+# --- a repository --------------------------------------------------------------------------------
+
+
+def verdicts(path, **options):
+    return {r.name: r.verdict for r in check_file(path, **options)}
+
+
+def test_modules_are_found_as_the_author_finds_them():
+    found = verdicts(REPOSITORY / "ch02" / "train_layers.py")
+    assert found == {"Gate": "ok", "Loss": "convention", "Shifted": "ok"}
+
+
+def test_a_relative_and_an_absolute_path_are_the_same(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    there = command("ch02/train_layers.py", cwd=REPOSITORY).stdout
+    assert there == command(REPOSITORY / "ch02" / "train_layers.py", cwd="/").stdout
+    assert there == command("train_layers.py", cwd=REPOSITORY / "ch02").stdout
+    assert "epsilon" in there
+
+
+def test_a_package_with_relative_imports():
+    assert verdicts(REPOSITORY / "package" / "layers" / "gates.py") == {"Twice": "ok"}
+
+
+def test_nothing_of_ours_stands_in_the_names_of_a_module():
+    program = Program(REPOSITORY / "ch02" / "train_layers.py")
+    names = {k for k in vars(program.modules["common.np"]) if not k.startswith("__")}
+    assert names == {"GPU", "np"}
+    assert not {"common", "common.layers", "common.functions"} & set(sys.modules)
+
+
+def test_only_what_is_missing_has_a_stand_in(tmp_path):
+    written(tmp_path, {"ch01/a.py": "from common.functions import sigmoid\n"
+                       "from common.layers import Affine\n" + textwrap.dedent(scale(
+                           "Gate", "sigmoid(x)", "dout * sigmoid(2)")),
+                       "common/functions.py": "import numpy as np\ndef sigmoid(x):\n"
+                                              "    return x * 2\n"})
+    (report,) = check_file(tmp_path / "ch01" / "a.py")
+    assert any("common.layers is not found" in note for note in report.notes)
+    assert not any("common.functions" in note for note in report.notes)
+
+
+def test_old_numpy_and_cupy(tmp_path):
+    written(tmp_path, {"a.py": """\
+    import os, sys
+    sys.path.insert(0, os.path.join(os.path.dirname(__file__), "lib"))
+    try:
+        import cupy as np
+    except ImportError:
+        import numpy as np
+    from own import doubled
+
+    class Cast:
+        def __init__(self, W):
+            self.xp = np
+            self.params, self.grads = [W], [np, ][:0] or [np.zeros_like(W)]
+
+        def forward(self, x):
+            self.x = np.asarray(x, np.float)
+            self.mask = np.ones(x.shape, dtype=np.bool)
+            return doubled(self.xp.dot(self.x, self.params[0]) * np.float_(1))
+
+        def backward(self, dout):
+            dout = doubled(dout) * np.array(self.mask[:, :1], np.int)
+            self.grads[0][...] = np.dot(self.x.T, dout)
+            return np.dot(dout, self.params[0].T)
+    """, "lib/own.py": "def doubled(x):\n    return 2 * x\n"})
+    assert verdicts(tmp_path / "a.py") == {"Cast": "ok"}
+
+
+def test_the_top_of_a_repository(tmp_path):
+    written(tmp_path, {"a/.git/config": "", "a/b/c/d/e/f/g.py": ""})
+    path = (tmp_path / "a/b/c/d/e/f/g.py").resolve()
+    assert folders_of(path) == [*path.parents][:6]
+    assert folders_of(path)[-1] == (tmp_path / "a").resolve()
+
+
+# --- kinds of input ------------------------------------------------------------------------------
+
+
+def notebook(path, *cells):
+    made = [{"cell_type": "markdown", "source": ["# text"]}]
+    made += [{"cell_type": "code", "source": textwrap.dedent(c).splitlines(keepends=True)}
+             for c in cells]
+    path.write_text(json.dumps({"cells": made, "nbformat": 4}), encoding="utf-8")
+    return path
+
+
+def test_a_notebook(tmp_path):
+    path = notebook(
+        tmp_path / "n.ipynb", "%matplotlib inline\nimport numpy as np\n!ls\n",
+        scale("Scale", backward="dout"), "print('a program'); 1 / 0", "this is no Python",
+        scale("Scale", backward="2 * dout"), scale("Other", backward="raise_(dout)"))
+    reports = {r.name: r for r in check_file(path)}
+    assert reports["Scale"].verdict == "ok"
+    other = reports["Other"]
+    assert other.verdict == "unchecked" and other.line == 6 and "cell 7" in other.file
+    assert "raise_" in other.source
+
+
+def test_a_folder_several_files_and_standard_input(tmp_path):
+    written(tmp_path, {"a.py": scale(), "b/c.py": scale("Wrong", backward="dout"),
+                       "b/none.py": "x = 1\n", "b/bad.py": "def backward(:\n",
+                       ".hidden/d.py": scale("Hidden")})
+    done = command(tmp_path)
+    assert done.returncode == 1 and "Hidden" not in done.stdout
+    assert "Wrong: wrong" in done.stdout and "ok: Scale" in done.stdout
+    assert "bad.py" in done.stderr and "none.py" not in done.stdout
+    assert done.stdout.splitlines()[-1].split()[:3] == ["in", "all", "1"]
+    done = command(tmp_path / "a.py", tmp_path / "b" / "c.py", "--json")
+    found = json.loads(done.stdout)["layers"]
+    assert [(x["name"], x["verdict"]) for x in found] == [("Scale", "ok"), ("Wrong", "wrong")]
+    done = command("-", stdin=textwrap.dedent(scale()))
+    assert done.returncode == 0 and "Scale: ok" in done.stdout
+    (tmp_path / "empty").mkdir()
+    assert command(tmp_path / "empty").returncode == 2
+    assert command(tmp_path / "b" / "none.py").returncode == 2
+
+
+class Triple:
+    def forward(self, x):
+        return 3 * x
+
+    def backward(self, dout):
+        return 3 * dout
+
+
+def test_check_takes_anything(tmp_path):
+    import numpy as np
+
+    assert check(Triple).ok and check(Triple(), np.ones((2, 3))).ok
+    assert [r.name for r in check(sys.modules[__name__])] == ["Triple"]
+    written(tmp_path, {"a.py": scale(), "b/c.py": scale("Wrong", backward="dout")})
+    assert [r.verdict for r in check(tmp_path)] == ["ok", "wrong"]
+    with pytest.raises(LoadError):
+        check(tmp_path / "none.py")
+
+
+# --- what a file may do --------------------------------------------------------------------------
+
+HOSTILE = {
+    "exits": ("import os; os._exit(0)", "ended the process"),
+    "raises SystemExit": ("raise SystemExit(0)", "SystemExit"),
+    "segmentation fault": ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+    "kills itself": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
+    "never ends": ("[0 for _ in iter(int, 1)]", "in time"),
+    "never ends, in C": ("sum(iter(int, 1))", "time"),
+    "memory": ("x = [np.ones(10**9) for _ in range(9)]", "MemoryError|memory"),
+    "recursion": ("self.backward(dout)", "RecursionError"),
+    "output": ("print('x' * 10**6, file=__import__('sys').__stdout__)", None),
+    "fork": ("import os; os.fork()", None),
+    "a thread that never ends": (
+        "import threading, time; threading.Thread(target=time.sleep, args=(99,)).start()", None),
+    "reads": ("input()", "EOFError"),
+    "a fifo": ("import os, tempfile; p = tempfile.mktemp(); os.mkfifo(p); open(p)", "in time"),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("what", HOSTILE)
+def test_whatever_a_layer_does_the_others_keep_their_report(what, tmp_path):
+    statement, why = HOSTILE[what]
+    path = tmp_path / "a.py"
+    path.write_text("import numpy as np\n" + textwrap.dedent(scale("First")) + f"""
+class Hostile:
+    def forward(self, x):
+        return 2 * x
+
+    def backward(self, dout):
+        {statement}
+        return 2 * dout
+""" + textwrap.dedent(scale("Last")))
+    reports = check_file(path, seconds=0.4)
+    assert [r.name for r in reports] == ["First", "Hostile", "Last"]
+    first, hostile, last = reports
+    assert first.ok and last.ok
+    if why is None:
+        assert hostile.ok, str(hostile)
+    else:
+        assert not hostile.ok and re.search(why, str(hostile)), str(hostile)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("statement", [
+    "import os; os._exit(0)", "import ctypes\nctypes.string_at(0)",
+    "class M(type):\n    def __call__(cls, *a):\n        raise SystemExit(0)\n"
+    "class A(metaclass=M):\n    def forward(self, x):\n        return x\n"
+    "    def backward(self, dout):\n        return dout",
+    "x = [0 for _ in iter(int, 1)]", "if True:\n    import os\n    os._exit(1)",
+    "try:\n    raise KeyboardInterrupt\nexcept ValueError:\n    pass",
+])
+def test_whatever_a_file_does_its_layers_are_checked(statement, tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text(textwrap.dedent(scale("First")) + statement + "\n" + textwrap.dedent(
+        scale("Last")))
+    found = verdicts(path, seconds=0.4)
+    assert found["First"] == found["Last"] == "ok"
+    assert set(found.values()) <= {"ok", "unchecked"}
+
+
+def test_the_status_never_says_right_where_nothing_was_checked(tmp_path):
+    (tmp_path / "a.py").write_text("import os\nos.abort()\nx = os._exit(0)\n")
+    assert command(tmp_path / "a.py").returncode == 2
+    os.mkfifo(tmp_path / "fifo.py")
+    assert command(tmp_path / "fifo.py").returncode == 2
+    assert command(tmp_path).returncode == 2
+    (tmp_path / "b.py").write_text(textwrap.dedent(scale(backward="__import__('os')._exit(0)")))
+    done = command(tmp_path / "b.py", "--json")
+    assert done.returncode == 2 and json.loads(done.stdout)["layers"][0]["verdict"] == "unchecked"

@@ -1,0 +1,139 @@
+"""Check the layers of a file, of a folder, of whatever is handed over: which ones there are, in
+which order, and how long each may take."""
+
+from __future__ import annotations
+
+import re
+import time
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from . import recipes
+from .apart import check_apart
+from .layer import SECONDS, check_class, check_layer, could_not_run, unchecked
+from .limits import TimeUp, time_limit
+from .loading import LoadError, Program, layers_of
+from .recipes import CannotMake
+from .report import Report
+from .running import CannotRun
+
+# Folders that hold no code of the author.
+_NOT_THEIRS = {"site-packages", "node_modules", "__pycache__", "build", "dist", "venv", "env"}
+# What a file says that has a layer: a backward, under one of its names.
+_HAS_A_LAYER = re.compile(rb"def\s+\w*(backward|bprop|back_?prop|grad)", re.IGNORECASE)
+
+
+def check(what: Any, *inputs: Any, **options: Any) -> Any:
+    """Check whatever is handed over.
+
+    Args:
+        what: a class or an object (returns a ``Report``), or a module, or the path of a file or a
+            folder (returns a list of them).
+        inputs: for an object: what its ``forward`` takes.
+        options: those of ``check_class``, ``check_layer`` or ``check_file``.
+
+    Raises LoadError for a path where nothing can be read.
+    """
+    if isinstance(what, type):
+        return check_class(what, **options)
+    if isinstance(what, types.ModuleType):
+        return [check_class(c, **options) for c in _layers_in(what)]
+    if isinstance(what, (str, Path)):
+        return [r for path in files_in(Path(what)) for r in check_file(path, **options)]
+    return check_layer(what, *inputs, **options)
+
+
+def _layers_in(module: types.ModuleType):
+    return [c for c in vars(module).values() if isinstance(c, type)
+            and c.__module__ == module.__name__ and callable(getattr(c, "forward", None))
+            and callable(getattr(c, "backward", None))]
+
+
+def check_file(path: str | Path, only: str | None = None, make: str | None = None, seed: int = 0,
+               explain: bool = True, seconds: float = SECONDS) -> list[Report]:
+    """Check the layers of a file, all or the one named ``only``; ``make``: see ``--make``.
+
+    The file, a Python file or a notebook, is executed, in a process of its own.
+
+    Returns a ``Report`` for each. Raises LoadError if there is no such file, if it is no Python,
+    and if it has no such layer.
+    """
+    return check_apart(path, only, make, seed, explain, seconds)
+
+
+def check_here(path: str | Path, only: str | None = None, make: str | None = None, seed: int = 0,
+               explain: bool = True, seconds: float = SECONDS) -> list[Report]:
+    """The same in this process, which what is checked may end."""
+    checks = Checks(Program(path, seconds), only, make, seed, explain, seconds)
+    return [report for _, run in checks.found for report in run()]
+
+
+def files_in(path: Path) -> list[Path]:
+    """The file itself; of a folder, those below it, Python and notebooks, that have a layer."""
+    if not path.is_dir():
+        return [path]
+    return [p for p in sorted(path.rglob("*")) if p.suffix in (".py", ".ipynb") and p.is_file()
+            and not any(part in _NOT_THEIRS or part.startswith(".")
+                        for part in p.relative_to(path).parts)
+            and _HAS_A_LAYER.search(p.read_bytes())]
+
+
+class Checks:
+    """The checks of one loaded file: ``found`` has the name of each and the call that makes it."""
+
+    def __init__(self, program: Program, only: str | None, make: str | None, seed: int,
+                 explain: bool, seconds: float):
+        self.program, self.seed, self.explain, self.seconds = program, seed, explain, seconds
+        self.end = time.monotonic() + 7  # causes are looked for as long as there is time
+        layers = layers_of(program)
+        failed = {k: v for k, v in program.main.failed.items() if k.isidentifier()}
+        if only is not None:
+            found = [c for c in layers if c.__name__ == only]
+            failed = {k: v for k, v in failed.items() if k == only}
+            if not found and not failed:
+                have = ", ".join(c.__name__ for c in layers) or "none"
+                raise LoadError(f"{program.path} has no layer {only} (a class with forward); it"
+                                f" has: {have}")
+            layers = found
+        self.left = len(layers)
+        self.found: list[tuple[str, Callable[[], Iterator[Report]]]] = []
+        if make is not None:
+            self.found = [(only or make, lambda: self._made(make, only or make))]
+            return
+        self.found = [(c.__name__, lambda c=c: self._layer(c)) for c in layers]
+        self.found += [(k, lambda k=k, v=v: self._with_file(iter([unchecked(
+            Report(k), f"{k} cannot be defined: {v}")]))) for k, v in failed.items()]
+
+    def _layer(self, cls):
+        now = time.monotonic()
+        share = now + max(1.0, (self.end - now) / min(self.left, 3)) if self.end > now else now
+        self.left -= 1
+        try:
+            report = check_class(cls, None, None, self.seed, self.explain, self.seconds, share)
+        except (Exception, SystemExit) as error:
+            report = unchecked(Report(cls.__name__), "the check itself failed:"
+                               f" {type(error).__name__}: {error}")
+        yield from self._with_file(iter([report]))
+
+    def _made(self, make, name):
+        try:
+            with time_limit(self.seconds):
+                recipe = recipes.from_expression(make, self.program.module)
+                cls = type(recipe.setup().layer)
+            report = check_class(cls, recipe, None, self.seed, self.explain, self.seconds, self.end)
+        except CannotMake as error:
+            report = unchecked(Report(name), str(error))
+        except CannotRun as error:
+            report = could_not_run(Report(name), error, str(self.program.path))
+        except TimeUp:
+            report = unchecked(Report(name), f"not finished within {self.seconds:g} s")
+        yield from self._with_file(iter([report]))
+
+    def _with_file(self, reports):
+        for report in reports:
+            report.file = report.file or self.program.path.name
+            report.notes += [f"{name} is not found: a stand-in of this project is used for it"
+                             for name in self.program.missing]
+            yield report
