@@ -1,4 +1,4 @@
-"""check, where files really are: in repositories, notebooks and folders, and with all they may do."""
+"""check, where files really are: in repositories, notebooks, folders; and whatever they do."""
 
 import json
 import os

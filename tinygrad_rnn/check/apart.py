@@ -29,8 +29,9 @@ def check_apart(path: str | Path, only: str | None = None, make: str | None = No
                 source: str | None = None) -> list[Report]:
     """The reports of the layers of a file, in its order, each also where the process was ended by
     another. Raises LoadError for a file that cannot be read, and for a layer that is not there."""
-    request = {"path": str(Path(path).resolve()), "only": only, "make": make, "seed": seed,
-               "explain": explain, "seconds": seconds, "source": source, "skipped": [], "done": []}
+    request: dict[str, Any] = {
+        "path": str(Path(path).resolve()), "only": only, "make": make, "seed": seed,
+        "explain": explain, "seconds": seconds, "source": source, "skipped": [], "done": []}
     found: list[str] = []
     reports: dict[str, list[Report]] = {}
     for _ in range(40):  # so often may a process of one file end before its time
@@ -140,7 +141,8 @@ class _Clock:
     """Calls ``ring`` when ``again`` was not called for so many seconds."""
 
     def __init__(self, seconds: float, ring):
-        self.seconds, self.ring, self.timer = seconds, ring, None
+        self.seconds, self.ring = seconds, ring
+        self.timer: threading.Timer | None = None
         self.again()
 
     def again(self):
@@ -198,8 +200,8 @@ def unpacked(x: Any) -> Any:
             module, _, qualname = name.partition(":")
             if module.rpartition(".")[0] != _PACKAGE:
                 raise ValueError(f"{name} is no class of {_PACKAGE}")
-            cls = getattr(importlib.import_module(module), qualname)
-            if not dataclasses.is_dataclass(cls):
+            cls: Any = getattr(importlib.import_module(module), qualname)
+            if not hasattr(cls, "__dataclass_fields__"):
                 raise ValueError(f"{name} is no dataclass")
             return cls(**{k: unpacked(v) for k, v in fields.items()})
         case {"dict": list(items)}:

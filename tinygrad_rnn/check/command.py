@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     done = []
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for checked in pool.map(lambda job: Checked(*job, args), jobs):
+        for checked in pool.map(lambda job: Checked(job[0], job[1], args), jobs):
             done.append(checked)
             if not args.json:
                 show(checked, many, colour)

@@ -7,6 +7,7 @@ import re
 import time
 import types
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,11 @@ class Checks:
         if make is not None:
             self.found = [(only or make, lambda: self._made(make, only or make))]
             return
-        self.found = [(c.__name__, lambda c=c: self._layer(c)) for c in layers]
-        self.found += [(k, lambda k=k, v=v: self._with_file(iter([unchecked(
-            Report(k), f"{k} cannot be defined: {v}")]))) for k, v in failed.items()]
+        self.found = [(c.__name__, partial(self._layer, c)) for c in layers]
+        self.found += [(name, partial(self._failed, name, why)) for name, why in failed.items()]
+
+    def _failed(self, name: str, why: str):
+        return self._with_file([unchecked(Report(name), f"{name} cannot be defined: {why}")])
 
     def _layer(self, cls):
         now = time.monotonic()
@@ -115,7 +118,7 @@ class Checks:
         except (Exception, SystemExit) as error:
             report = unchecked(Report(cls.__name__), "the check itself failed:"
                                f" {type(error).__name__}: {error}")
-        yield from self._with_file(iter([report]))
+        yield from self._with_file([report])
 
     def _made(self, make, name):
         try:
@@ -129,7 +132,7 @@ class Checks:
             report = could_not_run(Report(name), error, str(self.program.path))
         except TimeUp:
             report = unchecked(Report(name), f"not finished within {self.seconds:g} s")
-        yield from self._with_file(iter([report]))
+        yield from self._with_file([report])
 
     def _with_file(self, reports):
         for report in reports:

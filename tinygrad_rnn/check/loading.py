@@ -21,6 +21,7 @@ import tempfile
 import types
 import warnings
 from dataclasses import dataclass, field
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import Any
@@ -97,18 +98,18 @@ def read(path: Path, seconds: float = 5.0, source: str | None = None) -> list[Te
         raise LoadError(f"{path}: {what}")
     try:
         with time_limit(seconds):
-            source = path.read_bytes()
+            content = path.read_bytes()
     except OSError as error:
         raise LoadError(f"{path}: {error.strerror or error}") from None
     except TimeUp:
         raise LoadError(f"{path}: cannot be read within {seconds:g} s") from None
     if path.suffix == ".ipynb":
         try:
-            found = [_parsed(text, f"{path}, cell {n}") for n, text in notebooks.cells(source)]
+            found = [_parsed(text, f"{path}, cell {n}") for n, text in notebooks.cells(content)]
         except ValueError as error:
             raise LoadError(f"{path}: no notebook: {error}") from None
         return [text for text in found if isinstance(text, Text)]
-    text = _parsed(source, str(path))
+    text = _parsed(content, str(path))
     return [text] if isinstance(text, Text) else _no_python(path, text)
 
 
@@ -141,7 +142,7 @@ def folders_of(path: Path) -> list[Path]:
     chain = [path.parent, *path.parent.parents]
     home, nowhere = Path.home(), {Path(tempfile.gettempdir()).resolve(), Path(path.anchor)}
     nowhere.update([home, *home.parents])
-    found = []
+    found: list[Path] = []
     for folder in chain:
         if found and folder in nowhere:
             break
@@ -374,7 +375,7 @@ class _Last:
         return ModuleSpec(name, _StandInLoader(BOOK.get(name, {})), is_package=True)
 
 
-class _Source:
+class _Source(Loader):
     """Loads a module of the author's."""
 
     def __init__(self, program: Program, path: Path):
@@ -390,7 +391,7 @@ class _Source:
             raise ImportError(str(error)) from None
 
 
-class _StandInLoader:
+class _StandInLoader(Loader):
     def __init__(self, contents):
         self.contents = contents
 

@@ -144,20 +144,6 @@ class _Joined:
 
 
 _NARROW = {"float32", "float16", "single", "half"}
-# What NumPy 1 had and NumPy 2 has not, and what stands for it.
-_EARLIER: dict[str, Any] = {
-    "int": int, "float": float, "bool": bool, "complex": complex, "object": object, "str": str,
-    "long": int, "unicode": str, "float_": np.float64, "complex_": np.complex128,
-    "unicode_": np.str_, "string_": np.bytes_, "Inf": np.inf, "Infinity": np.inf,
-    "infty": np.inf, "PINF": np.inf, "NINF": -np.inf, "NaN": np.nan, "NAN": np.nan,
-    "product": np.prod, "cumproduct": np.cumprod, "sometrue": np.any, "alltrue": np.all,
-    "round_": np.round, "row_stack": np.vstack, "in1d": np.isin, "asfarray": (
-        lambda a, *_: numpy_standin.asarray(a, np.float64)),
-    "trapz": getattr(np, "trapezoid", None), "mat": np.asmatrix,
-}  # fmt: skip
-_PYTHON = {"int", "float", "bool", "complex", "object", "str", "long"}  # NumPy 2 has some anew
-
-
 class _Random(types.ModuleType):
     """np.random, where a generator without a seed has one: two runs of a layer draw the same."""
 
@@ -167,6 +153,20 @@ class _Random(types.ModuleType):
     @staticmethod
     def default_rng(seed: int | None = None):
         return np.random.default_rng(0 if seed is None else seed)
+
+
+# What NumPy 1 had and NumPy 2 has not, and what stands for it.
+_EARLIER: dict[str, Any] = {
+    "int": int, "float": float, "bool": bool, "complex": complex, "object": object, "str": str,
+    "long": int, "unicode": str, "float_": np.float64, "complex_": np.complex128,
+    "unicode_": np.str_, "string_": np.bytes_, "Inf": np.inf, "Infinity": np.inf,
+    "infty": np.inf, "PINF": np.inf, "NINF": -np.inf, "NaN": np.nan, "NAN": np.nan,
+    "product": np.prod, "cumproduct": np.cumprod, "sometrue": np.any, "alltrue": np.all,
+    "round_": np.round, "row_stack": np.vstack, "in1d": np.isin, "asfarray": (
+        lambda a, *_: _array(a, np.float64, copied=False)),
+    "trapz": getattr(np, "trapezoid", None), "mat": np.asmatrix,
+}  # fmt: skip
+_PYTHON = {"int", "float", "bool", "complex", "object", "str", "long"}  # NumPy 2 has some anew
 
 
 class NumpyStandIn(types.ModuleType):
