@@ -10,9 +10,9 @@ MODELS = Path(__file__).resolve().parent.parent / "models"
 ORDER = [
     "sampling", "language", "seq2seq", "export",
     "data.reading", "data.pairs", "data.vocabulary", "data.text", "data.batches", "data",
-    "files.checkpoint", "files.book", "files",
-    "training.config", "training.inference", "training.tasks", "training.load", "training.run",
-    "training",
+    "files.checkpoint", "files.lock", "files.book", "files",
+    "training.config", "training.saved", "training.inference", "training.tasks",
+    "training.load", "training.run", "training",
     "pictures.gradients", "pictures.gates", "pictures.plots", "pictures",
     "commands.arguments", "commands.machine", "commands.use", "commands.train",
     "commands.pictures", "commands.main", "commands",

@@ -10,6 +10,7 @@ from ..pictures import gates, gradients
 from ..pictures.plots import gate_histograms, gradients_through_time
 from ..training import load_config, load_task
 from .arguments import positive
+from .use import add_data_changed
 
 
 def add_arguments(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,6 +33,7 @@ def add_arguments(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     how_open.add_argument("--data-dir", metavar="DIR", help="folder of Penn Treebank")
     how_open.add_argument("--data", metavar="FILE", help="where the file trained on is now")
     how_open.add_argument("--output", default="gates.png", metavar="FILE", help="PNG or SVG")
+    add_data_changed(how_open)
     how_open.set_defaults(run=run_gates)
 
 
@@ -47,7 +49,8 @@ def run_gradients(args: argparse.Namespace) -> None:
 
 def run_gates(args: argparse.Namespace) -> None:
     config, where = load_config(args.model), args.data_dir or args.data
-    task = load_task(args.model, replace(config, data=where) if where else config)
+    task = load_task(args.model, replace(config, data=where) if where else config,
+                     args.data_changed)  # fmt: skip
     try:
         activations = gates.on_held_out_data(task)
     except ValueError as error:

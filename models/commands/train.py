@@ -100,6 +100,8 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
     p.add_argument("--resume", metavar="DIR",
                    help="go on with this run, with its settings; only --epochs, --steps and where"
                    " the data are may be given anew")  # fmt: skip
+    p.add_argument("--data-changed", action="store_true",
+                   help="resume although the data are not those that the run began with")
     p.add_argument("--jit", action=argparse.BooleanOptionalAction, default=True,
                    help="record a training step and replay it, faster (default yes)")
     p.add_argument("--plot", nargs="?", const="", metavar="FILE",
@@ -123,7 +125,8 @@ def run_train(args: argparse.Namespace) -> None:
     if args.jit:
         faster = "" if find_spec("numba") else "; faster yet with numba (pip install numba)"
         say(f"steps are recorded once and replayed (tg.jit); --no-jit runs them one by one{faster}")
-    run = Run.resume(out, task, say, args.jit) if args.resume else Run(task, out, say, args.jit)
+    run = (Run.resume(out, task, say, args.jit, args.data_changed) if args.resume
+           else Run(task, out, say, args.jit))
     if run.step:
         say(f"going on after step {run.step:,}")
     again = f"{COMMAND} train {args.task} --resume {out}"

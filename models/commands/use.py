@@ -29,6 +29,7 @@ def add_arguments(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     evaluate.add_argument("--data-dir", metavar="DIR", help="folder of Penn Treebank")
     evaluate.add_argument("--data", metavar="FILE", help="where the file trained on is now")
+    add_data_changed(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
     generate = commands.add_parser("generate", help="let a language model go on with a text")
@@ -65,6 +66,11 @@ def add_arguments(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     attention.set_defaults(run=run_attention)
 
 
+def add_data_changed(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data-changed", action="store_true",
+                         help="although the data are not those that the model was trained with")
+
+
 def run_evaluate(args: argparse.Namespace) -> None:
     if is_book_file(args.model):
         model = load_rnnlm(args.model).eval()
@@ -74,7 +80,8 @@ def run_evaluate(args: argparse.Namespace) -> None:
     else:
         config = load_config(args.model)
         where = args.data_dir or args.data
-        task = load_task(args.model, replace(config, data=where) if where else config)
+        task = load_task(args.model, replace(config, data=where) if where else config,
+                         args.data_changed)  # fmt: skip
         measure, value = task.measure, task.evaluate("test")
         split = task.part("test")[0] if isinstance(task, TextTask) else "test"
     if args.json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.interop import files
+from tinygrad_rnn.interop.files import FormatError
+from tinygrad_rnn.interop.safetensors import KEY, pack, unpack
 from tinygrad_rnn.optim import Optimizer
 
 from ..data import DataError
 
-KEY = "tinygrad_rnn"  # our entry in the metadata of the file
 PREFIX = "training."  # arrays that only training needs; all others are weights
 
 
@@ -24,16 +26,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     DataError when it cannot be written; the old one is then as it was.
     """
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # the name may not come before the content
-        os.replace(part, path)
+        files.write_atomically(path, content)
     except OSError as error:
-        part.unlink(missing_ok=True)
         kept = "; the file that was there is as it was" if path.exists() else ""
         raise DataError(f"{path}: cannot be written ({error.strerror}){kept}") from None
 
@@ -49,27 +45,37 @@ def require_library() -> None:
 
 
 def save(path: Path, arrays: dict[str, np.ndarray], about: dict[str, Any]) -> None:
-    """Arrays by name, and anything that JSON can hold."""
-    from safetensors.numpy import save as serialize
-
-    # safetensors writes the memory of an array, whatever its strides say.
-    arrays = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
-    write_atomically(path, serialize(arrays, metadata={KEY: json.dumps(about)}))
+    """Arrays by name, and anything that JSON can hold, with the digests of all of it."""
+    write_atomically(path, pack(arrays, {KEY: json.dumps(about)}, "checkpoint"))
 
 
 def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """What ``save`` wrote: arrays and about. DataError when it is missing, cut off or foreign."""
-    require_library()
-    from safetensors import SafetensorError, safe_open
+    """What ``save`` wrote: arrays and about. DataError when it is missing, cut off, foreign or
+    damaged, and when weights are NaN or infinite; it names the array.
 
+    Whether ``about`` says what this program says is still to be seen: see ``training.saved``.
+    """
+    require_library()
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; train a model with --out {path.parent}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            about = json.loads(file.metadata()[KEY])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        arrays, metadata = unpack(path.read_bytes())
+        about = json.loads(metadata[KEY])
+        if not isinstance(about, dict):
+            raise ValueError
+    except FormatError as error:
         raise DataError(f"{path}: not a whole model file of this program ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except (KeyError, ValueError, RecursionError):
+        raise DataError(f"{path}: not a whole model file of this program (it does not say what it"
+                        " is)") from None
+    for name, array in arrays.items():
+        if not name.startswith(PREFIX) and (said := files.spoiled(array)):
+            raise DataError(f"{path}: the weights {files.shown(name)} hold {said}")
+    if not arrays.verified:
+        warnings.warn(f"{path}: a model file without digests, of an earlier version; it is believed"
+                      " as it is, and gets them when it is saved again", stacklevel=2)
     return arrays, about
 
 
@@ -86,11 +92,18 @@ def carried_arrays(model: nn.Module) -> dict[str, np.ndarray]:
     return arrays
 
 
-def restore_carried(model: nn.Module, arrays: dict[str, np.ndarray]) -> None:
-    """Give stateful layers what ``carried_arrays`` took from them."""
+def restore_carried(model: nn.Module, arrays: dict[str, np.ndarray], N: int) -> None:
+    """Give stateful layers what ``carried_arrays`` took from them, for batches of N sequences.
+
+    ValueError for states of other shapes."""
     for i, layer in enumerate(_recurrent(model)):
         names = sorted(name for name in arrays if name.startswith(f"state.{i}."))
-        parts = tuple(tg.Tensor(arrays[name]) for name in names)
+        stacked = (len(layer.cells),) if len(layer.cells) > 1 else ()
+        wanted = [(*stacked, N, size) for size in layer.cells[0].state_sizes]
+        came = [arrays[name].shape for name in names]
+        if came not in ([], wanted):
+            raise ValueError(f"a state of shapes {came}, wanted {wanted}")
+        parts = tuple(tg.Tensor(np.array(arrays[name])) for name in names)
         layer.state = None if not parts else parts if len(parts) > 1 else parts[0]
 
 

@@ -114,11 +114,6 @@ def make_config(task: str, model: str | None = None, **given: Any) -> Config:
     return kind(**(settings | given))
 
 
-def read_config(saved: dict[str, Any]) -> Config:
-    """The settings that ``dataclasses.asdict`` made of a config."""
-    return (PairsConfig if saved["task"] in ("date", "addition") else TextConfig)(**saved)
-
-
 def build_model(config: Config, V: int) -> Any:
     """The model of these settings for V symbols, its weights drawn."""
     if isinstance(config, TextConfig):

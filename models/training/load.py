@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import nn
+from tinygrad_rnn.interop.files import shown
 
 from ..data import DataError, Vocabulary
 from ..files import checkpoint
-from .config import Config, PairsConfig, build_model, read_config
+from .config import Config, PairsConfig, build_model
 from .inference import Reader, Writer
+from .saved import checked
 from .tasks import Task, make_task
 
 MODEL, BEST = "model.safetensors", "best.safetensors"
@@ -48,13 +50,11 @@ def load_model(path: str | Path) -> Reader | Writer:
         raise DataError(f"{model_file(path)}: not a model of this program ({error})") from None
 
 
-def load_task(path: str | Path, config: Config) -> Task:
+def load_task(path: str | Path, config: Config, data_changed: bool = False) -> Task:
     """A trained model with its data, to be measured. DataError when the data are others."""
     arrays, about, _ = _read(path)
     task = make_task(config)
-    if about["vocabulary"] != list(task.vocabulary.symbols):
-        raise DataError(f"{model_file(path)}: its vocabulary of {len(about['vocabulary'])} symbols"
-                        f" is not that of the data ({len(task.vocabulary)})")  # fmt: skip
+    same_data(model_file(path), about, task, data_changed)
     load_weights(model_file(path), task.model, arrays)
     task.model.eval()
     return task
@@ -63,10 +63,21 @@ def load_task(path: str | Path, config: Config) -> Task:
 def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any], Any]:
     file = model_file(path)
     arrays, about = checkpoint.load(file)
-    try:
-        return arrays, about, read_config(about["config"])
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{file}: not a model of this program ({error})") from None
+    return arrays, about, checked(file, about, arrays)
+
+
+def same_data(file: Path, about: dict[str, Any], task: Task, data_changed: bool) -> None:
+    """DataError when a model was trained on other data than those of the task. ``data_changed``:
+    the person knows, and the symbols are the same."""
+    if about["vocabulary"] != list(task.vocabulary.symbols):
+        what = (len(task.vocabulary) if len(about["vocabulary"]) != len(task.vocabulary)
+                else "as many, others or in another order")  # fmt: skip
+        raise DataError(f"{file}: its vocabulary of {len(about['vocabulary'])} symbols is not that"
+                        f" of the data ({what})")
+    if about.get("data", digest := task.digest) != digest and not data_changed:
+        raise DataError(f"{file}: it was trained on other data than these (SHA-256"
+                        f" {shown(about['data'], 16)}, here {digest}); give it those, or insist"
+                        " with --data-changed")
 
 
 def load_weights(file: Path, model: nn.Module, arrays: dict[str, np.ndarray]) -> None:

@@ -18,11 +18,14 @@ from typing import Any
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.interop.files import shown
 from tinygrad_rnn.optim import clip_grad_norm_
 
 from ..data import DataError, Ids
 from ..files import checkpoint
-from .load import BEST, MODEL, load_weights
+from ..files.lock import only_writer
+from .load import BEST, MODEL, load_weights, same_data
+from .saved import checked
 from .tasks import Task
 
 LOG = "log.jsonl"
@@ -73,34 +76,38 @@ class Run:
         self.recent: list[float] = []  # losses since the last line of the log
         self.epoch_loss, self.epoch_steps = 0.0, 0
         self._stop = False
+        self.resumed: os.stat_result | None = None  # the checkpoint, as it was then
 
     # ---- checkpoints -------------------------------------------------------------------------
 
     @classmethod
     def resume(
-        cls, folder: str | Path, task: Task, show: Callable[[str], None] = print, jit: bool = False
+        cls, folder: str | Path, task: Task, show: Callable[[str], None] = print, jit: bool = False,
+        data_changed: bool = False,
     ) -> Run:
-        """Go on with what was saved in ``folder``. DataError when it does not fit the task."""
+        """Go on with what was saved in ``folder``. DataError when it does not fit the task, or
+        was trained on other data (unless ``data_changed``)."""
         run = cls(task, folder, show, jit)
         path = run.out / MODEL
         arrays, about = checkpoint.load(path)
-        if about["vocabulary"] != list(task.vocabulary.symbols):
-            raise DataError(f"{path}: its vocabulary of {len(about['vocabulary'])} symbols is not"
-                            f" that of the data ({len(task.vocabulary)})")  # fmt: skip
+        checked(path, about, arrays)
+        same_data(path, about, task, data_changed)
+        run.resumed = os.stat(path)
         load_weights(path, task.model, arrays)
         try:
             training = {k.removeprefix(checkpoint.PREFIX): v for k, v in arrays.items()}
             place = about["training"]
-            checkpoint.restore_carried(task.model, training)
+            checkpoint.restore_carried(task.model, training, task.config.batch_size)
             checkpoint.restore_generators(task.model, place["generators"])
             checkpoint.restore_optimizer(
                 task.optimizer, training, place["optimizer_steps"], place["lr"]
             )
             task.batches.load_state_dict(place["batches"])
-        except (KeyError, ValueError) as error:
-            raise DataError(f"{path}: not a checkpoint of this run ({error})") from None
-        for name in ("step", "seconds", "best", "recent", "epoch_loss", "epoch_steps"):
-            setattr(run, name, place[name])
+            for name in ("step", "seconds", "best", "recent", "epoch_loss", "epoch_steps"):
+                setattr(run, name, place[name])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{path}: not a checkpoint of this run"
+                            f" ({shown(str(error), 200)})") from None
         return run
 
     def save(self, file: str = MODEL) -> None:
@@ -117,7 +124,8 @@ class Run:
         checkpoint.save(
             self.out / file,
             task.model.state_dict() | {checkpoint.PREFIX + k: v for k, v in extra.items()},
-            {"config": asdict(task.config), **task.about(), "training": place},
+            {"config": asdict(task.config), **task.about(), "data": task.digest,
+             "training": place},
         )
 
     # ---- the loop ----------------------------------------------------------------------------
@@ -128,11 +136,16 @@ class Run:
         DataError when the loss is no longer a number: the last checkpoint is then kept.
         Interrupted when a signal came: the checkpoint is then of this very step.
         """
-        task, batches = self.task, self.task.batches
-        total = steps or task.config.epochs * len(batches)
+        total = steps or self.task.config.epochs * len(self.task.batches)
         if self.step >= total:
             self.show(f"{self.step:,} steps are done already; --epochs or --steps asks for more")
             return
+        with only_writer(self.out):
+            self._train(total, command)
+
+    def _train(self, total: int, command: str) -> None:
+        batches = self.task.batches
+        self._still_there()
         self._make_room()
         self._cut_log()
         saved = time.perf_counter()
@@ -221,6 +234,14 @@ class Run:
         except OSError as error:
             raise DataError(f"{self.out / LOG}: cannot be written ({error.strerror})."
                             f" {self._kept()}") from None  # fmt: skip
+
+    def _still_there(self) -> None:
+        """DataError when another training has gone on with the run since it was read."""
+        path = self.out / MODEL
+        if self.resumed and not (path.exists() and os.path.samestat(os.stat(path), self.resumed)):
+            raise DataError(f"{path}: another training has gone on with this run meanwhile; resume"
+                            " it again")  # fmt: skip
+        self.resumed = None
 
     def _make_room(self) -> None:
         """Move aside what another run has left in the folder."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from ..data import (
     START,
     Batches,
     Corpus,
+    Ids,
     PairBatches,
     TextBatches,
     Vocabulary,
@@ -61,6 +66,16 @@ class Task:
         """What it takes to use the model, besides its weights and settings."""
         raise NotImplementedError
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all data, also those it is measured on, in 16 digits: they are part of a
+        run."""
+        return sha256(self.vocabulary, *self.learnt())
+
+    def learnt(self) -> Iterator[Ids]:
+        """The ids of all data."""
+        raise NotImplementedError
+
     def _size(self) -> str:
         return f"{sum(p.size for p in self.model.parameters()):,} parameters"
 
@@ -105,6 +120,10 @@ class PairsTask(Task):
 
     def about(self) -> dict[str, Any]:
         return {"vocabulary": list(self.vocabulary.symbols), "widths": list(self.reader.widths)}
+
+    def learnt(self) -> Iterator[Ids]:
+        for pairs in (self.train, self.test):
+            yield from encode_pairs(pairs, self.vocabulary)
 
 
 class TextTask(Task):
@@ -158,6 +177,9 @@ class TextTask(Task):
     def about(self) -> dict[str, Any]:
         return {"vocabulary": list(self.vocabulary.symbols)}
 
+    def learnt(self) -> Iterator[Ids]:
+        return (part.ids for part in self.parts.values())
+
 
 def read_text(config: TextConfig) -> dict[str, Corpus]:
     """The parts "train", "valid", "test" of the data of a language model, as far as there are."""
@@ -175,6 +197,17 @@ def read_text(config: TextConfig) -> dict[str, Corpus]:
         return {"train": whole}
     return {"train": Corpus(whole.ids[:cut], whole.vocabulary),
             "valid": Corpus(held, whole.vocabulary)}  # fmt: skip
+
+
+def sha256(vocabulary: Vocabulary, *parts: Ids) -> str:
+    """The digest of symbols and of their ids, whatever type of integer these are, in 16 digits."""
+    sha = hashlib.sha256(json.dumps(vocabulary.symbols).encode())
+    for ids in parts:
+        sha.update(f"{ids.shape}".encode())
+        flat = ids.reshape(-1)
+        for i in range(0, flat.size, 1 << 20):  # of a text that is larger than memory as well
+            sha.update(flat[i : i + (1 << 20)].astype("<i8").data)
+    return sha.hexdigest()[:16]
 
 
 def make_task(config: Config) -> Task:

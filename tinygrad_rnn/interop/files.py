@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Arrays", "FormatError", "StrPath", "read_bytes", "shown", "spoiled"]
+__all__ = ["Arrays", "FormatError", "StrPath", "read_bytes", "shown", "spoiled",
+    "write_atomically"]
 
 StrPath: TypeAlias = str | PathLike[str]
 
@@ -35,11 +39,15 @@ def shown(text: object, most: int = 60) -> str:
 
 
 class Arrays(dict[str, np.ndarray]):
-    """Arrays by name, and in ``left``, by name, what else was there and did not come: why."""
+    """Arrays by name, and in ``left``, by name, what else was there and did not come: why.
+
+    ``verified``: whether the file had digests, and the arrays are what these say.
+    """
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self.left: dict[str, str] = {}
+        self.verified = False
 
 
 def spoiled(array: np.ndarray) -> str:
@@ -48,3 +56,37 @@ def spoiled(array: np.ndarray) -> str:
         return ""
     nan, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
     return " and ".join(f"{n:,} {what}" for n, what in ((nan, "NaN"), (infinite, "infinite")) if n)
+
+
+def write_atomically(path: StrPath, content: bytes) -> None:
+    """Replace a file in one step: at every moment it is the old one or the new one, whole.
+
+    Also when the machine loses power: the content is on the disk before the name is, and the name
+    before this returns. Each writer has a ``.part`` file of its own. OSError when it cannot be
+    written; the old file is then as it was.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        with open(part, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, where a system has that."""
+    if hasattr(os, "O_DIRECTORY"):
+        with suppress(OSError):  # a file system that knows no such thing keeps its names by itself
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+

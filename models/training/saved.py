@@ -1,0 +1,170 @@
+"""What a model file says of itself, held against what it may say, before anything is built of it.
+
+A checkpoint may be a stranger's. The schema is the annotations below and those of the configs; what
+is no such value is one sentence with its place, and no number can ask for more memory than the file
+itself has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import (
+    Any,
+    Literal,
+    TypedDict,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+import numpy as np
+
+from tinygrad_rnn.interop.files import shown
+
+from ..data import DataError
+from ..files.checkpoint import PREFIX
+from .config import MODELS, Config, PairsConfig, TextConfig
+
+
+class Place(TypedDict, total=False):
+    """How far a training is: what ``Run`` goes on from."""
+
+    step: int
+    seconds: float
+    best: float | None
+    recent: list[float]
+    epoch_loss: float
+    epoch_steps: int
+    lr: float
+    optimizer_steps: int
+    batches: dict[str, int]
+    generators: list[dict[str, Any]]
+
+
+class Always(TypedDict):
+    """What every checkpoint holds besides arrays."""
+
+    config: dict[str, Any]
+    vocabulary: list[str]
+    training: Place
+
+
+class About(Always, total=False):
+    """What a checkpoint may hold besides arrays."""
+
+    widths: list[int]
+    data: str
+
+
+LARGEST = 2**31  # no count and no size is larger
+
+
+def checked(file: Path, about: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Config:
+    """The settings in ``about``, once all of it is what ``About`` says; else DataError."""
+    try:
+        _conforms(about, About, "it")
+        config = _config(about["config"])
+        _fits(config, about, arrays)
+    except _Wrong as wrong:
+        raise DataError(f"{file}: not a model of this program ({wrong})") from None
+    return config
+
+
+class _Wrong(ValueError):
+    """What is not as it should be, and where."""
+
+
+def _config(saved: dict[str, Any]) -> Config:
+    task, model = saved.get("task"), saved.get("model")
+    if not isinstance(task, str) or task not in MODELS or model not in MODELS[task]:
+        raise _Wrong(f"its task is {shown(task)}, its model {shown(model)}, which there is not")
+    kind = PairsConfig if task in ("date", "addition") else TextConfig
+    hints = get_type_hints(kind)
+    for name, value in saved.items():
+        if name not in hints:
+            raise _Wrong(f"it has a setting {shown(name)} that this version does not know")
+        _conforms(value, hints[name], f"config.{name}")
+        lowest = 0 if name in ("seed", "warmup") else 1
+        if type(value) is int and value < lowest:
+            raise _Wrong(f"config.{name} is {value}")
+    if not 0 <= saved.get("dropout", 0) < 1:
+        raise _Wrong(f"config.dropout is {saved['dropout']}")
+    data = saved.get("data")
+    if data is not None and ("\0" in data or _exists_otherwise(Path(data))):
+        raise _Wrong("config.data is neither a file nor a folder")  # a device may have no end
+    config: Config = kind(**saved)
+    return config
+
+
+def _exists_otherwise(path: Path) -> bool:
+    try:
+        return path.exists() and not (path.is_file() or path.is_dir())
+    except OSError:
+        return False
+
+
+def _fits(config: Config, about: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Sizes ask for no more than what is there: every weight matrix has two of D, H and V."""
+    weights = [a for name, a in arrays.items() if not name.startswith(PREFIX)]
+    there = sum(a.size for a in weights)
+    D, H, V = config.D, config.H, len(about["vocabulary"])
+    layers = config.num_layers
+    deep = layers if config.model in ("deep", "better") else 1
+    if max(V * D, D * H, deep * H * H) > there or deep > len(weights):
+        raise _Wrong(f"{V:,} symbols, D = {D:,}, H = {H:,} and {layers:,} layers want more weights"
+                     f" than the {there:,} it has")
+    if len(set(about["vocabulary"])) != V:
+        raise _Wrong("its vocabulary has a symbol twice")
+    widths = about.get("widths")
+    if isinstance(config, PairsConfig) and (
+            widths is None or len(widths) != 2 or not all(1 <= n <= 100_000 for n in widths)):
+        raise _Wrong("its widths are not those of an input and an answer")
+
+
+def _conforms(value: Any, kind: Any, where: str) -> None:
+    """_Wrong unless a value of JSON is what an annotation says. Numbers are finite and bounded."""
+    origin, args = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return
+    if is_typeddict(kind):
+        if not isinstance(value, dict):
+            raise _Wrong(f"{where} is a {_name(value)}, wanted an object")
+        for name, hint in get_type_hints(kind).items():
+            if name in value:
+                _conforms(value[name], hint, name if where == "it" else f"{where}.{name}")
+            elif name in kind.__required_keys__:
+                raise _Wrong(f"{where} has no {name}")
+    elif origin in (Union, UnionType):
+        if not any(_is(value, option) for option in args):
+            _conforms(value, next(a for a in args if a is not NoneType), where)
+    elif origin is Literal:
+        if value not in args:
+            raise _Wrong(f"{where} is {shown(value)}, wanted one of {', '.join(map(str, args))}")
+    elif origin in (list, dict):
+        if not isinstance(value, origin):
+            raise _Wrong(f"{where} is a {_name(value)}, wanted a {origin.__name__}")
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _conforms(item, args[-1], f"{where}.{shown(key)}")
+    elif not _is(value, kind):
+        wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+        raise _Wrong(f"{where} is {shown(value)}, wanted {wanted.get(kind, 'something else')}")
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if kind in (NoneType, None):
+        return value is None
+    if kind is int:
+        return type(value) is int and abs(value) < LARGEST
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is kind
+
+
+def _name(value: Any) -> str:
+    kinds: dict[type, str] = {dict: "object", list: "list", str: "text"}
+    return kinds.get(type(value), "number")
