@@ -1,12 +1,15 @@
 """Transforms against closed forms and against each other, to the third order."""
 
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from tinygrad_rnn import Tensor, no_grad
+from tinygrad_rnn import Tensor, grad, nn, no_grad
 from tinygrad_rnn.transforms import hvp, jacobian, jvp, value_and_grad, vjp
 
 seeds = st.integers(0, 2**32 - 1)
@@ -89,11 +92,196 @@ def test_errors_name_the_transform_and_the_shapes():
         jvp(lambda x: x, np.ones(3), np.ones(2))
     with pytest.raises(ValueError, match="vjp: an output of shape"):
         vjp(lambda x: x, np.ones(3))
-    with pytest.raises(TypeError, match="hvp: f returned float"):
-        hvp(lambda x: 1.0, np.ones(3), np.ones(3))
+    with pytest.raises(TypeError, match="hvp: f returned tuple"):
+        hvp(lambda x: (x, x), np.ones(3), np.ones(3))
+    with pytest.raises(TypeError, match="vjp: f returned NoneType"):
+        vjp(lambda x: None, np.ones(3))
 
 
 def test_a_cotangent_may_be_a_number_or_a_list():
     f, s, x, J, *_ = problem(3, 2, 3)
     assert_allclose(vjp(s, x, 1.0)[1].numpy(), value_and_grad(s)(x)[1].numpy())
     assert_allclose(vjp(f, x, [1, 0])[1].numpy(), J[0])
+
+
+# ---- all in all ----
+
+
+def by_grad(f, x):
+    x = x * 1.0 if isinstance(x, Tensor) else Tensor(x, requires_grad=True)
+    return grad(f(x), x, create_graph=True)
+
+
+OURS = SimpleNamespace(
+    sum=np.sum, tanh=np.tanh, grad=by_grad,
+    value_and_grad=lambda f, x: value_and_grad(f)(x), vjp=vjp, jvp=jvp, hvp=hvp, jacobian=jacobian)
+
+# Each transform as one number, linear in the derivatives of a scalar function f at x.
+NUMBERS = {
+    "grad": lambda lib, f, x, w: lib.sum(lib.grad(f, x) * w),
+    "value_and_grad": lambda lib, f, x, w: (lambda y, g: y + lib.sum(g * w))(
+        *lib.value_and_grad(f, x)),
+    "vjp": lambda lib, f, x, w: lib.sum(lib.vjp(lambda x: f(x) * w, x, w)[1]),
+    "jvp": lambda lib, f, x, w: lib.jvp(f, x, w)[1],
+    "hvp": lambda lib, f, x, w: lib.sum(lib.hvp(f, x, w)[1] * w),
+    "jacobian": lambda lib, f, x, w: lib.sum(lib.jacobian(lambda x: f(x) * w, x)),
+}
+
+
+def orders(name, w):
+    """The same of a sum of functions of one element each: what is in front of their derivatives of
+    order 0, 1 and 2."""
+    one = np.ones_like(w)
+    return {"value_and_grad": (one, w, 0), "hvp": (0, 0, w * w), "vjp": (0, w @ w * one, 0),
+            "jacobian": (0, np.sum(w) * one, 0)}.get(name, (0, w, 0))  # fmt: skip
+
+
+def falling(n, k):
+    return math.perm(n, k) if k <= n else 0
+
+
+@pytest.mark.parametrize("by", ["closure", "argument and closure", "argument"])
+@pytest.mark.parametrize("inner", NUMBERS)
+@pytest.mark.parametrize("outer", NUMBERS)
+@settings(max_examples=3)
+@given(seeds, sizes)
+def test_every_transform_in_every_other(outer, inner, by, seed, n):
+    """Of x^4 z^3 summed up, where z is the variable of the outer transform, and reaches the inner
+    one by the closure that it transforms, by the point that it is taken at, or by both."""
+    rng = np.random.default_rng(seed)
+    x, z, v, w = rng.uniform(0.5, 2, (4, n))
+    in_closure, at_z = 3 * (by != "argument"), by != "closure"
+
+    def of_z(z):
+        def f(x):
+            return np.sum(x**4 * z**in_closure)
+
+        return NUMBERS[inner](OURS, f, z if at_z else x, v)
+
+    expected = 0.0
+    for a, weight in enumerate(orders(inner, v)):  # a-th derivative by x, b-th by z
+        power = (4 - a) * at_z + in_closure
+        factor = weight * falling(4, a) * (1 if at_z else x ** (4 - a))
+        for b, weight_z in enumerate(orders(outer, w)):
+            if b <= power:
+                expected += np.sum(weight_z * factor * falling(power, b) * z ** (power - b))
+    found = NUMBERS[outer](OURS, of_z, z, w)
+    assert_allclose(found.detach().numpy(), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("first", range(len(NUMBERS)))
+def test_three_nested_transforms_against_jax(first):
+    inner, middle, outer = ([*NUMBERS.values()] * 2)[first : first + 3]
+    jax = pytest.importorskip("jax", reason="pip install jax")
+
+    def jax_vjp(f, x, v):
+        y, pull = jax.vjp(f, x)
+        return y, pull(v)[0]
+
+    theirs = SimpleNamespace(
+        sum=jax.numpy.sum, tanh=jax.numpy.tanh, vjp=jax_vjp,
+        jvp=lambda f, x, v: jax.jvp(f, (x,), (v,)), grad=lambda f, x: jax.grad(f)(x),
+        value_and_grad=lambda f, x: jax.value_and_grad(f)(x),
+        hvp=lambda f, x, v: (f(x), jax.jvp(jax.grad(f), (x,), (v,))[1]),
+        jacobian=lambda f, x: jax.jacobian(f)(x))  # fmt: skip
+    A, B, (x, y, z, u, v, w) = (np.random.default_rng(7).normal(size=s) / 2
+                                for s in ((3, 3), (3, 3), (6, 3)))  # fmt: skip
+
+    def three_deep(lib):
+        def of_z(z):
+            def of_y(y):
+                return inner(lib, lambda x: lib.sum(lib.tanh(A @ (x * y) + B @ z)) ** 2, x + z, u)
+
+            return middle(lib, of_y, y, v)
+
+        return outer(lib, of_z, z, w)
+
+    with jax.enable_x64(True):
+        expected = np.asarray(three_deep(theirs))
+    assert_allclose(three_deep(OURS).detach().numpy(), expected, rtol=1e-9)
+
+
+def test_what_was_lost_when_transforms_were_nested():
+    def f(x, y):
+        return x * y * y
+
+    for inner in (lambda y: value_and_grad(f)(2.0, y)[1],
+                  lambda y: value_and_grad(lambda x: f(x, y))(2.0)[1],
+                  lambda y: value_and_grad(lambda x, y: f(x, y=y))(2.0, y=y)[1]):  # fmt: skip
+        gradient, slope = value_and_grad(inner)(3.0)
+        assert (gradient.item(), slope.item()) == (9.0, 6.0)
+    # Perturbations are not confused: d/dx (x d/dy (x + y)) = 1.
+    assert value_and_grad(lambda x: x * value_and_grad(lambda y: x + y)(1.0)[1])(5.0)[1].item() == 1
+
+
+def test_a_step_of_maml():
+    """w' = w - a dL(w, s)/dw with L = (w - s)^2 / 2; dL(w', t)/ds = (w' - t) a."""
+
+    def loss(w, s):
+        return 0.5 * (w - s) ** 2
+
+    def adapted(s):
+        w = 2.0 - 0.1 * value_and_grad(loss)(2.0, s)[1]
+        return loss(w, 5.0)
+
+    assert_allclose(value_and_grad(adapted)(1.0)[1].numpy(), (2 - 0.1 - 5) * 0.1)
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if name != "grad"])
+def test_parameters_in_a_closure_get_their_gradients(name):
+    """They are nobody's argument: backward finds them. Under no_grad there is no graph to keep."""
+    layer = nn.Linear(3, 1, dtype=np.float64)
+    x, w = np.random.default_rng(1).normal(size=(2, 3))
+
+    def number():
+        return NUMBERS[name](OURS, lambda x: np.sum(layer(x)) ** 2, x, w)
+
+    number().backward()
+    W, step, numeric = layer.W.data.copy(), 1e-6, np.zeros((3, 1))
+    for i in range(3):
+        for sign in (1, -1):
+            layer.W.data = W + sign * step * np.eye(3)[:, i : i + 1]
+            with no_grad():
+                numeric[i] += sign * number().item() / (2 * step)
+    assert_allclose(layer.W.grad.numpy(), numeric, rtol=1e-6, atol=1e-8)
+
+
+TRANSFORMS = {
+    "value_and_grad": lambda f, x: value_and_grad(f)(x),
+    "vjp": lambda f, x: vjp(f, x, 1.0),
+    "jvp": lambda f, x: jvp(f, x, x),
+    "hvp": lambda f, x: hvp(f, x, x),
+    "jacobian": lambda f, x: (f(x), jacobian(f, x)),
+}
+
+
+@pytest.mark.parametrize("constant", [2, 2.0, np.float32(2), np.array(2.0), Tensor(2.0)])
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_what_depends_on_nothing_has_derivative_zero(name, constant):
+    x = np.ones(3, np.float32)
+    value, derivative = TRANSFORMS[name](lambda x: constant, x)
+    assert float(value) == 2 and not np.any(derivative.numpy())
+    assert derivative.shape == (() if name == "jvp" else x.shape)
+
+    def inner(z):
+        return np.sum(TRANSFORMS[name](lambda x: constant, z)[1])
+
+    assert not np.any(value_and_grad(inner)(x)[1].numpy())
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_results_carry_a_graph_only_if_there_is_one_around(name):
+    transform, x = TRANSFORMS[name], np.ones(3)
+    w = Tensor(np.ones(3), requires_grad=True)
+
+    def carry(f, x):
+        return [bool(t.requires_grad) for t in transform(f, x)]
+
+    def square(x):
+        return np.sum(x * x * w)
+
+    if name != "jacobian":  # its value is computed by the test
+        assert carry(lambda x: np.sum(x**3), x) == [False, False]
+        with no_grad():
+            assert carry(square, x) == carry(square, w) == [False, False]
+    assert carry(square, x) == carry(square, w) == [True, True]

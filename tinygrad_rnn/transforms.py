@@ -1,9 +1,13 @@
 """Functions of functions: gradients, products with Jacobians and Hessians, of any order.
 
-Each takes ``f`` of arrays or Tensors (it gets Tensors) and returns Tensors. Inputs that already
-carry a graph stay in it, so transforms nest: ``value_and_grad`` of a function that calls ``vjp``
-gives second derivatives, and so on. They record also inside ``no_grad``. Arrays have any shape;
-floats keep their dtype, whole numbers count as float64.
+Each takes ``f`` of arrays or Tensors (it gets Tensors) and returns Tensors. All that ``f`` reads
+and that wants a gradient of its own stays in the graph: inputs that carry one, and what comes by a
+closure, as the variables of a transform around this one, or a model's parameters. So transforms
+nest: ``value_and_grad`` of a function that calls ``vjp`` gives second derivatives, and so on.
+Results carry a graph if there is such a thing, and only then. Inside ``no_grad`` transforms give
+the same numbers, without a graph. Where ``f`` does not depend on an input, or returns a mere number
+or array, the derivative is 0. Arrays have any shape; floats keep their dtype, whole numbers count
+as float64.
 """
 
 import functools
@@ -34,20 +38,44 @@ def _differentiable(x: Any) -> Tensor:
     return Tensor(x if x.dtype.kind == "f" else x.astype(float), requires_grad=True)
 
 
-def _outputs_of(f: Function, xs: Sequence[Any], name: str) -> Tensor:
+def _output_of(f: Function, xs: Sequence[Any], name: str) -> Tensor:
     y = f(*xs)
     if not isinstance(y, Tensor):
-        raise TypeError(f"{name}: f returned {type(y).__name__}, a Tensor is wanted")
+        kind = getattr(getattr(y, "dtype", None), "kind", "")
+        if not isinstance(y, (int, float)) and kind not in list("biuf"):
+            raise TypeError(f"{name}: f returned {type(y).__name__}, a Tensor is wanted")
+        y = Tensor(y)  # it depends on nothing
     return y
 
 
-def _pull(y: Tensor, xs: Sequence[Tensor], v: Any, create_graph: bool) -> list[Tensor]:
+def _reaches_out(xs: Sequence[Tensor], *ends: Any) -> bool:
+    """Whether one of ``ends`` depends on a Tensor that wants a gradient and is not of this
+    transform, which made the leaves ``xs`` itself."""
+    own = {x._node for x in xs if x._node.fn is None}  # type: ignore[union-attr]
+    seen = {end._node for end in ends if isinstance(end, Tensor) and end.requires_grad} - own
+    stack = list(seen)
+    while stack:
+        node = stack.pop()
+        if node.fn is None:
+            return True
+        fresh = {parent for parent in node.parents or () if parent is not None} - own - seen
+        seen |= fresh
+        stack += fresh
+    return False
+
+
+def _pull(y: Any, xs: Sequence[Tensor], v: Any, create_graph: bool) -> list[Tensor]:
     """vᵀ J for each input; zeros for an input that y does not depend on."""
-    if not y.requires_grad:
-        return [Tensor(np.zeros_like(x.detach().numpy())) for x in xs]
-    gs = grad(y, xs, v, create_graph=create_graph, allow_unused=True, retain_graph=True)
+    gs: Sequence[Any] = [None] * len(xs)
+    if isinstance(y, Tensor) and y.requires_grad:
+        gs = grad(y, xs, v, create_graph=create_graph, allow_unused=True, retain_graph=True)
     return [Tensor(np.zeros_like(x.detach().numpy())) if g is None else g
             for g, x in zip(gs, xs, strict=True)]
+
+
+def _dot(gs: Sequence[Tensor], vs: Sequence[Any]) -> Any:
+    """The sum of all products of elements."""
+    return sum((np.sum(g * v) for g, v in zip(gs, vs, strict=True)), 0.0)
 
 
 def _tangents(v: Inputs, xs: Sequence[Tensor], name: str) -> Sequence[Any]:
@@ -65,24 +93,25 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Callable[
     """``g(*args) -> (f(*args), gradient)`` of a scalar function.
 
     ``argnums``: the argument to differentiate by, or a tuple of them (then a tuple of gradients).
-    A gradient has the shape of its argument, any shape. g raises TypeError if f returns no Tensor,
-    ValueError if that is no scalar, IndexError if there is no such argument.
+    A gradient has the shape of its argument, any shape. g raises TypeError if f returns what is no
+    number, ValueError if that is no scalar, IndexError if there is no such argument.
     """
     wanted = argnums if isinstance(argnums, tuple) else (argnums,)
 
     @functools.wraps(f)
     def with_grad(*given: Any, **kwargs: Any) -> tuple[Tensor, Any]:
-        with _enable_grad():
+        with (block := _enable_grad()):
             args = list(given)
-            nested = any(isinstance(args[i], Tensor) and args[i].requires_grad for i in wanted)
             for i in wanted:
                 args[i] = _differentiable(args[i])
-            y = _outputs_of(lambda *xs: f(*xs, **kwargs), args, "value_and_grad")
+            xs = [args[i] for i in wanted]
+            y = _output_of(lambda *args: f(*args, **kwargs), args, "value_and_grad")
             if y.size != 1:
                 raise ValueError(f"value_and_grad: a scalar is wanted, f gave shape {y.shape}")
-            gs = _pull(y, [args[i] for i in wanted], np.ones(y.shape, y.dtype), nested)
-            y = y if nested else y.detach()
-            return y, tuple(gs) if isinstance(argnums, tuple) else gs[0]
+            nested = not block.outer and _reaches_out(xs, y)
+            gs = _pull(y, xs, np.ones(y.shape, y.dtype), nested)
+        y = y if nested else y.detach()
+        return y, tuple(gs) if isinstance(argnums, tuple) else gs[0]
 
     return with_grad
 
@@ -92,74 +121,72 @@ def vjp(f: Function, inputs: Inputs, v: Array | float | None = None) -> tuple[Te
 
     ``inputs``: an array, or a tuple for a function of several (then a tuple comes back).
     ``v``: cotangent of the shape of the output; may be left out for a scalar. The product has the
-    shape of the input, any shape. TypeError if f returns no Tensor, ValueError for a v of another
+    shape of the input, any shape. TypeError if f returns no number, ValueError for a v of another
     shape, or that is missing.
     """
-    with _enable_grad():
+    with (block := _enable_grad()):
         xs, single = _inputs(inputs)
-        y = _outputs_of(f, xs, "vjp")
+        y = _output_of(f, xs, "vjp")
         if v is None and y.size != 1:
             raise ValueError(f"vjp: an output of shape {y.shape} needs its cotangent v")
         if v is not None and np.shape(v) != y.shape:
             raise ValueError(f"vjp: v of shape {np.shape(v)} for an output of shape {y.shape}")
-        gs = _pull(y, xs, np.ones(y.shape, y.dtype) if v is None else v, True)
-    return y, gs[0] if single else tuple(gs)
+        nested = not block.outer and _reaches_out(xs, y, v)
+        gs = _pull(y, xs, np.ones(y.shape, y.dtype) if v is None else v, nested)
+    return y if nested else y.detach(), gs[0] if single else tuple(gs)
 
 
 def jvp(f: Function, inputs: Inputs, v: Inputs) -> tuple[Tensor, Tensor]:
     """Jacobian-vector product: ``(f(*inputs), J v)``, for ``v`` of the shapes of the inputs.
 
     Reverse mode twice: ``uᵀ J`` is linear in ``u``, and its derivative by ``u`` is ``J``. The
-    product has the shape of the output, any shape. TypeError if f returns no Tensor, ValueError
+    product has the shape of the output, any shape. TypeError if f returns no number, ValueError
     for a v of another shape.
     """
-    with _enable_grad():
+    with (block := _enable_grad()):
         xs, _ = _inputs(inputs)
         vs = _tangents(v, xs, "jvp")
-        y = _outputs_of(f, xs, "jvp")
-        u = Tensor(np.zeros(y.shape, y.dtype), requires_grad=True)
-        total = sum((np.sum(g * w) for g, w in zip(_pull(y, xs, u, True), vs, strict=True)), 0.0)
-        if not (isinstance(total, Tensor) and total.requires_grad):
-            return y, Tensor(np.zeros(y.shape, y.dtype))
-        return y, _pull(total, [u], np.ones((), total.dtype), True)[0]
+        y = _output_of(f, xs, "jvp")
+        nested = not block.outer and _reaches_out(xs, y, *vs)
+        u = Tensor(np.zeros(y.shape, y.dtype if y.dtype.kind == "f" else float), requires_grad=True)
+        (product,) = _pull(_dot(_pull(y, xs, u, True), vs), [u], None, nested)
+    return y if nested else y.detach(), product
 
 
 def hvp(f: Function, inputs: Inputs, v: Inputs) -> tuple[Tensor, Any]:
     """Hessian-vector product of a scalar function: ``(f(*inputs), H v)``.
 
     ``v`` and the product have the shapes of the inputs, any shape; the Hessian itself is never
-    made (Pearlmutter, 1994). TypeError if f returns no Tensor, ValueError if that is no scalar, and
+    made (Pearlmutter, 1994). TypeError if f returns no number, ValueError if that is no scalar, and
     for a v of another shape.
     """
-    with _enable_grad():
+    with (block := _enable_grad()):
         xs, single = _inputs(inputs)
         vs = _tangents(v, xs, "hvp")
-        y = _outputs_of(f, xs, "hvp")
+        y = _output_of(f, xs, "hvp")
         if y.size != 1:
             raise ValueError(f"hvp: a scalar is wanted, f gave shape {y.shape}")
-        first = _pull(y, xs, np.ones(y.shape, y.dtype), True)
-        slope = sum((np.sum(g * w) for g, w in zip(first, vs, strict=True)), 0.0)
-        if not (isinstance(slope, Tensor) and slope.requires_grad):
-            gs = [Tensor(np.zeros(x.shape, x.dtype)) for x in xs]
-        else:
-            gs = _pull(slope, xs, np.ones((), slope.dtype), True)
-    return y, gs[0] if single else tuple(gs)
+        nested = not block.outer and _reaches_out(xs, y, *vs)
+        slopes = _pull(y, xs, np.ones(y.shape, y.dtype), True)
+        gs = _pull(_dot(slopes, vs), xs, None, nested)
+    return y if nested else y.detach(), gs[0] if single else tuple(gs)
 
 
 def jacobian(f: Function, inputs: Inputs) -> Any:
     """All partial derivatives: for an output of shape S and an input of shape X, shape S + X.
 
     One backward pass per element of the output. A tuple of inputs gives a tuple. TypeError if f
-    returns no Tensor.
+    returns no number.
     """
-    with _enable_grad():
+    with (block := _enable_grad()):
         xs, single = _inputs(inputs)
-        y = _outputs_of(f, xs, "jacobian")
+        y = _output_of(f, xs, "jacobian")
+        nested = not block.outer and _reaches_out(xs, y)
         rows = []
         for k in range(y.size):
             one = np.zeros(y.size, y.dtype)
             one[k] = 1
-            rows.append(_pull(y, xs, one.reshape(y.shape), True))
+            rows.append(_pull(y, xs, one.reshape(y.shape), nested))
         js = [
             np.reshape(np.stack([row[i] for row in rows]), y.shape + x.shape)
             if rows else Tensor(np.zeros(y.shape + x.shape, x.dtype))
