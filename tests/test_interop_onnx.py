@@ -259,44 +259,6 @@ def test_greedy_answers_without_our_library():
 # ---- refusals ----
 
 
-def lstm_node(**changes):
-    """An LSTM node as another program might write it."""
-    model = to_onnx(nn.LSTM(2, 3))
-    (node,) = (n for n in model.graph.node if n.op_type == "LSTM")
-    for name, value in changes.items():
-        if name == "peepholes":
-            node.input.extend([""] * (7 - len(node.input)) + [value])
-        elif name == "computed":
-            node.input[1] = value
-        else:
-            kept = [a for a in node.attribute if a.name != name]
-            del node.attribute[:]
-            node.attribute.extend([*kept, onnx.helper.make_attribute(name, value)])
-    return model
-
-
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"direction": "reverse"}, 'LSTM node 0: direction="reverse"'),
-    ({"activations": ["Sigmoid", "Relu", "Tanh"]}, "'Relu', 'Tanh'\\], wanted"),
-    ({"clip": 1.0}, "clip=1.0"),
-    ({"input_forget": 1}, "input_forget=1"),
-    ({"peepholes": "p"}, "peepholes"),
-    ({"computed": "xs"}, r"\['xs'\] are computed"),
-])  # fmt: skip
-def test_nodes_that_no_layer_expresses(changes, message):
-    with pytest.raises(ValueError, match=message):
-        from_onnx(lstm_node(**changes))
-
-
-def test_usual_activations_and_no_bias_are_understood():
-    model = lstm_node(activations=["Sigmoid", "Tanh", "Tanh"])
-    (node,) = (n for n in model.graph.node if n.op_type == "LSTM")
-    node.input[3], node.name = "", ""
-    ((name, layer),) = from_onnx(model).items()
-    assert name == node.output[0]
-    assert not np.any(layer.cells[0].b.detach().numpy())
-
-
 class OtherDecoder(nn.Module):
     pass
 

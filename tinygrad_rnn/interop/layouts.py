@@ -80,6 +80,9 @@ def grid(layer: nn.Recurrent, name: str) -> list[list[Any]]:
     """
     if not isinstance(layer, nn.Recurrent):
         raise TypeError(f"{name}: {type(layer).__name__}, wanted an RNN, LSTM or GRU")
+    if getattr(layer, "preset", False):
+        raise TypeError(f"{name}: a layer that runs backwards, or has an initial state or lengths"
+                        " of its own; wanted a plain one")
     kinds = {type(cell) for cell in layer.cells}
     if len(kinds) > 1 or not kinds <= LAYERS.keys():
         came = ", ".join(sorted(kind.__name__ for kind in kinds))
@@ -91,7 +94,8 @@ def grid(layer: nn.Recurrent, name: str) -> list[list[Any]]:
 
 def stack(cells: list[Any], bidirectional: bool = False, dropout: float = 0.0) -> nn.Recurrent:
     """The layer of these cells, all of one kind."""
-    return LAYERS[type(cells[0])](cells, bidirectional=bidirectional, dropout=dropout)
+    kind = next(layer for cell, layer in LAYERS.items() if isinstance(cells[0], cell))
+    return kind(cells, bidirectional=bidirectional, dropout=dropout)
 
 
 def unused() -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""ONNX: recurrent layers as real RNN, LSTM and GRU nodes, and back.
+"""ONNX out: recurrent layers as real RNN, LSTM and GRU nodes.
 
 ``Graph`` has one method for each kind of layer, so that a model is exported as it is written: see
 ``to_onnx`` here for a layer alone, and ``models/export.py`` for the models. Values inside a graph
@@ -16,15 +16,14 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from .. import nn
 from ..tensor import Tensor
-from .layouts import LAYERS, ONNX, Weights, array, export, grid, restore, stack
+from .layouts import LAYERS, ONNX, array, export, grid
 from .needs import needed
 
-__all__ = ["Graph", "from_onnx", "to_onnx"]
+__all__ = ["Graph", "to_onnx"]
 
 Shape: TypeAlias = Sequence[int | str | None]  # numbers, and names of dynamic sizes
 
 OPSETS = range(17, 23)
-ACTIVATIONS = {"RNN": ["Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
 
 
 def to_onnx(layer: nn.Recurrent, opset: int = 17) -> Any:
@@ -46,66 +45,6 @@ def to_onnx(layer: nn.Recurrent, opset: int = 17) -> Any:
     graph.output("hs", hs, ["batch", "time", None], graph.dtype)
     graph.output_states(layer, states)
     return graph.model()
-
-
-def from_onnx(model: Any) -> dict[str, nn.Recurrent]:
-    """The layers of all RNN, LSTM and GRU nodes of an ONNX model, by the names of the nodes.
-
-    Args:
-        model: ``onnx.ModelProto``, or the path of a file.
-
-    Returns a dict from name to ``RNN``, ``LSTM`` or ``GRU``, in the order of the graph; a node
-    without a name goes by its first output. A stack of layers is one node for each.
-
-    Raises ValueError for what a node does and no layer here can: direction="reverse" alone,
-    peepholes, other activations, clipping, coupled gates; and for weights that are computed.
-    FileNotFoundError for no file, ImportError without onnx.
-    """
-    onnx = needed("onnx", "from_onnx")
-    if not isinstance(model, onnx.ModelProto):
-        model = onnx.load(model)
-    arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            arrays[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
-    layers = {}
-    for node in model.graph.node:
-        if node.op_type in ACTIVATIONS and node.domain in ("", "ai.onnx"):
-            name = node.name or next(filter(None, node.output))
-            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            layers[name] = _layer(f"from_onnx: {node.op_type} node {name}", node, attributes,
-                                  arrays)  # fmt: skip
-    return layers
-
-
-def _layer(what: str, node: Any, attributes: dict[str, Any],
-           arrays: dict[str, np.ndarray]) -> nn.Recurrent:
-    direction = attributes.get("direction", b"forward").decode()
-    if direction == "reverse":
-        raise ValueError(f'{what}: direction="reverse"; a layer here runs forward or both ways')
-    directions = 2 if direction == "bidirectional" else 1
-    usual = ACTIVATIONS[node.op_type] * directions
-    came = [a.decode() for a in attributes.get("activations", [])]
-    if came and came != usual:
-        raise ValueError(f"{what}: activations {came}, wanted {usual}")
-    for option in ("clip", "input_forget"):
-        if attributes.get(option):
-            raise ValueError(f"{what}: {option}={attributes[option]}, which no layer here has")
-    if len(node.input) > 7 and node.input[7]:
-        raise ValueError(f"{what}: peepholes, which LSTMCell does not have")
-    names = [*node.input[1:4], ""][:3]
-    missing = [name for name in names if name and name not in arrays]
-    if missing:
-        raise ValueError(f"{what}: {missing} are computed in the graph, wanted initializers")
-    W, R = (arrays[name] for name in names[:2])
-    B = arrays[names[2]] if names[2] else np.zeros((directions, 2 * W.shape[1]), W.dtype)
-    kind = next(cell for cell, layer in LAYERS.items() if layer.__name__ == node.op_type)
-    reset = "after" if attributes.get("linear_before_reset") else "before"
-    cells = [
-        restore(kind, Weights(W[d].T, R[d].T, *np.split(B[d], 2)), ONNX, reset)
-        for d in range(directions)
-    ]
-    return stack(cells, bidirectional=directions == 2)
 
 
 class Graph:
