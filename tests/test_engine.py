@@ -427,10 +427,108 @@ def test_errors_name_operation_and_shapes_and_change_nothing(call, error, words)
     assert x.grad.tolist() == [[2.0] * 3] * 2
 
 
+# --- no_grad -------------------------------------------------------------------------------------
+
+
+def test_no_grad_decorates_generators_between_their_items():
+    x = leaf(2)
+
+    @no_grad()
+    def halves(n):
+        for _ in range(n):
+            got = yield x * 0.5
+            if got == "raise":
+                raise ValueError(got)
+        return "end"
+
+    items = halves(2)
+    assert halves.__name__ == "halves"
+    assert not next(items).requires_grad
+    assert (x * 2).requires_grad  # the block is not open between two items
+    assert not items.send("more").requires_grad
+    with pytest.raises(StopIteration, match="end"):
+        next(items)
+    items = halves(1)
+    next(items)
+    with pytest.raises(ValueError, match="raise"):
+        items.send("raise")
+    assert (x * 2).requires_grad
+    closed = []
+
+    @no_grad()
+    def holding():
+        try:
+            yield x * 2
+        except KeyError:
+            yield x * 3
+        finally:
+            closed.append(not (x * 2).requires_grad or not x.requires_grad)
+
+    items = holding()
+    next(items)
+    assert items.throw(KeyError()).tolist() == (x * 3).tolist()
+    items.close()
+    assert len(closed) == 1 and (x * 2).requires_grad
+
+
+def test_no_grad_decorates_coroutines():
+    x = leaf(2)
+
+    @no_grad()
+    async def half():
+        first = x * 0.5
+        await asyncio.sleep(0)
+        return first.requires_grad or (x * 0.5).requires_grad
+
+    async def beside():
+        await asyncio.sleep(0)
+        return (x * 2).requires_grad
+
+    async def both():
+        return await asyncio.gather(half(), beside())
+
+    assert asyncio.run(both()) == [False, True]
+    with pytest.raises(TypeError, match="asynchronous generator"):
+        @no_grad()
+        async def items():
+            yield 1
+
+
+def test_leaving_a_block_twice_is_leaving_it_once():
+    block = no_grad()
+    block.__enter__()
+    block.__exit__(None, None, None)
+    block.__exit__(None, None, None)
+    x = leaf(2)
+    assert (x * 2).requires_grad
+    with no_grad():
+        assert not (x * 2).requires_grad
+
+
+# --- what a Tensor is made of --------------------------------------------------------------------
+
+
+def test_a_matrix_is_an_array_and_a_mask_is_not_lost():
+    with pytest.warns(PendingDeprecationWarning):
+        m = np.matrix([[1.0, 2.0], [3.0, 4.0]])
+    p = tg.nn.Parameter(m)
+    assert type(p.data) is np.ndarray
+    (p * p).sum().backward()
+    assert p.grad.tolist() == [[2, 4], [6, 8]]
+    with pytest.raises(TypeError, match="masked array"):
+        Tensor(np.ma.masked_array([1.0, 2.0], [True, False]))
+
+
+def test_the_package_shows_what_users_may_use():
+    assert set(dir(tg)) == {*tg.__all__, "__version__"}
+    assert all(getattr(tg, name) is not None for name in dir(tg))
+
+
 # --- the house -----------------------------------------------------------------------------------
 
-FLOORS = ["rules", "derived", "random", "tensor", "transforms", "functional", "jit", "nn", "draw",
-          "optim", "manual", "check", "interop"]
+FLOORS = ["primitive", "speed", "rules", "graph", "derived", "protocols", "operators", "grad_mode",
+          "random", "tensor", "transforms", "functional", "jit", "nn", "draw", "optim", "manual",
+          "check", "interop"]
 
 
 def test_imports_run_downwards_only():
@@ -439,7 +537,12 @@ def test_imports_run_downwards_only():
         place = path.relative_to(root).parts[0].removesuffix(".py")
         if place in ("__init__", "__main__"):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        typing_only = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.If)
+                       and ast.unparse(node.test) == "TYPE_CHECKING" for inner in ast.walk(node)}
+        for node in ast.walk(tree):
+            if id(node) in typing_only:  # for who reads the types: nothing is imported
+                continue
             if not isinstance(node, ast.ImportFrom) or not node.level:
                 continue
             inside = node.level <= len(path.relative_to(root).parts) - 1

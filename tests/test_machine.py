@@ -119,8 +119,8 @@ import numpy as np
 import tinygrad_rnn as tg
 if not hasattr(ctypes.CDLL(None), "mallopt"):
     sys.exit()
-from tinygrad_rnn import tensor
-assert tensor.keep_freed_memory.cache_info().misses == 0
+from tinygrad_rnn import speed
+assert speed.keep_freed_memory.cache_info().misses == 0
 x = tg.Tensor(np.ones((100, 10_000)), requires_grad=True)
 
 def step():

@@ -88,6 +88,32 @@ def test_a_copy_of_a_leaf_is_a_leaf_of_its_own(how, a, requires_grad):
     assert not np.shares_memory(other._data, t._data)
 
 
+class Named(tg.nn.Parameter):
+    """A subclass as people write one: an attribute, and a slot."""
+
+    __slots__ = ("__dict__", "unit")
+
+
+@pytest.mark.parametrize("how", COPIES)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_copy_keeps_class_attributes_and_whether_it_is_trained(how, frozen):
+    p = Named([1.0, 2.0])
+    p.name, p.unit, p.itself = "W", "m", [3]
+    p.requires_grad = not frozen
+    other = COPIES[how](p)
+    assert type(other) is Named and other.requires_grad == (not frozen)
+    assert (other.name, other.unit, other.itself) == ("W", "m", [3])
+    assert (other.itself is p.itself) == (how == "copy")
+    assert not np.shares_memory(other._data, p._data)
+
+
+def test_a_deepcopy_of_a_cycle_is_a_cycle():
+    p = Named([1.0])
+    p.me = p
+    other = copy.deepcopy(p)
+    assert other.me is other is not p
+
+
 def test_deepcopy_carries_the_gradient():
     model = tg.nn.Linear(2, 3)
     model.tied = model.W

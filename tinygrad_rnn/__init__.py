@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from . import functional, nn, optim
 from .draw import cell_steps, draw
+from .grad_mode import no_grad
 from .jit import JitError, jit
 from .random import manual_seed
-from .tensor import Tensor, from_dlpack, grad, no_grad
-from .transforms import hvp, jacobian, jvp, value_and_grad, vjp
+from .tensor import Tensor, from_dlpack
+from .transforms import grad, hvp, jacobian, jvp, value_and_grad, vjp
 
 __all__ = [
     "JitError", "Tensor", "cell_steps", "check", "draw", "from_dlpack", "functional", "grad",
@@ -27,3 +28,8 @@ def __getattr__(name: str) -> ModuleType:
     if name in ("check", "manual"):
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What users may use."""
+    return sorted([*__all__, "__version__"])

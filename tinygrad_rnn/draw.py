@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from .graph import Node, ancestry, births
 from .nn import Cell, Module
-from .tensor import Node, Tensor, _ancestry, _births
+from .tensor import Tensor
 
 __all__ = ["Step", "cell_steps", "draw"]
 
@@ -58,10 +59,10 @@ def _noting(method: Callable[..., Any], name: str, kind: str,
 
     @functools.wraps(method)
     def noted(*args: Any) -> Any:
-        first = next(_births)
+        first = next(births)
         result = method(*args)
         label = f"{kind} {name}".rstrip() + f"\nstep {next(count)}"
-        steps.append(Step(label, first, next(_births)))
+        steps.append(Step(label, first, next(births)))
         return result
 
     return noted
@@ -111,7 +112,7 @@ def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
     if tensor._node is None:
         return _document([f"  n0 [label={_quote(_shape(tensor))}, shape=box, color=gray60];"])
     try:
-        order = _ancestry(tensor._node)[::-1]
+        order = ancestry(tensor._node)[::-1]
     except RuntimeError:
         raise RuntimeError("draw: backward has freed this graph; draw it before, or call backward"
                            " with retain_graph=True") from None

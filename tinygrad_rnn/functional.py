@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .primitive import own_function, rule
 from .random import generator
-from .rules import expand, own_function, rule
+from .rules import expand
 from .tensor import Array, Tensor, plain
 
 __all__ = [

@@ -1,21 +1,12 @@
 """The table of derivatives: NumPy callable -> one rule per argument.
 
-    rule(np.tanh,     lambda g, y, _x: g * (1 - y * y))
-    rule(np.multiply, lambda g, _y, _a, b: g * b,
-                      lambda g, _y, a, _b: g * a)
+    rule(np.tanh, lambda g, y, _x: g * (1 - y * y))
 
-A rule is the vector-Jacobian product (vjp) of one argument. It gets the cotangent ``g`` of the
-output, the output ``y``, the inputs, and the metadata (axis, shape, ...) by keyword, and returns
-the cotangent of its argument. It is plain NumPy: on arrays it computes; on Tensors the same line
-records its own graph, and so gives the next order of derivative.
+``primitive.py`` says how a rule reads: the cotangent ``g`` of the output, the output ``y``, the
+inputs; a name that starts with ``_`` is not read. First the table; the few formulas that do not
+fit on its lines stand before it.
 
-- **A name that starts with ``_`` is not read**: only its ``shape`` and ``dtype`` are there. The
-  names are looked up once, here; the engine keeps nothing alive that no rule reads.
-- Broadcasting is undone in the engine, in one place, never in a rule.
-- Parameters without a default are arrays; those with a default, or after ``*``, are metadata.
-- ``None`` stands for an argument that has no derivative (a condition, an index).
-
-Functions that need no rule, because they can be said in terms of others, stand in ``derived.py``;
+Functions that need no rule, because they can be said in terms of others, stand in ``derived/``;
 those whose result has no derivative and is a plain array, in ``PLAIN`` below. Whatever is in none
 of these raises a TypeError.
 
@@ -26,157 +17,29 @@ derivative 0; ties of ``max``, ``min``, ``maximum``, ``minimum`` share the cotan
 make the argument safe before the function, not its result after it).
 """
 
-import functools
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-Function: TypeAlias = Callable[..., Any]
-# The rules that run, whether one reads the output, and which inputs they read.
-Plan: TypeAlias = tuple[list[tuple[int, Function]] | None, bool, Iterable[bool] | None]
+from .primitive import (
+    Erase,
+    Function,
+    Product,
+    Scatter,
+    own_function,
+    rule,
+    rule_of_sequence,
+)
+from .speed import add_at, matmul, rows, times_transposed
 
-RULES: dict[Function, "Primitive"] = {}  # callable -> Primitive
 PLAIN: set[Function] = set()  # callables whose result carries no derivative
+CREATES: set[Function] = set()  # callables that take an array for its shape and dtype alone
 
 
-class Primitive:
-    """A callable with its rules, and what of its inputs and output those rules read."""
-
-    def __init__(self, fn: Function, vjps: tuple[Function | None, ...],
-                 call: Function | None = None, sequence: bool = False) -> None:
-        self.fn, self.name = fn, fn.__name__
-        self.call = call or fn  # runs it on positional arrays
-        self.vjps = vjps
-        self.sequence = sequence  # NumPy takes the arrays as one list; one rule answers for all
-        self.reads: list[Any] = [vjp and _reads(vjp) for vjp in vjps]
-        self.arity, self.metadata = _signature(next(filter(None, vjps)))
-        self.plans: dict[int, Plan] = {}
-
-    def plan(self, needs: int) -> Plan:
-        """What happens when the arguments in ``needs`` (bit i for argument i) want a gradient:
-        the rules that run, whether one of them reads the output, and for each input whether they
-        read it (None: they read none)."""
-        if self.sequence:
-            (reads_y, reads_all), = self.reads
-            plan: Plan = None, reads_y, itertools.repeat(True) if reads_all[0] else None
-        else:
-            wanted = [(i, vjp) for i, vjp in enumerate(self.vjps) if vjp and needs >> i & 1]
-            reads = [self.reads[i] for i, _ in wanted]
-            inputs = [any(column) for column in zip(*(inputs for _, inputs in reads), strict=True)]
-            plan = (
-                wanted,
-                any(reads_y for reads_y, _ in reads),
-                inputs if any(inputs) else None,
-            )
-        self.plans[needs] = plan
-        return plan
-
-
-def _reads(vjp: Function) -> tuple[bool, list[bool]]:
-    """Whether a rule reads the output, and which of the inputs: told by their names."""
-    code = vjp.__code__
-    arrays = list(code.co_varnames[: code.co_argcount - len(vjp.__defaults__ or ())])
-    if code.co_flags & 0x04:  # *inputs
-        arrays.append(code.co_varnames[code.co_argcount + code.co_kwonlyargcount])
-    _, y, *inputs = (not name.startswith("_") for name in arrays)
-    return y, inputs
-
-
-def _signature(vjp: Function) -> tuple[int, tuple[str, ...]]:
-    """How many arrays the function takes, and the names of its metadata."""
-    code = vjp.__code__
-    arrays = code.co_argcount - len(vjp.__defaults__ or ())
-    return arrays - 2, code.co_varnames[arrays : code.co_argcount + code.co_kwonlyargcount]
-
-
-def rule(fn: Function, *vjps: Function | None,
-         call: Function | None = None) -> None:
-    """Register one rule per argument of ``fn`` (None: it has no derivative)."""
-    RULES[fn] = Primitive(fn, vjps, call)
-
-
-def rule_of_sequence(fn: Function, vjp: Function) -> None:
-    """Register a function of one list of arrays; its rule returns all their cotangents."""
-    RULES[fn] = Primitive(fn, (vjp,), lambda *xs, **meta: fn(xs, **meta), sequence=True)
-
-
-def own_function(fn: Function, checks: bool = False) -> Function:
-    """Let a NumPy function of ours be a primitive: Tensors take it to the table, as they take
-    NumPy's own through the protocols. ``checks``: it is there to raise, also in a replay."""
-
-    @functools.wraps(fn)
-    def dispatching(*args: Any, **meta: Any) -> Any:
-        for a in args:
-            if hasattr(a, "__primitive__"):
-                return a.__primitive__(dispatching, *args, **meta)
-        return fn(*args, **meta)
-
-    vars(dispatching)["checks"] = checks
-    return dispatching
-
-
-# --- symbolic cotangents: kept as what they are for as long as that is cheaper ------------------
-
-
-class Product:
-    """The cotangent ``leftᵀ @ right`` of a weight. A weight used at T time steps gets T of these,
-    and one matrix product over the stacked operands in place of T products and T sums."""
-
-    __slots__ = ("left", "right")
-
-    def __init__(self, left: Any, right: Any) -> None:
-        self.left, self.right = left, right
-
-
-class Scatter:
-    """The cotangent ``g`` of ``x[index]``: zero but at ``index``. Added in place into one buffer,
-    so that T slices do not cost T arrays of the full size."""
-
-    __slots__ = ("g", "index")
-
-    def __init__(self, g, index):
-        self.g, self.index = g, index
-
-
-class Erase:
-    """The cotangent of an array of which ``index`` was overwritten: ``g``, with zeros there."""
-
-    __slots__ = ("g", "index")
-
-    def __init__(self, g, index):
-        self.g, self.index = g, index
-
-
-def _is_basic(index):
-    """Whether an index names no element twice, so that ``x[index] += g`` adds all of ``g``."""
-    if isinstance(index, tuple):
-        return all(map(_is_basic, index))
-    return (
-        index is None
-        or index is Ellipsis
-        or isinstance(index, (slice, int, np.bool_))
-        or getattr(index, "dtype", None) == np.bool_
-    )
-
-
-@own_function
-def add_at(buffer, index, g):
-    """``buffer[index] += g`` in place, where elements named twice are added twice."""
-    if _is_basic(index):
-        buffer[index] += g
-    elif isinstance(index, tuple) or buffer.ndim == 1 or index.size == 0:
-        np.add.at(buffer, index, g)
-    else:  # rows of a matrix: sorted segments take a tenth of the time of np.add.at
-        ids = index.ravel() % len(buffer)
-        order = np.argsort(ids, kind="stable")
-        ids = ids[order]
-        starts = np.flatnonzero(np.concatenate(([True], ids[1:] != ids[:-1])))
-        rows = g.reshape(ids.shape + buffer.shape[1:])[order]
-        buffer[ids[starts]] += np.add.reduceat(rows, starts, axis=0)
+# --- functions of ours that the table needs beside NumPy's ---------------------------------------
 
 
 @own_function
@@ -193,12 +56,6 @@ def write(value, array, index):
     array = array.copy()
     array[index] = value
     return array
-
-
-@own_function
-def contract(a, b, *, subscripts):
-    """An einsum of two operands, no letter twice in one operand, the output written out."""
-    return np.einsum(subscripts, a, b)
 
 
 # --- helpers of the rules -----------------------------------------------------------------------
@@ -275,32 +132,15 @@ def _softplus_slope(g, y, a):
     return g * np.exp(a - np.where(np.isfinite(y), y, 0))
 
 
-def _rows(x):
-    """All leading axes folded into one (said in full: -1 cannot be told from a size of 0)."""
-    return np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
-
-
-def _matmul(a, b):
-    """np.matmul; but rows in any arrangement times a weight are one product, not a stack of them
-    (2 to 4 times faster)."""
-    if getattr(b, "ndim", 0) == 2 and getattr(a, "ndim", 0) > 2:
-        return (_rows(a) @ b).reshape(*a.shape[:-1], b.shape[-1])
-    return np.matmul(a, b)
-
-
-FEW_ROWS = 64
-
-
 def _matmul_left(g, _y, _a, b):
     if len(b.shape) == 1:
         return np.expand_dims(g, -1) * b
     if len(_a.shape) == 1:
         return np.squeeze(np.expand_dims(g, -2) @ np.swapaxes(b, -1, -2), -2)
     if len(b.shape) == 2 and len(_a.shape) > 2:  # a weight: all leading axes are batch
-        return np.reshape(_rows(g) @ np.transpose(b), _a.shape)
-    if len(b.shape) == 2 and 1 < g.shape[0] <= FEW_ROWS < min(b.shape):
-        # as (b @ g.T).T: BLAS packs the weight anew at each product, and reads it along its rows
-        return np.copy(np.transpose(b @ np.transpose(g)), order="C")
+        return np.reshape(rows(g) @ np.transpose(b), _a.shape)
+    if len(b.shape) == 2:
+        return times_transposed(g, b)
     return g @ np.swapaxes(b, -1, -2)
 
 
@@ -308,21 +148,10 @@ def _matmul_right(g, _y, a, _b):
     if len(a.shape) == 1:
         return np.expand_dims(a, -1) * np.expand_dims(g, -2) if len(_b.shape) > 1 else g * a
     if len(_b.shape) == 1:
-        return np.reshape(g, (-1,)) @ _rows(a)
+        return np.reshape(g, (-1,)) @ rows(a)
     if len(_b.shape) == 2:
-        return Product(_rows(a), _rows(g))
+        return Product(rows(a), rows(g))
     return np.swapaxes(a, -1, -2) @ g
-
-
-def _contract_operand(g, other, subscripts, shape, k):
-    """Cotangent of operand ``k``, of ``shape``, of an einsum of two operands."""
-    operands, out = subscripts.split("->")
-    names = operands.split(",")
-    mine, theirs = names[k], names[1 - k]
-    alone = [i for i, name in enumerate(mine) if name not in out + theirs]  # summed over alone
-    kept = "".join(name for i, name in enumerate(mine) if i not in alone)
-    g = np.expand_dims(np.einsum(f"{out},{theirs}->{kept}", g, other), tuple(alone))
-    return np.broadcast_to(g, tuple(shape[i] if i in alone else n for i, n in enumerate(g.shape)))
 
 
 def _concatenate(g, _y, *_xs, axis=0):
@@ -430,10 +259,7 @@ rule(write, lambda g, _y, _v, _x, index: np.copy(g[index]),
             lambda g, _y, _v, _x, index: Erase(g, index))  # fmt: skip
 
 # products
-rule(np.matmul, _matmul_left, _matmul_right, call=_matmul)
-rule(contract,
-     lambda g, _y, _a, b, *, subscripts: _contract_operand(g, b, subscripts, _a.shape, 0),
-     lambda g, _y, a, _b, *, subscripts: _contract_operand(g, a, subscripts, _b.shape, 1))
+rule(np.matmul, _matmul_left, _matmul_right, call=matmul)
 
 
 # --- functions whose result carries no derivative ------------------------------------------------
@@ -447,3 +273,4 @@ PLAIN.update((
     np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj,
     np.shares_memory, np.may_share_memory, np.array_repr, np.array_str, np.array2string,
 ))
+CREATES.update((np.zeros_like, np.ones_like, np.empty_like, np.full_like))

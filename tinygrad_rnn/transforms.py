@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import Array, Tensor, _enable_grad, grad, plain
+from .grad_mode import enable_grad
+from .tensor import Array, Tensor, cotangents, plain
 
-__all__ = ["hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
+__all__ = ["grad", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
 Function = Callable[..., Any]  # of Tensors, giving one
 Inputs = Array | float | Sequence[Array | float]
@@ -89,6 +90,49 @@ def _tangents(v: Inputs, xs: Sequence[Tensor], name: str) -> Sequence[Any]:
     return vs
 
 
+def grad(output: Tensor, inputs: Tensor | Sequence[Tensor], grad_output: Array | None = None,
+         create_graph: bool = False, allow_unused: bool = False,
+         retain_graph: bool | None = None) -> Any:
+    """Gradients of ``output`` with respect to ``inputs``, returned and not stored.
+
+    Args:
+        output: Tensor; a scalar unless ``grad_output`` is given.
+        inputs: one Tensor or a sequence; leaves, or Tensors on the way to ``output``.
+        grad_output: cotangent, an array or Tensor of the shape of ``output``.
+        create_graph: record the gradients themselves, for higher orders.
+        allow_unused: None for an input that ``output`` does not depend on, not an error.
+        retain_graph: keep the graph for another pass (default: ``create_graph``).
+
+    Returns a Tensor for one Tensor, a tuple of Tensors for a sequence, each of the shape and dtype
+    of its input. Raises RuntimeError for an input or output without a graph, for one that is not
+    used, for a missing cotangent and for a graph that is freed; ValueError for a cotangent of
+    another shape.
+    """
+    single = isinstance(inputs, Tensor)
+    wanted = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    for i, x in enumerate(wanted):
+        if x._node is None:
+            raise RuntimeError(f"grad: input {i} of shape {x.shape} does not require grad")
+    retain = create_graph if retain_graph is None else retain_graph
+    found = cotangents("grad", output, grad_output, {x._node for x in wanted}, retain,
+                       create_graph)
+    results: list[Any] = []
+    taken = set()
+    for i, x in enumerate(wanted):
+        c = found.get(x._node)
+        if c is None:
+            if not allow_unused:
+                raise RuntimeError(f"grad: input {i} of shape {x.shape} was not used for the"
+                                   " output; allow_unused=True gives None for it")
+            results.append(None)
+            continue
+        if x._node in taken:  # the same input twice: two gradients never share memory
+            c = c.copy()
+        taken.add(x._node)
+        results.append(c)
+    return results[0] if single else tuple(results)
+
+
 def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
     """``g(*args) -> (f(*args), gradient)`` of a scalar function.
 
@@ -100,7 +144,7 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Callable[
 
     @functools.wraps(f)
     def with_grad(*given: Any, **kwargs: Any) -> tuple[Tensor, Any]:
-        with (block := _enable_grad()):
+        with (block := enable_grad()):
             args = list(given)
             for i in wanted:
                 args[i] = _differentiable(args[i])
@@ -124,7 +168,7 @@ def vjp(f: Function, inputs: Inputs, v: Array | float | None = None) -> tuple[Te
     shape of the input, any shape. TypeError if f returns no number, ValueError for a v of another
     shape, or that is missing.
     """
-    with (block := _enable_grad()):
+    with (block := enable_grad()):
         xs, single = _inputs(inputs)
         y = _output_of(f, xs, "vjp")
         if v is None and y.size != 1:
@@ -143,7 +187,7 @@ def jvp(f: Function, inputs: Inputs, v: Inputs) -> tuple[Tensor, Tensor]:
     product has the shape of the output, any shape. TypeError if f returns no number, ValueError
     for a v of another shape.
     """
-    with (block := _enable_grad()):
+    with (block := enable_grad()):
         xs, _ = _inputs(inputs)
         vs = _tangents(v, xs, "jvp")
         y = _output_of(f, xs, "jvp")
@@ -160,7 +204,7 @@ def hvp(f: Function, inputs: Inputs, v: Inputs) -> tuple[Tensor, Any]:
     made (Pearlmutter, 1994). TypeError if f returns no number, ValueError if that is no scalar, and
     for a v of another shape.
     """
-    with (block := _enable_grad()):
+    with (block := enable_grad()):
         xs, single = _inputs(inputs)
         vs = _tangents(v, xs, "hvp")
         y = _output_of(f, xs, "hvp")
@@ -178,7 +222,7 @@ def jacobian(f: Function, inputs: Inputs) -> Any:
     One backward pass per element of the output. A tuple of inputs gives a tuple. TypeError if f
     returns no number.
     """
-    with (block := _enable_grad()):
+    with (block := enable_grad()):
         xs, single = _inputs(inputs)
         y = _output_of(f, xs, "jacobian")
         nested = not block.outer and _reaches_out(xs, y)

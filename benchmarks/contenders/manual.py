@@ -3,7 +3,7 @@
 import numpy as np
 
 from tinygrad_rnn import manual
-from tinygrad_rnn.tensor import keep_freed_memory
+from tinygrad_rnn.speed import keep_freed_memory
 
 keep_freed_memory()  # as the engine does: that is not what is compared
 

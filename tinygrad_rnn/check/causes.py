@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..rules import RULES, Primitive
+from ..primitive import RULES, Primitive
 from .outcome import pairs
 from .repair import common_ratio, find_repair, ratio_in_words
 from .running import CannotRun, arrays_of, observe, truth

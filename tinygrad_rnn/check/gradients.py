@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, grad
+from ..tensor import Tensor
+from ..transforms import grad
 
 __all__ = ["check_gradients"]
 

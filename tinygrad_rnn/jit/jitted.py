@@ -20,7 +20,10 @@ from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from .. import random
-from ..tensor import Node, Tensor, _no_grad_blocks, collector_paused
+from ..grad_mode import no_grad_blocks
+from ..graph import Node
+from ..speed import collector_paused
+from ..tensor import Tensor
 from . import JitError
 from .blocks import threads
 from .cut import cut
@@ -85,7 +88,7 @@ class Jitted(Generic[P, R]):
         if random.recording.get() is not None:  # a part of what is being recorded around it
             return self.f(*args, **kwargs)
         with self._lock:
-            given, mode = (list(args), kwargs), _no_grad_blocks.get() > 0
+            given, mode = (list(args), kwargs), no_grad_blocks.get() > 0
             recording, reached = self._last, None
             if self._watch is not None and mode == self._mode:
                 reached = self._watch.reached(given)
@@ -458,8 +461,7 @@ class Cut(Node):
     __slots__ = ("why",)
 
     def __init__(self, array: Any, why: str) -> None:
-        super().__init__(SimpleNamespace(name="tg.jit"), (), {}, None, (), None, array.shape,
-                         array.dtype)
+        super().__init__(array.shape, array.dtype, SimpleNamespace(name="tg.jit"), parents=None)
         self.why = why
 
     @property

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..functional import _sigmoid
-from ..rules import add_at
+from ..speed import add_at
 from ..tensor import Tensor
 from . import JitError
 from .state import ARRAYS

@@ -238,7 +238,7 @@ class Program:
 
 
 def _edit_added(buffer, index, g):
-    from ..rules import add_at
+    from ..speed import add_at
 
     add_at(buffer, index, g)
 

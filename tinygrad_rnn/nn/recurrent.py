@@ -18,9 +18,10 @@ from numpy.typing import DTypeLike
 
 from .. import functional as F
 from ..functional import sigmoid
+from ..primitive import own_function
 from ..random import generator
-from ..rules import own_function
-from ..tensor import Array, Tensor, collector_paused, plain
+from ..speed import collector_paused
+from ..tensor import Array, Tensor, plain
 from .layers import normal
 from .module import Module, Parameter
 
