@@ -19,8 +19,8 @@ MODULES = {"tg": tg, "nn": nn, "optim": optim, "functional": F, "interop": inter
            "models": models}  # fmt: skip
 PUBLIC = {f"{prefix}.{name}": getattr(module, name)
           for prefix, module in MODULES.items() for name in module.__all__}  # fmt: skip
-PUBLIC |= {f"Tensor.{name}": member for name, member in vars(tg.Tensor).items()
-           if not name.startswith("_")}  # fmt: skip
+PUBLIC |= {f"Tensor.{name}": member for cls in tg.Tensor.__mro__[-2::-1]
+           for name, member in vars(cls).items() if not name.startswith("_")}  # fmt: skip
 
 
 def doc(name):

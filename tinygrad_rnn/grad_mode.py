@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Generator
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__ = ["no_grad"]
 
@@ -46,8 +46,7 @@ class no_grad:
             def wrapper(*args: Any, **kwargs: Any) -> Any:
                 with no_grad():
                     return f(*args, **kwargs)
-        wrapped: Any = functools.wraps(f)(wrapper)
-        return wrapped
+        return cast(F, functools.wraps(f)(wrapper))
 
 
 def _between_items(items: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:

@@ -105,8 +105,8 @@ def own_function(fn: Function, checks: bool = False) -> Function:
 
 
 def own(value: Any) -> Any:
-    """An operand that came from outside, as a rule may read it later: a copy, where the caller could
-    edit it meanwhile."""
+    """An operand that came from outside, for a rule to read later: a copy, where it can be edited
+    meanwhile."""
     if isinstance(value, tuple):
         return tuple(map(own, value))
     if isinstance(value, (int, float, slice, type(None), type(...), np.generic)):

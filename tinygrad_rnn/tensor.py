@@ -245,33 +245,6 @@ class Tensor(Operators):
             self._exposed = False
         return self._data
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._data.shape
-
-    @property
-    def ndim(self) -> int:
-        return self._data.ndim
-
-    @property
-    def size(self) -> int:
-        return self._data.size
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._data.dtype
-
-    @property
-    def T(self) -> Tensor:
-        return apply(np.transpose, self)
-
-    @property
-    def mT(self) -> Tensor:
-        return apply(np.swapaxes, self, axis1=-1, axis2=-2)
-
-    itemsize = property(lambda self: self._data.itemsize)
-    nbytes = property(lambda self: self._data.nbytes)
-
     def __len__(self) -> int:
         return len(self._data)
 
