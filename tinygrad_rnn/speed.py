@@ -65,8 +65,8 @@ def matmul(a: Any, b: Any) -> Any:
 
 
 def times_transposed(g: Any, b: Any) -> Any:
-    """``g @ np.swapaxes(b, -1, -2)`` of matrices; few rows as (b @ g.T).T: BLAS packs the weight anew at
-    each product, and so reads it along its rows."""
+    """``g @ np.swapaxes(b, -1, -2)`` of matrices; few rows as (b @ g.T).T: BLAS packs the weight
+    anew at each product, and so reads it along its rows."""
     if 1 < g.shape[0] <= FEW_ROWS < min(b.shape):
         return np.copy(np.transpose(b @ np.transpose(g)), order="C")
     return g @ np.swapaxes(b, -1, -2)

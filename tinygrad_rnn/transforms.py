@@ -52,7 +52,7 @@ def _output_of(f: Function, xs: Sequence[Any], name: str) -> Tensor:
 def _reaches_out(xs: Sequence[Tensor], *ends: Any) -> bool:
     """Whether one of ``ends`` depends on a Tensor that wants a gradient and is not of this
     transform, which made the leaves ``xs`` itself."""
-    own = {x._node for x in xs if x._node.fn is None}  # type: ignore[union-attr]
+    own = {x._node for x in xs if x._node.fn is None}
     seen = {end._node for end in ends if isinstance(end, Tensor) and end.requires_grad} - own
     stack = list(seen)
     while stack:
