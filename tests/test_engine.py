@@ -537,12 +537,7 @@ def test_imports_run_downwards_only():
         place = path.relative_to(root).parts[0].removesuffix(".py")
         if place in ("__init__", "__main__"):
             continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        typing_only = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.If)
-                       and ast.unparse(node.test) == "TYPE_CHECKING" for inner in ast.walk(node)}
-        for node in ast.walk(tree):
-            if id(node) in typing_only:  # for who reads the types: nothing is imported
-                continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.ImportFrom) or not node.level:
                 continue
             inside = node.level <= len(path.relative_to(root).parts) - 1

@@ -7,7 +7,7 @@ NumPy, which would cost a third more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -15,30 +15,28 @@ from numpy.typing import DTypeLike
 from .primitive import Function
 from .protocols import Protocols, arrays_in
 
-if TYPE_CHECKING:
-    from .tensor import Tensor
-
+T = TypeVar("T")  # a Tensor: what the class above makes of this one
 Axis: TypeAlias = int | tuple[int, ...] | None
 
 
 def _method(fn: Any) -> Function:
     """np.fn as a method, with NumPy's own arguments."""
 
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return self._call(fn, (self, *args), kwargs)
 
     return method
 
 
-def _unary(fn: Function) -> Callable[[Any], Tensor]:
+def _unary(fn: Function) -> Callable[[T], T]:
     return lambda self: self.__primitive__(fn, self)
 
 
-def _binary(fn: Function) -> Callable[[Any, Any], Tensor]:
+def _binary(fn: Function) -> Callable[[T, Any], T]:
     return lambda self, other: self.__primitive__(fn, self, other)
 
 
-def _reflected(fn: Function) -> Callable[[Any, Any], Tensor]:
+def _reflected(fn: Function) -> Callable[[T, Any], T]:
     return lambda self, other: self.__primitive__(fn, other, self)
 
 
@@ -68,11 +66,11 @@ class Operators(Protocols):
         return self._data.dtype
 
     @property
-    def T(self) -> Tensor:
+    def T(self) -> Self:
         return self.__primitive__(np.transpose, self)
 
     @property
-    def mT(self) -> Tensor:
+    def mT(self) -> Self:
         return self.__primitive__(np.swapaxes, self, axis1=-1, axis2=-2)
 
     itemsize = property(lambda self: self._data.itemsize)
@@ -107,39 +105,39 @@ class Operators(Protocols):
     maximum, minimum = _method(np.maximum), _method(np.minimum)
     argsort, nonzero, any, all = map(_method, (np.argsort, np.nonzero, np.any, np.all))
 
-    def reshape(self, *shape: Any) -> Tensor:
+    def reshape(self, *shape: Any) -> Self:
         shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
         return self.__primitive__(np.reshape, self, shape=shape)
 
-    def transpose(self, *axes: Any) -> Tensor:
+    def transpose(self, *axes: Any) -> Self:
         axes = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
         return self.__primitive__(np.transpose, self, axes=axes or None)
 
-    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+    def swapaxes(self, axis1: int, axis2: int) -> Self:
         return self.__primitive__(np.swapaxes, self, axis1=axis1, axis2=axis2)
 
-    def astype(self, dtype: DTypeLike) -> Tensor:
+    def astype(self, dtype: DTypeLike) -> Self:
         return self.__primitive__(np.astype, self, dtype=np.dtype(dtype))
 
-    def copy(self) -> Tensor:
+    def copy(self) -> Self:
         return self.__primitive__(np.copy, self)
 
-    def flatten(self) -> Tensor:
+    def flatten(self) -> Self:
         return np.ravel(self)
 
-    def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def sum(self, axis: Axis = None, keepdims: bool = False) -> Self:
         return self.__primitive__(np.sum, self, axis=axis, keepdims=keepdims)
 
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Self:
         return self.__primitive__(np.mean, self, axis=axis, keepdims=keepdims)
 
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Self:
         return self.__primitive__(np.max, self, axis=axis, keepdims=keepdims)
 
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def min(self, axis: Axis = None, keepdims: bool = False) -> Self:
         return self.__primitive__(np.min, self, axis=axis, keepdims=keepdims)
 
-    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def prod(self, axis: Axis = None, keepdims: bool = False) -> Self:
         return self.__primitive__(np.prod, self, axis=axis, keepdims=keepdims)
 
     def argmax(self, axis: int | None = None) -> Any:
@@ -148,10 +146,10 @@ class Operators(Protocols):
     def argmin(self, axis: int | None = None) -> Any:
         return self._data.argmin(axis)
 
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+    def clip(self, min: Any = None, max: Any = None) -> Self:
         return np.clip(self, min, max)
 
-    def pow(self, exponent: Any) -> Tensor:
+    def pow(self, exponent: Any) -> Self:
         return self**exponent
 
 
