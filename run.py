@@ -4,7 +4,9 @@
     python run.py test            run the tests
     python run.py --help          all that the command line can do
 
-The first run makes the virtual environment .venv beside this file and installs into it; later
+The first run makes the virtual environment .venv beside this file and installs into it what the
+README promises, numba (which makes training faster) and hypothesis (which finds the smallest
+example that shows a mistake) included: about 400 MB, half of which is numba's compiler. Later
 runs start at once. After `test` come options of pytest; everything else goes to
 `python -m tinygrad_rnn`.
 """
@@ -19,8 +21,9 @@ import sys
 ROOT = os.path.dirname(os.path.abspath(__file__))
 VENV = os.path.join(ROOT, ".venv")
 PYTHON = os.path.join(VENV, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
-# An extra is also there when one that contains it was installed.
-INSTALLED_WITH = {"models": ("models", "test"), "test": ("test",)}
+EXTRAS = {"use": "models,check,fast", "test": "test"}
+# What one wants is also there when the other was installed.
+INSTALLED_WITH = {"use": ("use", "test"), "test": ("test",)}
 
 
 def main(arguments):
@@ -32,18 +35,28 @@ def main(arguments):
         prepare("test")
         os.chdir(ROOT)
         become(PYTHON, "-m", "pytest", *arguments[1:])
-    prepare("models")
+    prepare("use")
     # So that the program names its next commands as this one was called.
-    os.environ["TINYGRAD_RNN_COMMAND"] = os.path.basename(sys.executable) + " run.py"
+    os.environ["TINYGRAD_RNN_COMMAND"] = called()
     become(PYTHON, "-m", "tinygrad_rnn", *arguments)
 
 
-def prepare(extra):
-    """Install the project with this extra into .venv, unless that was done for this very state."""
+def called():
+    """This program as a person calls it, quoted for the shell."""
+    words = [os.path.basename(sys.executable), sys.argv[0]]
+    if os.name == "nt":
+        return subprocess.list2cmdline(words)
+    import shlex
+
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def prepare(purpose):
+    """Install the project into .venv for this purpose, unless that was done for this very state."""
     with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
         # The folder too, because an environment does not survive being moved.
         state = hashlib.sha256(file.read() + ROOT.encode()).hexdigest()
-    if os.path.exists(PYTHON) and any(read(stamp(e)) == state for e in INSTALLED_WITH[extra]):
+    if os.path.exists(PYTHON) and any(read(stamp(e)) == state for e in INSTALLED_WITH[purpose]):
         return
     try:
         import ensurepip  # noqa: F401  (Debian has Pythons without it)
@@ -51,23 +64,27 @@ def prepare(extra):
     except ImportError:
         sys.exit("run.py: this Python cannot make virtual environments; install its venv module"
                  " (Debian, Ubuntu: sudo apt install python3-venv)")  # fmt: skip
-    sys.stderr.write("run.py: installing into " + VENV + " (only this once; about a minute)\n")
+    sys.stderr.write("run.py: installing into " + VENV + " (this once: about a minute, 400 MB)\n")
     make = [sys.executable, "-m", "venv", "--clear", VENV]
     if not os.path.exists(PYTHON) and subprocess.call(make):
         sys.exit("run.py: could not make the virtual environment " + VENV + ", see above")
     if subprocess.call([PYTHON, "-c", "import pip"], stderr=subprocess.DEVNULL):
         subprocess.call([PYTHON, "-m", "ensurepip"])  # uv makes environments without pip
-    install = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    install.extend(["--editable", ROOT + "[" + extra + "]"])
-    if subprocess.call(install):
+    if install(EXTRAS[purpose]) and (purpose == "test" or install("models,check")):
         sys.exit("run.py: the installation failed, see above: check the network connection, or "
                  "delete " + VENV + ", and run the same command again")  # fmt: skip
-    with open(stamp(extra), "w") as file:
+    with open(stamp(purpose), "w") as file:
         file.write(state)
 
 
-def stamp(extra):
-    return os.path.join(VENV, "installed-" + extra)
+def install(extras):
+    """Returns pip's exit status. (A Python that numba does not know yet does without.)"""
+    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    return subprocess.call([*pip, "--editable", ROOT + "[" + extras + "]"])
+
+
+def stamp(purpose):
+    return os.path.join(VENV, "installed-" + purpose)
 
 
 def read(path):

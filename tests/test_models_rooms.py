@@ -11,10 +11,11 @@ ORDER = [
     "sampling", "language", "seq2seq", "export",
     "data.reading", "data.pairs", "data.vocabulary", "data.text", "data.batches", "data",
     "files.checkpoint", "files.lock", "files.book", "files",
-    "training.config", "training.saved", "training.inference", "training.tasks",
-    "training.load", "training.run", "training",
+    "training.schedule", "training.config", "training.saved", "training.inference",
+    "training.tasks", "training.load", "training.log", "training.signals", "training.output",
+    "training.run", "training",
     "pictures.gradients", "pictures.gates", "pictures.plots", "pictures",
-    "commands.arguments", "commands.machine", "commands.use", "commands.train",
+    "commands.arguments", "commands.errors", "commands.machine", "commands.use", "commands.train",
     "commands.pictures", "commands.main", "commands",
 ]  # fmt: skip
 

@@ -2,11 +2,55 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
-from collections.abc import Callable
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
 
-COMMAND = os.environ.get("TINYGRAD_RNN_COMMAND", "tinygrad-rnn")  # how a person calls it
+NAME = "tinygrad-rnn"  # of the program, wherever it speaks of itself
+
+
+def join(words: Sequence[str]) -> str:
+    """Words as one line that the user's shell takes apart again."""
+    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+
+
+def how_called() -> str:
+    """What a person types to call this program, so that what we suggest can be pasted."""
+    if given := os.environ.get("TINYGRAD_RNN_COMMAND"):  # set by run.py
+        return given
+    called = Path(sys.argv[0])
+    if called.parts[-2:] == ("tinygrad_rnn", "__main__.py"):
+        return join([_shortest(sys.executable), "-m", "tinygrad_rnn"])
+    return join([_shortest(sys.argv[0])]) if called.stem == NAME else NAME
+
+
+def _shortest(program: str) -> str:
+    """The name alone, where the shell finds this very program by it."""
+    name = os.path.basename(program)
+    return name if shutil.which(name) == program else program
+
+
+COMMAND = how_called()
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{NAME}: {message}; see {self.prog} --help\n")
+
+
+def command(*arguments: object) -> str:
+    """A command that can be pasted into the user's shell."""
+    return f"{COMMAND} {join([str(argument) for argument in arguments])}"
 
 
 def positive(kind: type[int | float]) -> Callable[[str], float]:
@@ -20,11 +64,15 @@ def positive(kind: type[int | float]) -> Callable[[str], float]:
     return read
 
 
-def at_least_zero(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise ValueError
-    return value
+def at_least_zero(kind: type[int | float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = kind(text)
+        if not 0 <= value < math.inf:
+            raise ValueError
+        return value
+
+    read.__name__ = f"{kind.__name__} of at least zero"
+    return read
 
 
 def probability(text: str) -> float:
@@ -32,3 +80,20 @@ def probability(text: str) -> float:
     if not 0 < value <= 1:
         raise ValueError
     return value
+
+
+def share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise ValueError
+    return value
+
+
+def duration(text: str) -> float:
+    """Seconds: ``90``, ``90s``, ``30m``, ``8h``, ``1:30:00``."""
+    if found := re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", text):
+        hours, minutes, seconds = (float(part or 0) for part in found.groups())
+        return 3600 * hours + 60 * minutes + seconds
+    if found := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text):
+        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+    raise ValueError

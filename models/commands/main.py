@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
+import tinygrad_rnn
 from tinygrad_rnn.check import command as check
 
-from ..data import DataError
 from ..training import Interrupted
+from ..training.output import Unbreakable, escape_what_cannot_be_shown, plain, silence
 from . import machine, pictures, train, use
-from .arguments import COMMAND
+from .arguments import COMMAND, NAME, Parser
+from .errors import FAILED, MISTAKE, caused_by_user, sentence
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+def parser() -> Parser:
+    top = Parser(
         prog=COMMAND, description="Train and use the models of the book's chapters 5 to 8, and"
         " check layers of one's own."
     )
+    top.add_argument("--version", action="version", version=f"{NAME} {tinygrad_rnn.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train.add_arguments(commands.add_parser("train", help="train a model"))
     use.add_arguments(commands)
@@ -33,15 +37,35 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status, see ``errors``."""
+    escape_what_cannot_be_shown()
     args = parser().parse_args(arguments)
     try:
-        return args.run(args) or 0
+        status = args.run(args) or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what cannot be written is an error now, and not at exit
+        return status
     except Interrupted as stop:
-        print(f"\ntinygrad-rnn: {stop}", file=sys.stderr)
-        return 130
-    except (DataError, ImportError, OSError) as error:
-        print(f"tinygrad-rnn: {error}", file=sys.stderr)
-        return 1
+        complain(f"\n{NAME}: {stop}")
+        return stop.status
     except KeyboardInterrupt:
-        print("\ntinygrad-rnn: interrupted", file=sys.stderr)
+        complain(f"\n{NAME}: interrupted")
         return 130
+    except BrokenPipeError:
+        silence(sys.stdout)
+        return 141
+    except Exception as error:
+        if os.environ.get("TINYGRAD_RNN_TRACEBACK"):
+            traceback.print_exc()
+        if caused_by_user(error):
+            complain(f"{NAME}: {sentence(error)}")
+            return FAILED
+        complain(f"{NAME}: a mistake of this program, please report it: {sentence(error)}"
+                 " (TINYGRAD_RNN_TRACEBACK=1 shows where)")
+        return MISTAKE
+    finally:
+        Unbreakable(sys.stdout).flush()  # so that Python itself has nothing left to fail at
+
+
+def complain(text: str) -> None:
+    Unbreakable(sys.stderr).write(plain(text) + "\n")

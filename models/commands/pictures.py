@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from ..data import DataError
 from ..pictures import gates, gradients
-from ..pictures.plots import gate_histograms, gradients_through_time
-from ..training import load_config, load_task
-from .arguments import positive
-from .use import add_data_changed
+from ..pictures.plots import check_picture, gate_histograms, gradients_through_time
+from ..training import load_config, load_task, model_file
+from .arguments import Parser, at_least_zero, positive
+from .use import add_data_changed, add_last
 
 
-def add_arguments(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_arguments(commands: argparse._SubParsersAction[Parser]) -> None:
     through_time = commands.add_parser(
         "gradients", help="draw how gradients vanish and explode through time"
     )
@@ -23,7 +23,8 @@ def add_arguments(commands: argparse._SubParsersAction[argparse.ArgumentParser])
                               help="time steps (default 50)")
     through_time.add_argument("--hidden", type=positive(int), default=64, metavar="H",
                               help="size of hidden states (default 64)")
-    through_time.add_argument("--seed", type=int, default=1, metavar="N", help="seed (default 1)")
+    through_time.add_argument("--seed", type=at_least_zero(int), default=1, metavar="N",
+                              help="seed (default 1)")
     through_time.set_defaults(run=run_gradients)
 
     how_open = commands.add_parser(
@@ -35,9 +36,11 @@ def add_arguments(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     how_open.add_argument("--output", default="gates.png", metavar="FILE", help="PNG or SVG")
     add_data_changed(how_open)
     how_open.set_defaults(run=run_gates)
+    add_last(how_open)
 
 
 def run_gradients(args: argparse.Namespace) -> None:
+    check_picture(args.output)
     runs = {
         cell: [gradients.through_time(cell, scale, args.steps, args.hidden, seed=args.seed)
                for scale in gradients.SCALES]
@@ -48,9 +51,10 @@ def run_gradients(args: argparse.Namespace) -> None:
 
 
 def run_gates(args: argparse.Namespace) -> None:
-    config, where = load_config(args.model), args.data_dir or args.data
-    task = load_task(args.model, replace(config, data=where) if where else config,
-                     args.data_changed)  # fmt: skip
+    check_picture(args.output)
+    path = model_file(args.model, args.last)
+    config, where = load_config(path), args.data_dir or args.data
+    task = load_task(path, replace(config, data=where) if where else config, args.data_changed)
     try:
         activations = gates.on_held_out_data(task)
     except ValueError as error:

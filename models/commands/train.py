@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..data import DataError
-from ..pictures.plots import training_curve
+from ..data.text import END_OF_LINE
+from ..pictures.plots import check_picture, training_curve
 from ..training import (
     Config,
     PairsConfig,
@@ -21,11 +27,15 @@ from ..training import (
     load_config,
     make_config,
     make_task,
+    schedule,
 )
 from ..training.config import MODELS
-from .arguments import COMMAND, positive
-from .use import draw_attention
+from ..training.output import say
+from .arguments import at_least_zero, command, duration, positive, share
+from .errors import sentence
+from .use import BANNED, draw_attention
 
+MAY_CHANGE = ("epochs", "patience", "data")
 TASKS = {
     "date": "read dates: SATURDAY, MAY 2, 1987 -> 1987-05-02 (chapter 8)",
     "addition": "add numbers, character by character: 16+75 -> 91 (chapter 7)",
@@ -69,7 +79,7 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
         number("--time-size", "time_size", "time steps of truncated BPTT")
         setting("--cell", "cell", "the recurrent layer", choices=("lstm", "gru", "rnn"))
         number("--layers", "num_layers", "recurrent layers of --model better")
-        setting("--dropout", "dropout", "dropout of --model better", type=float, metavar="P")
+        setting("--dropout", "dropout", "dropout of --model better", type=share, metavar="P")
         number("--words", "words", "learn only the first N symbols, as in chapter 5")
         setting("--optimizer", "optimizer", "the update rule", choices=("sgd", "adam"))
     else:
@@ -85,11 +95,19 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
         setting("--residual", "residual", "skip connections of --model deep",
                 action=argparse.BooleanOptionalAction)
     number("--lr", "lr", "learning rate", float)
-    number("--lr-decay", "lr_decay", "what the learning rate is multiplied by every epoch", float)
+    setting("--schedule", "schedule", "how the learning rate goes on from there",
+            choices=schedule.NAMES)
+    number("--lr-decay", "lr_decay", "factor of every epoch, of --schedule exponential", float)
+    setting("--warmup", "warmup", "steps in which the learning rate rises from 0",
+            type=at_least_zero(int), metavar="N")
+    setting("--forget-bias", "forget_bias", "the biases of forget gates at first",
+            type=at_least_zero(float), metavar="X")
+    number("--patience", "patience", "end after so many epochs without a better one")
     number("--max-norm", "max_norm", "gradients are clipped to this norm", float)
     number("--embedding", "D", "size of the vectors of symbols")
     number("--hidden", "H", "size of hidden states")
-    setting("--seed", "seed", "seed of weights, order and dropout", type=int, metavar="N")
+    setting("--seed", "seed", "seed of weights, order and dropout", type=at_least_zero(int),
+            metavar="N")
     if task == "ptb":
         setting("--data-dir", "data", "folder of Penn Treebank; without, it is downloaded once",
                 metavar="DIR")
@@ -98,8 +116,10 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
                 metavar="FILE")
     p.add_argument("--out", metavar="DIR", help=f"folder of the run (default runs/{task})")
     p.add_argument("--resume", metavar="DIR",
-                   help="go on with this run, with its settings; only --epochs, --steps and where"
-                   " the data are may be given anew")  # fmt: skip
+                   help="go on with this run, with its settings; only --epochs, --steps, --patience"
+                   " and where the data are may be given anew")  # fmt: skip
+    p.add_argument("--time-limit", type=duration, default=math.inf, metavar="TIME",
+                   help="stop and save after this time, such as 90s, 30m, 8h or 1:30:00")
     p.add_argument("--data-changed", action="store_true",
                    help="resume although the data are not those that the run began with")
     p.add_argument("--jit", action=argparse.BooleanOptionalAction, default=True,
@@ -120,6 +140,9 @@ def run_train(args: argparse.Namespace) -> None:
             raise DataError("train text: which FILE?")
         config = make_config(args.task, **given)
         out = args.out or f"runs/{args.task}"
+    picture = None if args.plot is None else Path(args.plot or Path(out) / "curve.png")
+    if picture is not None:
+        check_picture(picture, folder_comes=picture.parent == Path(out))
     task = make_task(config)
     say(task.summary())
     if args.jit:
@@ -129,21 +152,36 @@ def run_train(args: argparse.Namespace) -> None:
            else Run(task, out, say, args.jit))
     if run.step:
         say(f"going on after step {run.step:,}")
-    again = f"{COMMAND} train {args.task} --resume {out}"
-    more = f" --steps {args.steps}" if args.steps else f" --epochs {config.epochs}"
+    more = ["--steps", args.steps] if args.steps else ["--epochs", config.epochs]
     try:
-        run.train(args.steps, again + more)
+        done = run.train(args.steps, command("train", args.task, "--resume", word(out), *more),
+                         args.time_limit)  # fmt: skip
     finally:
-        if args.plot is not None and run.records():
-            picture = args.plot or Path(out) / "curve.png"
-            training_curve(run.records(), picture, f"{config.model}, {config.task}")
-            say(f"the curves are in {picture}")
+        if picture is not None and run.step and (records := run.log.read()):
+            draw(lambda: training_curve(records, picture, f"{config.model}, {config.task}"),
+                 f"the curves are in {picture}")
+    if not done:
+        return
     seen = ""
     if isinstance(task, PairsTask) and task.config.model in ("attention", "deep"):
-        picture = Path(out) / "attention.png"
-        draw_attention(task.reader, example_of(task), picture)
-        seen = f", a picture of where it looks in {picture}"
-    say(f"\nThe model is in {out}{seen}. Try:\n" + "\n".join(next_commands(task, out)))
+        looks = Path(out) / "attention.png"
+        if draw(lambda: draw_attention(task.reader, example_of(task), looks)):
+            seen = f", a picture of where it looks in {looks}"
+    say(f"\nThe model is in {out}{seen}. Try:")
+    for words in next_commands(task, out):
+        say("  " + command(*words))
+
+
+def draw(picture: Callable[[], object], told: str = "") -> bool:
+    """Draw what comes after a training, whose end is no other if that fails."""
+    try:
+        picture()
+    except (OSError, ValueError, ImportError, MemoryError) as error:
+        say(f"there is no picture: {sentence(error)}")
+        return False
+    if told:
+        say(told)
+    return True
 
 
 def resumed_config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
@@ -151,25 +189,36 @@ def resumed_config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
     config = load_config(args.resume)
     if config.task != args.task:
         raise DataError(f"{args.resume} holds a model of {config.task}, not of {args.task}: "
-                        f"{COMMAND} train {config.task} --resume {args.resume}")
+                        + command("train", config.task, "--resume", word(args.resume)))
     if args.out and Path(args.out) != Path(args.resume):
         raise DataError(f"--out {args.out}: a resumed run stays in its folder, {args.resume}")
     for name, value in given.items():
-        if name not in ("epochs", "data") and value != getattr(config, name):
+        if name not in MAY_CHANGE and value != getattr(config, name):
             raise DataError(f"{args.resume} was begun with {name} = {getattr(config, name)}, not"
-                            f" {value}; only --epochs, --steps and where the data are may change")
-    return replace(config, **{k: v for k, v in given.items() if k in ("epochs", "data")})
+                            f" {value}; only --epochs, --steps, --patience and where the data are"
+                            " may change")
+    return replace(config, **{k: v for k, v in given.items() if k in MAY_CHANGE})
 
 
-def next_commands(task: Task, out: str) -> list[str]:
+def word(path: str) -> str:
+    """The path as an argument that is not taken for an option."""
+    return os.path.join(".", path) if path.startswith("-") else path
+
+
+def next_commands(task: Task, out: str) -> list[list[str]]:
+    """The words of commands that use the model."""
+    folder = word(out)
     if isinstance(task, TextTask):
-        (word,) = task.vocabulary.decode(task.parts["train"].ids[:1])
-        return [f"  {COMMAND} evaluate {out}", f'  {COMMAND} generate {out} --prompt "{word}"']
+        lines = [["evaluate", folder]]
+        if prompt := example_prompt(task):
+            lines.append(["generate", folder, f"--prompt={prompt}"])
+        return lines
     assert isinstance(task, PairsTask)
     example = example_of(task)
-    lines = [f'  {COMMAND} answer {out} "{example}"', f"  {COMMAND} evaluate {out}"]
+    end = ["--"] if example.startswith("-") else []
+    lines = [["answer", folder, *end, example], ["evaluate", folder]]
     if task.config.model in ("attention", "deep"):
-        lines.append(f'  {COMMAND} attention {out} "{example}" --output attention.png')
+        lines.append(["attention", "--output", "attention.png", folder, *end, example])
     return lines
 
 
@@ -178,5 +227,12 @@ def example_of(task: PairsTask) -> str:
     return max((text.rstrip() for text in task.test.inputs[:50]), key=len)
 
 
-def say(text: str) -> None:
-    print(text, flush=True)
+def example_prompt(task: TextTask) -> str | None:
+    """The first symbol of the text that a person can read and type."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    for symbol in task.vocabulary.symbols[:1000]:
+        if symbol.isprintable() and not symbol.isspace() and symbol not in (END_OF_LINE, *BANNED):
+            with suppress(UnicodeError):
+                symbol.encode(encoding)
+                return symbol
+    return None

@@ -6,6 +6,8 @@ Figures are made as objects, without pyplot: no window, no display and no global
 from __future__ import annotations
 
 import functools
+import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..data import DataError
+from ..files.checkpoint import write_atomically
 from .gradients import ThroughTime
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NEEDED = 'pictures need matplotlib: pip install "tinygrad-rnn[models]"'
 VISIBLE_SPACE = "\N{OPEN BOX}"
 # Fonts with Korean or Japanese letters that systems come with, or that people install.
 EAST_ASIAN = (
@@ -38,15 +43,27 @@ def readable(draw: Callable[..., None]) -> Callable[..., None]:
         try:
             from matplotlib import font_manager, rc_context, rcParams
         except ImportError:
-            raise ImportError(
-                'pictures need matplotlib: pip install "tinygrad-rnn[models]"'
-            ) from None
+            raise ImportError(NEEDED) from None
         there = {font.name for font in font_manager.fontManager.ttflist}
         families = [*rcParams["font.family"], *(name for name in EAST_ASIAN if name in there)]
         with rc_context({"font.family": families}):
             draw(*args, **kwargs)
 
     return drawn
+
+
+def check_picture(path: str | Path, folder_comes: bool = False) -> None:
+    """DataError when a picture of this name could not be saved: better now than after the work.
+
+    ``folder_comes``: the folder of the picture is yet to be made. ImportError without matplotlib.
+    """
+    path, kinds = Path(path), _figure(1, 1).canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in kinds:
+        raise DataError(f"{path}: a picture ends in .png, .svg or .pdf")
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, wanted the name of a picture")
+    if not folder_comes and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise DataError(f"{path}: {path.parent} is not a folder that can be written to")
 
 
 @readable
@@ -155,14 +172,23 @@ def _plain(**options: Any) -> Any:
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ImportError(NEEDED) from None
 
     return Figure(figsize=(width, height), layout="constrained", dpi=120)
 
 
 def _save(figure: Figure, path: str | Path) -> None:
-    """Save all of it: the layout makes room for labels, and "tight" for titles wider than that."""
-    figure.savefig(path, bbox_inches="tight", pad_inches=0.1)
+    """Save all of it: the layout makes room for labels, and "tight" for titles wider than that.
+
+    In one step, so that a picture that is drawn anew can be looked at at any time.
+    """
+    content, path = io.BytesIO(), Path(path)
+    figure.savefig(content, format=path.suffix.removeprefix(".").lower() or "png",
+                   bbox_inches="tight", pad_inches=0.1)  # fmt: skip
+    write_atomically(path, content.getvalue())
 
 
 @readable

@@ -81,10 +81,15 @@ class Writer:
         symbols = split_text(prompt, self.level)
         if not symbols:
             raise DataError("the prompt is empty: give the text a beginning")
-        ids = self.model.generate(
-            self.vocabulary.encode(symbols), length, temperature, top_k, top_p,
-            self.vocabulary.encode(banned), np.random.default_rng(seed),
-        )  # fmt: skip
+        if not set(self.vocabulary.symbols) - set(banned):
+            raise DataError(f"all {len(self.vocabulary)} symbols are banned: nothing is left to"
+                            " write")  # fmt: skip
+        start, left_out = self.vocabulary.encode(symbols), self.vocabulary.encode(banned)
+        try:
+            ids = self.model.generate(start, length, temperature, top_k, top_p, left_out,
+                                      np.random.default_rng(seed))  # fmt: skip
+        except ValueError as error:
+            raise DataError(str(error)) from None
         symbols += self.vocabulary.decode(ids)
         if self.level == "char":
             return "".join(symbols)

@@ -20,12 +20,13 @@ from .tasks import Task, make_task
 MODEL, BEST = "model.safetensors", "best.safetensors"
 
 
-def model_file(path: str | Path) -> Path:
-    """The file of weights to use: the best epoch's where there is one."""
+def model_file(path: str | Path, last: bool = False) -> Path:
+    """The file of weights to use: the best epoch's where there is one, unless the last are asked
+    for."""
     path = Path(path)
     if path.is_file():
         return path
-    return path / BEST if (path / BEST).exists() else path / MODEL
+    return path / BEST if (path / BEST).exists() and not last else path / MODEL
 
 
 def load_config(path: str | Path) -> Config:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,16 +22,14 @@ from ..data import DataError, Ids
 from ..files import checkpoint
 from ..files.lock import only_writer
 from .load import BEST, MODEL, load_weights, same_data
+from .log import LOG, Log, Record
+from .output import Unbreakable, plain, unbreakable
 from .saved import checked
+from .signals import Interrupted, Signals
 from .tasks import Task
 
-LOG = "log.jsonl"
 LOG_EVERY = 20  # steps, as in the book
 SAVE_EVERY = 60  # seconds
-
-
-class Interrupted(Exception):
-    """Training was stopped by a signal, and saved."""
 
 
 def training_step(task: Task) -> Callable[[Ids, Ids], tuple[Any, Any]]:
@@ -55,34 +50,48 @@ def training_step(task: Task) -> Callable[[Ids, Ids], tuple[Any, Any]]:
 
 class Run:
     """One training run in a folder: ``model.safetensors`` (weights, and all that it takes to go
-    on), ``best.safetensors`` (the weights of the best epoch, where the learning rate hangs on it),
-    ``log.jsonl`` (a line for every 20 steps, and one for every epoch).
+    on), ``best.safetensors`` (the same after the best epoch so far), ``log.jsonl`` (a line for
+    every 20 steps, and one for every epoch).
 
     Whatever a step depends on is in the checkpoint: weights, the optimizer's arrays, hidden states,
     random generators, place in the data, learning rate. So a run that is killed and resumed ends
     with the weights of one that was not.
+
+    Nothing that is said, measured or logged costs what was computed: it is saved first; what
+    ``show`` cannot show is lost, a log that cannot be written is told, and a checkpoint that cannot
+    be written is tried again, and an error only at the end.
     """
 
+    # What a checkpoint holds of the run itself, besides model, optimizer and data.
+    PLACE = ("step", "seconds", "best", "best_epoch", "measured", "recent", "epoch_loss",
+             "epoch_steps")  # fmt: skip
+
     def __init__(
-        self, task: Task, out: str | Path, show: Callable[[str], None] = print, jit: bool = False
+        self, task: Task, out: str | Path, show: Callable[[str], Any] = print, jit: bool = False
     ):
         checkpoint.require_library()
-        self.task, self.out, self.show = task, Path(out), show
+        self.task, self.out, self.show = task, Path(out), unbreakable(show)
+        self.log = Log(self.out)
         self._step = training_step(task)
         if jit:
             self._step = tg.jit(self._step, fallback="eager")
         self.step, self.seconds = 0, 0.0
         self.best: float | None = None
+        self.best_epoch = 0
+        self.measured = 0  # epochs
         self.recent: list[float] = []  # losses since the last line of the log
         self.epoch_loss, self.epoch_steps = 0.0, 0
-        self._stop = False
         self.resumed: os.stat_result | None = None  # the checkpoint, as it was then
+        self._saved = 0.0  # when
+        self._saved_at: tuple[int, int] | None = None  # after which step, and how many epochs
+        self._shown = -math.inf  # when
+        self._bar: Any = None
 
     # ---- checkpoints -------------------------------------------------------------------------
 
     @classmethod
     def resume(
-        cls, folder: str | Path, task: Task, show: Callable[[str], None] = print, jit: bool = False,
+        cls, folder: str | Path, task: Task, show: Callable[[str], Any] = print, jit: bool = False,
         data_changed: bool = False,
     ) -> Run:
         """Go on with what was saved in ``folder``. DataError when it does not fit the task, or
@@ -99,11 +108,14 @@ class Run:
             place = about["training"]
             checkpoint.restore_carried(task.model, training, task.config.batch_size)
             checkpoint.restore_generators(task.model, place["generators"])
+            task.rate = place["lr"]
             checkpoint.restore_optimizer(
-                task.optimizer, training, place["optimizer_steps"], place["lr"]
+                task.optimizer, training, place["optimizer_steps"], task.rate
             )
             task.batches.load_state_dict(place["batches"])
-            for name in ("step", "seconds", "best", "recent", "epoch_loss", "epoch_steps"):
+            # Earlier versions measured before they saved, and did not note which epoch was best.
+            place = {"measured": task.batches.epoch, "best_epoch": task.batches.epoch} | place
+            for name in cls.PLACE:
                 setattr(run, name, place[name])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{path}: not a checkpoint of this run"
@@ -113,127 +125,179 @@ class Run:
     def save(self, file: str = MODEL) -> None:
         """Write the checkpoint, in one step. DataError when that fails; the old one stays."""
         task = self.task
-        place = {
-            "step": self.step, "seconds": self.seconds, "best": self.best, "recent": self.recent,
-            "epoch_loss": self.epoch_loss, "epoch_steps": self.epoch_steps,
-            "lr": task.optimizer.lr, "optimizer_steps": task.optimizer.steps,
+        place = {name: getattr(self, name) for name in self.PLACE} | {
+            "lr": task.rate, "optimizer_steps": task.optimizer.steps,
             "batches": task.batches.state_dict(),
             "generators": checkpoint.generator_states(task.model),
         }  # fmt: skip
         extra = checkpoint.carried_arrays(task.model) | checkpoint.optimizer_arrays(task.optimizer)
-        checkpoint.save(
-            self.out / file,
-            task.model.state_dict() | {checkpoint.PREFIX + k: v for k, v in extra.items()},
-            {"config": asdict(task.config), **task.about(), "data": task.digest,
-             "training": place},
-        )
+        try:
+            checkpoint.save(
+                self.out / file,
+                task.model.state_dict() | {checkpoint.PREFIX + k: v for k, v in extra.items()},
+                {"config": asdict(task.config), **task.about(), "data": task.digest,
+                 "training": place},
+            )
+        except MemoryError:
+            raise DataError(f"{self.out / file}: no memory is left to save it; {self._kept()}"
+                            ) from None  # fmt: skip
+        self._saved = time.perf_counter()
+        if file == MODEL:
+            self._saved_at = self.step, self.measured
+
+    def _try_to_save(self, file: str = MODEL) -> None:
+        try:
+            self.save(file)
+        except DataError as error:
+            self._tell(f"{error}; the training goes on, and saving is tried again")
+            self._saved = time.perf_counter()
 
     # ---- the loop ----------------------------------------------------------------------------
 
-    def train(self, steps: int | None = None, command: str = "--resume") -> None:
-        """Train until the epochs of the config, or ``steps`` steps in all, are done.
+    def train(self, steps: int | None = None, command: str = "--resume",
+              time_limit: float = math.inf) -> bool:
+        """Train until the epochs of the config, or ``steps`` steps in all, are done, or
+        ``time_limit`` seconds are over.
 
-        DataError when the loss is no longer a number: the last checkpoint is then kept.
-        Interrupted when a signal came: the checkpoint is then of this very step.
+        Returns whether it is done; if not, the time was over, and it can be resumed. DataError when
+        the loss is no longer a number (the last checkpoint is then kept), or when at the end it
+        cannot be saved. Interrupted when a signal came: the checkpoint is then of this very step.
         """
-        total = steps or self.task.config.epochs * len(self.task.batches)
-        if self.step >= total:
-            self.show(f"{self.step:,} steps are done already; --epochs or --steps asks for more")
-            return
-        with only_writer(self.out):
-            self._train(total, command)
-
-    def _train(self, total: int, command: str) -> None:
         batches = self.task.batches
+        total = steps or self.task.config.epochs * len(batches)
+        if self.step >= total and self.measured == batches.epoch:
+            self.show(f"{self.step:,} steps are done already; --epochs or --steps asks for more")
+            return True
+        with only_writer(self.out):
+            return self._train(total, command, time_limit)
+
+    def _train(self, total: int, command: str, time_limit: float) -> bool:
         self._still_there()
         self._make_room()
-        self._cut_log()
-        saved = time.perf_counter()
-        began, shown, told = saved - self.seconds, 0.0, 0.0
-        with self._signals(), progress(total, self.step) as bar:
-            say = self.show if bar is None else bar.write
-            while self.step < total:
-                epoch = batches.epoch + 1
-                xs, ts = next(iter(batches))
-                loss, norm = self._one_step(xs, ts)
-                self.step += 1
+        self.log.cut(self.step, self.measured)
+        self._saved = start = time.perf_counter()
+        began = start - self.seconds
+        with Signals() as signals, progress(total, self.step) as self._bar:
+            self._end_epoch_if_due(total)
+            while self.step < total and not self._stalled() and signals.ending is None:
+                if time.perf_counter() - start > time_limit:
+                    break
+                self._one_step_more(total)
                 self.seconds = time.perf_counter() - began
-                if not (math.isfinite(loss) and math.isfinite(norm)):
-                    raise DataError(
-                        f"step {self.step} (epoch {epoch}): the loss is {loss} and the norm of its"
-                        f" gradient {norm}; a smaller --lr may help. {self._kept()}"
-                    )
-                self.recent.append(loss)
-                self.epoch_loss += loss
-                self.epoch_steps += 1
-                ended, last = batches.epoch + 1 > epoch, self.step == total
-                if self.step % LOG_EVERY == 0 or last:
-                    record = self._log({"epoch": epoch, "step": self.step}, self.recent, norm)
-                    self.recent = []
-                    now = time.perf_counter()
-                    if bar is None and (now - shown > 10 or last):
-                        say(self._line(record, epoch, total))
-                        shown = now
-                if bar is not None:
-                    bar.update()
-                    bar.set_postfix_str(self._short(loss), refresh=False)
-                if ended:
-                    text = self._end_epoch(epoch)
-                    if time.perf_counter() - told > 1 or last:  # an epoch can be milliseconds
-                        say(text)
-                        told = time.perf_counter()
-                if ended or last or time.perf_counter() - saved > SAVE_EVERY or self._stop:
-                    self.save()
-                    saved = time.perf_counter()
-                if self._stop and not last:
-                    raise Interrupted(
-                        f"stopped and saved after step {self.step} of {total}; go on with {command}"
-                    )
+                self._end_epoch_if_due(total)
+                if signals.saving or time.perf_counter() - self._saved > SAVE_EVERY:
+                    signals.saving = False
+                    self._try_to_save()
+            if self._saved_at != (self.step, self.measured):
+                self.save()
+        self._bar = None
+        if self.step >= total:
+            return True
+        if self._stalled():
+            self.show(f"no epoch since {self.best_epoch} was better: training ends early"
+                      f" (--patience {self.task.config.patience})")  # fmt: skip
+            return True
+        where = f"after step {self.step} of {total}; go on with {command}"
+        if signals.ending is not None:
+            raise Interrupted(f"stopped and saved {where}", signals.ending)
+        self.show(f"the time is over: stopped and saved {where}")
+        return False
+
+    def _one_step_more(self, total: int) -> None:
+        batches, epoch = self.task.batches, self.task.batches.epoch + 1
+        xs, ts = next(iter(batches))
+        self.task.set_rate(self.step, total)
+        loss, norm = self._one_step(xs, ts)
+        self.step += 1
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise DataError(
+                f"step {self.step} (epoch {epoch}): the loss is {loss} and the norm of its"
+                f" gradient {norm}; a smaller --lr may help. {self._kept()}"
+            )
+        self.recent.append(loss)
+        self.epoch_loss += loss
+        self.epoch_steps += 1
+        if self._bar is not None:
+            self._bar.update()
+            self._bar.set_postfix_str(self._short(loss), refresh=False)
+        if self.step % LOG_EVERY == 0 or self.step == total:
+            record = self._write({
+                "epoch": epoch, "step": self.step, **self._losses(self.recent), "norm": norm,
+                "lr": self.task.optimizer.lr,
+            })  # fmt: skip
+            self.recent = []
+            if self._bar is None and self._due(10, self.step == total):
+                left = self.seconds / self.step * (total - self.step)
+                self._tell(
+                    f"epoch {epoch}, step {self.step:,} of {total:,}:"
+                    f" {self._short(record['loss'])}, {self.seconds:.0f} s, about {left:.0f} s left"
+                )
+
+    def _stalled(self) -> bool:
+        patience = self.task.config.patience
+        return patience is not None and self.measured - self.best_epoch >= patience
 
     def _one_step(self, xs: Ids, ts: Ids) -> tuple[float, float]:
         """The loss, and the norm of its gradient before clipping."""
         loss, norm = self._step(xs, ts)
         return loss.item(), float(norm)
 
-    def _end_epoch(self, epoch: int) -> str:
-        """Measure, adapt the learning rate; returns what to tell."""
+    def _end_epoch_if_due(self, total: int) -> None:
+        """After the last step of an epoch: measure, adapt the learning rate, save; then tell."""
         task = self.task
+        if task.batches.epoch == self.measured:
+            return
+        if time.perf_counter() - self._saved > SAVE_EVERY / 10:  # measuring can take long
+            self._try_to_save()
         value = task.evaluate()
-        task.end_epoch(value, self.best)
+        self.measured += 1
         better = self.best is None or (
             value > self.best if task.measure == "accuracy" else value < self.best
         )
+        task.end_epoch(better)
         if better:
-            self.best = value
+            self.best, self.best_epoch = value, self.measured
         mean = self.epoch_loss / self.epoch_steps
         self.epoch_loss, self.epoch_steps = 0.0, 0
-        self._write({"epoch": epoch, "step": self.step, "train_loss": mean,
-                     f"valid_{task.measure}": value, "lr": task.optimizer.lr,
-                     "seconds": round(self.seconds, 1)})  # fmt: skip
-        if better and getattr(task.config, "stall_divisor", 1.0) != 1.0:
-            self.save(BEST)
-        shown = f"{value:.2%}" if task.measure == "accuracy" else f"{value:.2f}"
-        return (f"epoch {epoch}: loss {mean:.4f}, {task.measure} {shown} {task.measured_on},"
-                f" {self.seconds:.0f} s\n{task.samples()}")  # fmt: skip
+        self._write({"epoch": self.measured, "step": self.step, "train_loss": mean,
+                     f"valid_{task.measure}": value, "lr": task.optimizer.lr})  # fmt: skip
+        if better:
+            self._try_to_save(BEST)
+        self._try_to_save()
+        if self._due(1, self.step == total):  # an epoch can be milliseconds
+            shown = f"{value:.2%}" if task.measure == "accuracy" else f"{value:.2f}"
+            self._tell(f"epoch {self.measured}: loss {mean:.4f}, {task.measure} {shown}"
+                       f" {task.measured_on}, {self.seconds:.0f} s\n{task.samples()}")
 
     # ---- what a person sees --------------------------------------------------------------------
 
-    def _log(self, record: dict[str, Any], losses: list[float], norm: float) -> dict[str, Any]:
-        record |= {"loss": float(np.mean(losses))}
+    def _losses(self, losses: list[float]) -> Record:
+        loss = float(np.mean(losses))
         if self.task.measure == "perplexity":
-            record["perplexity"] = math.exp(min(record["loss"], 700.0))
-        record |= {"norm": norm, "lr": self.task.optimizer.lr, "seconds": round(self.seconds, 1)}
-        self._write(record)
+            return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+        return {"loss": loss}
+
+    def _write(self, record: Record) -> Record:
+        record["seconds"] = round(self.seconds, 1)
+        told = self.log.problem
+        self.log.write(record)
+        if self.log.problem and not told:
+            self._tell(self.log.problem)
         return record
 
-    def _write(self, record: dict[str, Any]) -> None:
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            with open(self.out / LOG, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise DataError(f"{self.out / LOG}: cannot be written ({error.strerror})."
-                            f" {self._kept()}") from None  # fmt: skip
+    def _due(self, seconds: float, always: bool) -> bool:
+        """Whether so much time has passed since something was told, which this will now be."""
+        now = time.perf_counter()
+        if not always and now - self._shown < seconds:
+            return False
+        self._shown = now
+        return True
+
+    def _tell(self, text: str) -> None:
+        if self._bar is None:
+            self.show(text)
+        else:
+            self._bar.write(plain(text), file=Unbreakable(sys.stdout))
 
     def _still_there(self) -> None:
         """DataError when another training has gone on with the run since it was read."""
@@ -257,22 +321,6 @@ class Run:
                 (aside / name).unlink(missing_ok=True)
         self.show(f"the run that was in {self.out} is kept in {aside}")
 
-    def _cut_log(self) -> None:
-        """Leave out of the log what came after the checkpoint."""
-        lines = [json.dumps(r) for r in self.records() if r["step"] <= self.step]
-        checkpoint.write_atomically(self.out / LOG, "".join(f"{x}\n" for x in lines).encode())
-
-    def records(self) -> list[dict[str, Any]]:
-        """The log so far, without a line that was cut off."""
-        records = []
-        if (self.out / LOG).exists() and self.step:
-            for line in (self.out / LOG).read_text(encoding="utf-8").splitlines():
-                try:
-                    records.append(json.loads(line))
-                except ValueError:
-                    break
-        return records
-
     def _kept(self) -> str:
         path = self.out / MODEL
         return f"{path} keeps the last good state." if path.exists() else "Nothing was saved."
@@ -282,39 +330,15 @@ class Run:
             return f"perplexity {math.exp(min(loss, 700.0)):.1f}"
         return f"loss {loss:.4f}"
 
-    def _line(self, record: dict[str, Any], epoch: int, total: int) -> str:
-        left = self.seconds / self.step * (total - self.step)
-        return (f"epoch {epoch}, step {self.step:,} of {total:,}: {self._short(record['loss'])},"
-                f" {self.seconds:.0f} s, about {left:.0f} s left")  # fmt: skip
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """The first Ctrl-C (or SIGTERM) asks for an end after this step, a second ends at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def ask(number: int, frame: Any) -> None:
-            if self._stop:
-                raise KeyboardInterrupt
-            self._stop = True
-
-        kinds = [signal.SIGINT, signal.SIGTERM]
-        before = [signal.signal(kind, ask) for kind in kinds]
-        try:
-            yield
-        finally:
-            for kind, handler in zip(kinds, before, strict=True):
-                signal.signal(kind, handler)
-
 
 @contextmanager
 def progress(total: int, done: int) -> Iterator[Any]:
     """A progress bar on a terminal; elsewhere None."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, initial=done, unit="step", dynamic_ncols=True) as bar:
+    screen: Any = Unbreakable(sys.stderr)
+    with tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, file=screen) as bar:
         yield bar

@@ -37,6 +37,8 @@ class Place(TypedDict, total=False):
     step: int
     seconds: float
     best: float | None
+    best_epoch: int
+    measured: int
     recent: list[float]
     epoch_loss: float
     epoch_steps: int

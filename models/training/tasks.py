@@ -30,6 +30,7 @@ from ..data import (
 )
 from .config import Config, PairsConfig, TextConfig, build_model
 from .inference import Reader, Writer, perplexity
+from .schedule import factor
 
 
 class Task:
@@ -45,6 +46,7 @@ class Task:
     optimizer: Any
     measure: str
     measured_on = "on held-out data"
+    rate: float  # the learning rate but for warm-up and what depends on the step
 
     def summary(self) -> str:
         """One line on what is about to be learnt."""
@@ -54,9 +56,16 @@ class Task:
         """The measure on data that the model does not learn from."""
         raise NotImplementedError
 
-    def end_epoch(self, value: float, best: float | None) -> None:
-        """Adapt the learning rate, also to the new value and the best one before it."""
-        self.optimizer.lr *= self.config.lr_decay
+    def set_rate(self, step: int, total: int) -> None:
+        """Give the optimizer its learning rate for step ``step`` (from 0) of ``total``."""
+        config = self.config
+        self.optimizer.lr = self.rate * factor(config.schedule, config.warmup, step, total)
+
+    def end_epoch(self, better: bool) -> None:
+        """Adapt the rate to the epoch, and to whether it was the best so far."""
+        self.rate *= self.config.lr_decay
+        if not better:
+            self.rate /= self.config.stall_divisor
 
     def samples(self) -> str:
         """A few lines that show what the model can do."""
@@ -97,6 +106,7 @@ class PairsTask(Task):
         tg.manual_seed(config.seed)
         self.model = build_model(config, len(self.vocabulary))
         self.optimizer = optim.Adam(self.model.parameters(), config.lr)
+        self.rate = config.lr
         self.batches = PairBatches(xs, ts, min(config.batch_size, len(xs)), config.seed)
         self.reader = Reader(self.model, self.vocabulary, config, (xs.shape[1], ts.shape[1]))
 
@@ -144,6 +154,7 @@ class TextTask(Task):
         self.model = build_model(config, len(self.vocabulary))
         make = {"sgd": optim.SGD, "adam": optim.Adam}[config.optimizer]
         self.optimizer = make(self.model.parameters(), config.lr)
+        self.rate = config.lr
         self.batches = TextBatches(train.ids, config.batch_size, config.time_size)
         self.writer = Writer(self.model, self.vocabulary, config.level)
         if "valid" not in self.parts:
@@ -161,11 +172,6 @@ class TextTask(Task):
         """The part of this name, or what stands in for it: test, valid, train."""
         name = next(name for name in (split, "valid", "train") if name in self.parts)
         return name, self.parts[name]
-
-    def end_epoch(self, value: float, best: float | None) -> None:
-        super().end_epoch(value, best)
-        if best is not None and value >= best:
-            self.optimizer.lr /= self.config.stall_divisor
 
     def samples(self) -> str:
         ids = self.part("valid")[1].ids[:1]

@@ -1,0 +1,56 @@
+"""Signals that ask a training to end or to save: what a person, a shell or a scheduler sends."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+# Ctrl-C; `kill`, and what schedulers send before they kill; a terminal that goes; CPU time used up.
+ENDING = [s for s in ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU") if hasattr(signal, s)]
+SAVING = [s for s in ("SIGUSR1",) if hasattr(signal, s)]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by a signal, and saved. ``status`` is the exit status of a process that
+    the signal has ended: 130 for Ctrl-C, 143 for SIGTERM."""
+
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__(text)
+        self.status = 128 + number
+
+
+class Signals:
+    """While it is entered, a signal only leaves a note: to end (``ending``, its number) or to save
+    and go on (``saving``). A second signal to end does so at once.
+
+    Signals that the process ignores stay ignored (``nohup``). Only the main thread gets signals;
+    elsewhere this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.ending: int | None = None
+        self.saving = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for names, handler in ((ENDING, self._end), (SAVING, self._save)):
+                for name in names:
+                    number = getattr(signal, name)
+                    before = signal.getsignal(number)
+                    if before is not signal.SIG_IGN or number == signal.SIGINT:
+                        self._before[number] = signal.signal(number, handler)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _end(self, number: int, frame: Any) -> None:
+        if self.ending is not None:
+            raise Interrupted("stopped at once", number)
+        self.ending = number
+
+    def _save(self, number: int, frame: Any) -> None:
+        self.saving = True

@@ -1,0 +1,546 @@
+"""The command line where people use it: other terminals, closed pipes, signals, odd arguments."""
+
+import io
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from models.commands import arguments, train
+from models.commands.main import main
+from models.data import DataError, make_dates
+from models.files import checkpoint
+from models.pictures.plots import check_picture
+from models.training import BEST, LOG, MODEL, Run, make_config, make_task
+from models.training import run as loop
+from models.training.output import Unbreakable, plain, say
+
+for _name in ("tqdm", "safetensors", "matplotlib"):
+    pytest.importorskip(_name, reason=f"{_name} is not installed: pip install tinygrad-rnn[models]")
+
+SMALL = ["--hidden", "8", "--embedding", "8", "--batch-size", "3", "--time-size", "5"]
+posix = pytest.mark.skipif(os.name == "nt", reason="signals and shells of POSIX")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    pairs = make_dates(120)
+    lines = [x + t for x, t in zip(pairs.inputs, pairs.answers, strict=True)]
+    (folder / "dates.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "words.txt").write_text("the cat sat on the mat\n" * 30, encoding="utf-8")
+    (folder / "odd.txt").write_text("한글 → “naïve” \x1b[31m 😀\n" * 30, encoding="utf-8")
+    return folder
+
+
+def program(*args, **options):
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
+               "encoding": "utf-8", "errors": "replace"} | options  # fmt: skip
+    return subprocess.Popen([sys.executable, "-m", "tinygrad_rnn", *map(str, args)], **options)
+
+
+def text_run(data, out, *more, file="words.txt"):
+    return ["train", "text", str(data / file), *SMALL, "--out", str(out), "--steps", "40", *more]
+
+
+def date_run(data, out, *more):
+    return ["train", "date", "--data", str(data / "dates.txt"), "--hidden", "12", "--batch-size",
+            "20", "--epochs", "2", "--out", str(out), *more]  # fmt: skip
+
+
+def one_sentence(capsys, arguments, status, *words):
+    try:
+        got = main([str(a) for a in arguments])
+    except SystemExit as stop:
+        got = stop.code
+    error = capsys.readouterr().err
+    assert got == status, error
+    assert error.startswith("tinygrad-rnn: ") and error.count("\n") == 1, error
+    for word in words:
+        assert word in error, error
+
+
+def weights(out):
+    arrays, about = checkpoint.load(out / MODEL)
+    about["training"].pop("seconds")
+    return {name: array.tobytes() for name, array in arrays.items()}, about
+
+
+# ---- what a user can cause is a sentence ----
+
+
+@pytest.mark.parametrize("words", [
+    "train date --seed -1", "train date --epochs 0", "train date --lr nan", "train date --lr -1",
+    "train text f --dropout 1", "train text f --dropout -1", "train date --hidden 0",
+    "train date --schedule x", "train date --time-limit soon", "train", "nothing", "", "generate",
+    "generate x --prompt a --seed -1", "generate x --prompt a --top-p 2", "answer x y --beam 0",
+    "gradients --seed -1", "train date --forget-bias inf", "train date --epochs 1e9",
+])  # fmt: skip
+def test_what_is_not_understood_ends_with_status_2(words, capsys):
+    one_sentence(capsys, words.split(), 2, "see tinygrad-rnn")
+
+
+def test_settings_and_folders_that_do_not_fit(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    file = tmp_path / "file"
+    file.write_text("not a folder")
+    words = data / "words.txt"
+    better = ["train", "text", words, "--model", "better", "--out", out]
+    for told, *command in [
+        ("one number", *better, "--embedding", "4", "--hidden", "8"),
+        ("an even number", "train", "date", "--bidirectional", "--hidden", "9", "--out", out),
+        ("GiB", "train", "date", "--hidden", "100000000", "--out", out),
+        ("GiB", *better, "--hidden", "100000000"),
+        ("GiB", *better, "--layers", "100000000"),
+        ("GiB", "train", "date", "--hidden", str(10**30), "--out", out),
+        ("--lr-decay 0.5 is of", "train", "date", "--schedule", "cosine", "--lr-decay", "0.5"),
+        ("cannot be written to", *date_run(data, file)),
+        ("cannot be written to", *date_run(data, file / "below")),
+        ("a picture ends in", *date_run(data, out, "--plot", tmp_path / "x.txt")),
+        ("a picture ends in", *date_run(data, out, "--plot", tmp_path / "x")),
+        ("not a folder", *date_run(data, out, "--plot", tmp_path / "none" / "x.png")),
+        ("a picture ends in", "gradients", "--output", tmp_path / "x.txt"),
+        ("a picture ends in", "gates", out, "--output", tmp_path / "x.txt"),
+        ("a picture ends in", "attention", out, "x", "--output", tmp_path / "x.txt"),
+        ("a folder", "gradients", "--output", tmp_path / "p.png"),
+        ("cannot be read", "train", "text", tmp_path, "--out", out),
+    ]:  # fmt: skip
+        (tmp_path / "p.png").mkdir(exist_ok=True)
+        one_sentence(capsys, command, 1, told)
+    assert not out.exists()  # none of it had begun
+
+
+@posix
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
+def test_a_folder_that_is_read_only(data, tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    one_sentence(capsys, date_run(data, tmp_path), 1, "cannot be written to")
+
+
+def test_no_memory_is_a_sentence(data, tmp_path, monkeypatch, capsys):
+    def full(*args, **kwargs):
+        raise MemoryError("Unable to allocate 3. TiB")
+
+    monkeypatch.setattr(Run, "_one_step", full)
+    one_sentence(capsys, date_run(data, tmp_path / "a"), 1, "not enough memory", "3. TiB")
+    monkeypatch.undo()
+    monkeypatch.setattr(checkpoint, "save", full)
+    one_sentence(capsys, date_run(data, tmp_path / "b"), 1, "no memory is left to save")
+
+
+def test_a_mistake_of_ours_says_so(monkeypatch, capsys):
+    def broken(args):
+        raise KeyError("x\ny")
+
+    monkeypatch.setattr(train, "run_train", broken)
+    one_sentence(capsys, ["train", "date"], 70, "a mistake of this program", "KeyError")
+    monkeypatch.setenv("TINYGRAD_RNN_TRACEBACK", "1")
+    assert main(["train", "date"]) == 70
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_banned_symbols(data, tmp_path, capsys):
+    (tmp_path / "n.txt").write_text("N N N N N N $ N N N " * 30)
+    assert main(["train", "text", str(tmp_path / "n.txt"), *SMALL, "--steps", "3", "--out",
+                 str(tmp_path / "n")]) == 0  # fmt: skip
+    assert main(["generate", str(tmp_path / "n"), "--prompt", "N"]) == 0  # as the book bans them
+    capsys.readouterr()
+    one_sentence(capsys, ["generate", tmp_path / "n", "--prompt", "N", "--ban", "N", "--ban", "$"],
+                 1, "nothing is left")  # fmt: skip
+
+
+def test_odd_lines_in_a_log(data, tmp_path):
+    assert main(date_run(data, tmp_path)) == 0
+    before = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    odd = [b"[1, 2]", b"3", b"{}", b'{"step": "x"}', b'{"epoch": 1, "step": null}', b"\xff\xfe",
+           b"", b"[" * 100_000, b'{"epoch": 1, "st']  # fmt: skip
+    with open(tmp_path / LOG, "ab") as file:
+        file.write(b"\n".join(odd))
+    more = ["--resume", str(tmp_path), "--epochs", "3", "--plot"]
+    assert main(["train", "date", *more]) == 0
+    records = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert records[: len(before)] == before and len(records) > len(before)
+
+
+# ---- output may get lost, and nothing else ----
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "cp1252", "ascii", "utf-8"])
+def test_a_terminal_of_any_encoding(encoding, data, tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    process = program(*text_run(data, tmp_path, "--level", "char", file="odd.txt"),
+                      env=environment)  # fmt: skip
+    out, error = process.communicate()
+    assert (process.returncode, error) == (0, "")
+    assert "\x1b" not in out and (tmp_path / MODEL).exists()
+    process = program("generate", tmp_path, "--prompt", "한", "--seed", "1", env=environment)
+    assert process.communicate()[1] == "" and process.returncode == 0
+
+
+@posix
+def test_a_pipe_that_is_closed_does_not_end_a_training(data, tmp_path):
+    for stream in ("stdout", "stderr"):
+        out = tmp_path / stream
+        other = {"stdout": "stderr", "stderr": "stdout"}[stream]
+        with program(*text_run(data, out)) as process:
+            getattr(process, stream).close()
+            getattr(process, other).read()
+        assert process.returncode == 0
+        assert weights(out)[1]["training"]["step"] == 40
+
+
+@posix
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_behind_the_output(data, tmp_path):
+    with open("/dev/full", "w") as full:
+        process = program(*text_run(data, tmp_path), stdout=full)
+        assert (process.communicate()[1], process.returncode) == ("", 0)
+        process = program("generate", tmp_path, "--prompt", "the", stdout=full)
+        assert "No space left" in process.communicate()[1] and process.returncode == 1
+
+
+@posix
+def test_other_commands_end_quietly_when_nobody_reads(data, tmp_path):
+    assert main(text_run(data, tmp_path)) == 0
+    with program("generate", tmp_path, "--prompt", "the", "--length", "1000") as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+def test_a_way_of_showing_that_fails_costs_nothing(data, tmp_path):
+    def show(text):
+        raise OSError("gone")
+
+    run = Run(make_task(make_config("date", data=str(data / "dates.txt"), H=8, epochs=1)),
+              tmp_path, show)  # fmt: skip
+    assert run.train() and (tmp_path / MODEL).exists()
+
+
+def test_what_is_said(capsys, monkeypatch):
+    say("a\x1b[2Jb\tc\n\x9b")
+    assert capsys.readouterr().out == "a\\x1b[2Jb\tc\n\\x9b\n"
+    assert plain("한 é\n") == "한 é\n"
+    narrow = io.TextIOWrapper(io.BytesIO(), "ascii")
+    Unbreakable(narrow).write("é")
+    assert narrow.buffer.getvalue() == b"\\xe9"
+    narrow.close()
+    Unbreakable(narrow).write("x")
+    Unbreakable(None).write("x")
+    monkeypatch.setattr(sys, "stdout", None)
+    say("x")
+
+
+# ---- save, then speak ----
+
+
+@pytest.mark.parametrize("what", ["evaluate", "samples", "write"])
+def test_what_follows_an_epoch_does_not_cost_it(what, data, tmp_path, monkeypatch, capsys):
+    """Measuring, showing, or a log that breaks: the epoch is saved before, or all the same."""
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0)
+    task = make_task(make_config("date", data=str(data / "dates.txt"), H=8, epochs=1))
+    steps = len(task.batches)
+
+    def broken(*args):
+        raise RuntimeError("broken")
+
+    run = Run(task, tmp_path)
+    if what == "write":
+        monkeypatch.setattr(run.log, "path", tmp_path / "none" / LOG)
+        monkeypatch.setattr(run.log, "cut", lambda *place: None)
+        assert run.train()
+        assert capsys.readouterr().out.count("training goes on") == 1
+        return
+    monkeypatch.setattr(task, what, broken)
+    with pytest.raises(RuntimeError):
+        run.train()
+    again = Run.resume(tmp_path, make_task(task.config))
+    assert again.step == steps
+    assert again.train()
+    straight = Run(make_task(task.config), tmp_path / "straight")
+    assert straight.train()
+    assert weights(tmp_path) == weights(tmp_path / "straight")
+    assert [{**r, "seconds": 0} for r in again.log.read()] == [
+        {**r, "seconds": 0} for r in straight.log.read()
+    ]
+
+
+def test_a_disk_that_is_full_for_a_while(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0)
+    calls, fsync = [], os.fsync
+
+    def full(fd):
+        calls.append(fd)
+        if 3 < len(calls) < 6:
+            raise OSError(28, "No space left on device")
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(date_run(data, tmp_path)) == 0
+    assert "saving is tried again" in capsys.readouterr().out
+    assert weights(tmp_path)[1]["training"]["step"] == 10
+
+
+# ---- signals ----
+
+
+def signalled(monkeypatch, number, at):
+    original = Run._one_step
+
+    def step(self, xs, ts):
+        if self.step + 1 == at:
+            signal.raise_signal(number)
+        return original(self, xs, ts)
+
+    monkeypatch.setattr(Run, "_one_step", step)
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU"])
+def test_a_signal_saves_and_ends(name, data, tmp_path, monkeypatch, capsys):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    signalled(monkeypatch, number, at=7)
+    assert main(date_run(data, tmp_path / "a b")) == 128 + number
+    assert weights(tmp_path / "a b")[1]["training"]["step"] == 7
+    assert signal.getsignal(number) is before
+    monkeypatch.undo()
+    command = shlex.split(capsys.readouterr().err.split("go on with ")[1])
+    assert command[0] == "tinygrad-rnn" and main(command[1:]) == 0
+    assert main(date_run(data, tmp_path / "straight")) == 0
+    assert weights(tmp_path / "a b") == weights(tmp_path / "straight")
+
+
+@posix
+def test_sigusr1_saves_and_goes_on(data, tmp_path, monkeypatch):
+    saved = []
+    save = Run.save
+    monkeypatch.setattr(Run, "save", lambda run, *a: (saved.append(run.step), save(run, *a)))
+    signalled(monkeypatch, signal.SIGUSR1, at=3)
+    assert main(date_run(data, tmp_path)) == 0
+    assert saved[0] == 3 and saved[-1] == 10
+
+
+@posix
+def test_a_signal_that_is_ignored_stays_ignored(data, tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        signalled(monkeypatch, signal.SIGHUP, at=3)
+        assert main(date_run(data, tmp_path)) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@posix
+def test_a_second_signal_ends_at_once(data, tmp_path, monkeypatch, capsys):
+    def step(self, xs, ts):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("not reached")
+
+    monkeypatch.setattr(Run, "_one_step", step)
+    assert main(date_run(data, tmp_path)) == 143
+    assert "stopped at once" in capsys.readouterr().err
+
+
+@posix
+def test_a_process_that_is_terminated(data, tmp_path):
+    """As a scheduler does it: from outside, wherever the process is."""
+    process = program(*text_run(data, tmp_path, "--steps", "100000000"))
+    process.stdout.readline()
+    while not (tmp_path / LOG).exists() or not (tmp_path / LOG).stat().st_size:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    _, error = process.communicate()
+    assert process.returncode == 143
+    assert "stopped and saved after step" in error
+    step = weights(tmp_path)[1]["training"]["step"]
+    assert main(["train", "text", "--resume", str(tmp_path), "--steps", str(step + 3)]) == 0
+
+
+# ---- best, last, patience, time ----
+
+
+def test_the_best_epoch_is_what_is_used(data, tmp_path, monkeypatch, capsys):
+    values = iter([0.25, 0.75, 0.5])
+    task = make_task(make_config("date", data=str(data / "dates.txt"), H=8, epochs=3))
+    monkeypatch.setattr(task, "evaluate", lambda: next(values))
+    assert Run(task, tmp_path, lambda text: None).train()
+    best, last = (checkpoint.load(tmp_path / file)[1]["training"] for file in (BEST, MODEL))
+    assert (best["step"], last["step"]) == (2 * len(task.batches), 3 * len(task.batches))
+    assert (last["best"], last["best_epoch"]) == (0.75, 2)
+    answers = {}
+    for more in ((), ("--last",)):
+        for model in (tmp_path, tmp_path / BEST, tmp_path / MODEL):
+            assert main(["evaluate", str(model), "--json", *more]) == 0
+            answers[model.name, *more] = capsys.readouterr().out
+    assert answers[tmp_path.name,] == answers[BEST,]
+    assert answers[tmp_path.name, "--last"] == answers[MODEL,]
+
+
+def test_patience_ends_early_and_may_be_lengthened(data, tmp_path, monkeypatch, capsys):
+    def values():
+        yield from [0.5, 0.25, 0.5, 0.75, 0.1, 0.2, 0.3]
+
+    config = make_config("date", data=str(data / "dates.txt"), H=8, epochs=7, patience=2)
+    task = make_task(config)
+    series = values()
+    monkeypatch.setattr(task, "evaluate", lambda: next(series))
+    assert Run(task, tmp_path).train()
+    assert "no epoch since 1 was better" in capsys.readouterr().out
+    assert checkpoint.load(tmp_path / MODEL)[1]["training"]["measured"] == 3
+    assert main(["train", "date", "--resume", str(tmp_path), "--patience", "9", "--epochs", "4"]
+                ) == 0  # fmt: skip
+    assert checkpoint.load(tmp_path / MODEL)[1]["training"]["measured"] == 4
+
+
+def test_time_limit(data, tmp_path, capsys):
+    assert main(date_run(data, tmp_path, "--time-limit", "0")) == 0
+    told = capsys.readouterr().out
+    command = shlex.split(told.split("go on with ")[1].splitlines()[0])
+    assert "The model is in" not in told and main(command[1:]) == 0
+    assert "The model is in" in capsys.readouterr().out
+    assert main(date_run(data, tmp_path / "straight")) == 0
+    assert weights(tmp_path) == weights(tmp_path / "straight")
+
+
+@pytest.mark.parametrize("text, seconds", [
+    ("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1:30", 90), ("1:00:01", 3601),
+])  # fmt: skip
+def test_durations(text, seconds):
+    assert arguments.duration(text) == seconds
+
+
+@pytest.mark.parametrize("name", ["constant", "exponential", "plateau", "linear", "cosine"])
+def test_schedules(name, data, tmp_path, monkeypatch):
+    """The rate of every step, against the formulas written out."""
+    assert main(date_run(data, tmp_path, "--schedule", name, "--warmup", "3", "--epochs", "3",
+                         "--lr", "0.5")) == 0  # fmt: skip
+    task = make_task(make_config("date", data=str(data / "dates.txt"), H=8, epochs=3, lr=0.5,
+                                 schedule=name, warmup=3, batch_size=20))  # fmt: skip
+    rates, values = [], iter([0.9, 0.5, 0.5])
+    monkeypatch.setattr(task, "evaluate", lambda: next(values))
+    original = Run._one_step
+
+    def step(self, xs, ts):
+        rates.append(task.optimizer.lr)
+        return original(self, xs, ts)
+
+    monkeypatch.setattr(Run, "_one_step", step)
+    Run(task, tmp_path / "x", lambda text: None).train()
+    steps = np.arange(15)
+    epoch = steps // 5
+    shape = {
+        "constant": np.ones(15), "exponential": 0.5**epoch,
+        "plateau": np.where(epoch == 2, 0.25, 1), "linear": 1 - steps / 15,
+        "cosine": 0.5 + 0.5 * np.cos(np.pi * steps / 15),
+    }[name]  # fmt: skip
+    warm = np.minimum(1, [0.25, 0.5, 0.75] + 12 * [1])
+    np.testing.assert_allclose(rates, 0.5 * warm * shape, rtol=1e-12)
+
+
+def test_forget_bias():
+    task = make_task(make_config("date", model="deep", H=8, forget_bias=0.75))
+    biases = [p.numpy() for name, p in task.model.named_parameters() if name.endswith("cells.0.b")]
+    biases = [b for b in biases if b.shape == (32,)]
+    assert biases
+    for b in biases:
+        assert (b[:8] == 0.75).all() and (b[8:] == 0).all()
+
+
+# ---- suggestions ----
+
+
+@posix
+@pytest.mark.parametrize("name", ["a b", "it's", "$HOME", "-x", "two\nlines", "`ls`", "한"])
+def test_suggested_commands_can_be_pasted(name, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*text_run(data, "unused")[:-4], f"--out={name}", "--steps", "3"]) == 0
+    told = capsys.readouterr().out.split("Try:\n")[1]
+    for line in told.split("  tinygrad-rnn ")[1:]:
+        words = shlex.split(line)
+        assert main(words) == 0, line
+
+
+@pytest.mark.parametrize("symbol", ["--help", "$(ls)", "it's", "-1", '"', "\\"])
+def test_a_suggested_prompt_is_taken_as_it_is(symbol, tmp_path, capsys):
+    (tmp_path / "t.txt").write_text(f"{symbol} a b c d e f\n" * 30, encoding="utf-8")
+    assert main(["train", "text", str(tmp_path / "t.txt"), *SMALL, "--steps", "3", "--out",
+                 str(tmp_path / "o")]) == 0  # fmt: skip
+    line = capsys.readouterr().out.splitlines()[-1]
+    words = shlex.split(line)[1:]
+    assert words[0] == "generate" and words[-1] == f"--prompt={symbol}"
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith(symbol)
+
+
+def test_a_symbol_that_cannot_be_typed_is_not_suggested(tmp_path, capsys):
+    (tmp_path / "t.txt").write_text("\x1b \x07 " * 100, encoding="utf-8")
+    assert main(["train", "text", str(tmp_path / "t.txt"), "--level", "char", *SMALL, "--steps",
+                 "3", "--out", str(tmp_path / "o")]) == 0  # fmt: skip
+    assert "generate" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("variable, argv, found, shown", [
+    ("python run.py", ["x"], True, "python run.py"),
+    (None, ["/env/bin/tinygrad-rnn"], True, "tinygrad-rnn"),
+    (None, ["/my env/tinygrad-rnn"], False, "'/my env/tinygrad-rnn'"),
+    (None, ["/lib/tinygrad_rnn/__main__.py"], True, "python3 -m tinygrad_rnn"),
+    (None, ["/lib/tinygrad_rnn/__main__.py"], False, "/env/bin/python3 -m tinygrad_rnn"),
+    (None, ["/lib/pytest/__main__.py"], True, "tinygrad-rnn"),
+])  # fmt: skip
+@posix
+def test_how_the_program_was_called(variable, argv, found, shown, monkeypatch):
+    monkeypatch.delenv("TINYGRAD_RNN_COMMAND", raising=False)
+    if variable:
+        monkeypatch.setenv("TINYGRAD_RNN_COMMAND", variable)
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "executable", "/env/bin/python3")
+    monkeypatch.setattr(arguments.shutil, "which",
+                        lambda name: f"/env/bin/{name}" if found else None)
+    assert arguments.how_called() == shown
+
+
+def test_version(capsys):
+    import tinygrad_rnn
+
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"tinygrad-rnn {tinygrad_rnn.__version__}\n"
+
+
+def test_pictures_are_asked_for_before_the_work(tmp_path):
+    check_picture(tmp_path / "a.svg")
+    check_picture(tmp_path / "to come" / "a.PNG", folder_comes=True)
+    with pytest.raises(DataError, match="ends in"):
+        check_picture(tmp_path / "a.mp3")
+
+
+@posix
+def test_run_py_installs_what_the_readme_promises(tmp_path, monkeypatch):
+    import run
+
+    monkeypatch.setattr(run, "VENV", str(tmp_path))
+    monkeypatch.setattr(run, "PYTHON", sys.executable)
+    monkeypatch.setattr(run.sys, "stderr", io.StringIO())
+    asked = []
+    # numba has no wheel for some Pythons
+    monkeypatch.setattr(run, "install", lambda extras: asked.append(extras) or "fast" in extras)
+    run.prepare("use")
+    run.prepare("use")  # that was all
+    assert asked == ["models,check,fast", "models,check"]
+    (tmp_path / "installed-use").unlink()
+    monkeypatch.setattr(run, "install", lambda extras: 1)
+    with pytest.raises(SystemExit, match="the installation failed"):
+        run.prepare("use")
+    monkeypatch.setattr(sys, "argv", ["my clone/run.py", "info"])
+    assert shlex.split(run.called())[1:] == ["my clone/run.py"]
