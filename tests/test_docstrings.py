@@ -332,6 +332,12 @@ BAD = {
         lambda: interop.load_safetensors(linear, "text")],
     "interop.read_safetensors": [lambda: interop.read_safetensors("nowhere.safetensors"),
                                  lambda: interop.read_safetensors("text")],
+    "interop.from_state_dict": [lambda: interop.from_state_dict("nowhere.pth"),
+                                lambda: interop.from_state_dict("text")],
+    "interop.load_torch": [
+        lambda: interop.load_torch(linear, "nowhere.pth"),
+        lambda: interop.load_torch(linear, "text"), lambda: interop.load_torch(linear, {}),
+        lambda: interop.load_torch(linear, {"weight": x, "bias": x})],
     "interop.read_torch": [lambda: interop.read_torch("nowhere.pth"),
                            lambda: interop.read_torch("text")],
     "interop.read_pickled": [lambda: interop.read_pickled("nowhere.pkl"),

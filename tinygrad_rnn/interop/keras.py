@@ -84,6 +84,6 @@ def _cell(kind: str, Wx: np.ndarray, Wh: np.ndarray, bias: np.ndarray | None = N
 
 
 def _arrays(cell: Any) -> list[np.ndarray]:
-    Wx, Wh, bx, bh = export(cell, KERAS)
+    Wx, Wh, bx, bh, _ = export(cell, KERAS)
     after = isinstance(cell, nn.GRUCell) and cell.reset == "after"
     return [Wx, Wh, np.stack([bx, bh]) if after else bx]

@@ -29,13 +29,14 @@ LAYERS: dict[type[nn.Cell], type[nn.Recurrent]] = {
 
 
 class Weights(NamedTuple):
-    """Of one cell, in the order of another library: Wx (D, kH), Wh (H, kH), and the biases of the
-    two products, bx and bh (kH,)."""
+    """Of one cell, in the order of another library: Wx (D, kH), Wh (H, kH), the biases of the two
+    products, bx and bh (kH,), and where h is projected Wp (H, P); Wh is (P, kH) then."""
 
     Wx: np.ndarray
     Wh: np.ndarray
     bx: np.ndarray
     bh: np.ndarray
+    Wp: np.ndarray | None = None
 
 
 def array(tensor: Tensor) -> np.ndarray:
@@ -54,21 +55,25 @@ def export(cell: Any, order: Order) -> Weights:
         if cell.update == "new":
             for a in (Wx, Wh, bx):
                 a[..., :H] *= -1
-    return Weights(*(_blocks(a, order[type(cell)]) for a in (Wx, Wh, bx, bh)))
+    Wp = getattr(cell, "Wp", None)
+    Wx, Wh, bx, bh = (_blocks(a, order[type(cell)]) for a in (Wx, Wh, bx, bh))
+    return Weights(Wx, Wh, bx, bh, None if Wp is None else array(Wp))
 
 
 def restore(kind: type[nn.Cell], weights: Weights, order: Order, reset: str = "after") -> Any:
     """The cell of class ``kind`` whose Weights these are. ``reset`` is for a GRUCell only."""
     inverse = np.argsort(order[kind]).tolist()
-    Wx, Wh, bx, bh = (_blocks(np.asarray(a), inverse) for a in weights)
-    D, H = len(Wx), len(Wh)
-    options: dict[str, Any] = {}
+    Wx, Wh, bx, bh = (_blocks(np.asarray(a), inverse) for a in weights[:4])
+    D, H = len(Wx), Wx.shape[1] // len(inverse)
+    options: dict[str, Any] = {} if weights.Wp is None else {"proj_size": weights.Wp.shape[1]}
     if kind is nn.GRUCell:
         options = {"reset": reset, "update": "old", "recurrent_bias": reset == "after"}
     cell: Any = kind(D, H, dtype=Wx.dtype, rng=unused(), **options)
     if kind is nn.GRUCell and reset == "after":
         cell.bh.data = bh[2 * H :]
         bh = np.concatenate([bh[: 2 * H], np.zeros_like(bx, shape=H)])
+    if weights.Wp is not None:
+        cell.Wp.data = np.array(weights.Wp, order="C")
     cell.Wx.data, cell.Wh.data, cell.b.data = Wx, Wh, bx + bh
     return cell
 

@@ -8,7 +8,6 @@ with the reference evaluator of ONNX, for the few operators that only move and s
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +17,11 @@ import numpy as np
 from .. import nn
 from .cells import DEFAULTS, PRESETS, Activation, Form, FormGRUCell, FormRNNCell, PeepholeLSTMCell
 from .files import FormatError, StrPath, read_bytes, shown
+from .found import Found
 from .layouts import LAYERS, ONNX, Weights, array, restore, stack
 from .needs import needed
 
-__all__ = ["Found", "from_onnx"]
+__all__ = ["from_onnx"]
 
 KINDS = {layer.__name__: cell for cell, layer in LAYERS.items()}
 ACTIVATIONS = {"RNN": ["Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
@@ -35,16 +35,6 @@ FOLDED = {
 KEEP_ZEROS = (FOLDED | {"Expand", "Tile", "ConstantOfShape"}) - {
     "Add", "Sub", "Div", "DequantizeLinear"}  # fmt: skip
 MOST_DEEP, MOST_NODES = 100, 1_000_000
-
-
-class Found(dict[str, nn.Recurrent]):
-    """Layers by name; ``left``, by name, what did not come, and why; ``notes``, by name, what to
-    know of a layer that did."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left: dict[str, str] = {}
-        self.notes: dict[str, list[str]] = {}
 
 
 def from_onnx(model: Any) -> Found:
@@ -81,12 +71,7 @@ def from_onnx(model: Any) -> Found:
     left = "; ".join(f"{name}: {why}" for name, why in found.left.items())
     if left and not found:
         raise FormatError(f"from_onnx: no recurrent layer of {where} could be taken over: {left}")
-    if left:
-        warnings.warn(f"from_onnx: left out of {where}: {left}", stacklevel=2)
-    rounded = [name for name, notes in found.notes.items() if any("bfloat16" in n for n in notes)]
-    if rounded:
-        warnings.warn(f"from_onnx: weights of bfloat16 became float32: {', '.join(rounded)}",
-                      stacklevel=2)
+    found.tell("from_onnx", where)
     return found
 
 
@@ -309,10 +294,7 @@ def _take(path: str, node: Any, values: Values, found: Found) -> None:
     operator, ours = _text(node.op_type), node.domain in ("", "ai.onnx")
     if operator not in KINDS if ours else not any(kind in operator for kind in KINDS):
         return
-    name, count = shown(path, 200), 1
-    while name in found or name in found.left:
-        count += 1
-        name = f"{shown(path, 200)}#{count}"
+    name = found.free(shown(path, 200))
     try:
         if not ours:
             raise _Left(f"{shown(operator)} of {shown(_text(node.domain))} is no operator of ONNX")

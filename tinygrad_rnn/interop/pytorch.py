@@ -189,7 +189,7 @@ def _fill(module: Any, cell: Any, suffix: str, torch: Any) -> None:
         raise ValueError('to_torch: a GRU with reset="before" (Cho et al. and the book) is another'
                          " function than torch.nn.GRU, which resets after the product with Wh, and"
                          ' no weights make them equal; GRU(..., reset="after") can be converted')
-    Wx, Wh, bx, bh = export(cell, TORCH)
+    Wx, Wh, bx, bh, _ = export(cell, TORCH)
     _set(module, torch, **{f"weight_ih{suffix}": Wx.T, f"weight_hh{suffix}": Wh.T,
                            f"bias_ih{suffix}": bx, f"bias_hh{suffix}": bh})
 

@@ -1,0 +1,36 @@
+"""What a model file was found to hold."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+__all__ = ["Found"]
+
+
+class Found(dict[str, Any]):
+    """Layers by name; ``left``, by name, what did not come, and why; ``notes``, by name, what to
+    know of a layer that did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: dict[str, str] = {}
+        self.notes: dict[str, list[str]] = {}
+
+    def free(self, name: str) -> str:
+        """A name that nothing has yet: this one, or with #2, #3 behind it."""
+        free, count = name, 1
+        while free in self or free in self.left:
+            count += 1
+            free = f"{name}#{count}"
+        return free
+
+    def tell(self, function: str, where: str, rounded: str = "bfloat16") -> None:
+        """Warn of what was left out, and of weights that are not what they were."""
+        if self.left:
+            left = "; ".join(f"{name}: {why}" for name, why in self.left.items())
+            warnings.warn(f"{function}: left out of {where}: {left}", stacklevel=3)
+        names = [name for name, notes in self.notes.items() if any(rounded in n for n in notes)]
+        if names:
+            warnings.warn(f"{function}: weights of {rounded} became float32: {', '.join(names)}",
+                          stacklevel=3)
