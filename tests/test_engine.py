@@ -1,12 +1,10 @@
 """What the engine promises beside right numbers: memory, depth, safety of values, clear errors."""
 
-import ast
 import asyncio
 import gc
 import threading
 import tracemalloc
 import weakref
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -522,30 +520,6 @@ def test_a_matrix_is_an_array_and_a_mask_is_not_lost():
 def test_the_package_shows_what_users_may_use():
     assert set(dir(tg)) == {*tg.__all__, "__version__"}
     assert all(getattr(tg, name) is not None for name in dir(tg))
-
-
-# --- the house -----------------------------------------------------------------------------------
-
-FLOORS = ["primitive", "speed", "rules", "graph", "derived", "protocols", "operators", "grad_mode",
-          "random", "tensor", "transforms", "functional", "jit", "nn", "draw", "optim", "manual",
-          "check", "interop"]
-
-
-def test_imports_run_downwards_only():
-    root = Path(tg.__file__).parent
-    for path in root.rglob("*.py"):
-        place = path.relative_to(root).parts[0].removesuffix(".py")
-        if place in ("__init__", "__main__"):
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.ImportFrom) or not node.level:
-                continue
-            inside = node.level <= len(path.relative_to(root).parts) - 1
-            target = place if inside else (node.module or node.names[0].name).split(".")[0]
-            assert place != "manual" or target == "manual", path
-            assert target == place or FLOORS.index(target) < FLOORS.index(place), (path, target)
-    for path in (root / "nn").glob("*.py"):
-        assert "backward(" not in path.read_text(encoding="utf-8")
 
 
 # --- random graphs against a naive engine --------------------------------------------------------

@@ -75,3 +75,19 @@ def test_imports_run_downwards(name):
     for target in imports(name, everywhere=False):
         if len(target) > 1:
             assert floor(target) <= floor(name), f"{'.'.join(name)} imports {'.'.join(target)}"
+
+
+def test_nn_and_models_define_no_backward():
+    for path in [*(ROOT / "tinygrad_rnn" / "nn").glob("*.py"), *(ROOT / "models").glob("*.py")]:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+        assert "backward" not in names, path
+
+
+def test_the_sitting_is_one_sitting():
+    """What a reader reads first, and what each room may hold at most (docs/engine.md)."""
+    most = {"primitive": 150, "rules": 300, "graph": 250, "tensor": 450, "protocols": 200}
+    lines = {name: len((ROOT / "tinygrad_rnn" / f"{name}.py").read_text("utf-8").splitlines())
+             for name in most}  # fmt: skip
+    assert {name: n for name, n in lines.items() if n > most[name]} == {}
+    assert lines["primitive"] + lines["rules"] + lines["graph"] <= 700
