@@ -1,7 +1,11 @@
 """What is packaged: every subpackage, one version, and the words that must not get lost."""
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 import tinygrad_rnn
 
@@ -41,3 +45,17 @@ def test_the_first_line_of_a_readme_says_that_this_is_not_tinygrad():
         first = page.read_text(encoding="utf-8").splitlines()[0]
         assert "https://github.com/tinygrad/tinygrad" in first, page.name
     assert text("README.md").startswith("Not affiliated with [tinygrad]")
+
+
+def test_workflows_follow_the_schema_of_their_host():
+    pytest.importorskip("check_jsonschema", reason="pip install check-jsonschema")
+    files = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    assert files
+    subprocess.run([sys.executable, "-m", "check_jsonschema", "--builtin-schema",
+                    "vendor.github-workflows", *map(str, files)], check=True)  # fmt: skip
+
+
+def test_the_workflows_try_every_python_that_is_promised():
+    oldest = PYPROJECT["project"]["requires-python"].removeprefix(">=")
+    tested = text(".github/workflows/tests.yml")
+    assert f'["{oldest}"' in tested and '"3.14"]' in tested
