@@ -16,6 +16,7 @@ import builtins
 import contextlib
 import io
 import linecache
+import re
 import sys
 import tempfile
 import types
@@ -85,6 +86,7 @@ class Text:
 
     filename: str
     tree: ast.Module
+    failed: dict[str, str] = field(default_factory=dict)  # what it would define -> why it does not
 
 
 def read(path: Path, seconds: float = 5.0, source: str | None = None) -> list[Text]:
@@ -105,12 +107,22 @@ def read(path: Path, seconds: float = 5.0, source: str | None = None) -> list[Te
         raise LoadError(f"{path}: cannot be read within {seconds:g} s") from None
     if path.suffix == ".ipynb":
         try:
-            found = [_parsed(text, f"{path}, cell {n}") for n, text in notebooks.cells(content)]
+            return [_cell(text, f"{path}, cell {n}", n) for n, text in notebooks.cells(content)]
         except ValueError as error:
             raise LoadError(f"{path}: no notebook: {error}") from None
-        return [text for text in found if isinstance(text, Text)]
     text = _parsed(content, str(path))
     return [text] if isinstance(text, Text) else _no_python(path, text)
+
+
+def _cell(source: str, filename: str, number: int):
+    """A cell as a Text; of one that is no Python, the names of its classes."""
+    text = _parsed(source, filename)
+    if isinstance(text, Text):
+        return text
+    why = f"cell {number}, line {getattr(text, 'lineno', 1)}: {type(text).__name__}: " + str(
+        getattr(text, "msg", text))
+    return Text(filename, ast.Module([], []), dict.fromkeys(
+        re.findall(r"^class\s+(\w+)", source, re.MULTILINE), why))
 
 
 def _no_python(path: Path, error):
@@ -177,6 +189,7 @@ class Loaded:
     module: types.ModuleType
     defined: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    own: dict[str, Any] = field(default_factory=dict)  # the last of each name that it defines
 
 
 class Program:
@@ -222,6 +235,7 @@ class Program:
                     for statement in widen(text.tree).body:
                         if _defines(statement):
                             self._run(statement, text.filename, record)
+                    record.failed.update(text.failed)
         finally:
             np.random.set_state(state)  # noqa: NPY002
         return record
@@ -237,6 +251,8 @@ class Program:
             with time_limit(self.seconds):
                 exec(compile(tree, filename, "exec", dont_inherit=True), vars(record.module))
             record.failed.pop(name, None)
+            if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
+                record.own[name] = vars(record.module)[name]
         except (Exception, SystemExit, TimeUp) as error:
             if isinstance(statement, ast.ImportFrom) and isinstance(error, ImportError):
                 self._import_singly(statement, record)
@@ -419,9 +435,12 @@ def layers_of(program: Program):
     """The classes that the file defines and that have a ``forward`` of their own or inherited,
     in the order of the file; those whose forward is only a placeholder are left out."""
     module, defined = program.module, program.main.defined
-    found = {c for c in vars(module).values() if isinstance(c, type)
+    classes = [*vars(module).values(), *program.main.own.values()]  # an import may hide its own
+    own = program.main.own
+    found = {c for c in classes if isinstance(c, type)
              and c.__module__ == module.__name__ and c.__name__ in defined
-             and callable(forward := getattr(c, "forward", None)) and not _is_placeholder(forward)}
+             and own.get(c.__name__, c) is c and callable(forward := getattr(c, "forward", None))
+             and not _is_placeholder(forward)}
     return sorted(found, key=lambda c: defined.index(c.__name__))
 
 

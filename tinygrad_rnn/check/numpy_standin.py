@@ -191,6 +191,14 @@ class NumpyStandIn(types.ModuleType):
             lambda *args, fn=fn, **kw: fn(*args, **_wide_kwargs(kw)) for fn in (
                 np.arange, np.linspace))
 
+        self.__dict__["finished"] = True
+
+    def __setattr__(self, name, value):
+        """A file that puts another function in the place of NumPy's (one that runs on a GPU) means
+        the same function: NumPy's stays."""
+        if "finished" not in self.__dict__ or not hasattr(np, name):
+            super().__setattr__(name, value)
+
     def __getattr__(self, name):
         if name in _NARROW:
             _note()
@@ -218,12 +226,11 @@ class CupyStandIn(NumpyStandIn):
 
     def __init__(self):
         super().__init__()
-        self.add = _Add()
+        self.__dict__["add"] = _Add()
         self.scatter_add = np.add.at
         self.asnumpy = self.asarray
         self.get_array_module = lambda *_: numpy_standin
         self.cuda = _Nothing()
-        self.is_available = lambda: False
 
 
 class _Nothing:

@@ -14,6 +14,7 @@ from .running import (
     Observation,
     Setup,
     Truth,
+    again,
     backward_arguments,
     file_of,
     observe,
@@ -84,12 +85,33 @@ def evaluate(setup: Setup, names, seed: int = 0, light: bool = False, fixed_trut
     if not light:
         outcome.problems += protocol_problems(outcome)
     if fixed_truth is None and not outcome.right and _is_loss(outcome):
-        return _without_epsilon(outcome, used, light) or outcome
+        return _as_last(outcome, light) or _without_epsilon(outcome, used, light) or outcome
     return outcome
 
 
 def _is_loss(outcome: Outcome):
     return len(outcome.truth.outputs) == 1 and np.ndim(outcome.truth.outputs[0]) == 0
+
+
+def _as_last(outcome: Outcome, light: bool):
+    """The same comparison for a loss whose backward does not look at what it is handed, None if it
+    does or is wrong all the same: where the loss is the last layer, that is 1."""
+    seen, ones = outcome.observation, [1.0 for _ in outcome.cotangents]
+    second = again(outcome.setup, seen, ones)
+    if second is None or not all(
+            np.shape(a) == np.shape(b) and np.allclose(a, b) for a, b in zip(
+                seen.returned, second[0], strict=True) if a is not None and b is not None):
+        return None
+    last = evaluate(outcome.setup, outcome.input_names, outcome.seed, light,
+                    truth(outcome.setup, ones), outcome.scenario)
+    if not last.right:
+        last = _without_epsilon(last, ones, light)
+        if last is None or not last.right:
+            return None
+    last.problems.append(Problem(
+        "dout_ignored", "backward does not look at the gradient that it is handed: right where the"
+        " loss is the last layer, and that gradient is 1", wrong=False))
+    return last
 
 
 def _without_epsilon(outcome: Outcome, used, light: bool):
@@ -103,13 +125,13 @@ def _without_epsilon(outcome: Outcome, used, light: bool):
         return None
     with replaced(pairs):
         right = truth(setup, used)
-    again = evaluate(setup, outcome.input_names, outcome.seed, light, right, outcome.scenario)
-    if not again.right:
-        return again  # the mistake is another one, and plainer to see like this
-    again.problems.append(Problem(
+    other = evaluate(setup, outcome.input_names, outcome.seed, light, right, outcome.scenario)
+    if not other.right:
+        return other  # the mistake is another one, and plainer to see like this
+    other.problems.append(Problem(
         "convention", "an epsilon stands in the logarithm of the forward, and not in its"
         " derivative", wrong=False))
-    return again
+    return other
 
 
 def pairs(outcome: Outcome, seen):

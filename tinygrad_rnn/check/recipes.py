@@ -7,11 +7,13 @@ A recipe is symbolic: shapes are tuples of N (batch), T (time), U (a second time
 from __future__ import annotations
 
 import ast
+import heapq
 import inspect
 import itertools
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,9 @@ from .limits import TimeUp
 from .numpy_standin import numpy_standin
 from .running import CannotRun, Setup, observe, quietly, slots_of
 
-SIZES = {"N": 3, "T": 4, "U": 2, "D": 5, "H": 6, "V": 7, "Z": 2}  # all of use together differ
+SIZES = {"N": 3, "T": 4, "U": 2, "D": 5, "H": 6, "V": 7, "Z": 2,  # all of use together differ
+         "C": 2, "X": 5, "K": 3, "A": 2, "S": 2}  # channels, pixels, kernel, heads, samples
+DIVISIBLE = {"D": 8, "H": 6}  # where a layer wants sizes that can be divided into heads
 LABELS = {"t", "ts", "target", "targets", "label", "labels", "y_true", "teacher", "correct"}
 
 
@@ -46,7 +50,8 @@ class Random:
 
 @dataclass(frozen=True)
 class Spec:
-    """One argument: ``kind`` is float, weight, distribution, ids, label, size or value."""
+    """One argument: ``kind`` is float, weight, distribution, ids, onehot, mask, corpus, rng, size
+    or value."""
 
     kind: str
     shape: tuple[str, ...] = ()
@@ -55,19 +60,44 @@ class Spec:
     def make(self, sizes, values):
         if self.kind == "value":
             return self.value
+        if self.kind == "rng":
+            return np.random.default_rng(0)
         if self.kind == "size":
             return measure(self.value, sizes)
+        if self.kind == "corpus":  # every word, and some of them more often
+            n = measure(self.value, sizes)
+            return np.concatenate([np.arange(n), np.arange(n // 2), np.arange(n // 3)])
         shape = tuple(measure(s, sizes) for s in self.shape)
         if self.kind == "ids":
             return values.ids(shape, measure(self.value, sizes))
+        if self.kind == "onehot":
+            return np.eye(shape[-1])[values.ids(shape[:-1], shape[-1])]
+        if self.kind == "mask":
+            return values.ids(shape, 2).astype(bool)
         if self.kind == "distribution":
             e = np.exp(values.array(shape))
             return e / e.sum(-1, keepdims=True)
         return values.array(shape, 0.5 if self.kind == "weight" else 1.0)
 
+    def transposed(self):
+        """The same where the batch stands in columns: x (D, N), W (H, D), b (H, 1)."""
+        if self.kind in ("size", "value") or not self.shape:
+            return self
+        shape = self.shape[::-1] if len(self.shape) > 1 else (*self.shape, "1")
+        return replace(self, shape=shape)
+
+    def words(self):
+        """ "(N, T, D)", with what stands there if these are no floats."""
+        shape = "(" + ", ".join(self.shape) + ("," if len(self.shape) == 1 else "") + ")"
+        said = {"float": "", "weight": "", "ids": "ids ", "onehot": "one-hot ",
+                "distribution": "probabilities ", "mask": "a mask "}
+        return said[self.kind] + shape if self.kind in said else str(self.value)
+
 
 def measure(symbol: str, sizes):
     """ "4H" -> 4 times the size of H."""
+    if symbol.isdigit():
+        return int(symbol)
     return int(symbol[:-1] or 1) * sizes[symbol[-1]]
 
 
@@ -81,10 +111,17 @@ class Recipe:
     input_names: list[str]
     fixed_inputs: list[Any] | None = None
     as_tuple: bool = False
+    sizes: dict[str, int] = field(default_factory=dict)  # other than SIZES
+    notes: list[str] = field(default_factory=list)  # what a report should say of it
+
+    def words(self):
+        """The inputs in words: "x (N, D), t ids (N,)"."""
+        return ", ".join(f"{name} {spec.words()}" for name, spec in zip(
+            self.input_names, self.inputs, strict=False))
 
     def setup(self, sizes=None, values=None):
         """The layer and its inputs, ready to run."""
-        sizes = {**SIZES, **(sizes or {})}
+        sizes = {**SIZES, **self.sizes, **(sizes or {})}
         values = values or Random()
         with quietly():
             arguments = {k: spec.make(sizes, values) for k, spec in self.init.items()}
@@ -102,10 +139,12 @@ class Recipe:
 # --- what names stand for ------------------------------------------------------------------------
 
 _F, _W = (lambda *shape: Spec("float", shape)), (lambda *shape: Spec("weight", shape))
+_SIZE = lambda symbol: Spec("size", value=symbol)  # noqa: E731
 _STEP, _OVER_TIME, _ROW = ("N", "D"), ("N", "T", "D"), ("N", "V")
 
 _INT_SIZES = [
     (r"(n_?)?(vocab|words?|classes|labels|V|dict)(_?(size|num|dim|n))?", "V"),
+    (r"word_?vec(tor)?(_?(size|num|dim|n))?", "D"),
     (r"(n_?|num_?)?(hidden|h|hid|units?|state)(_?(size|dim|units?|num|n))?|H|hidden_dims?", "H"),
     (r"(n_?|num_?)?(wordvec|embed(ding)?|input|in|x|d|emb)(_?(size|dim|features|num|units|n))?|D",
      "D"),
@@ -127,18 +166,40 @@ def _init_specs(name, cls_name: str, k):
         return [_W(gates), _W("H")] if gates != "H" else [_W("H"), _W("D"), _W("V")]
     if base in ("w", "weight", "weights", "embedw", "wembed", "wemb"):
         if "embed" in cls_name.lower():
-            return [_W("V", "D")]
-        return [_W("D", "H"), _W("V", "D"), _W("D", gates), _W("H", "H")]
+            return [_W("V", "D"), _W("D", "H")]
+        return [_W("D", "H"), _W("V", "D"), _W("D", gates), _W("H", "H"), _W("H", "C", "K", "K")]
     if base in ("gamma", "beta", "scale", "shift", "g"):
         return [_W("D"), _W("H")]
     if re.search(r"ratio|prob|drop|^p$|rate", base):
         return [Spec("value", value=0.4)]
+    if base in ("corpus", "vocab"):
+        return [Spec("corpus", (), "V"), _SIZE("V")]
+    if re.search(r"heads?$", base):
+        return [_SIZE("A")]
+    if base in ("rng", "generator", "randomstate"):
+        return [Spec("rng")]
+    if base in ("samplesize", "windowsize", "window", "sample"):
+        return [_SIZE("S"), _SIZE("1")]
+    if re.fullmatch(r"power|lr|eps(ilon)?|momentum|alpha|temperature|(weight(init)?)?std", base):
+        return [Spec("value", value=0.75), Spec("value", value=0.01)]
+    if re.match(r"(is|use|with|train|stateful|bias$|return|reset)", base) and base != "train":
+        return [Spec("value", value=False), Spec("value", value=True)]
     for pattern, symbol in _INT_SIZES:
         if re.fullmatch(pattern, name) or re.fullmatch(pattern, name.lower()):
-            return [Spec("size", value=symbol)]
+            others = {"H": ("D", "V"), "D": ("V", "H"), "V": ("D",), "O": ("H",)}.get(symbol, ())
+            return [_SIZE(symbol), *map(_SIZE, others)]
     if name[:1] in "WUV" or low.startswith("w"):
-        return [_W("D", "H"), _W("H", "H"), _W("D", gates), _W("H", gates)]
+        return [_W("D", "H"), _W("H", "H"), _W("D", gates), _W("H", gates), _W("V", "D"),
+                _W("H", "V"), _W("H")]
     return []
+
+
+# What an argument of a name that says nothing may be.
+def _any_init(k):
+    gates = "H" if k == 1 else f"{k}H"
+    return [*map(_SIZE, "DHVS"), _W("D", gates), _W("H"), _W("H", gates), _W(gates), _W("D"),
+            _W("V", "D"), Spec("value", value=0.5), Spec("value"), Spec("value", value=True),
+            Spec("corpus", (), "V")]
 
 
 def _input_specs(name, cls_name: str):
@@ -147,30 +208,41 @@ def _input_specs(name, cls_name: str):
     time = cls_name.lower().startswith("time") or low.endswith("s")
     ids = [Spec("ids", ("N", "T"), "V"), Spec("ids", ("N",), "V")]
     if low in LABELS:
-        found = [Spec("ids", ("N",), "V"), Spec("ids", ("N", "T"), "V"),
-                 Spec("ids", ("N", "T"), "Z"), Spec("ids", ("N",), "Z"),
-                 _F("N", "H"), _F("N", "D"), _F("N", "T", "H")]
-        return found if not time else [found[1], found[2], found[0], *found[3:]]
-    if low in ("idx", "ids", "indices", "index", "word_ids", "words", "contexts"):
-        return ids if time else ids[::-1]
-    if re.fullmatch(r"(h|c|s)(_?(prev|in|0|t|tm1|old|last|pre|state))?|h_?c|hidden|state|cell"
-                    r"|prev_?(h|c|state)|query|q", low):
-        return [_F("N", "H"), _F("N", "D")]
+        labels = [Spec("ids", ("N",), "V"), Spec("ids", ("N", "T"), "V"), Spec(
+            "onehot", ("N", "V")), Spec("onehot", ("N", "T", "V")),
+                  Spec("ids", ("N", "T"), "Z"), Spec("ids", ("N",), "Z"),
+                  _F("N", "H"), _F("N", "D"), _F("N", "T", "H"), Spec("ids", ("N", "D"), "Z"),
+                  _F("N", "V")]
+        return labels if not time else [labels[1], labels[4], labels[0], labels[3], labels[2],
+                                        *labels[5:]]
+    if low in ("idx", "ids", "indices", "index", "word_ids", "words", "contexts", "context",
+               "word", "word_id", "target_ids"):
+        return ids if time or low.startswith("context") else ids[::-1]
+    if re.fullmatch(r"(h|c|s|a)(_?(prev|in|0|t|tm1|old|last|pre|state))|h|c|s|h_?c|hidden|state"
+                    r"|cell|prev_?(h|c|s|state|hidden|cell)|query|q", low):
+        return [_F("N", "H"), _F("N", "D"), _F("N", "T", "H")]
     if low in ("hs_dec", "hs_decoder", "dec_hs", "queries"):
-        return [_F("N", "U", "H")]
+        return [_F("N", "U", "H"), _F("N", "T", "H")]
     if low in ("hs", "hs_enc", "hs_encoder", "enc_hs", "keys", "values", "k", "v", "cs"):
         return [_F("N", "T", "H"), _F("N", "T", "D")]
-    if low in ("a", "weights", "attention", "alpha"):
-        return [Spec("distribution", ("N", "T")), _F("N", "D")]
-    if low in ("p", "prob", "probs", "y", "y_hat", "pred"):
+    if low in ("a", "weights", "attention", "alpha", "aw"):
+        return [Spec("distribution", ("N", "T")), _F("N", "D"), _F("N", "T", "H")]
+    if low in ("p", "prob", "probs", "y", "y_hat", "pred", "y_pred"):
         return [Spec("distribution", _ROW), _F(*_STEP), _F(*_OVER_TIME)]
+    if "mask" in low:
+        return [Spec("mask", ("N", "T")), Spec("mask", ("N", "D")), Spec("value")]
+    if re.match(r"(is_?|train|flag|stateful|deterministic)", low):
+        return [Spec("value", value=True), Spec("value", value=False)]
+    if re.search(r"size$|^n$|^t$|len(gth)?$|times?$|steps?$", low):
+        return [_SIZE("T"), _SIZE("U")]
     step = [_F(*_STEP), _F("N", "H"), _F(*_ROW)]
     over = [_F(*_OVER_TIME), _F("N", "T", "H"), _F("N", "T", "V"), _F("N", "T")]
     if "loss" in cls_name.lower():
         step, over = [_F(*_ROW), _F("N")], [_F("N", "T", "V"), _F("N", "T")]
-        ids = []
+        ids = [*ids, _F("N", "D"), _F("N", "T", "D"), _F("N", "H")]
     floats = over + step if time else step + over
-    return floats + (ids if time else ids[::-1]) + ([_F("D")] if not ids else [])
+    last = [_F("N", "C", "X", "X"), Spec("ids", ("T",), "V"), _F("D"), _F("H"), _F("N", "1")]
+    return floats + (ids if time else ids[::-1]) + last
 
 
 _TIMES = {"lstm": (4,), "gru": (3,), "rnn": (1,)}
@@ -197,81 +269,185 @@ def required(fn):
 # --- the search ----------------------------------------------------------------------------------
 
 
-def find(cls):
-    """A Recipe for a class: one whose forward and backward run, else one whose forward runs.
+@dataclass
+class Search:
+    """All ways to make a layer of a class and to call it, the likeliest first: ``running`` holds
+    those that ran to their end, ``error`` what was raised where it came furthest."""
+
+    cls: Any
+    seconds: float = 2.0
+    running: list[Recipe] = field(default_factory=list)
+    half: Recipe | None = None  # forward ran, and backward did not, or gave other shapes
+    error: CannotRun | None = None
+    first: CannotRun | None = None  # of the likeliest
+
+    def __post_init__(self):
+        cls = self.cls
+        try:
+            self.init_names, _ = required(cls)
+        except (TypeError, ValueError):
+            self.init_names = []
+        self.init_names += large_defaults(cls)
+        names, starred = required(cls.forward)
+        self.input_names = names[1:] if names[:1] == ["self"] else names
+        self.starred = starred and not self.input_names
+        self.attempts = self._attempts()
+
+    def next(self) -> Recipe | None:
+        """The next recipe that runs to its end, or None."""
+        return next(self.attempts, None)
+
+    def _attempts(self) -> Iterator[Recipe]:
+        end = time.process_time() + self.seconds
+        broken: dict[Any, CannotRun] = {}
+        for _, recipe in self._recipes():
+            if time.process_time() > end:
+                return
+            key = tuple(recipe.init.values())
+            if key in broken or self._is_beside_the_point(recipe):
+                continue
+            error = _attempt(recipe)
+            if error is None:
+                if self.half is not None or self.first is not None:
+                    recipe.notes += self._instead_of(recipe)
+                self.running.append(recipe)
+                yield recipe
+                continue
+            if isinstance(error.error, TimeUp):
+                raise error
+            if error.phase == "construction":
+                broken[key] = error
+            if error.phase in ("backward", "returned") and self.half is None:
+                self.half = recipe
+            if self.first is None and error.phase != "construction":
+                self.first = error
+            if self.error is None or error.depth > self.error.depth:
+                self.error = error
+
+    def _instead_of(self, recipe: Recipe):
+        """What is to be said of a recipe that is not the likeliest: what the likeliest raised."""
+        first, error = self.half, self.error
+        names = [n for n, s in zip(self.input_names, recipe.inputs, strict=False)
+                 if s.kind == "onehot"]
+        if names and error is not None:
+            return [f"{', '.join(names)} as one-hot; with numbers {error.phase} raises {error}"]
+        if first is None and "D" in [s.value for n, s in recipe.init.items()
+                                     if s.kind == "size"][1:]:
+            return ["made with two sizes that are equal" + (
+                f": else {error.phase} raises {error}" if error is not None else "")]
+        return []
+
+    def _is_beside_the_point(self, recipe: Recipe):
+        """Whether a recipe would hide what is wrong: a square weight that a layer is right only
+        where D = H; integers, where floats have run, that there is a gradient; one sample that
+        the batch is forgotten."""
+        held = self.half or (self.running[0] if self.running else None)
+        if held is None:
+            return False
+        square = any(s.kind == "weight" and len(s.shape) == 2 and s.shape[0] == s.shape[1]
+                     for n, s in recipe.init.items() if held.init.get(n) != s)
+        sizes = [s.value for s in recipe.init.values() if s.kind == "size"]
+        held_sizes = [s.value for s in held.init.values() if s.kind == "size"]
+        fewer = len(set(sizes)) < len(set(held_sizes))
+        return square or fewer or _hides(recipe.inputs, held.inputs) or (
+            _is_batch(held.inputs) and not _is_batch(recipe.inputs))
+
+    def _recipes(self) -> Iterator[tuple[float, Recipe]]:
+        """Recipes with their cost: how far down its list each argument is."""
+        name = self.cls.__name__
+        names = self.input_names
+        counts = [names] if not self.starred else [
+            [f"inputs[{i}]" for i in range(n)] for n in (1, 2, 3)]
+        starts: list[Any] = []
+        for input_names in counts:
+            inputs = [list(enumerate(_input_specs(n, name))) for n in input_names]
+            for rank, k in enumerate(gates_of(name)):
+                init = [list(enumerate(_init_specs(n, name, k)))
+                        or [(2 + i, s) for i, s in enumerate(_any_init(k))]
+                        for n in self.init_names]
+                if rank and init == starts[0][1]:
+                    break
+                starts.append((2.0 * rank + 3 * len(input_names) * self.starred, init, inputs,
+                               input_names))
+        streams = []
+        for transposed, sizes in ((False, {}), (True, {}), (False, DIVISIBLE)):
+            for cost, init, inputs, input_names in starts:
+                extra = cost + 7 * transposed + 5 * bool(sizes)
+                streams.append(self._ranked(extra, init, inputs, input_names, transposed, sizes))
+        yield from heapq.merge(*streams, key=lambda pair: pair[0])
+
+    def _ranked(self, cost: float, init, inputs, input_names, transposed: bool, sizes):
+        for total, specs in itertools.islice(ranked([*init, *inputs]), 1500):
+            if transposed:
+                specs = [spec.transposed() for spec in specs]
+            n = len(init)
+            yield cost + total, Recipe(
+                self.cls, dict(zip(self.init_names, specs[:n], strict=True)), list(specs[n:]),
+                input_names, sizes=dict(sizes))
+
+
+def ranked(choices):
+    """The product of lists of (cost, item), by the sum of the costs: (sum, items)."""
+    if not all(choices):
+        return
+    start = (0,) * len(choices)
+    heap, seen = [(sum(c[0][0] for c in choices), start)], {start}
+    while heap:
+        cost, at = heapq.heappop(heap)
+        yield cost, [c[i][1] for c, i in zip(choices, at, strict=True)]
+        for k, c in enumerate(choices):
+            if at[k] + 1 < len(c):
+                there = (*at[:k], at[k] + 1, *at[k + 1:])
+                if there not in seen:
+                    seen.add(there)
+                    heapq.heappush(heap, (cost + c[at[k] + 1][0] - c[at[k]][0], there))
+
+
+def large_defaults(cls):
+    """Arguments of a constructor that are sizes with a default too large to try."""
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in parameters if isinstance(p.default, int) and p.default > 16
+            and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+            and any(re.fullmatch(pattern, p.name) for pattern, _ in _INT_SIZES)]
+
+
+def find(cls, seconds: float = 2.0):
+    """A Search for a class that has a Recipe: one whose forward and backward run, else one whose
+    forward runs.
 
     Raises CannotMake, in one sentence that says what to give, or CannotRun for what the layer
-    raised at the likeliest of its recipes.
+    raised where it came furthest.
     """
-    name = cls.__name__
-    try:
-        init_names, _ = required(cls)
-    except (TypeError, ValueError):
-        init_names = []
+    search = Search(cls, seconds)
+    name, init_names = cls.__name__, search.init_names
+    if search.next() is not None or search.half is not None:
+        return search
+    error = search.error
     example = ", ".join(f"{n}=..." for n in init_names)
-    input_names, starred = required(cls.forward)
-    input_names = input_names[1:] if input_names[:1] == ["self"] else input_names
-    choices = {n: _input_specs(n, name) for n in input_names}
-    unknown = [n for n in init_names if not _init_specs(n, name, 1)]
-    if unknown:
-        raise CannotMake(f"what {', '.join(unknown)} of {name}({', '.join(init_names)}) may be is"
-                         f' not known: say it with --make "{name}({example})"')
-    if starred and not input_names:
-        raise CannotMake(f"what {name}.forward(*args) takes is not known: give a factory with"
-                         " --make that returns (layer, inputs...)")
-    first_error = half = None
-    for k in gates_of(name):
-        inits = [_init_specs(n, name, k) for n in init_names]
-        for init in itertools.islice(itertools.product(*inits), 24):
-            if half is not None and _W("H", "H") in init and "Wh" not in init_names:
-                continue  # it would hide that the layer is right only when D = H
-            for inputs in _ordered(list(choices.values())):
-                if half is not None and _hides(inputs, half.inputs):
-                    continue
-                recipe = Recipe(cls, dict(zip(init_names, init, strict=True)), list(inputs),
-                                input_names)
-                error = _attempt(recipe)
-                if error is None:
-                    return recipe
-                if isinstance(error.error, TimeUp):
-                    raise error
-                if error.phase in ("backward", "returned") and half is None:
-                    half = recipe
-                if _tells(error, first_error):
-                    first_error = error
-            if first_error is not None and first_error.phase == "construction":
-                continue
-        if not any("k" in s for s in init_names) and not any(
-                n.lower()[:1] in "wub" for n in init_names):
-            break
-    if half is not None:
-        return half
-    error = first_error
-    if error is not None and error.phase == "construction":
-        raise CannotMake(f"{name}({', '.join(init_names)}) raised {error}: say how it is made with"
-                         f' --make "{name}({example})"')
-    if error is None:
-        raise CannotMake(f'say how {name} is made with --make "{name}({example})"')
+    if error is None or error.phase == "construction":
+        what = f"raised {error}" if error else "was not found by trying"
+        raise CannotMake(f"{name}({', '.join(init_names)}) {what}: say how it is made with --make"
+                         f' "{name}({example})"')
     raise error
 
 
 def _hides(inputs, held):
     """Whether integers stand where floats have run already: nothing could be found wrong."""
-    return any(a.kind == "ids" and b.kind != "ids" for a, b in zip(inputs, held, strict=True))
+    return any(a.kind in ("ids", "onehot", "mask") and b.kind not in ("ids", "onehot", "mask")
+               for a, b in zip(inputs, held, strict=False))
 
 
-def _tells(error, held):
-    """Whether an error says more than the one that is held: one from inside forward does."""
-    if held is None:
-        return True
-    return held.phase == "construction" and error.phase != "construction"
+def _is_batch(inputs):
+    return any("N" in s.shape for s in inputs)
 
 
 def _ordered(choices, limit=150):
     """The product of the choices, those first whose places in the lists are small."""
-    every = itertools.product(*(list(enumerate(c)) for c in choices))
-    ranked = sorted(itertools.islice(every, 3000), key=lambda c: sum(i for i, _ in c))
-    return [tuple(spec for _, spec in c) for c in ranked[:limit]]
+    lists = [list(enumerate(c)) for c in choices]
+    return [tuple(specs) for _, specs in itertools.islice(ranked(lists), limit)]
 
 
 def _attempt(recipe):
@@ -380,11 +556,8 @@ def from_factory(make, text="the factory"):
 class _Sized(Recipe):
     """A recipe whose layer has its sizes already."""
 
-    sizes: dict[str, int]
-
     def setup(self, sizes=None, values=None):
-        sizes = {k: v for k, v in (sizes or {}).items() if k in "NTUZ"}
-        return super().setup({**self.sizes, **sizes}, values)
+        return super().setup({k: v for k, v in (sizes or {}).items() if k in "NTUZ"}, values)
 
 
 def _sizes_of(layer):

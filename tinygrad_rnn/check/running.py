@@ -20,6 +20,7 @@ import numpy as np
 
 from ..tensor import Tensor
 from .limits import TimeUp
+from .loading import is_widened
 from .numpy_standin import numpy_standin, tracing
 
 
@@ -30,6 +31,24 @@ class CannotRun(Exception):
     def __init__(self, phase, error, line=None):
         super().__init__(f"{type(error).__name__}: {error}")
         self.phase, self.error, self.line = phase, error, line
+        self.file = ""
+        self.depth = (_PHASES.get(phase, 2), *depth_of(error))  # how far it came
+
+
+_PHASES = {"construction": 0, "forward": 1, "backward": 3, "returned": 4}
+
+
+def depth_of(error):
+    """How many lines of each function an exception came through were run before it, outermost
+    first."""
+    found = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if is_widened(trace.tb_frame) or code.co_filename != __file__:
+            found.append(trace.tb_lineno - code.co_firstlineno)
+        trace = trace.tb_next
+    return found
 
 
 # --- the arrays of a layer, and copies of it -----------------------------------------------------
@@ -164,9 +183,10 @@ class Slots:
         found = []
         for k in self.keys:
             try:
-                found.append(grads[k])
+                g = grads[k]
             except (TypeError, IndexError, KeyError):
-                found.append(None)
+                g = None
+            found.append(None if isinstance(g, types.ModuleType) else g)
         return found
 
 
@@ -379,6 +399,8 @@ def observe(setup: Setup, rng, light: bool = False):
         given = copies(inputs)
         raw = call_forward(setup, layer, given)
         outputs, kind = outputs_of(raw)
+        if not any(isinstance(y, (np.ndarray, np.generic, float, int)) for y in outputs):
+            raise CannotRun("forward", ValueError(f"forward returns {_named(raw)}, no array"))
         outputs = copies(outputs)
         cotangents = draw_cotangents(outputs, rng)
         handed = copies(cotangents)
@@ -411,6 +433,10 @@ def observe(setup: Setup, rng, light: bool = False):
     seen.aliased = _aliases(setup.slots.names, params, grads)
     seen.printed = bool(out.getvalue())
     return seen, cotangents
+
+
+def _named(x):
+    return "None" if x is None else type(x).__name__
 
 
 def state_gradients(layer):
