@@ -141,14 +141,11 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
     if not wrong:
         return None
     with contextlib.suppress(CannotRun, TimeUp), time_limit(seconds):
-        while (recipe := search.next()) is not None:
-            if recipe.inputs == first.inputs:
-                continue
-            with contextlib.suppress(CannotRun):
-                other = evaluate(recipe.setup(), recipe.input_names, seed)
-                shown = {name for name, g in other.wanted.items() if np.any(g)}
-                if other.right and wrong <= shown:
-                    return recipe
+        for recipe in search.others(first):
+            other = evaluate(recipe.setup(), recipe.input_names, seed, light=True)
+            shown = {name for name, g in other.wanted.items() if np.any(g)}
+            if other.right and wrong <= shown:
+                return recipe
     return None
 
 

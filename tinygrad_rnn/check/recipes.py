@@ -297,6 +297,18 @@ class Search:
         """The next recipe that runs to its end, or None."""
         return next(self.attempts, None)
 
+    def others(self, first: Recipe, seconds: float = 0.3) -> Iterator[Recipe]:
+        """The recipes that run to their end with the same layer and other inputs."""
+        end = time.process_time() + seconds
+        inputs = [list(enumerate(_input_specs(n, self.cls.__name__))) for n in first.input_names]
+        for _, specs in itertools.islice(ranked(inputs), 60):
+            recipe = replace(first, inputs=specs, as_tuple=False, notes=[])
+            if time.process_time() > end:
+                return
+            if specs != first.inputs and not self._is_beside_the_point(recipe) and (
+                    _attempt(recipe) is None):
+                yield recipe
+
     def _attempts(self) -> Iterator[Recipe]:
         end = time.process_time() + self.seconds
         broken: dict[Any, CannotRun] = {}
