@@ -67,7 +67,7 @@ def test_layouts_of_keras(kind, seed, sizes, reset_after, bidirectional):
         weights += draw(rng, kind, D, H, reset_after)
         backward = steps(kind, reset_after, xs[:, ::-1], *weights[3:])[:, ::-1]
         expected = np.concatenate([expected, backward], axis=-1)
-    layer = from_keras(kind, weights, reset_after)
+    layer = from_keras(kind, weights, reset_after, bidirectional)
     assert_allclose(layer(Tensor(xs))[0].detach().numpy(), expected, atol=1e-12)
     for a, b in zip(to_keras(layer), weights, strict=True):
         assert a.flags.c_contiguous

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 from .. import functional as F
 from .. import nn
 
-__all__ = ["Activation", "Form", "PeepholeLSTMCell", "Preset"]
+__all__ = ["Activation", "Form", "PeepholeLSTMCell", "Preset", "formed"]
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,30 @@ class FormGRUCell(nn.GRUCell):
         Wn = self.Wh[:, 2 * H :]
         product = (r * h) @ Wn if self.bh is None else r * (h @ Wn + self.bh)
         return (1 - z) * form.new(form.clipped(a[:, 2 * H :] + product)) + z * h
+
+
+def formed(cell: Any, form: Form, peepholes: np.ndarray | None) -> Any:
+    """A cell with the weights of ``cell``, of another form."""
+    if form == Form() and peepholes is None:
+        return cell
+    (D, _), H, dtype = cell.Wx.shape, len(cell.Wh), cell.Wx.dtype
+    new: Any
+    if isinstance(cell, nn.LSTMCell):
+        new = PeepholeLSTMCell(D, H, form, peepholes is not None, dtype=dtype)
+        if peepholes is not None:
+            new.pi.data, new.po.data, new.pf.data = np.split(peepholes, 3)
+    elif isinstance(cell, nn.GRUCell):
+        new = FormGRUCell(D, H, form, cell.reset, dtype=dtype)
+        if cell.bh is not None:
+            new.bh.data = _copy(cell.bh)
+    else:
+        new = FormRNNCell(D, H, form, dtype=dtype)
+    new.Wx.data, new.Wh.data, new.b.data = _copy(cell.Wx), _copy(cell.Wh), _copy(cell.b)
+    return new
+
+
+def _copy(parameter: Any) -> np.ndarray:
+    return np.array(parameter.detach().numpy(), order="C")
 
 
 class Preset:

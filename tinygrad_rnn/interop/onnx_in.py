@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from .cells import DEFAULTS, PRESETS, Activation, Form, FormGRUCell, FormRNNCell, PeepholeLSTMCell
+from .cells import DEFAULTS, PRESETS, Activation, Form, formed
 from .files import FormatError, StrPath, read_bytes, shown
 from .found import Found
-from .layouts import LAYERS, ONNX, Weights, array, restore, stack
+from .layouts import LAYERS, ONNX, Weights, restore, stack
 from .needs import needed
 
 __all__ = ["from_onnx"]
@@ -323,7 +323,7 @@ def _layer(node: Any, values: Values, notes: list[str]) -> nn.Recurrent:
         weights = Weights(W[d].T, R[d].T, *np.split(B[d], 2))
         peepholes = None if P is None or not P[d].any() else P[d]
         cell = restore(KINDS[kind], weights, ONNX, reset)
-        cells.append(_formed(cell, forms[d], peepholes))
+        cells.append(formed(cell, forms[d], peepholes))
     start = _initial(kind, k, R.shape[2], given, values, options, notes)
     lengths = _lengths(given, values, notes)
     plain = stack(cells, bidirectional=k == 2)
@@ -396,26 +396,6 @@ def _forms(kind: str, k: int, options: dict[str, Any]) -> list[Form]:
             Activation("sigmoid"), first, Activation("tanh"))  # fmt: skip
         forms.append(Form(gate, new, out, clip, bool(options.get("input_forget"))))
     return forms
-
-
-def _formed(cell: Any, form: Form, peepholes: np.ndarray | None) -> Any:
-    """A cell with the weights of ``cell``, of another form."""
-    if form == Form() and peepholes is None:
-        return cell
-    (D, _), H, dtype = cell.Wx.shape, len(cell.Wh), cell.Wx.dtype
-    new: Any
-    if isinstance(cell, nn.LSTMCell):
-        new = PeepholeLSTMCell(D, H, form, peepholes is not None, dtype=dtype)
-        if peepholes is not None:
-            new.pi.data, new.po.data, new.pf.data = np.split(peepholes, 3)
-    elif isinstance(cell, nn.GRUCell):
-        new = FormGRUCell(D, H, form, cell.reset, dtype=dtype)
-        if cell.bh is not None:
-            new.bh.data = array(cell.bh)
-    else:
-        new = FormRNNCell(D, H, form, dtype=dtype)
-    new.Wx.data, new.Wh.data, new.b.data = array(cell.Wx), array(cell.Wh), array(cell.b)
-    return new
 
 
 def _initial(kind: str, k: int, H: int, given: dict[str, str], values: Values,
