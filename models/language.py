@@ -63,6 +63,8 @@ class LanguageModel(nn.Module):
         ids = np.atleast_1d(np.asarray(start))
         if ids.ndim != 1 or not ids.size or ids.dtype.kind not in "iu":
             raise ValueError(f"generate: start={start!r}, wanted an id or a sequence of ids")
+        if length < 0:
+            raise ValueError(f"generate: length={length}, wanted 0 or more")
         rng = rng or tg.random.generator()
         training, carried = self.training, self.recurrent.state
         self.eval()

@@ -6,7 +6,7 @@ the decoder goes on from that state and predicts each symbol of the answer from 
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -16,7 +16,7 @@ from tinygrad_rnn import Tensor, nn
 from tinygrad_rnn.functional import cross_entropy, log_softmax
 from tinygrad_rnn.tensor import Array
 
-from .sampling import beam_search
+from .sampling import Found, beam_search
 
 State: TypeAlias = tuple[Any, ...]  # what the layers carry from step to step
 
@@ -204,16 +204,48 @@ class Seq2seq(nn.Module):
 
     def loss(self, xs: Array, ts: Array) -> Tensor:
         """Mean cross-entropy, in nats, of predicting ts[:, 1:] from xs (N, Tx) and ts[:, :-1], for
-        ts (N, Ty): teacher forcing."""
-        logits, _, _ = self.decoder(ts[:, :-1], *self.encode(xs))
+        ts (N, Ty): teacher forcing.
+
+        After ``force(ratio)``, while it trains, each symbol that the decoder reads is that of ts
+        with probability ``ratio``, and else the likeliest after what it has read (scheduled
+        sampling, Bengio et al., 2015); no gradient goes through that choice.
+        """
+        if self.training and self.rng is not None:
+            logits = self._partly_forced(xs, ts)
+        else:
+            logits, _, _ = self.decoder(ts[:, :-1], *self.encode(xs))
         return cross_entropy(logits, ts[:, 1:])
 
-    def generate(self, xs: np.ndarray, start_id: int, length: int,
-                 beam: int = 1) -> NDArray[np.int64]:
-        """The likeliest answers of ``length`` symbols after ``start_id``: ids (N, length).
+    rng: np.random.Generator | None = None  # what ``force`` draws from
+    ratio = 1.0
+
+    def force(self, ratio: float) -> None:
+        """Set the teacher-forcing ratio of the loss. ValueError unless 0 <= ratio <= 1."""
+        if not 0 <= ratio <= 1:
+            raise ValueError(f"force: ratio={ratio}, wanted 0 <= ratio <= 1")
+        self.ratio, self.rng = ratio, None if ratio == 1 else tg.random.generator()
+
+    def _partly_forced(self, xs: Array, ts: Array) -> Tensor:
+        assert self.rng is not None
+        encoded, state = self.encode(xs)
+        N, T = ts.shape[0], ts.shape[1] - 1
+        forced = self.rng.random((T, N)) < self.ratio
+        read: Any = ts[:, 0]
+        steps: list[Any] = []
+        for t in range(T):
+            logits, state, _ = self.decoder(read[:, None], encoded, state)
+            steps.append(logits)
+            if t + 1 < T:
+                read = np.where(forced[t], ts[:, t + 1], np.argmax(logits[:, 0], axis=-1))
+        return cast(Tensor, np.concatenate(steps, axis=1))
+
+    def search(self, xs: np.ndarray, start_id: int, length: int, beam: int = 1,
+               end_id: int | None = None, length_penalty: float = 0.0) -> Found:
+        """The likeliest answers of up to ``length`` symbols after ``start_id``, best first: ids
+        (N, beam, length), scores and lengths (N, beam).
 
         ``xs``: ids (N, Tx). ``beam``: how many beginnings are kept at each step; 1 is the greedy
-        choice, ValueError for less.
+        choice. ``end_id``, ``length_penalty``: see ``sampling.beam_search``, with its ValueErrors.
         """
         with tg.no_grad():
             encoded, state = self.encode(xs)
@@ -223,7 +255,13 @@ class Seq2seq(nn.Module):
                 logits, state, _ = self.decoder(ids, encoded, state)
                 return log_softmax(logits[:, -1]).numpy(), (encoded, state)
 
-            return beam_search(advance, (encoded, state), start_id, length, len(xs), beam)
+            return beam_search(advance, (encoded, state), start_id, length, len(xs), beam, end_id,
+                               length_penalty)  # fmt: skip
+
+    def generate(self, xs: np.ndarray, start_id: int, length: int, beam: int = 1,
+                 end_id: int | None = None, length_penalty: float = 0.0) -> NDArray[np.int64]:
+        """The best answers that ``search`` finds: ids (N, length). ValueErrors as there."""
+        return self.search(xs, start_id, length, beam, end_id, length_penalty).ids[:, 0]
 
     def reset_state(self) -> None:
         """Nothing is carried over from one batch to the next."""

@@ -17,7 +17,7 @@ from models.commands.main import main
 from models.data import DataError, make_dates
 from models.files import checkpoint
 from models.pictures.plots import check_picture
-from models.training import BEST, LOG, MODEL, Run, make_config, make_task
+from models.training import BEST, LOG, MODEL, Run, load_model, make_config, make_task
 from models.training import run as loop
 from models.training.output import Unbreakable, plain, say
 
@@ -454,6 +454,31 @@ def test_forget_bias():
     assert biases
     for b in biases:
         assert (b[:8] == 0.75).all() and (b[8:] == 0).all()
+
+
+# ---- several answers ----
+
+
+def test_n_best_answers_with_scores(data, tmp_path, capsys):
+    assert main(date_run(data, tmp_path, "--teacher-forcing", "0.5")) == 0
+    capsys.readouterr()
+    text = (data / "dates.txt").read_text(encoding="utf-8").split("_")[0].rstrip()
+    for more, beam, options in [
+        (["--best", "3"], 3, {}), (["--beam", "5", "--best", "2"], 5, {}),
+        (["--best", "3", "--end", "1", "--length-penalty", "1"], 3,
+         {"end": "1", "length_penalty": 1.0}),
+    ]:  # fmt: skip
+        assert main(["answer", str(tmp_path), text, *more]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        (answers,) = load_model(tmp_path).answers([text], beam, **options)
+        end = options.get("end")
+        assert lines == [f"{a.rstrip(end)}\t{score:.4f}" for a, score in answers[: int(
+            more[more.index("--best") + 1])]]
+        scores = [float(line.split("\t")[1]) for line in lines]
+        assert scores == sorted(scores, reverse=True)
+    one_sentence(capsys, ["answer", tmp_path, text, "--beam", "2", "--best", "3"], 1, "--best 3")
+    one_sentence(capsys, ["answer", tmp_path, text, "--end", "~"], 1, "'~' is not among")
+    one_sentence(capsys, ["train", "date", "--teacher-forcing", "1.5"], 2, "--teacher-forcing")
 
 
 # ---- suggestions ----

@@ -19,10 +19,10 @@ from models import (
     SimpleRnnlm,
 )
 from models.pictures.gradients import CELLS, through_time
-from models.sampling import distribution, draw
+from models.sampling import beam_search, distribution, draw
 from models.training import perplexity
 from tinygrad_rnn import optim
-from tinygrad_rnn.functional import log_softmax
+from tinygrad_rnn.functional import cross_entropy, log_softmax
 
 seeds = st.integers(0, 2**32 - 1)
 PAIRS = {
@@ -103,6 +103,89 @@ def test_a_beam_of_one_is_greedy(seed):
     assert np.array_equal(model.generate(xs, 2, 5, beam=1), model.generate(xs, 2, 5))
     with pytest.raises(ValueError, match="beam=0"):
         model.generate(xs, 2, 5, beam=0)
+
+
+@given(seeds, st.integers(1, 3), st.floats(0, 2))
+def test_a_beam_with_an_end_symbol_finds_the_best_answers_with_their_scores(seed, N, penalty):
+    """Against all answers, of which each ends with the end symbol or has the full length."""
+    V, T, end = 3, 3, 2
+    model = drawn(AttentionSeq2seq(V, 2, 4, dtype=np.float64), seed)
+    rng = np.random.default_rng(seed)
+    xs = rng.integers(0, V, (N, 3))
+    found = model.search(xs, 1, T, V**T, end, penalty)
+    for x, ids, scores, lengths in zip(xs, *found, strict=True):
+        expected = {}
+        for answer in itertools.product(range(V), repeat=T):
+            L = answer.index(end) + 1 if end in answer else T
+            logits, _, _ = model.decoder(np.array([[1, *answer[:-1]]]), *model.encode(x[None]))
+            logp = log_softmax(logits).numpy()[0, np.arange(L), answer[:L]].sum()
+            whole = answer[:L] + (end,) * (T - L)
+            expected[whole] = logp / ((5 + L) / 6) ** penalty, L
+        best = sorted(expected, key=lambda answer: -expected[answer][0])
+        assert_allclose(scores[: len(best)], [expected[a][0] for a in best], rtol=1e-9)
+        assert (scores[len(best) :] == -np.inf).all()  # an end symbol is followed by nothing else
+        for answer, score, length in zip(ids[: len(best)], scores, lengths, strict=False):
+            assert_allclose(score, expected[tuple(answer)][0], rtol=1e-9)
+            assert length == expected[tuple(answer)][1]
+
+
+def test_a_beam_stops_when_all_its_answers_have_ended():
+    calls = []
+
+    def step(ids, state):
+        calls.append(ids.shape)
+        return np.log([[0.1, 0.9]] * len(ids)), state
+
+    found = beam_search(step, (), 0, 50, 4, 1, end_id=1)
+    assert len(calls) == 1 and found.ids.tolist() == [[[1] * 50]] * 4
+    assert_allclose(found.scores, np.log(0.9))
+    for wrong in ({"beam": 0}, {"length_penalty": -1}, {"length_penalty": np.nan}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            beam_search(step, (), 0, 5, 4, **({"beam": 1} | wrong))
+    with pytest.raises(ValueError, match="symbol 1 are NaN"):
+        beam_search(lambda ids, state: (np.full((1, 2), np.nan), state), (), 0, 5, 1, 1)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@given(seeds, st.floats(0, 1))
+def test_scheduled_sampling(name, seed, ratio):
+    """Against the same decoder fed with the symbols that the rule says, and its gradients."""
+    model, rng = drawn(PAIRS[name](7, 3, 4), seed), np.random.default_rng(seed)
+    xs, ts = rng.integers(0, 7, (3, 4)), rng.integers(0, 7, (3, 5))
+    plain = model.loss(xs, ts).item()
+    model.force(ratio)
+    if ratio == 1:
+        assert model.rng is None and model.loss(xs, ts).item() == plain
+        return
+    model.rng = np.random.default_rng(seed)
+    model.loss(xs, ts).backward()
+    grads = [p.grad.numpy() for p in model.parameters()]
+    forced = np.random.default_rng(seed).random((4, 3)) < ratio
+    read = ts[:, :-1].copy()
+    for t in range(1, 4):
+        logits, _, _ = model.decoder(read, *model.encode(xs))
+        read[:, t] = np.where(forced[t - 1], ts[:, t], logits.argmax(-1)[:, t - 1])
+    model.zero_grad()
+    logits, _, _ = model.decoder(read, *model.encode(xs))
+    cross_entropy(logits, ts[:, 1:]).backward()
+    for g, p in zip(grads, model.parameters(), strict=True):
+        assert_allclose(g, p.grad.numpy(), rtol=1e-9, atol=1e-12)
+    assert model.eval().loss(xs, ts).item() == plain
+
+
+def test_scheduled_sampling_can_be_recorded():
+    losses = []
+    for record in (False, True):
+        model, rng = drawn(AttentionSeq2seq(7, 3, 4), 1), np.random.default_rng(1)
+        model.force(0.5)
+        model.rng = np.random.default_rng(3)
+        step = tg.jit(model.loss) if record else model.loss
+        batches = [(rng.integers(0, 7, (3, 4)), rng.integers(0, 7, (3, 5))) for _ in range(6)]
+        losses.append([step(xs, ts).item() for xs, ts in batches])
+    assert_allclose(*losses, rtol=1e-12)
+    for ratio in (-0.1, 1.1, np.nan):
+        with pytest.raises(ValueError, match="wanted 0 <= ratio <= 1"):
+            model.force(ratio)
 
 
 def test_only_the_last_two_of_three_layers_can_have_skip_connections():
@@ -228,6 +311,23 @@ def test_what_cannot_be_sampled_is_said():
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=words):
             distribution(np.zeros(3), **arguments)
+    bad = [[np.nan, 1], [np.inf, 1], [-np.inf, -np.inf]]
+    for logits, words in zip(bad, ["NaN", "infinite", "nothing is left"], strict=True):
+        for temperature in (0, 1):
+            with pytest.raises(ValueError, match=words):
+                distribution(logits, temperature)
+    with pytest.raises(ValueError, match="nothing is left"):
+        distribution([[1.0, 2.0], [-np.inf, 2.0]], banned=[1])
+    for wrong in ({"temperature": np.nan}, {"temperature": np.inf}, {"banned": [0.5]}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            distribution([1.0, 2.0], **wrong)
+    assert distribution([1.0, 1.1, -np.inf], 1e-320).tolist() == [0, 1, 0]
+    with pytest.raises(ValueError, match="length=-1"):
+        TEXTS["lstm"](7).generate(1, -1)
+    spoiled = TEXTS["lstm"](7)
+    spoiled.embed.W.data[...] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        spoiled.generate(1, 3)
     for start in ([], [[1]], 1.5, "a"):
         with pytest.raises(ValueError, match="wanted an id or a sequence of ids"):
             TEXTS["lstm"](7).generate(start, 3)

@@ -57,7 +57,7 @@ RUNS = {
     "deep": ["addition", "--model", "deep", "--data", "{}/sums.txt", *SMALL_PAIRS, "--steps", "8",
              "--layers", "2", "--no-residual"],
     "addition": ["addition", "--model", "peeky", "--reverse", "--data", "{}/sums.txt",
-                 *SMALL_PAIRS, "--epochs", "2"],
+                 *SMALL_PAIRS, "--epochs", "2", "--teacher-forcing", "0.7", "--schedule", "cosine"],
     "ptb": ["ptb", "--data-dir", "{}", *SMALL_TEXT, "--epochs", "2"],
     "simple": ["ptb", "--model", "simple", "--words", "40", "--data-dir", "{}", *SMALL_TEXT,
                "--epochs", "3"],

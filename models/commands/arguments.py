@@ -89,6 +89,13 @@ def share(text: str) -> float:
     return value
 
 
+def share_of_all(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise ValueError
+    return value
+
+
 def duration(text: str) -> float:
     """Seconds: ``90``, ``90s``, ``30m``, ``8h``, ``1:30:00``."""
     if found := re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", text):

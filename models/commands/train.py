@@ -31,7 +31,7 @@ from ..training import (
 )
 from ..training.config import MODELS
 from ..training.output import say
-from .arguments import at_least_zero, command, duration, positive, share
+from .arguments import at_least_zero, command, duration, positive, share, share_of_all
 from .errors import sentence
 from .use import BANNED, draw_attention
 
@@ -89,6 +89,8 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
                 action=argparse.BooleanOptionalAction)
         setting("--input-feeding", "input_feeding", "the context is an input of the next step",
                 action=argparse.BooleanOptionalAction)
+        setting("--teacher-forcing", "teacher_forcing", "how often the decoder reads the right"
+                " symbol, not its own", type=share_of_all, metavar="P")
         setting("--score", "score", "how attention compares states",
                 choices=("dot", "scaled_dot", "general", "additive"))
         number("--layers", "num_layers", "LSTM layers on either side of --model deep")

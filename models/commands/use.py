@@ -69,8 +69,14 @@ def add_arguments(commands: argparse._SubParsersAction[Parser]) -> None:
     answer = commands.add_parser("answer", help="let a trained model answer")
     answer.add_argument("model", metavar="DIR", help="folder of a run")
     answer.add_argument("text", nargs="+", help="what to answer")
-    answer.add_argument("--beam", type=positive(int), default=1, metavar="K",
+    answer.add_argument("--beam", type=positive(int), metavar="K",
                         help="keep the K likeliest beginnings at each step (default 1: greedy)")
+    answer.add_argument("--best", type=positive(int), metavar="N",
+                        help="print the N best answers, each with its score: its log-probability")
+    answer.add_argument("--length-penalty", type=at_least_zero(float), default=0.0, metavar="X",
+                        help="above 0 favours longer answers (default 0); for answers of various"
+                        " lengths, that is with --end")
+    answer.add_argument("--end", metavar="SYMBOL", help="the symbol with which an answer ends")
     answer.set_defaults(run=run_answer)
     add_last(answer)
 
@@ -158,8 +164,14 @@ def load_kind(path: Path, kind: type[Kind], otherwise: str) -> Kind:
 def run_answer(args: argparse.Namespace) -> None:
     path = model_file(args.model, args.last)
     reader = load_kind(path, Reader, "answer wants one of date or addition; try generate")
-    for answer in reader.answer(args.text, args.beam):
-        show(answer.rstrip())
+    beam = args.beam or args.best or 1
+    if args.best and args.best > beam:
+        raise DataError(f"--best {args.best} of --beam {beam}: a beam has no more answers than it"
+                        " keeps")  # fmt: skip
+    for best in reader.answers(args.text, beam, args.end, args.length_penalty):
+        for answer, score in best[: args.best or 1]:
+            text = answer.rstrip(args.end) if args.end else answer.rstrip()
+            show(text + (f"\t{score:.4f}" if args.best else ""))
 
 
 def run_attention(args: argparse.Namespace) -> None:

@@ -122,7 +122,8 @@ def _recurrent(model: nn.Module) -> list[nn.Recurrent]:
 
 
 def _generators(model: nn.Module) -> list[np.random.Generator]:
-    return [module.rng for module in model.modules() if hasattr(module, "rng")]
+    drawn: list[Any] = [getattr(module, "rng", None) for module in model.modules()]
+    return [rng for rng in drawn if isinstance(rng, np.random.Generator)]
 
 
 def optimizer_arrays(optimizer: Optimizer) -> dict[str, np.ndarray]:

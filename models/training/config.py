@@ -34,6 +34,7 @@ class PairsConfig:
     score: str = "dot"
     num_layers: int = 3
     residual: bool = True
+    teacher_forcing: float = 1.0
     epochs: int = 4
     batch_size: int = 128
     lr: float = 0.003
@@ -141,6 +142,8 @@ def check_config(config: Config) -> None:
     if isinstance(config, PairsConfig):
         if config.bidirectional and config.H % 2:
             raise DataError(f"--bidirectional halves --hidden {config.H}: give an even number")
+        if not 0 <= config.teacher_forcing <= 1:
+            raise DataError(f"--teacher-forcing {config.teacher_forcing}: wanted a share, 0 to 1")
     elif config.model == "better" and config.D != config.H:
         raise DataError(f"--embedding {config.D} and --hidden {config.H}: the model better has one"
                         " matrix for both ends, so they are one number")
@@ -185,6 +188,8 @@ def build_model(config: Config, V: int) -> Any:
     for module in model.modules():
         if isinstance(module, nn.LSTMCell):
             module.b.data[: len(module.Wh.data)] = config.forget_bias
+    if isinstance(config, PairsConfig):
+        model.force(config.teacher_forcing)
     return model
 
 

@@ -34,10 +34,26 @@ class Reader:
 
     def answer(self, texts: Sequence[str], beam: int = 1) -> list[str]:
         """The answers to these texts, padded as in training."""
-        xs = self._encode(texts)
-        return self.vocabulary.decode_lines(
-            self.model.generate(xs, self._start, self.widths[1] - 1, beam)
-        )
+        return [best[0][0] for best in self.answers(texts, beam)]
+
+    def answers(self, texts: Sequence[str], beam: int = 1, end: str | None = None,
+                length_penalty: float = 0.0) -> list[list[tuple[str, float]]]:
+        """For each text ``beam`` answers with their scores, best first: see ``Seq2seq.search``.
+
+        ``end``: a symbol with which an answer ends; without, all have the width of training.
+        DataError for a symbol that there is not, and for a model that gives no probabilities.
+        """
+        end_id = None if end is None else int(self.vocabulary.encode([end])[0])
+        try:
+            found = self.model.search(self._encode(texts), self._start, self.widths[1] - 1, beam,
+                                      end_id, length_penalty)  # fmt: skip
+        except ValueError as error:
+            raise DataError(str(error)) from None
+        return [
+            [(line, float(score)) for line, score in zip(
+                self.vocabulary.decode_lines(ids), scores, strict=True)]
+            for ids, scores in zip(found.ids, found.scores, strict=True)
+        ]  # fmt: skip
 
     def attend(self, text: str) -> tuple[str, list[str], np.ndarray]:
         """The answer to one text, its characters in reading order, and the weights (Ty, Tx)."""
