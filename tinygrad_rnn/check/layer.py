@@ -100,10 +100,10 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
         return unchecked(report, f"{report.name} has no backward")
     search = None
     try:
+        if recipe is None:
+            search = recipes.find(cls, seconds)
+            recipe = search.running[0] if search.running else search.half
         with time_limit(seconds):
-            if recipe is None:
-                search = recipes.find(cls)
-                recipe = search.running[0] if search.running else search.half
             setup = recipe.setup()
     except CannotMake as error:
         return unchecked(report, str(error))
@@ -123,6 +123,10 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
             return right
     report = _check(report, setup, recipe.input_names, recipe, seed, explain, seconds, deadline)
     report.notes += recipe.notes
+    first = recipe.first_error
+    if not report.ok and not recipe.notes and first is not None:
+        report.notes.append(f"with the likeliest inputs {first.phase} raises {first}; checked with"
+                            f" {recipe.words()}")
     return report
 
 
@@ -178,6 +182,8 @@ def could_not_run(report: Report, error: CannotRun, filename: str) -> Report:
         return unchecked(report, f"{error.phase} did not end in time (a loop without end?)",
                           error.line)
     what = f"{error.phase} raises {error}"
+    if error.phase == "output":
+        what = str(error.error)
     if error.phase == "forward":
         what += (": if it wants other inputs, let --make name a function that returns (layer,"
                  " inputs...)")

@@ -318,10 +318,11 @@ class Program:
             self.depth = 0
             sys.meta_path.remove(first)
             sys.meta_path.remove(last)
-            for name, module in list(sys.modules.items()):
-                if name in hidden or (name not in known and self.is_theirs(module)):
-                    self.modules[name] = module
-                    del sys.modules[name]
+            theirs = {name: module for name, module in list(sys.modules.items())
+                      if name in hidden or (name not in known and self.is_theirs(module))}
+            self.modules.update(theirs)
+            for name in theirs:
+                del sys.modules[name]
             sys.modules.update({k: m for k, m in hidden.items() if m is not None})
 
     def is_theirs(self, module):

@@ -3,12 +3,12 @@ memory that was never written; caches that do not survive."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .running import again
+from .running import CannotRun, again, observe
 
 if TYPE_CHECKING:
     from .outcome import Outcome
@@ -42,7 +42,12 @@ def _problems(outcome: Outcome):
     for i in seen.params_edited:
         yield Problem("into_parameter", f"backward writes into the parameter {names[i]} itself")
     for i in seen.inputs_edited:
-        yield Problem("input_edited", f"the caller's array {inputs[i]} is edited in place")
+        text = f"the caller's array {inputs[i]} is edited in place"
+        if _same_after(outcome, i):  # x -= x.max(), before a softmax
+            yield Problem("input_edited", text + ", by what does not change the output",
+                          wrong=False)
+        else:
+            yield Problem("input_edited", text)
     if seen.dout_edited:
         if seen.dout_returned:  # the gradient is made in place: common, and right by itself
             outcome.notes.append("backward edits the gradient that it is handed, and returns it")
@@ -58,6 +63,19 @@ def _problems(outcome: Outcome):
             yield Problem("none", f"{what} where the gradient d{g.name} belongs")
     if not unwritten and not seen.replaced:
         yield from _second(outcome)
+
+
+def _same_after(outcome: Outcome, i: int):
+    """Whether forward gives the same for an input as it left it."""
+    seen, setup = outcome.observation, outcome.setup
+    inputs = list(setup.inputs)
+    inputs[i] = seen.given[i]
+    try:
+        outputs = observe(replace(setup, inputs=inputs), np.random.default_rng(0), True)[0].outputs
+    except CannotRun:
+        return False
+    return all(np.shape(a) == np.shape(b) and np.allclose(a, b) for a, b in zip(
+        outputs, seen.outputs, strict=True))
 
 
 def _has_nan(x):

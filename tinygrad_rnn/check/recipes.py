@@ -18,13 +18,25 @@ from typing import Any
 
 import numpy as np
 
-from .limits import TimeUp
+from .limits import TimeUp, time_limit
 from .numpy_standin import numpy_standin
-from .running import CannotRun, Setup, observe, quietly, slots_of
+from .running import (
+    CannotRun,
+    Setup,
+    Slots,
+    gradient_of,
+    named_slots,
+    observe,
+    places,
+    quietly,
+    slots_of,
+)
+from .running import is_float as _is_float
 
 SIZES = {"N": 3, "T": 4, "U": 2, "D": 5, "H": 6, "V": 7, "Z": 2,  # all of use together differ
          "C": 2, "X": 5, "K": 3, "A": 2, "S": 2}  # channels, pixels, kernel, heads, samples
 DIVISIBLE = {"D": 8, "H": 6}  # where a layer wants sizes that can be divided into heads
+PATIENCE = 2.0  # seconds of CPU time, until no other recipe is tried
 LABELS = {"t", "ts", "target", "targets", "label", "labels", "y_true", "teacher", "correct"}
 
 
@@ -112,6 +124,8 @@ class Recipe:
     fixed_inputs: list[Any] | None = None
     as_tuple: bool = False
     sizes: dict[str, int] = field(default_factory=dict)  # other than SIZES
+    slots: Slots | None = None  # where they are found only once backward has run
+    first_error: CannotRun | None = None  # what likelier recipes raised
     notes: list[str] = field(default_factory=list)  # what a report should say of it
 
     def words(self):
@@ -133,7 +147,7 @@ class Recipe:
         if inputs is None:
             inputs = [spec.make(sizes, values) for spec in self.inputs]
         arrays = [k for k, v in arguments.items() if isinstance(v, np.ndarray)]
-        return Setup(layer, inputs, slots_of(layer, arrays), as_tuple=self.as_tuple)
+        return Setup(layer, inputs, self.slots or slots_of(layer, arrays), as_tuple=self.as_tuple)
 
 
 # --- what names stand for ------------------------------------------------------------------------
@@ -218,15 +232,16 @@ def _input_specs(name, cls_name: str):
     if low in ("idx", "ids", "indices", "index", "word_ids", "words", "contexts", "context",
                "word", "word_id", "target_ids"):
         return ids if time or low.startswith("context") else ids[::-1]
-    if re.fullmatch(r"(h|c|s|a)(_?(prev|in|0|t|tm1|old|last|pre|state))|h|c|s|h_?c|hidden|state"
-                    r"|cell|prev_?(h|c|s|state|hidden|cell)|query|q", low):
+    if re.fullmatch(r"(h|c|s|a|hidden|cell|state)(_?(prev|in|0|t|tm1|old|last|pre|state))|h|c|s"
+                    r"|h_?c|hidden|state|cell|prev_?(h|c|s|a|state|hidden|cell)|query|q", low):
         return [_F("N", "H"), _F("N", "D"), _F("N", "T", "H")]
     if low in ("hs_dec", "hs_decoder", "dec_hs", "queries"):
         return [_F("N", "U", "H"), _F("N", "T", "H")]
     if low in ("hs", "hs_enc", "hs_encoder", "enc_hs", "keys", "values", "k", "v", "cs"):
         return [_F("N", "T", "H"), _F("N", "T", "D")]
     if low in ("a", "weights", "attention", "alpha", "aw"):
-        return [Spec("distribution", ("N", "T")), _F("N", "D"), _F("N", "T", "H")]
+        return [Spec("distribution", ("N", "T")), _F("N", "D"), _F("N", "T", "H"),
+                _F("N", "T", "D")]
     if low in ("p", "prob", "probs", "y", "y_hat", "pred", "y_pred"):
         return [Spec("distribution", _ROW), _F(*_STEP), _F(*_OVER_TIME)]
     if "mask" in low:
@@ -236,7 +251,8 @@ def _input_specs(name, cls_name: str):
     if re.search(r"size$|^n$|^t$|len(gth)?$|times?$|steps?$", low):
         return [_SIZE("T"), _SIZE("U")]
     step = [_F(*_STEP), _F("N", "H"), _F(*_ROW)]
-    over = [_F(*_OVER_TIME), _F("N", "T", "H"), _F("N", "T", "V"), _F("N", "T")]
+    over = [_F(*_OVER_TIME), _F("N", "T", "H"), _F("N", "T", "V"), _F("N", "T"),
+            _F("N", "D", "T"), _F("N", "H", "T")]
     if "loss" in cls_name.lower():
         step, over = [_F(*_ROW), _F("N")], [_F("N", "T", "V"), _F("N", "T")]
         ids = [*ids, _F("N", "D"), _F("N", "T", "D"), _F("N", "H")]
@@ -275,11 +291,12 @@ class Search:
     those that ran to their end, ``error`` what was raised where it came furthest."""
 
     cls: Any
-    seconds: float = 2.0
+    seconds: float  # for one run
     running: list[Recipe] = field(default_factory=list)
     half: Recipe | None = None  # forward ran, and backward did not, or gave other shapes
     error: CannotRun | None = None
     first: CannotRun | None = None  # of the likeliest
+    likeliest: list[Spec] = field(default_factory=list)
 
     def __post_init__(self):
         cls = self.cls
@@ -310,7 +327,7 @@ class Search:
                 yield recipe
 
     def _attempts(self) -> Iterator[Recipe]:
-        end = time.process_time() + self.seconds
+        end = time.process_time() + PATIENCE
         broken: dict[Any, CannotRun] = {}
         for _, recipe in self._recipes():
             if time.process_time() > end:
@@ -318,10 +335,10 @@ class Search:
             key = tuple(recipe.init.values())
             if key in broken or self._is_beside_the_point(recipe):
                 continue
-            error = _attempt(recipe)
+            error = _attempt(recipe, self.seconds)
             if error is None:
-                if self.half is not None or self.first is not None:
-                    recipe.notes += self._instead_of(recipe)
+                recipe.first_error = self.first
+                recipe.notes += self._instead_of(recipe)
                 self.running.append(recipe)
                 yield recipe
                 continue
@@ -332,21 +349,22 @@ class Search:
             if error.phase in ("backward", "returned") and self.half is None:
                 self.half = recipe
             if self.first is None and error.phase != "construction":
-                self.first = error
+                self.first, self.likeliest = error, recipe.inputs
             if self.error is None or error.depth > self.error.depth:
                 self.error = error
 
     def _instead_of(self, recipe: Recipe):
         """What is to be said of a recipe that is not the likeliest: what the likeliest raised."""
-        first, error = self.half, self.error
-        names = [n for n, s in zip(self.input_names, recipe.inputs, strict=False)
-                 if s.kind == "onehot"]
-        if names and error is not None:
-            return [f"{', '.join(names)} as one-hot; with numbers {error.phase} raises {error}"]
-        if first is None and "D" in [s.value for n, s in recipe.init.items()
-                                     if s.kind == "size"][1:]:
-            return ["made with two sizes that are equal" + (
-                f": else {error.phase} raises {error}" if error is not None else "")]
+        error = self.first
+        if error is None:
+            return []
+        labels = [n for n in self.input_names if n.lower() in LABELS]
+        sizes = [s.value for s in recipe.init.values() if s.kind == "size"]
+        what = f"{error.phase} raises {error}"
+        if labels and recipe.inputs != self.likeliest:
+            return [f"checked with {recipe.words()}; with other labels {what}"]
+        if len(set(sizes)) < len(sizes):
+            return [f"checked where two of its sizes are equal; where all differ {what}"]
         return []
 
     def _is_beside_the_point(self, recipe: Recipe):
@@ -426,7 +444,7 @@ def large_defaults(cls):
             and any(re.fullmatch(pattern, p.name) for pattern, _ in _INT_SIZES)]
 
 
-def find(cls, seconds: float = 2.0):
+def find(cls, seconds: float):
     """A Search for a class that has a Recipe: one whose forward and backward run, else one whose
     forward runs.
 
@@ -462,13 +480,15 @@ def _ordered(choices, limit=150):
     return [tuple(specs) for _, specs in itertools.islice(ranked(lists), limit)]
 
 
-def _attempt(recipe):
+def _attempt(recipe, seconds: float = 5.0):
     """None if the recipe runs to the end, else CannotRun."""
     try:
-        setup = recipe.setup()
+        with time_limit(seconds):
+            return attempt(recipe.setup(), recipe)
     except CannotRun as error:
         return error
-    return attempt(setup, recipe)
+    except TimeUp as error:
+        return CannotRun("forward", error)
 
 
 def attempt(setup: Setup, recipe=None):
@@ -487,11 +507,20 @@ def attempt(setup: Setup, recipe=None):
             return error
         if recipe is not None:
             recipe.as_tuple = True
+    # gradients may stand in places that are there only after backward
+    if not setup.slots.names and not getattr(setup.layer, "params", None):
+        before = [path for path, _ in places(setup.layer)]
+        setup.slots = named_slots([p for p in before if gradient_of(seen.layer, p) is not None])
+        if recipe is not None:
+            recipe.slots = setup.slots
     values = [y for y in seen.outputs if isinstance(y, (np.ndarray, np.generic, float))]
     if not values:
-        return CannotRun("forward", ValueError("forward returns no array"))
+        return CannotRun("output", ValueError("forward returns no array"))
     if not all(np.isfinite(y).all() for y in values):
-        return CannotRun("forward", ValueError("the output is not finite"))
+        return CannotRun("output", ValueError("the output is not finite"))
+    if recipe is not None and not setup.slots.names and not any(map(_is_float, setup.inputs)):
+        return CannotRun("output", ValueError("nothing to compare: no parameter and no input of"
+                                              " floats"))
     if not _fits(seen, setup):
         return CannotRun("returned", ValueError("shapes do not fit"))
     return None

@@ -8,11 +8,12 @@ import copy
 import inspect
 import io
 import random
+import re
 import sys
 import traceback
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,7 @@ class CannotRun(Exception):
         self.depth = (_PHASES.get(phase, 2), *depth_of(error))  # how far it came
 
 
-_PHASES = {"construction": 0, "forward": 1, "backward": 3, "returned": 4}
+_PHASES = {"construction": 0, "forward": 1, "output": 2, "backward": 3, "returned": 4}
 
 
 def depth_of(error):
@@ -169,25 +170,83 @@ class Slots:
 
     names: list[str]
     keys: list[Any]
-    attributes: bool = False  # W and dW, as in the first volume, not two lists
+    attributes: bool = False  # keys are paths such as ("W",), and dW stands beside W
 
     def params(self, layer):
         if self.attributes:
-            return [getattr(layer, k) for k in self.keys]
+            return [_at(layer, path) for path in self.keys]
         return [layer.params[k] for k in self.keys]
 
     def grads(self, layer):
         if self.attributes:
-            return [getattr(layer, f"d{k}", None) for k in self.keys]
+            return [gradient_of(layer, path) for path in self.keys]
         grads: Any = getattr(layer, "grads", None)
         found = []
         for k in self.keys:
             try:
                 g = grads[k]
-            except (TypeError, IndexError, KeyError):
+            except (TypeError, IndexError):
                 g = None
+            except KeyError:
+                g = next((grads[n] for n in gradient_names(str(k)) if n in grads), None)
             found.append(None if isinstance(g, types.ModuleType) else g)
         return found
+
+
+def gradient_names(name: str) -> list[str]:
+    """What the gradient of W may be called."""
+    forms = "d{0} d_{0} grad_{0} {0}_grad {0}_gradient g{0} g_{0} delta_{0} nabla_{0} grad{0}" \
+        " {0}grad D{0} {0}_delta {0}_d dL_d{0} dL{0}"
+    return [form.format(name) for form in forms.split()]
+
+
+def places(root: Any, depth: int = 3) -> Iterator[tuple[tuple[Any, ...], np.ndarray]]:
+    """Arrays of floats that stand in an object, in its dicts and lists, and in objects in it."""
+    items = root.items() if isinstance(root, dict) else enumerate(root) if isinstance(
+        root, (list, tuple)) else getattr(root, "__dict__", {}).items()
+    for key, value in list(items):
+        if isinstance(value, np.ndarray):
+            if value.dtype.kind == "f":
+                yield (key,), value
+        elif depth and not isinstance(value, _ATOMS):
+            for path, array in places(value, depth - 1):
+                yield (key, *path), array
+
+
+def _at(root, path):
+    for key in path:
+        if root is None:
+            return None
+        root = _item(root, key)
+    return root
+
+
+def _item(root, key):
+    if isinstance(root, (dict, list, tuple)):
+        try:
+            return root[key]
+        except (KeyError, IndexError):
+            return None
+    return getattr(root, key, None)
+
+
+def gradient_of(layer, path):
+    """The gradient of the parameter at a path: by its name beside it, or in a dict of gradients."""
+    *above, leaf = path
+    holder = _at(layer, above)
+    for name in gradient_names(str(leaf)):
+        for beside in (holder, layer):
+            value = _item(beside, name) if not isinstance(beside, (list, tuple)) else None
+            if isinstance(value, (np.ndarray, np.generic, float)):
+                return value
+    owner = _at(layer, above[:-1]) if isinstance(holder, dict) else holder
+    for key, value in getattr(owner, "__dict__", {}).items():
+        if isinstance(value, dict) and value is not holder and re.search(
+                r"grad|^d|delta|nabla", str(key), re.IGNORECASE):
+            for name in (leaf, *gradient_names(str(leaf))):
+                if isinstance(value.get(name), (np.ndarray, np.generic, float)):
+                    return value[name]
+    return None
 
 
 def slots_of(layer, names=()):
@@ -199,9 +258,15 @@ def slots_of(layer, names=()):
     if isinstance(params, (list, tuple)) and params:
         keys = [i for i, v in enumerate(params) if isinstance(v, np.ndarray)]
         return Slots(_names(layer, [params[k] for k in keys], keys, names), keys)
-    own = getattr(layer, "__dict__", {})
-    keys = [k for k, v in own.items() if isinstance(v, np.ndarray) and f"d{k}" in own]
-    return Slots(list(keys), keys, attributes=True)
+    return named_slots([path for path, _ in places(layer) if gradient_of(layer, path) is not None])
+
+
+def named_slots(paths):
+    """Slots for arrays at paths, each called by the last part of its path, if that is enough."""
+    last = [str(path[-1]) for path in paths]
+    names = [name if last.count(name) == 1 else ".".join(map(str, path))
+             for name, path in zip(last, paths, strict=True)]
+    return Slots(names, list(paths), attributes=True)
 
 
 def _names(layer, params, keys, names):
@@ -348,6 +413,7 @@ class Observation:
     kind: str = "single"
     replaced: list[int] = field(default_factory=list)  # slots whose array is another one
     inputs_edited: list[int] = field(default_factory=list)
+    given: list[Any] = field(default_factory=list)  # the inputs, as the layer left them
     dout_edited: list[int] = field(default_factory=list)
     dout_returned: bool = False  # what was edited is also what is returned
     params_edited: list[int] = field(default_factory=list)
@@ -400,7 +466,7 @@ def observe(setup: Setup, rng, light: bool = False):
         raw = call_forward(setup, layer, given)
         outputs, kind = outputs_of(raw)
         if not any(isinstance(y, (np.ndarray, np.generic, float, int)) for y in outputs):
-            raise CannotRun("forward", ValueError(f"forward returns {_named(raw)}, no array"))
+            raise CannotRun("output", ValueError(f"forward returns {_named(raw)}, no array"))
         outputs = copies(outputs)
         cotangents = draw_cotangents(outputs, rng)
         handed = copies(cotangents)
@@ -422,6 +488,7 @@ def observe(setup: Setup, rng, light: bool = False):
     if not setup.slots.attributes:
         seen.replaced = [i for i, (a, b) in enumerate(zip(slots_before, grads, strict=True))
                          if isinstance(a, np.ndarray) and a is not b]
+    seen.given = given
     seen.inputs_edited = [i for i, (a, b) in enumerate(zip(given, inputs, strict=True))
                           if _differs(a, b)]
     seen.dout_edited = [i for i, (a, b) in enumerate(zip(handed, cotangents, strict=True))
@@ -513,7 +580,7 @@ def truth(setup: Setup, cotangents: list[Any], states=()):
         starts = {k: getattr(layer, k) for k in states
                   if isinstance(getattr(layer, k, None), np.ndarray)}
         twin, leaves = clone(layer, [*params, *starts.values()])
-        given = [Tensor(x, requires_grad=True) if _is_float(x) else x for x in inputs]
+        given = [Tensor(x, requires_grad=True) if is_float(x) else x for x in inputs]
         with tracing(), _phase("trace", setup.layer):
             outputs, _ = outputs_of(twin.forward(*given))
             total = 0
@@ -533,5 +600,5 @@ def truth(setup: Setup, cotangents: list[Any], states=()):
                  {k: gradient(t) for k, t in zip(starts, leaves[n:], strict=True)})
 
 
-def _is_float(x):
+def is_float(x):
     return isinstance(x, np.ndarray) and x.dtype.kind == "f"
