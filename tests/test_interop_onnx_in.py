@@ -181,6 +181,40 @@ def test_bfloat16_becomes_float32_with_a_word():
     assert found["node"].cells[0].Wx.dtype == np.float32
 
 
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_quantized_lstms_of_microsoft(direction, columns):
+    rng = np.random.default_rng(0)
+    k = 2 if direction == "bidirectional" else 1
+    arrays = drawn("LSTM", rng, k)
+    for key in "WR":
+        a = np.swapaxes(arrays[key], 1, 2)
+        scale = np.abs(a).max(1) / 127 if columns else np.abs(a).max((1, 2)) / 127
+        zero = np.zeros(scale.shape, np.int8)
+        arrays[key] = np.round(a / scale.reshape(k, 1, -1)).astype(np.int8)
+        arrays |= {f"{key}s": scale.astype(np.float32), f"{key}z": zero}
+    names = ["X", "W", "R", "B", "", "", "", "", "Ws", "Wz", "Rs", "Rz"]
+    quantized = helper.make_node("DynamicQuantizeLSTM", names, ["Y"], name="node", hidden_size=H,
+                                 direction=direction, domain="com.microsoft")  # fmt: skip
+    model = model_of([quantized], arrays)
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    found = from_onnx(model)
+    assert "rounds what it multiplies" in found.notes["node"][0]
+    session = runtime.InferenceSession(model.SerializeToString())
+    xs = rng.normal(size=(T, N, D)).astype(np.float32)
+    (expected,) = session.run(None, {"X": xs})
+    with no_grad():
+        hs, _ = found["node"](np.swapaxes(xs, 0, 1))
+    assert_allclose(hs.numpy(), expected.transpose(2, 0, 1, 3).reshape(N, T, -1), 0, 0.03)
+
+
+def test_weights_that_are_no_numbers_are_told():
+    arrays = drawn("RNN", np.random.default_rng(0))
+    arrays["W"][0, 1, 2] = np.nan
+    with pytest.warns(UserWarning, match="cells.0.Wx of node in the model holds 1 NaN"):
+        from_onnx(model_of([node("RNN")], arrays))
+
+
 # ---- graphs inside of graphs ----
 
 
@@ -255,8 +289,10 @@ BAD = {
     "clip": (lambda: node("RNN", clip=-1.0), "clip=-1"),
     "lengths": (lambda: node("RNN", ["X", "W", "R", "", "W"]), "sequence_lens of shape"),
     "state": (lambda: node("RNN", ["X", "W", "R", "", "", "W"]), "initial_h of shape"),
-    "another's": (lambda: helper.make_node("DynamicQuantizeLSTM", ["X"], ["Y"], name="node",
-                                           domain="com.microsoft"), "no operator of ONNX"),
+    "another's": (lambda: helper.make_node("MyLSTM", ["X"], ["Y"], name="node", domain="own"),
+                  "MyLSTM of own is no operator of ONNX"),
+    "quantized": (lambda: helper.make_node("DynamicQuantizeLSTM", ["X", "W"], ["Y"], name="node",
+                                           domain="com.microsoft"), "is computed in the graph"),
 }  # fmt: skip
 
 

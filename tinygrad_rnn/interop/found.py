@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from .files import spoiled
+
 __all__ = ["Found"]
 
 
@@ -30,6 +32,11 @@ class Found(dict[str, Any]):
         if self.left:
             left = "; ".join(f"{name}: {why}" for name, why in self.left.items())
             warnings.warn(f"{function}: left out of {where}: {left}", stacklevel=3)
+        for name, layer in self.items():
+            for key, parameter in layer.named_parameters():
+                if said := spoiled(parameter.detach().numpy()):
+                    warnings.warn(f"{function}: {key} of {name} in {where} holds {said}",
+                                  stacklevel=3)
         names = [name for name, notes in self.notes.items() if any(rounded in n for n in notes)]
         if names:
             warnings.warn(f"{function}: weights of {rounded} became float32: {', '.join(names)}",

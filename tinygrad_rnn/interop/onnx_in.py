@@ -35,6 +35,7 @@ FOLDED = {
 KEEP_ZEROS = (FOLDED | {"Expand", "Tile", "ConstantOfShape"}) - {
     "Add", "Sub", "Div", "DequantizeLinear"}  # fmt: skip
 MOST_DEEP, MOST_NODES = 100, 1_000_000
+QUANTIZED = ("com.microsoft", "DynamicQuantizeLSTM")
 
 
 def from_onnx(model: Any) -> Found:
@@ -257,25 +258,27 @@ class Values:
         self.room -= size
         if self.room < 0:
             raise _Left("constants that become far more than the file has")
+        outputs = [name for name in node.output if name]
+        try:
+            made = self._evaluated(node, inputs, outputs)
+        except Exception as error:  # of any operator
+            raise _Left(f"{node.op_type} of constants fails ({shown(str(error), 100)})") from None
+        return dict(zip(outputs, map(np.asarray, made), strict=True))
+
+    def _evaluated(self, node: Any, inputs: dict[str, Any], outputs: list[str]) -> Any:
+        from onnx.reference import ReferenceEvaluator
+
         helper = self.onnx.helper
         kind = helper.np_dtype_to_tensor_dtype
         infos = [helper.make_tensor_value_info(name, kind(a.dtype), a.shape)
                  for name, a in inputs.items()]  # fmt: skip
-        outputs = [name for name in node.output if name]
         graph = helper.make_graph(
             [node], "fold", infos,
             [helper.make_tensor_value_info(name, 0, None) for name in outputs])  # fmt: skip
         opsets = [helper.make_opsetid(o.domain, max(o.version, 19) if (
             node.op_type == "DequantizeLinear" and not o.domain) else o.version)
             for o in self.model.opset_import]  # the evaluator knows none before 19, the same
-        model = helper.make_model(graph, opset_imports=opsets)
-        try:
-            from onnx.reference import ReferenceEvaluator
-
-            made = ReferenceEvaluator(model).run(None, inputs)
-        except Exception as error:  # of any operator
-            raise _Left(f"{node.op_type} of constants fails ({shown(str(error), 100)})") from None
-        return dict(zip(outputs, map(np.asarray, made), strict=True))
+        return ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets)).run(None, inputs)
 
 
 def _numel(tensor: Any) -> int:
@@ -296,7 +299,7 @@ def _take(path: str, node: Any, values: Values, found: Found) -> None:
         return
     name = found.free(shown(path, 200))
     try:
-        if not ours:
+        if not ours and (node.domain, operator) != QUANTIZED:
             raise _Left(f"{shown(operator)} of {shown(_text(node.domain))} is no operator of ONNX")
         notes: list[str] = []
         found[name] = _layer(node, values, notes)
@@ -304,17 +307,22 @@ def _take(path: str, node: Any, values: Values, found: Found) -> None:
             found.notes[name] = notes
     except _Left as why:
         found.left[name] = str(why)
+    except ValueError as error:  # of attributes that are of no type
+        found.left[name] = f"its attributes are damaged ({shown(str(error), 100)})"
 
 
 def _layer(node: Any, values: Values, notes: list[str]) -> nn.Recurrent:
-    kind = node.op_type
+    kind = "LSTM" if node.domain else node.op_type
     options = {a.name: values.onnx.helper.get_attribute_value(a) for a in node.attribute}
     direction = _text(options.get("direction", b"forward"))
     if direction not in ("forward", "reverse", "bidirectional"):
         raise _Left(f"direction={shown(direction)}, which ONNX does not have")
     k = 2 if direction == "bidirectional" else 1
     given = {key: node.input[i] for key, i in INPUTS.items() if any(node.input[i : i + 1])}
-    arrays = {key: _weights(key, given[key], values, notes) for key in "WRBP" if key in given}
+    if (node.domain, node.op_type) == QUANTIZED:
+        arrays = _dequantized(node, values, notes)
+    else:
+        arrays = {key: _weights(key, given[key], values, notes) for key in "WRBP" if key in given}
     W, R, B, P = _fitting(kind, k, arrays, options)
     reset = "after" if options.get("linear_before_reset") else "before"
     forms = _forms(kind, k, options)
@@ -343,9 +351,28 @@ def _weights(key: str, name: str, values: Values, notes: list[str]) -> np.ndarra
         a = a.astype(np.float32)
     if a.dtype.kind != "f":
         raise _Left(f"its {key} holds {a.dtype}, wanted floating-point numbers")
-    if not np.isfinite(a).all():
-        notes.append(f"{key} holds NaN or infinite numbers")
     return a
+
+
+def _dequantized(node: Any, values: Values, notes: list[str]) -> dict[str, np.ndarray]:
+    """The weights of a DynamicQuantizeLSTM, whose W and R are (k, D, 4H) and (k, H, 4H) integers
+    with a scale and a zero point for each direction, or each column."""
+    arrays = {key: _weights(key, node.input[INPUTS[key]], values, notes) for key in "BP"
+              if any(node.input[INPUTS[key] : INPUTS[key] + 1])}  # fmt: skip
+    for key, first in (("W", 8), ("R", 10)):
+        names = [node.input[INPUTS[key]], *node.input[first : first + 2]]
+        parts = [values(name) for name in names]
+        if len(parts) != 3 or any(a is None for a in parts):
+            raise _Left(f"its {key}, or its scale or zero point, is computed in the graph")
+        q, scale, zero = (np.asarray(a) for a in parts)
+        if q.ndim != 3 or q.dtype.kind not in "iu" or scale.dtype.kind != "f" or any(
+                a.shape not in ((len(q),), (len(q), q.shape[2])) for a in (scale, zero)):
+            raise _Left(f"its {key}, scale and zero point do not fit together")
+        scale, zero = (a.reshape(len(q), 1, -1) for a in (scale, zero))
+        arrays[key] = np.swapaxes((q.astype(np.float32) - zero) * scale, 1, 2)
+    notes.append("its weights were quantized, and are float32 now; the node rounds what it"
+                 " multiplies them with as well, to 8 bits, the layer does not")
+    return arrays
 
 
 def _fitting(kind: str, k: int, arrays: dict[str, np.ndarray],
