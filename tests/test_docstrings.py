@@ -220,7 +220,7 @@ BAD = {
     "tg.Tensor": [lambda: tg.Tensor([1j]), lambda: tg.Tensor([1], requires_grad=True)],
     "Tensor.backward": [lambda: leaf().backward(), lambda: tg.Tensor(1.0).backward(),
                         lambda: used().backward(), lambda: leaf().backward(a(N))],
-    "Tensor.item": [lambda: leaf().item()],
+    "Tensor.item": [lambda: leaf().item()], "Tensor.view": [lambda: leaf().view(int)],
     "Tensor.requires_grad": [lambda: setattr(tg.Tensor([1]), "requires_grad", True),
                              lambda: setattr(leaf() * 2, "requires_grad", False)],
     "Tensor.grad": [lambda: setattr(leaf(), "grad", a(N)),

@@ -413,7 +413,7 @@ def test_no_grad_is_of_one_thread_and_one_task():
     (lambda x: x.backward(np.ones(3)), ValueError, r"backward: cotangent of shape \(3,\)"),
     (lambda x: x.detach().backward(), RuntimeError, "does not require grad"),
     (lambda x: x.item(), ValueError, r"item: one element .*\(2, 3\)"),
-    (lambda x: np.einsum("ij,jk->ik", x, x), ValueError, "contract: .2, 3. and .2, 3."),
+    (lambda x: np.einsum("ij,jk->ik", x, x), ValueError, "einsum: .2, 3. and .2, 3."),
 ])  # fmt: skip
 def test_errors_name_operation_and_shapes_and_change_nothing(call, error, words):
     x = leaf(2, 3)

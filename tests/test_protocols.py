@@ -246,12 +246,9 @@ def test_matplotlib_draws_tensors_as_it_draws_arrays(name):
 
 def no_rule(x):
     yield lambda: np.spacing(x)
-    yield lambda: np.histogram(x)
-    yield lambda: np.broadcast_arrays(x, np.ones(3))
-    yield lambda: np.cumsum(x, dtype=float)
-    yield lambda: np.logaddexp.reduce(x)
-    yield lambda: np.histogram2d(np.ones(3), x)
-    yield lambda: np.lexsort((np.ones(3), x))
+    yield lambda: np.i0(x)
+    yield lambda: np.roots(x)
+    yield lambda: np.quantile(x, 0.5, weights=x, method="inverted_cdf")
 
 
 def test_what_has_no_rule_takes_tensors_that_want_no_gradient_and_no_others():
@@ -267,19 +264,6 @@ def test_what_has_no_rule_takes_tensors_that_want_no_gradient_and_no_others():
             refused()
         with pytest.raises(TypeError, match=r"np\.\S+: no derivative"), tg.no_grad():
             refused()
-
-
-def test_a_view_that_such_a_function_gave_never_reaches_a_graph():
-    t, x = Tensor(np.ones(3)), Tensor(np.full(3, 2.0), requires_grad=True)
-    before = (x * t).sum()
-    view, _ = np.broadcast_arrays(t, np.zeros(3))
-    after = (x * t).sum()
-    view.flags.writeable = True
-    view[0] = 100
-    for y in (before, after):
-        x.grad = None
-        y.backward()
-        assert x.grad.tolist() == [1, 1, 1]
 
 
 def test_atleast_takes_several():

@@ -40,8 +40,34 @@ def _reflected(fn: Function) -> Callable[[T, Any], T]:
     return lambda self, other: self.__primitive__(fn, other, self)
 
 
+def _reduced(fn: Function, x: Any, axis: Axis, keepdims: bool, form: dict[str, Any]) -> Any:
+    if form:
+        return x._call(fn, (x,), {"axis": axis, "keepdims": keepdims, **form})
+    return x.__primitive__(fn, x, axis=axis, keepdims=keepdims)
+
+
 def _compare(fn: Function) -> Callable[[Any, Any], Any]:
     return lambda self, other: fn(self._data, arrays_in(other))
+
+
+class Flat:
+    """``t.flat``: reading gives new Tensors, writing makes a new version of ``t``."""
+
+    def __init__(self, tensor: Any) -> None:
+        self._tensor = tensor
+
+    def __len__(self) -> int:
+        return self._tensor.size
+
+    def __iter__(self) -> Any:
+        return iter(np.ravel(self._tensor))
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.ravel(self._tensor)[index]
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        t = self._tensor
+        t[np.unravel_index(np.arange(t.size)[index], t.shape)] = values
 
 
 class Operators(Protocols):
@@ -75,18 +101,22 @@ class Operators(Protocols):
 
     itemsize = property(lambda self: self._data.itemsize)
     nbytes = property(lambda self: self._data.nbytes)
+    strides = property(lambda self: self._data.strides)
+    flags = property(lambda self: self._data.flags)
 
     __add__, __radd__ = _binary(np.add), _reflected(np.add)
     __sub__, __rsub__ = _binary(np.subtract), _reflected(np.subtract)
     __mul__, __rmul__ = _binary(np.multiply), _reflected(np.multiply)
     __truediv__, __rtruediv__ = _binary(np.divide), _reflected(np.divide)
     __pow__, __rpow__ = _binary(np.power), _reflected(np.power)
+    __floordiv__, __rfloordiv__ = _binary(np.floor_divide), _reflected(np.floor_divide)
     __mod__, __rmod__ = _binary(np.remainder), _reflected(np.remainder)
     __matmul__, __rmatmul__ = _binary(np.matmul), _reflected(np.matmul)
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
     __lt__, __le__ = _compare(np.less), _compare(np.less_equal)
     __gt__, __ge__ = _compare(np.greater), _compare(np.greater_equal)
     __eq__, __ne__ = _compare(np.equal), _compare(np.not_equal)
+    __and__, __or__, __xor__ = map(_method, (np.bitwise_and, np.bitwise_or, np.bitwise_xor))
     __hash__ = object.__hash__  # identity, as == compares values
 
     abs, sign, sqrt, square = map(_unary, (np.absolute, np.sign, np.sqrt, np.square))
@@ -104,9 +134,56 @@ class Operators(Protocols):
     dot, diagonal, trace = map(_method, (np.dot, np.diagonal, np.trace))
     maximum, minimum = _method(np.maximum), _method(np.minimum)
     argsort, nonzero, any, all = map(_method, (np.argsort, np.nonzero, np.any, np.all))
+    argpartition, searchsorted = map(_method, (np.argpartition, np.searchsorted))
+    round, conj, conjugate = map(_method, (np.round, np.conj, np.conj))
+    real = property(lambda self: self)
+    imag = property(lambda self: np.zeros_like(self))
+    put, choose = _method(np.put), _method(np.choose)
 
-    def reshape(self, *shape: Any) -> Self:
+    def __divmod__(self, other: Any) -> tuple[Self, Self]:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> tuple[Self, Self]:
+        return other // self, other % self
+
+    def __round__(self, decimals: int = 0) -> Self:
+        return np.round(self, decimals)
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(np.any(self == value))
+
+    def compress(self, condition: Any, axis: int | None = None) -> Self:
+        return np.compress(condition, self, axis)
+
+    @property
+    def flat(self) -> Flat:
+        """The elements in the order of rows, to be walked over, picked and written."""
+        return Flat(self)
+
+    @flat.setter
+    def flat(self, values: Any) -> None:
+        self.flat[:] = values
+
+    def fill(self, value: Any) -> None:
+        self[...] = value
+
+    def sort(self, axis: int = -1) -> None:
+        self[...] = np.sort(self, axis)
+
+    def partition(self, kth: Any, axis: int = -1) -> None:
+        self[...] = np.partition(self, kth, axis)
+
+    def view(self, dtype: DTypeLike | None = None) -> Self:
+        """The same value. TypeError for another dtype: bits read anew have no derivative."""
+        if dtype is not None and np.dtype(dtype) != self.dtype:
+            raise TypeError(f"view: the bits of {self.dtype} as {np.dtype(dtype)} have no"
+                            " derivative; .astype() converts the values")
+        return np.positive(self)
+
+    def reshape(self, *shape: Any, order: Any = "C") -> Self:
         shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        if order != "C":
+            return np.reshape(self, shape, order=order)
         return self.__primitive__(np.reshape, self, shape=shape)
 
     def transpose(self, *axes: Any) -> Self:
@@ -116,29 +193,29 @@ class Operators(Protocols):
     def swapaxes(self, axis1: int, axis2: int) -> Self:
         return self.__primitive__(np.swapaxes, self, axis1=axis1, axis2=axis2)
 
-    def astype(self, dtype: DTypeLike) -> Self:
+    def astype(self, dtype: DTypeLike, copy: bool = True) -> Self:
         return self.__primitive__(np.astype, self, dtype=np.dtype(dtype))
 
-    def copy(self) -> Self:
-        return self.__primitive__(np.copy, self)
+    def copy(self, order: Any = "C") -> Self:
+        return self.__primitive__(np.copy, self, order=order)
 
-    def flatten(self) -> Self:
-        return np.ravel(self)
+    def flatten(self, order: Any = "C") -> Self:
+        return np.ravel(self, order)
 
-    def sum(self, axis: Axis = None, keepdims: bool = False) -> Self:
-        return self.__primitive__(np.sum, self, axis=axis, keepdims=keepdims)
+    def sum(self, axis: Axis = None, keepdims: bool = False, **form: Any) -> Self:
+        return _reduced(np.sum, self, axis, keepdims, form)
 
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Self:
-        return self.__primitive__(np.mean, self, axis=axis, keepdims=keepdims)
+    def mean(self, axis: Axis = None, keepdims: bool = False, **form: Any) -> Self:
+        return _reduced(np.mean, self, axis, keepdims, form)
 
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Self:
-        return self.__primitive__(np.max, self, axis=axis, keepdims=keepdims)
+    def max(self, axis: Axis = None, keepdims: bool = False, **form: Any) -> Self:
+        return _reduced(np.max, self, axis, keepdims, form)
 
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Self:
-        return self.__primitive__(np.min, self, axis=axis, keepdims=keepdims)
+    def min(self, axis: Axis = None, keepdims: bool = False, **form: Any) -> Self:
+        return _reduced(np.min, self, axis, keepdims, form)
 
-    def prod(self, axis: Axis = None, keepdims: bool = False) -> Self:
-        return self.__primitive__(np.prod, self, axis=axis, keepdims=keepdims)
+    def prod(self, axis: Axis = None, keepdims: bool = False, **form: Any) -> Self:
+        return _reduced(np.prod, self, axis, keepdims, form)
 
     def argmax(self, axis: int | None = None) -> Any:
         return self._data.argmax(axis)

@@ -10,26 +10,23 @@ functions such as ``np.concatenate`` through ``__array_function__`` (NEP 18). Bo
     in CREATES   wants shape and dtype alone: gives a Tensor without a graph
     in none      TypeError for what requires grad, so that no gradient is lost in silence
 
+``out=`` and ``dtype=`` mean the same everywhere, and are taken care of here for all functions, as
+is the ``where=`` of ufuncs. Whatever else a rule or derivation has no parameter for is refused.
+
 Nothing here knows the class Tensor: ``apply`` and ``wrap`` are found through the one that was
 asked, ``x.__primitive__`` and ``x._wrap``.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from .derived import DERIVED
-from .primitive import RULES, Function, Primitive
-from .rules import CREATES, PLAIN
-
-_REDUCTIONS: dict[np.ufunc, Function] = {
-    np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min,
-}  # fmt: skip
+from .arguments import as_dtype, canonical, fits, given, names, of_ufunc
+from .derived import CREATES, DERIVED, METHODS, PLAIN
+from .errors import in_numpys_words
+from .primitive import RULES, Function
 
 
 class Protocols:
@@ -41,102 +38,111 @@ class Protocols:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None,
                         **kwargs: Any) -> Any:
-        if method == "reduce" and ufunc in _REDUCTIONS:
-            kwargs.setdefault("axis", inputs[1] if len(inputs) > 1 else 0)
-            result = self._call(_REDUCTIONS[ufunc], inputs[:1], kwargs)
-        elif method == "accumulate" and ufunc is np.add:
-            result = np.cumsum(inputs[0], **{"axis": 0, **kwargs})
-        elif method == "outer":
-            a, b = inputs
-            result = self._call(ufunc, (np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b), kwargs)
-        elif method != "__call__":
-            what = f"np.{ufunc.__name__}.{method}: no derivative rule"
-            result = _on_arrays(getattr(ufunc, method), inputs, kwargs, what)
-        elif ufunc in RULES and not kwargs and len(inputs) == RULES[ufunc].arity:
+        if method != "__call__":
+            result = self._method(ufunc, method, inputs, kwargs)
+            return result if out is None else _into(out, result, ufunc.__name__)
+        where: Any = True
+        if kwargs:
+            inputs, kwargs, where = of_ufunc(ufunc, inputs, kwargs)
+        if ufunc in RULES and not kwargs and len(inputs) == RULES[ufunc].arity:
             result = self.__primitive__(ufunc, *inputs)
         else:
-            if kwargs:
-                raise TypeError(f"np.{ufunc.__name__}: no derivative with {', '.join(kwargs)}=")
             result = self._call(ufunc, inputs, kwargs)
-        return result if out is None else _into(out[0], result, ufunc.__name__)
+        if where is not True:
+            if out is None:
+                raise TypeError(f"np.{ufunc.__name__}: where= without out= leaves the other"
+                                " elements to chance; give out=, or use np.where")
+            result = np.where(where, result, out[0])
+        return result if out is None else _into(out, result, ufunc.__name__)
 
     def __array_function__(self, func: Function, types: Any, args: Any,
                            kwargs: dict[str, Any]) -> Any:
-        out = kwargs.pop("out", None) if kwargs.get("out") is not None else None
-        result = self._call(func, args, kwargs)
-        return result if out is None else _into(out, result, func.__name__)
+        out = kwargs.get("out")
+        if out is None:
+            return self._call(func, args, kwargs)
+        rest = {k: v for k, v in kwargs.items() if k != "out"}
+        return _into(out, self._call(func, args, rest), func.__name__)
 
     def _call(self, fn: Function, args: Any, kwargs: dict[str, Any]) -> Any:
         """What ``fn(*args, **kwargs)`` is for Tensors, for any callable of NumPy."""
-        if fn in RULES:
-            canonical = _canonical(fn, RULES[fn], args, kwargs)
-            if canonical:
-                arrays, meta = canonical
-                return self.__primitive__(fn, *arrays, **meta)
-        if fn in DERIVED:
-            return DERIVED[fn](*map(_filled_in, args), **kwargs)
-        if fn in PLAIN or fn in CREATES:
-            result = fn(*map(arrays_in, args), **{k: arrays_in(v) for k, v in kwargs.items()})
-            return self._wrap(result, None) if fn in CREATES else result
-        module = getattr(fn, "__module__", None) or "numpy"
-        name = f"{module}.{fn.__name__}".replace("numpy", "np")
-        what = f"{name}: no derivative rule; use .detach() if no gradient is wanted"
-        if fn in RULES:
-            given = ", ".join(f"{k}={v!r}" for k, v in kwargs.items())
-            what = f"{name}: no derivative rule for this form of the call ({given})"
-        return _on_arrays(fn, args, kwargs, what)
+        if fn in RULES and (call := canonical(fn, RULES[fn], args, kwargs)):
+            arrays, meta = call
+            return self.__primitive__(fn, *arrays, **meta)
+        if fn in CREATES and not any(map(_wants_grad, (*args[1:], *kwargs.values()))):
+            return self._wrap(_on_plain(fn, args, kwargs), None)
+        if fn in DERIVED and fits(fn, DERIVED[fn], args, kwargs):
+            return _run(fn, DERIVED[fn], args, kwargs)
+        if fn in RULES or fn in DERIVED:
+            return self._in_other_words(fn, args, kwargs)
+        if fn in PLAIN:
+            return _on_plain(fn, args, kwargs)
+        return _on_arrays(fn, args, kwargs, f"{_name(fn)}: no derivative rule; use .detach() if no"
+                                            " gradient is wanted")
+
+    def _in_other_words(self, fn: Function, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A call that neither the rule nor the derivation takes as it came: by NumPy's names,
+        without what stands at its default, ``out=`` and ``dtype=`` taken out."""
+        same, kwargs, dtype = DERIVED.get(fn), dict(kwargs), None
+        takes = names(same) if same else (*names(fn)[: RULES[fn].arity], *RULES[fn].metadata)
+        if "dtype" not in takes:
+            dtype = kwargs.pop("dtype", None)
+        bound = given(_name(fn), fn, args, kwargs)
+        out = bound.arguments.pop("out", None)
+        if "dtype" not in takes:
+            dtype = bound.arguments.pop("dtype", dtype)
+        args, kwargs = bound.args, bound.kwargs
+        if out is not None or dtype is not None:
+            if dtype is not None:
+                args = tuple(as_dtype(a, dtype) for a in args)
+            result = self._call(fn, args, kwargs)
+            return result if out is None else _into(out, result, fn.__name__)
+        if same and fits(fn, same, args, kwargs):
+            return _run(fn, same, args, kwargs)
+        refused = [k for k in bound.arguments if k not in takes] or list(bound.arguments)
+        return _on_arrays(fn, args, kwargs, (
+            f"{_name(fn)}: no derivative with {', '.join(f'{k}=' for k in refused)} in this form of"
+            f" the call; it takes {', '.join(takes)}"))
+
+    def _method(self, ufunc: np.ufunc, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
+        """``np.add.reduce(t)`` and its like."""
+        name, bound = f"np.{ufunc.__name__}.{method}", getattr(ufunc, method)
+        if ufunc in PLAIN:
+            return _on_plain(bound, inputs, kwargs)
+        kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}
+        dtype, same = kwargs.pop("dtype", None), METHODS.get(method)
+        if same is None or not (ufunc in RULES or ufunc in DERIVED) or not set(kwargs) <= set(
+                names(same)):  # fmt: skip
+            what = "".join(f", {k}=" for k in kwargs)
+            return _on_arrays(bound, inputs, kwargs, f"{name}{what}: no derivative rule")
+        inputs = inputs if dtype is None else tuple(as_dtype(a, dtype) for a in inputs)
+        return _run(bound, same, (ufunc, *inputs), kwargs)
 
 
-# --- arguments made canonical --------------------------------------------------------------------
-
-# Of functions that are written in C, NumPy tells the parameters from 2.4 on.
-_UNTOLD: dict[Any, Function] = {
-    np.concatenate: lambda arrays, axis=0, out=None, dtype=None, casting="same_kind": None,
-    np.where: lambda condition, x=None, y=None: None,
-    np.maximum: lambda x1, x2: None,
-    np.minimum: lambda x1, x2: None,
-}
+# --- running it ----------------------------------------------------------------------------------
 
 
-@cache
-def _parameters(fn: Function) -> list[inspect.Parameter]:
-    return list(inspect.signature(_UNTOLD.get(fn, fn)).parameters.values())
+def _run(fn: Function, same: Function, args: Any, kwargs: dict[str, Any]) -> Any:
+    """A derivation; an error in it becomes NumPy's own, where NumPy refuses the call."""
+    try:
+        return same(*args, **kwargs)
+    except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
+        raise in_numpys_words(error, fn, args, kwargs) from None
 
 
-_DEFAULTS = (None, np._NoValue, inspect.Parameter.empty)
+def _wants_grad(x: Any) -> bool:
+    if isinstance(x, (list, tuple)):
+        return any(map(_wants_grad, x))
+    return isinstance(x, Protocols) and x.requires_grad
 
 
-def _canonical(fn: Function, primitive: Primitive, args: Any,
-               kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """The call with arrays positional and metadata by keyword, or None if the rule does not take
-    it: an argument that the rule does not know is allowed only at its default."""
-    parameters = _parameters(fn)
-    bound = dict(zip((p.name for p in parameters), args, strict=False))
-    bound.update(kwargs)
-    if primitive.sequence:
-        arrays = tuple(bound.pop(parameters[0].name))
-    else:
-        names = [p.name for p in parameters[: primitive.arity]]
-        if not all(name in bound for name in names) or any(bound[n] is None for n in names):
-            return None
-        arrays = tuple(bound.pop(name) for name in names)
-    meta = {}
-    for p in parameters:
-        if p.name in bound:
-            value = bound.pop(p.name)
-            if p.name in primitive.metadata:
-                meta[p.name] = value
-            elif not any(value is d for d in (p.default, *_DEFAULTS)) and (
-                    hasattr(value, "shape") or value != p.default):
-                return None
-    return None if bound else (arrays, meta)
+def _name(fn: Function) -> str:
+    module = getattr(fn, "__module__", None) or "numpy"
+    return f"{module}.{fn.__name__}".replace("numpy", "np")
 
 
-def _filled_in(a: Any) -> Any:
-    """In a list of Tensors and numbers, arrays in place of the numbers."""
-    if isinstance(a, (list, tuple)) and any(isinstance(x, Protocols) for x in a):
-        return [np.asarray(x) if np.isscalar(x) else x for x in a]
-    return a
+def _on_plain(fn: Function, args: Any, kwargs: dict[str, Any]) -> Any:
+    """``fn`` of the arrays behind Tensors."""
+    return fn(*map(arrays_in, args), **{k: arrays_in(v) for k, v in kwargs.items()})
 
 
 def _on_arrays(fn: Function, args: Any, kwargs: dict[str, Any], what: str) -> Any:
@@ -158,36 +164,19 @@ def _on_arrays(fn: Function, args: Any, kwargs: dict[str, Any], what: str) -> An
 def arrays_in(x: Any) -> Any:
     if isinstance(x, Protocols):
         return x._data
-    return [arrays_in(v) for v in x] if isinstance(x, list) else x
+    return type(x)(map(arrays_in, x)) if type(x) in (list, tuple) else x
 
 
 def _into(out: Any, result: Any, name: str) -> Any:
     """``out=``: the result becomes the new version of a Tensor; an array cannot hold a graph."""
-    if isinstance(out, Protocols):
-        out[...] = result
-        return out
-    if isinstance(result, Protocols) and result.requires_grad:
+    if isinstance(out, tuple):
+        if len(out) > 1:
+            return tuple(_into(o, r, name) for o, r in zip(out, result, strict=True))
+        (out,) = out
+    if isinstance(result, Protocols) and result.requires_grad and not isinstance(out, Protocols):
         raise TypeError(f"{name}: the array given as out= (or on the left of +=) cannot hold a"
                         " gradient: write a = a + t, or make it with np.zeros_like(t)")
-    out[...] = arrays_in(result)
+    if np.shape(out) != np.shape(result):
+        raise ValueError(f"{name}: a result of {np.shape(result)} for out= of {np.shape(out)}")
+    out[...] = result if isinstance(out, Protocols) else arrays_in(result)
     return out
-
-
-# --- errors explained ----------------------------------------------------------------------------
-
-
-def explained(error: Exception, name: str, values: Sequence[Any],
-              meta: dict[str, Any]) -> Exception:
-    """The same error, with the operation and the shapes that came."""
-    shapes = [np.shape(v) for v in values if hasattr(v, "shape")]
-    if name == "matmul" and len(shapes) == 2 and shapes[0] and shapes[1]:
-        (a, b), inner = shapes, shapes[1][-2:][0]
-        what = f"{a} @ {b}"
-        if a[-1] != inner:
-            return ValueError(f"matmul: {what}: inner sizes {a[-1]} and {inner} differ")
-    else:
-        what = " and ".join(map(str, shapes)) or "scalars"
-        if meta:
-            what += ", " + ", ".join(f"{k}={v!r}" for k, v in meta.items())
-    kind = next(k for k in (IndexError, ValueError, TypeError) if isinstance(error, k))
-    return kind(f"{name}: {what}: {error}")

@@ -7,14 +7,18 @@ inputs; a name that starts with ``_`` is not read. First the table; the few form
 fit on its lines stand before it.
 
 Functions that need no rule, because they can be said in terms of others, stand in ``derived/``;
-those whose result has no derivative and is a plain array, in ``PLAIN`` below. Whatever is in none
-of these raises a TypeError.
+those whose result has no derivative and is a plain array, in ``derived/plain.py``. Whatever is in
+none of these raises a TypeError.
 
 Conventions where the derivative does not exist: ``sign``, ``floor`` and ``abs`` at 0 have
 derivative 0; ties of ``max``, ``min``, ``maximum``, ``minimum`` share the cotangent equally;
-``clip`` passes it on at its bounds; ``linalg.norm`` at 0 has derivative 0; the unused branch of
-``where`` gets exactly 0 (but 0 times an infinite derivative further up is NaN, as everywhere:
-make the argument safe before the function, not its result after it).
+``clip`` passes it on at its bounds; ``norm``, ``std``, ``hypot`` and ``arctan2`` at 0 have
+derivative 0; the unused branch of ``where`` gets exactly 0 (but 0 times an infinite derivative
+further up is NaN, as everywhere: make the argument safe before the function, not its result after
+it). Where PyTorch and JAX differ: at NaN, ``maximum`` and ``minimum`` pass the cotangent to both
+arguments (PyTorch; 0 in JAX), and ``abs`` has derivative NaN (0 in PyTorch); of two infinite
+arguments ``logaddexp`` gives each half at inf and nothing at -inf (NaN in PyTorch); no rule squares
+what could leave the range of its dtype. tests/test_special_values.py holds every rule to this.
 """
 
 import itertools
@@ -26,18 +30,13 @@ import numpy as np
 
 from .primitive import (
     Erase,
-    Function,
     Product,
     Scatter,
     own_function,
     rule,
     rule_of_sequence,
 )
-from .speed import add_at, matmul, rows, times_transposed
-
-PLAIN: set[Function] = set()  # callables whose result carries no derivative
-CREATES: set[Function] = set()  # callables that take an array for its shape and dtype alone
-
+from .speed import add_at, matmul, names_nothing_twice, rows, times_transposed
 
 # --- functions of ours that the table needs beside NumPy's ---------------------------------------
 
@@ -67,7 +66,7 @@ def _zero(g, _y, _x):
 
 def expand(g: Any, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
     """Put the axes back that a reduction over ``axis`` of an array of ``shape`` took away."""
-    if keepdims:
+    if keepdims or not shape:
         return g
     if axis is None:
         return np.reshape(g, (1,) * len(shape))
@@ -83,8 +82,14 @@ def count(shape, axis):
 
 def _share(g, y, x, axis=None, keepdims=False):
     """The rule of max and min: equal shares for all elements that reach the extremum."""
-    hit = (x == expand(y, x.shape, axis, keepdims)).astype(x.dtype)
-    return expand(g, x.shape, axis, keepdims) * (hit / np.sum(hit, axis=axis, keepdims=True))
+    hit = (x == expand(y, x.shape, axis, keepdims)) | np.isnan(x)
+    ties = np.sum(hit, axis=axis, keepdims=True).astype(np.result_type(x.dtype, np.float32))
+    return np.where(hit, expand(g, x.shape, axis, keepdims) / ties, 0)
+
+
+def _over(g, n):
+    """g / n, also where n leaves the range of float16."""
+    return g / n if n < 2**15 else g / (n / 2**15) / 2**15
 
 
 def exclusive_products(x):
@@ -123,13 +128,28 @@ def _power_base(g, _y, a, b):
 
 def _power_exponent(g, y, a, _b):
     if isinstance(a, (int, float)):
-        return g * (y * math.log(a)) if a else np.zeros_like(g)
-    return g * (y * np.log(np.where(a == 0, 1, a)))  # 0 ** b stays 0 for all b > 0
+        log = math.log(a) if a > 0 else math.nan
+        return g * (y * log) if a else np.zeros_like(g)
+    # 0 ** b stays 0 for all b > 0; a negative number has a power at whole numbers alone
+    return g * (y * np.log(np.where(a == 0, 1, np.where(a < 0, math.nan, a))))
 
 
-def _softplus_slope(g, y, a):
-    """g * exp(a - y), where both may be -inf."""
-    return g * np.exp(a - np.where(np.isfinite(y), y, 0))
+def _softmax_of_two(a, b):
+    """exp(a) / (exp(a) + exp(b)), for numbers of any size."""
+    tie = a == b  # of two infinite ones there is no difference
+    d = np.where(tie, 0, b) - np.where(tie, 0, a)
+    d = np.where(tie & (a == -math.inf), math.inf, d)
+    return np.exp(-np.logaddexp(0, d))
+
+
+def _length(a, b):
+    r = np.hypot(a, b)
+    return np.where(r == 0, 1, r)
+
+
+def _cosine(a, b):
+    """a / hypot(a, b), and 0 at the origin."""
+    return a / _length(a, b)
 
 
 def _matmul_left(g, _y, _a, b):
@@ -154,6 +174,16 @@ def _matmul_right(g, _y, a, _b):
     return np.swapaxes(a, -1, -2) @ g
 
 
+def _written(g, _y, _v, _x, index):
+    c = np.copy(g[index])
+    if not names_nothing_twice(index):  # of what is written twice, the last stands
+        turn = np.arange(math.prod(c.shape)).reshape(c.shape)
+        turns = np.zeros_like(g, dtype=turn.dtype)
+        turns[index] = turn
+        c = np.where(turns[index] == turn, c, 0)
+    return np.reshape(c, (1,) * (len(_v.shape) - len(c.shape)) + c.shape)
+
+
 def _concatenate(g, _y, *_xs, axis=0):
     sizes = [math.prod(x.shape) if axis is None else x.shape[axis] for x in _xs]
     pieces = np.split(g, list(itertools.accumulate(sizes[:-1])), axis or 0)
@@ -170,7 +200,10 @@ rule(np.subtract, lambda g, _y, _a, _b: g, lambda g, _y, _a, _b: -g)
 rule(np.multiply, lambda g, _y, _a, b: g * b, lambda g, _y, a, _b: g * a)
 rule(np.divide, lambda g, _y, _a, b: g / b, lambda g, y, _a, b: -g * (y / b))
 rule(np.power, _power_base, _power_exponent)
-rule(np.remainder, lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * np.floor(a / b))
+rule(np.remainder, lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * np.floor_divide(a, b))
+rule(np.fmod, lambda g, _y, _a, _b: g, lambda g, y, a, b: -g * np.rint((a - y) / b))
+rule(np.floor_divide, *[lambda g, _y, _a, _b: np.zeros_like(g)] * 2)
+rule(np.nextafter, lambda g, _y, _a, _b: g, None)
 rule(np.negative, lambda g, _y, _x: -g)
 rule(np.positive, lambda g, _y, _x: g)
 rule(np.absolute, lambda g, _y, x: g * np.sign(x))
@@ -189,31 +222,31 @@ rule(np.log, lambda g, _y, x: g / x)
 rule(np.log2, lambda g, _y, x: g / (x * math.log(2)))
 rule(np.log10, lambda g, _y, x: g / (x * math.log(10)))
 rule(np.log1p, lambda g, _y, x: g / (1 + x))
-rule(np.logaddexp, lambda g, y, a, _b: _softplus_slope(g, y, a),
-                   lambda g, y, _a, b: _softplus_slope(g, y, b))  # fmt: skip
+rule(np.logaddexp, lambda g, _y, a, b: g * _softmax_of_two(a, b),
+                   lambda g, _y, a, b: g * _softmax_of_two(b, a))  # fmt: skip
 
 # trigonometric and hyperbolic functions
 rule(np.sin, lambda g, _y, x: g * np.cos(x))
 rule(np.cos, lambda g, _y, x: -g * np.sin(x))
 rule(np.tan, lambda g, y, _x: g * (1 + y * y))
-rule(np.arcsin, lambda g, _y, x: g / np.sqrt(1 - x * x))
-rule(np.arccos, lambda g, _y, x: -g / np.sqrt(1 - x * x))
-rule(np.arctan, lambda g, _y, x: g / (1 + x * x))
-rule(np.arctan2, lambda g, _y, a, b: g * b / (a * a + b * b),
-                 lambda g, _y, a, b: -g * a / (a * a + b * b))  # fmt: skip
-rule(np.hypot, lambda g, y, a, _b: g * a / y, lambda g, y, _a, b: g * b / y)
+rule(np.arcsin, lambda g, _y, x: g / np.sqrt((1 - x) * (1 + x)))
+rule(np.arccos, lambda g, _y, x: -g / np.sqrt((1 - x) * (1 + x)))
+rule(np.arctan, lambda g, _y, x: g / np.hypot(1, x) / np.hypot(1, x))  # no square of x: inf
+rule(np.arctan2, lambda g, _y, a, b: g * _cosine(b, a) / _length(a, b),
+                 lambda g, _y, a, b: -g * _cosine(a, b) / _length(a, b))  # fmt: skip
+rule(np.hypot, lambda g, _y, a, b: g * _cosine(a, b), lambda g, _y, a, b: g * _cosine(b, a))
 rule(np.sinh, lambda g, _y, x: g * np.cosh(x))
 rule(np.cosh, lambda g, _y, x: g * np.sinh(x))
 rule(np.tanh, lambda g, y, _x: g * (1 - y * y))
-rule(np.arcsinh, lambda g, _y, x: g / np.sqrt(x * x + 1))
-rule(np.arccosh, lambda g, _y, x: g / np.sqrt(x * x - 1))
-rule(np.arctanh, lambda g, _y, x: g / (1 - x * x))
+rule(np.arcsinh, lambda g, _y, x: g / np.hypot(1, x))
+rule(np.arccosh, lambda g, _y, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1)))
+rule(np.arctanh, lambda g, _y, x: g / ((1 - x) * (1 + x)))
 
 # choices
-rule(np.maximum, lambda g, _y, a, b: np.where(a == b, 0.5 * g, np.where(a > b, g, 0)),
-                 lambda g, _y, a, b: np.where(a == b, 0.5 * g, np.where(a < b, g, 0)))  # fmt: skip
-rule(np.minimum, lambda g, _y, a, b: np.where(a == b, 0.5 * g, np.where(a < b, g, 0)),
-                 lambda g, _y, a, b: np.where(a == b, 0.5 * g, np.where(a > b, g, 0)))  # fmt: skip
+rule(np.maximum, lambda g, _y, a, b: np.where(a == b, 0.5 * g, np.where(a < b, 0, g)),
+                 lambda g, _y, a, b: np.where(a == b, 0.5 * g, np.where(a > b, 0, g)))  # fmt: skip
+rule(np.minimum, lambda g, _y, a, b: np.where(a == b, 0.5 * g, np.where(a > b, 0, g)),
+                 lambda g, _y, a, b: np.where(a == b, 0.5 * g, np.where(a < b, 0, g)))  # fmt: skip
 rule(np.where, None, lambda g, _y, c, _a, _b: np.where(c, g, 0),
                      lambda g, _y, c, _a, _b: np.where(c, 0, g))  # fmt: skip
 
@@ -221,14 +254,14 @@ rule(np.where, None, lambda g, _y, c, _a, _b: np.where(c, g, 0),
 rule(np.sum, lambda g, _y, _x, axis=None, keepdims=False: np.broadcast_to(
     expand(g, _x.shape, axis, keepdims), _x.shape))  # fmt: skip
 rule(np.mean, lambda g, _y, _x, axis=None, keepdims=False: np.broadcast_to(
-    expand(g / count(_x.shape, axis), _x.shape, axis, keepdims), _x.shape))  # fmt: skip
+    expand(_over(g, count(_x.shape, axis)), _x.shape, axis, keepdims), _x.shape))  # fmt: skip
 rule(np.prod, _prod)
 rule(np.max, _share)
 rule(np.min, _share)
 rule(np.cumsum, lambda g, _y, _x, axis=None: np.reshape(
     np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis), _x.shape))  # fmt: skip
-rule(np.linalg.norm, lambda g, y, x, axis=None, keepdims=False:
-     expand(g / np.where(y == 0, 1, y), x.shape, axis, keepdims) * x)  # fmt: skip
+
+
 
 # shapes
 rule(np.reshape, lambda g, _y, _x, *, shape: np.reshape(g, _x.shape))
@@ -241,7 +274,7 @@ rule(np.squeeze, lambda g, _y, _x, axis=None: np.reshape(g, _x.shape))
 rule(np.broadcast_to, lambda g, _y, _x, *, shape: g)
 rule(np.flip, lambda g, _y, _x, axis=None: np.flip(g, axis))
 rule(np.roll, lambda g, _y, _x, *, shift, axis=None: np.roll(
-    g, tuple(-s for s in shift) if isinstance(shift, tuple) else -shift, axis))  # fmt: skip
+    g, tuple(-s for s in shift) if np.ndim(shift) else -shift, axis))  # fmt: skip
 rule(np.copy, lambda g, _y, _x, order="K": g)
 rule(np.astype, lambda g, _y, _x, *, dtype: np.astype(g, _x.dtype),
      call=lambda x, *, dtype: np.astype(x, dtype))
@@ -255,22 +288,8 @@ rule(np.unstack, lambda g, _y, _x, axis=0: np.stack(g, axis))
 # indexing
 rule(operator.getitem, lambda g, _y, _x, index: Scatter(g, index))
 rule(scatter, lambda g, _y, _x, index, *, shape: g[index])
-rule(write, lambda g, _y, _v, _x, index: np.copy(g[index]),
+rule(write, _written,
             lambda g, _y, _v, _x, index: Erase(g, index))  # fmt: skip
 
 # products
 rule(np.matmul, _matmul_left, _matmul_right, call=matmul)
-
-
-# --- functions whose result carries no derivative ------------------------------------------------
-
-PLAIN.update((
-    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
-    np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
-    np.isnan, np.isinf, np.isfinite, np.signbit, np.isclose, np.allclose, np.array_equal,
-    np.argmax, np.argmin, np.argsort, np.argpartition, np.searchsorted, np.nonzero,
-    np.flatnonzero, np.argwhere, np.count_nonzero, np.any, np.all, np.where,
-    np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj,
-    np.shares_memory, np.may_share_memory, np.array_repr, np.array_str, np.array2string,
-))
-CREATES.update((np.zeros_like, np.ones_like, np.empty_like, np.full_like))

@@ -83,12 +83,14 @@ def add_reduce(c: Any, axes: tuple[int, ...]) -> Any:
     if c.size > MANY and c.dtype.kind == "f" and axes == tuple(range(len(c.shape) - 1)):
         n = math.prod(c.shape[:-1])
         return np.ones_like(c, shape=n) @ np.reshape(c, (n, c.shape[-1]))
+    if c.dtype == np.float16:  # NumPy would add up in it: from 2048 on, 1 more is no more
+        return np.add.reduce(c, axis=axes, dtype=np.float32)
     return np.add.reduce(c, axis=axes)
 
 
-def _names_nothing_twice(index: Any) -> bool:
+def names_nothing_twice(index: Any) -> bool:
     if isinstance(index, tuple):
-        return all(map(_names_nothing_twice, index))
+        return all(map(names_nothing_twice, index))
     return (index is None or index is Ellipsis or isinstance(index, (slice, int, np.bool_))
             or getattr(index, "dtype", None) == np.bool_)  # fmt: skip
 
@@ -97,7 +99,7 @@ def _names_nothing_twice(index: Any) -> bool:
 def add_at(buffer: Any, index: Any, g: Any) -> None:
     """``np.add.at(buffer, index, g)``: ``buffer[index] += g``, where an element that is named twice
     gets both."""
-    if _names_nothing_twice(index):
+    if names_nothing_twice(index):
         buffer[index] += g
     elif isinstance(index, tuple) or buffer.ndim == 1 or index.size == 0:
         np.add.at(buffer, index, g)

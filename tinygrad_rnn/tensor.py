@@ -17,11 +17,11 @@ from typing import Any, Self, TypeAlias, Union
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .errors import explained
 from .grad_mode import enable_grad, no_grad_blocks
 from .graph import Node, propagate, record, record_pieces
 from .operators import Operators
 from .primitive import RULES, Function, Primitive, own
-from .protocols import explained
 from .rules import write
 
 __all__ = ["Tensor", "apply", "from_dlpack"]
@@ -61,9 +61,10 @@ def apply(fn: Function, *args: Any, **meta: Any) -> Any:
         if isinstance(out, np.generic):
             out = np.asarray(out)
     dtype = out.dtype
+    if dtype.kind in "cO":
+        raise TypeError(f"{primitive.name}: real numbers are wanted, {dtype} came out; complex"
+                        " numbers and Python objects are not supported")
     if not needs or no_grad_blocks.get() or dtype.kind != "f":
-        if dtype.kind == "c":
-            raise TypeError(f"{primitive.name}: complex numbers are not supported")
         return _wrap(out, None)
     node = record(primitive, args, values, parents, needs, meta, out, out.shape, dtype)
     return _wrap(out, node)
@@ -277,20 +278,26 @@ class Tensor(Operators):
         """The value as an array, cut from the graph (see ``data``)."""
         return self.data
 
-    def item(self) -> Any:
-        """The value of a Tensor of one element, as a Python number; ValueError for any other."""
-        if self.size != 1:
+    def item(self, *index: Any) -> Any:
+        """The value of a Tensor of one element, or of the element at an index, as a Python number;
+        ValueError for more."""
+        if self.size != 1 and not index:
             raise ValueError(f"item: one element is wanted, a Tensor of shape {self.shape} came")
-        return self._data.item()
+        return self._data.item(*index)
 
     def tolist(self) -> Any:
         """The values as numbers in nested lists."""
         return self._data.tolist()
 
+    def tobytes(self, order: Any = "C") -> bytes:
+        """The values as bytes, row after row."""
+        return self._data.tobytes(order)
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if self._node is not None:
             raise RuntimeError("np.asarray of a Tensor that requires grad would cut the graph in"
-                               " silence: use .detach() or .numpy()")
+                               " silence: use .detach() or .numpy(); a list of Tensors is joined"
+                               " by np.stack([...]), not by np.array([...])")
         if copy is False and dtype not in (None, self.dtype):
             raise ValueError("np.asarray: another dtype needs a copy")
         return np.array(self._data, dtype=dtype)
@@ -309,7 +316,8 @@ class Tensor(Operators):
     def __float__(self) -> float:
         if self._node is not None:
             raise RuntimeError("float of a Tensor that requires grad would cut the graph in"
-                               " silence: use .item() or .detach()")
+                               " silence: use .item() or .detach(); an array to be filled with"
+                               " Tensors is made by np.zeros_like(t)")
         return float(self.item())
 
     def __int__(self) -> int:

@@ -3,10 +3,13 @@
     derive(np.fliplr)(lambda m: np.flip(m, 1))
 
 Called on Tensors these lines record the calls that they are made of, and so have derivatives of
-every order. One file for each theme.
+every order. One file for each theme; ``linalg`` brings its own rules.
 """
 
-from . import indexing, joining, products, reductions, shapes
+from . import calculus, indexing, joining, linalg, products, reductions, shapes, ufuncs
+from .methods import METHODS
+from .plain import CREATES, PLAIN
 from .table import DERIVED
 
-__all__ = ["DERIVED", "indexing", "joining", "products", "reductions", "shapes"]
+__all__ = ["CREATES", "DERIVED", "METHODS", "PLAIN", "calculus", "indexing", "joining", "linalg",
+           "products", "reductions", "shapes", "ufuncs"]  # fmt: skip

@@ -1,42 +1,190 @@
-"""Elements picked out."""
+"""Taking, choosing and writing.
+
+What NumPy writes into an array (``np.put``, ``np.copyto``, ``np.add.at``) makes a new version of a
+Tensor, as ``t[i] = v`` does: graphs made before keep the old one.
+"""
+
+import itertools
+import math
 
 import numpy as np
 
-from .table import derive
+from ..rules import scatter
+from .table import array, before, constant, derive, require
 
-derive(np.tril)(lambda m, k=0: np.where(np.tri(m.shape[-2], m.shape[-1], k, dtype=bool), m, 0))
-derive(np.triu)(lambda m, k=0: np.where(np.tri(m.shape[-2], m.shape[-1], k - 1, dtype=bool), 0, m))
-derive(np.sort)(lambda a, axis=-1: np.take_along_axis(a, np.argsort(a, axis=axis), axis))
+# --- taking ---------------------------------------------------------------------------------------
 
 
 @derive(np.take)
 def _take(a, indices, axis=None, mode="raise"):
+    a = array(a)
     if axis is None:
         a, axis = np.reshape(a, (-1,)), 0
     if mode == "wrap":
         indices = np.mod(indices, a.shape[axis])
     elif mode == "clip":
         indices = np.clip(indices, 0, a.shape[axis] - 1)
-    return a[(*(slice(None),) * (axis % a.ndim), indices)]
+    return a[(*before(axis, a.ndim), indices)]
+
+
+def _grid(shape, indices, axis):
+    """The index of ``take_along_axis``."""
+    if np.ndim(indices) != len(shape):
+        raise ValueError(f"take_along_axis: indices of {np.ndim(indices)} axes for an array of"
+                         f" {len(shape)}")
+    axis %= len(shape)
+    grid = [np.reshape(np.arange(n), (-1,) + (1,) * (len(shape) - 1 - i))
+            for i, n in enumerate(shape)]  # fmt: skip
+    return (*grid[:axis], indices, *grid[axis + 1 :])
 
 
 @derive(np.take_along_axis)
 def _take_along_axis(arr, indices, axis=-1):
+    arr, axis = (np.reshape(array(arr), (-1,)), 0) if axis is None else (arr, axis)
+    return arr[_grid(arr.shape, indices, axis)]
+
+
+@derive(np.compress)
+def _compress(condition, a, axis=None):
+    return np.take(a, np.flatnonzero(condition), axis)
+
+
+@derive(np.extract)
+def _extract(condition, arr):
+    return np.ravel(arr)[np.flatnonzero(condition)]
+
+
+# --- choosing -------------------------------------------------------------------------------------
+
+
+@derive(np.choose)
+def _choose(a, choices, mode="raise"):
+    a, n = array(constant(a, "np.choose: a")), len(choices)
+    if mode == "raise":
+        require((a >= 0) & (a < n), message=f"choose: an index beyond the {n} choices")
+    a = a % n if mode == "wrap" else np.clip(a, 0, n - 1)
+    kind = np.result_type(*choices)
+    a, *choices = np.broadcast_arrays(a, *(array(x).astype(kind) for x in choices))
+    return np.take_along_axis(np.stack(choices), a[None], 0)[0]
+
+
+@derive(np.select)
+def _select(condlist, choicelist, default=0):
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ValueError(f"select: {len(condlist)} conditions and {len(choicelist)} choices; as"
+                         " many of both are wanted")
+    kind = np.result_type(*choicelist, default)
+    y = array(default)
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        y = np.where(condition, choice, y)
+    shape = np.broadcast_shapes(y.shape, *map(np.shape, condlist))
+    return np.broadcast_to(y, shape).astype(kind)
+
+
+@derive(np.piecewise)
+def _piecewise(x, condlist, funclist, *args, **kw):
+    """Each function sees the elements of its own condition and no others."""
+    conditions = condlist
+    if np.isscalar(condlist) or (not isinstance(condlist[0], (list, tuple, np.ndarray))
+                                 and np.ndim(x)):  # fmt: skip
+        conditions = [condlist]
+    conditions = np.asarray(conditions, dtype=bool)
+    if len(funclist) == len(conditions) + 1:
+        conditions = np.concatenate([conditions, ~np.any(conditions, axis=0, keepdims=True)])
+    if len(funclist) != len(conditions):
+        raise ValueError(f"piecewise: {len(conditions)} conditions and {len(funclist)} functions;"
+                         " as many of both are wanted, or one function more")
+    y = np.zeros_like(x)
+    for condition, f in zip(conditions, funclist, strict=True):
+        y[condition] = f(x[condition], *args, **kw) if callable(f) else f
+    return y
+
+
+@derive(np.apply_along_axis)
+def _apply_along_axis(func1d, axis, arr, *args, **kwargs):
+    arr = array(arr)
+    last = np.moveaxis(arr, axis, -1)
+    lead = last.shape[:-1]
+    results = [array(func1d(row, *args, **kwargs))
+               for row in np.reshape(last, (math.prod(lead), last.shape[-1]))]  # fmt: skip
+    y = np.reshape(np.stack(results), lead + results[0].shape)
+    ends = range(len(lead), y.ndim)
+    return np.moveaxis(y, list(ends), [axis % arr.ndim + i for i in range(len(ends))])
+
+
+@derive(np.apply_over_axes)
+def _apply_over_axes(func, a, axes):
+    for axis in (axes,) if np.ndim(axes) == 0 else axes:
+        y = func(a, axis)
+        a = y if y.ndim == a.ndim else np.expand_dims(y, axis)
+    return a
+
+
+@derive(np.bincount)
+def _bincount(x, weights=None, minlength=0):
+    x = np.asarray(constant(x, "np.bincount: x"))
+    if weights is None:
+        return np.bincount(x, minlength=minlength)
+    n = max(int(x.max(initial=-1)) + 1, minlength)
+    weights = array(weights)
+    return scatter(weights.astype(float), x, shape=(n,))
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def _refilled(values, size):
+    """The first ``size`` of the values, again and again."""
+    return np.resize(array(values), size)
+
+
+@derive(np.copyto)
+def _copyto(dst, src, casting="same_kind", where=True):
+    src = array(src)
+    if not np.can_cast(src.dtype, dst.dtype, casting) and np.ndim(src):
+        raise TypeError(f"copyto: {src.dtype} into {dst.dtype} with casting={casting!r}")
+    dst[...] = src if where is True else np.where(where, src, dst)
+
+
+@derive(np.put)
+def _put(a, ind, v, mode="raise"):
+    ind = np.ravel(constant(ind, "np.put: ind"))
+    if mode == "wrap":
+        ind = ind % a.size
+    elif mode == "clip":
+        ind = np.clip(ind, 0, a.size - 1)
+    if np.any((ind < -a.size) | (ind >= a.size)):
+        raise IndexError(f"put: an index beyond the {a.size} elements")
+    a[np.unravel_index(ind % a.size, a.shape)] = _refilled(v, ind.size)
+
+
+@derive(np.putmask)
+def _putmask(a, mask, values):
+    a[...] = np.where(mask, np.reshape(_refilled(values, a.size), a.shape), a)
+
+
+@derive(np.place)
+def _place(arr, mask, vals):
+    """The n-th element that is chosen gets the n-th value."""
+    mask = array(mask) != 0
+    nth = np.reshape(np.maximum(np.cumsum(mask) - 1, 0), mask.shape)
+    vals = np.ravel(vals)
+    arr[...] = np.where(mask, vals[nth % vals.size], arr)
+
+
+@derive(np.put_along_axis)
+def _put_along_axis(arr, indices, values, axis):
     if axis is None:
-        arr, axis = np.reshape(arr, (-1,)), 0
-    axis %= arr.ndim
-    if np.ndim(indices) != arr.ndim:
-        raise ValueError(f"take_along_axis: indices of {np.ndim(indices)} axes for an array of"
-                         f" {arr.ndim}")
-    grid = [
-        np.reshape(np.arange(n), (-1,) + (1,) * (arr.ndim - 1 - i))
-        for i, n in enumerate(arr.shape)
-    ]
-    return arr[(*grid[:axis], indices, *grid[axis + 1 :])]
+        arr[np.unravel_index(indices, arr.shape)] = values
+    else:
+        arr[_grid(arr.shape, indices, axis)] = values
 
 
-@derive(np.diagonal)
-def _diagonal(a, offset=0, axis1=0, axis2=1):
-    a = np.moveaxis(a, (axis1, axis2), (-2, -1))
-    rows = np.arange(max(0, min(a.shape[-2] + min(offset, 0), a.shape[-1] - max(offset, 0))))
-    return a[..., rows - min(offset, 0), rows + max(offset, 0)]
+@derive(np.fill_diagonal)
+def _fill_diagonal(a, val, wrap=False):
+    if a.ndim < 2 or (a.ndim > 2 and len(set(a.shape)) != 1):
+        raise ValueError(f"fill_diagonal: a matrix, or axes of equal length: shape {a.shape} came")
+    step = 1 + sum(itertools.accumulate(a.shape[:0:-1], lambda p, n: p * n))
+    end = a.shape[1] ** 2 if a.ndim == 2 and not wrap else a.size
+    places = np.arange(0, min(end, a.size), step)
+    a[np.unravel_index(places, a.shape)] = _refilled(val, len(places))

@@ -1,46 +1,182 @@
-"""Arrays put together, and taken apart."""
+"""Joining, splitting, padding, inserting and deleting."""
 
 import numpy as np
 
-from .table import derive
+from .table import array, before, derive
 
-derive(np.vstack)(lambda tup: np.concatenate([np.atleast_2d(x) for x in tup], 0))
-derive(np.dstack)(lambda tup: np.concatenate([np.atleast_3d(x) for x in tup], 2))
-derive(np.hsplit)(lambda ary, n: np.split(ary, n, min(1, ary.ndim - 1)))
-derive(np.vsplit)(lambda ary, n: np.split(ary, n, 0))
+_array = array
+
+derive(np.vstack)(lambda tup: np.concatenate([np.atleast_2d(array(x)) for x in tup], 0))
+derive(np.dstack)(lambda tup: np.concatenate([np.atleast_3d(array(x)) for x in tup], 2))
 
 
 @derive(np.hstack)
 def _hstack(tup):
-    tup = [np.atleast_1d(x) for x in tup]
+    tup = [np.atleast_1d(array(x)) for x in tup]
     return np.concatenate(tup, 0 if tup[0].ndim == 1 else 1)
 
 
 @derive(np.column_stack)
 def _column_stack(tup):
+    tup = map(array, tup)
     return np.concatenate([np.reshape(x, (-1, 1)) if x.ndim < 2 else x for x in tup], 1)
+
+
+@derive(np.block)
+def _block(arrays):
+    def depth(x):
+        if not isinstance(x, (list, tuple)):
+            return 0
+        depths = set(map(depth, x))
+        if len(depths) != 1:
+            raise ValueError("block: lists of the same depth are wanted, and none that is empty")
+        return 1 + depths.pop()
+
+    def arrays_in(x):
+        return [y for part in x for y in arrays_in(part)] if isinstance(x, (list, tuple)) else [x]
+
+    levels = depth(arrays)
+    ndim = max([levels, *map(np.ndim, arrays_in(arrays))])
+
+    def join(x, level):
+        if level == 0:
+            x = array(x)
+            return np.reshape(x, (1,) * (ndim - x.ndim) + x.shape)
+        return np.concatenate([join(part, level - 1) for part in x], -level)
+
+    return join(arrays, levels)
+
+
+@derive(np.append)
+def _append(arr, values, axis=None):
+    arr, values = array(arr), array(values)
+    if axis is None:
+        arr, values, axis = np.ravel(arr), np.ravel(values), 0
+    return np.concatenate([arr, values], axis)
+
+
+def _positions(what, obj, n, after=0):
+    """The indices that an int, a slice, a mask or a list of indices names, from 0 on."""
+    if isinstance(obj, slice):
+        return np.arange(n)[obj] if not after else np.arange(*obj.indices(n))
+    places = np.asarray(obj)
+    if places.dtype == bool:
+        return np.flatnonzero(places)
+    places = places.astype(int) if places.size == 0 else places
+    if np.any((places < -n) | (places >= n + after)):
+        raise IndexError(f"{what}: index {obj} for an axis of size {n}")
+    return np.where(places < 0, places + n, places)
+
+
+@derive(np.insert)
+def _insert(arr, obj, values, axis=None):
+    """One take from the array with the new values behind it: index n is the first of them."""
+    arr, values = array(arr), array(values)
+    if axis is None:
+        arr, axis = np.ravel(arr), 0
+    arr, axis = np.moveaxis(arr, axis, 0), axis % arr.ndim
+    n = len(arr)
+    places = _positions("insert", obj, n, after=1)
+    if places.ndim == 0:  # values go where the axis is: one row for every row of them
+        values = np.moveaxis(np.reshape(values, (1,) * (arr.ndim - values.ndim) + values.shape),
+                             0 if values.ndim < arr.ndim else axis, 0)  # fmt: skip
+        places = np.repeat(places, len(values))
+    else:
+        shape = (1,) * (arr.ndim - values.ndim) + values.shape
+        values = np.moveaxis(np.reshape(values, shape), axis, 0)
+        places = np.repeat(places, len(values)) if len(places) == 1 else places
+    values = np.broadcast_to(values, (len(places), *arr.shape[1:])).astype(arr.dtype)
+    order = np.argsort(np.concatenate([np.arange(n) * 2 + 1, places * 2]), kind="stable")
+    return np.moveaxis(np.concatenate([arr, values], 0)[order], 0, axis)
+
+
+@derive(np.delete)
+def _delete(arr, obj, axis=None):
+    arr = array(arr)
+    if axis is None:
+        arr, axis = np.ravel(arr), 0
+    keep = np.ones(arr.shape[axis], dtype=bool)
+    keep[_positions("delete", obj, arr.shape[axis])] = False
+    return arr[(*before(axis, arr.ndim), np.flatnonzero(keep))]
 
 
 @derive(np.split)
 def _split(ary, indices_or_sections, axis=0):
     n = indices_or_sections
-    if isinstance(n, int) and ary.shape[axis] % n:
+    if np.ndim(n) == 0 and (n < 1 or ary.shape[axis] % n):
         raise ValueError(f"split: {ary.shape[axis]} elements along axis {axis} are not divisible"
                          f" by {n}")
     return np.array_split(ary, n, axis)
 
 
+def _split_along(fn, axis_of, least):
+    @derive(fn)
+    def split(ary, indices_or_sections):
+        if ary.ndim < least:
+            raise ValueError(f"{fn.__name__}: {least} axes or more are wanted, shape {ary.shape}"
+                             " came")
+        return np.split(ary, indices_or_sections, axis_of(ary))
+
+    return split
+
+
+_split_along(np.hsplit, lambda ary: min(1, ary.ndim - 1), 1)
+_split_along(np.vsplit, lambda ary: 0, 2)
+_split_along(np.dsplit, lambda ary: 2, 3)
+
+
+# --- padding --------------------------------------------------------------------------------------
+
+
 @derive(np.pad)
-def _pad(array, pad_width, mode="constant", constant_values=0):
-    widths = np.broadcast_to(pad_width, (array.ndim, 2)).tolist()
-    if mode == "constant":
-        shape = tuple(n + sum(w) for n, w in zip(array.shape, widths, strict=True))
-        padded = np.full_like(array, constant_values, shape=shape)
-        inside = (slice(w[0], w[0] + n) for n, w in zip(array.shape, widths, strict=True))
-        padded[tuple(inside)] = array
-        return padded
-    if mode not in ("edge", "reflect", "symmetric", "wrap"):
-        raise TypeError(f"pad: mode {mode!r} has no derivative rule")
+def _pad(array, pad_width, mode="constant", constant_values=0, end_values=0, stat_length=None,
+         reflect_type="even"):  # fmt: skip
+    x = _array(array)
+    if isinstance(pad_width, dict):
+        pad_width = [pad_width.get(i, pad_width.get(i - x.ndim, 0)) for i in range(x.ndim)]
+        pad_width = [w if np.ndim(w) else (w, w) for w in pad_width]
+    widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
+    if min((n for w in widths for n in w), default=0) < 0:
+        raise ValueError(f"pad: no negative widths: {pad_width}")
+    if mode in ("edge", "wrap", "symmetric") or (mode == "reflect" and reflect_type == "even"):
+        for axis, width in enumerate(widths):
+            x = np.take(x, np.pad(np.arange(x.shape[axis]), width, mode), axis)
+        return x
+    if mode not in _EDGES or (mode == "reflect" and reflect_type != "even"):
+        raise TypeError(f"np.pad: no derivative with mode={mode!r}, reflect_type={reflect_type!r}")
+    values = {"constant": constant_values, "linear_ramp": end_values}.get(mode, 0)
+    values = np.broadcast_to(_array(values), (x.ndim, 2)).astype(x.dtype)
     for axis, width in enumerate(widths):
-        array = np.take(array, np.pad(np.arange(array.shape[axis]), width, mode), axis)
-    return array
+        edges = _EDGES[mode](x, axis, width, values[axis], stat_length)
+        x = np.concatenate([edges[0], x, edges[1]], axis)
+    return x
+
+
+def _constant(x, axis, width, values, _length):
+    shapes = ([n if i == axis else m for i, m in enumerate(x.shape)] for n in width)
+    return [np.broadcast_to(v, shape) for v, shape in zip(values, shapes, strict=True)]
+
+
+def _ramp(x, axis, width, values, _length):
+    ends = np.take(x, [0], axis), np.take(x, [-1], axis)
+    shape = [-1 if i == axis else 1 for i in range(x.ndim)]
+    parts = [np.reshape(np.arange(n, dtype=x.dtype) / max(n, 1), shape) for n in width]
+    left = values[0] + (ends[0] - values[0]) * parts[0]
+    return left, values[1] + (ends[1] - values[1]) * np.flip(parts[1], axis)
+
+
+def _statistic(reduce):
+    def edges(x, axis, width, _values, length):
+        lengths = [x.shape[axis]] * 2 if length is None else np.broadcast_to(
+            length, (x.ndim, 2))[axis].tolist()  # fmt: skip
+        n = x.shape[axis]
+        parts = (np.arange(min(lengths[0], n)), np.arange(max(n - lengths[1], 0), n))
+        means = [reduce(np.take(x, part, axis), axis=axis, keepdims=True) for part in parts]
+        return [np.repeat(mean, w, axis) for mean, w in zip(means, width, strict=True)]
+
+    return edges
+
+
+_EDGES = {"constant": _constant, "empty": _constant, "linear_ramp": _ramp,
+          "mean": _statistic(np.mean), "maximum": _statistic(np.max), "minimum": _statistic(np.min),
+          "median": _statistic(np.median)}  # fmt: skip

@@ -1,48 +1,325 @@
-"""Sums, moments, norms, and running ones."""
+"""Sums, means, extrema, quantiles: all of a kind, and with ``where=`` and ``initial=``.
+
+What NumPy leaves out (``where=``) is replaced before it is computed with, by what changes nothing:
+so no NaN that stands there gets into a gradient.
+"""
+
+import math
 
 import numpy as np
 
 from ..rules import count, exclusive_products
-from .table import derive
+from .table import array, constant, derive, require, value
 
-derive(np.cumprod)(lambda a, axis=None: _cumprod(a, axis))
-derive(np.diff)(lambda a, n=1, axis=-1: _diff(a, n, axis))
-derive(np.std)(lambda a, axis=None, ddof=0, keepdims=False: np.sqrt(
-    np.var(a, axis=axis, ddof=ddof, keepdims=keepdims)))  # fmt: skip
+
+def _reduction(reduce, join, neutral):
+    """A reduction with ``initial=`` and ``where=``, in terms of the one without."""
+
+    @derive(reduce)
+    def reduction(a, axis=None, keepdims=False, initial=None, where=True):
+        a = array(a)
+        if where is not True:
+            if neutral is None and initial is None:
+                raise ValueError(f"{reduce.__name__}: where= wants initial=, for where nothing is"
+                                 " left")
+            lowest = -np.inf if reduce is np.max else np.inf
+            a = np.where(np.broadcast_to(where, a.shape), a,
+                         lowest if neutral is None else neutral).astype(a.dtype)  # fmt: skip
+        if initial is None:
+            return reduce(a, axis=axis, keepdims=keepdims)
+        if not count(a.shape, axis):
+            shape = np.sum(np.zeros(a.shape), axis=axis, keepdims=keepdims).shape
+            return np.broadcast_to(array(initial), shape) + np.zeros_like(a, shape=shape)
+        return join(reduce(a, axis=axis, keepdims=keepdims), initial)
+
+    return reduction
+
+
+def _same_as(fn):
+    return lambda a, axis=None, keepdims=False, **form: fn(a, axis=axis, keepdims=keepdims, **form)
+
+
+_reduction(np.sum, np.add, 0)
+_reduction(np.prod, np.multiply, 1)
+_reduction(np.max, np.maximum, None)
+_reduction(np.min, np.minimum, None)
+for _alias, _fn in ((np.amax, np.max), (np.amin, np.min)):
+    if _alias is not _fn:
+        derive(_alias)(_same_as(_fn))
+derive(np.ptp)(lambda a, axis=None, keepdims=False: np.max(
+    a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims))  # fmt: skip
+
+
+def _how_many(a, axis, where, keepdims):
+    """The number of elements that are put together; an array of them if ``where`` is one."""
+    if where is True:
+        return count(a.shape, axis)
+    chosen = np.broadcast_to(where, a.shape)
+    return np.sum(chosen, axis=axis, keepdims=keepdims).astype(a.dtype)
+
+
+@derive(np.mean)
+def _mean(a, axis=None, keepdims=False, where=True):
+    a = array(a)
+    if where is True:
+        return np.mean(a, axis=axis, keepdims=keepdims)
+    total = np.sum(a, axis=axis, keepdims=keepdims, where=where)
+    return total / _how_many(a, axis, where, keepdims)
+
+
+def _deviations(a, axis, where, mean):
+    a = array(a)
+    if where is not True:
+        a = np.where(where, a, 0)
+    if mean is None:
+        mean = np.mean(a, axis=axis, keepdims=True, where=where)
+    return a - mean if where is True else np.where(where, a - mean, 0)
+
+
+def _freedom(a, axis, where, keepdims, ddof, correction):
+    if correction is not None and ddof:
+        raise ValueError(f"ddof={ddof} and correction={correction}: only one of the two is wanted")
+    left = _how_many(array(a), axis, where, keepdims) - (ddof if correction is None else correction)
+    return np.maximum(left, 0)
 
 
 @derive(np.var)
-def _var(a, axis=None, ddof=0, keepdims=False):
-    d = a - np.mean(a, axis=axis, keepdims=True)
-    return np.sum(d * d, axis=axis, keepdims=keepdims) / (count(a.shape, axis) - ddof)
+def _var(a, axis=None, ddof=0, keepdims=False, where=True, mean=None, correction=None):
+    total = np.sum(np.square(_deviations(a, axis, where, mean)), axis=axis, keepdims=keepdims)
+    return total / _freedom(a, axis, where, keepdims, ddof, correction).astype(total.dtype)
 
 
-@derive(np.clip)
-def _clip(a, a_min=None, a_max=None, *, min=None, max=None):
-    low, high = a_min if min is None else min, a_max if max is None else max
-    a = np.copy(a) if low is None else np.where(a < low, low, a)
-    return a if high is None else np.where(a > high, high, a)
+@derive(np.std)
+def _std(a, axis=None, ddof=0, keepdims=False, where=True, mean=None, correction=None):
+    """The length of the deviations: so that its derivative is 0 where it is 0, as that of norm."""
+    d = _deviations(a, axis, where, mean)
+    length = np.linalg.vector_norm(d, axis=axis, keepdims=keepdims)
+    return length / np.sqrt(_freedom(a, axis, where, keepdims, ddof, correction)).astype(d.dtype)
 
 
-@derive(np.linalg.norm)
-def _norm(x, ord=None, axis=None, keepdims=False):
-    if (axis is None and x.ndim > 1) or isinstance(axis, tuple) or ord not in (1, 2, np.inf):
-        raise TypeError(f"linalg.norm: ord={ord!r}, axis={axis!r} has no rule (vectors: 1, 2, inf;"
-                        " any array: None, the root of the sum of all squares)")
-    if ord == 2:
-        return np.linalg.norm(x, axis=axis, keepdims=keepdims)
-    reduce = np.sum if ord == 1 else np.max
-    return reduce(np.abs(x), axis=axis, keepdims=keepdims)
+@derive(np.average)
+def _average(a, axis=None, weights=None, returned=False, keepdims=False):
+    a = array(a)
+    if weights is None:
+        mean = np.mean(a, axis=axis, keepdims=keepdims)
+        total = np.zeros_like(mean) + count(a.shape, axis)
+    else:
+        weights = array(weights)
+        if weights.shape != a.shape:
+            axes = axis if isinstance(axis, tuple) else (axis,)
+            if axis is None or weights.shape != tuple(a.shape[i] for i in axes):
+                raise ValueError(f"average: weights of shape {weights.shape} for an array of shape"
+                                 f" {a.shape} and axis={axis}")
+            order = np.argsort([i % a.ndim for i in axes])
+            others = [i for i in range(a.ndim) if i not in {j % a.ndim for j in axes}]
+            weights = np.expand_dims(np.transpose(weights, order), tuple(others))
+        total = np.sum(np.broadcast_to(weights, a.shape), axis=axis, keepdims=keepdims)
+        require(total != 0, message="average: the weights sum up to zero")
+        mean = np.sum(a * weights, axis=axis, keepdims=keepdims) / total
+    return (mean, np.broadcast_to(total, mean.shape)) if returned else mean
 
 
-def _cumprod(a, axis):
-    a, axis = (np.reshape(a, (-1,)), -1) if axis is None else (a, axis)
+# --- quantiles ------------------------------------------------------------------------------------
+
+
+def _as_one_axis(a, axis):
+    """The axes of a reduction as one, the last; and how the result gets them back (keepdims)."""
+    axes = tuple(range(a.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple(i % a.ndim for i in axes)
+    rest = [i for i in range(a.ndim) if i not in axes]
+    n = math.prod(a.shape[i] for i in axes)
+    flat = np.reshape(np.transpose(a, (*rest, *axes)), (*(a.shape[i] for i in rest), n))
+    return flat, tuple(1 if i in axes else a.shape[i] for i in range(a.ndim))
+
+
+def _ranks(q, n, method):
+    """Where quantiles stand among n sorted elements: as NumPy finds them among 0, 1, 2, ..."""
+    return np.quantile(np.arange(float(n)), q, method=method)
+
+
+_PICKS = {"inverted_cdf", "closest_observation", "lower", "higher", "nearest"}
+
+
+def _quantile(a, q, axis, method, keepdims, skip_nan):
+    a, weak = array(a), isinstance(q, (int, float))
+    q = np.asarray(constant(q, "np.quantile: q"), dtype=float)
+    flat, kept = _as_one_axis(a, axis)
+    lead, n = flat.shape[:-1], flat.shape[-1]
+    ordered = np.sort(flat, -1)  # NaNs come last
+    if skip_nan:
+        have = n - np.sum(np.isnan(flat), axis=-1)
+        ranks = np.reshape(q, q.shape + (1,) * len(lead)) * np.maximum(have - 1, 0)
+        if method != "linear":
+            for m in np.unique(have):
+                ranks[..., have == m] = _ranks(q, max(m, 1), method)[..., None]
+    else:
+        ranks = np.broadcast_to(
+            np.reshape(_ranks(q, n, method), q.shape + (1,) * len(lead)), (*q.shape, *lead))
+    ranks = np.reshape(ranks, (q.size, *lead))
+    low, part = np.floor(ranks).astype(int), ranks - np.floor(ranks)
+    below, above = (
+        np.take_along_axis(ordered[None], i[..., None], -1)[..., 0]
+        for i in (low, np.where(part > 0, low + 1, low))
+    )
+    part = part.astype(a.dtype if weak or method in _PICKS else np.result_type(a.dtype, q.dtype))
+    y = np.where(part > 0, below * (1 - part) + above * part, below)
+    if not skip_nan:
+        last = ordered[..., -1]
+        y = np.where(np.isnan(last), last, y)
+    return np.reshape(y, q.shape + (kept if keepdims else lead))
+
+
+def _quantile_of(scale, skip_nan):
+    def quantile(a, q, axis=None, overwrite_input=False, method="linear", keepdims=False):
+        q = q / scale if isinstance(q, (int, float)) else np.divide(
+            constant(q, "np.quantile: q"), scale)  # fmt: skip
+        return _quantile(a, q, axis, method, keepdims, skip_nan)
+
+    return quantile
+
+
+def _median_of(skip_nan):
+    def median(a, axis=None, overwrite_input=False, keepdims=False):
+        return _quantile(a, 0.5, axis, "linear", keepdims, skip_nan)
+
+    return median
+
+
+derive(np.quantile)(_quantile_of(1, False))
+derive(np.percentile)(_quantile_of(100, False))
+derive(np.nanquantile)(_quantile_of(1, True))
+derive(np.nanpercentile)(_quantile_of(100, True))
+derive(np.median)(_median_of(False))
+derive(np.nanmedian)(_median_of(True))
+
+
+# --- without the NaNs -----------------------------------------------------------------------------
+
+
+def _without_nan(fn, reduce):
+    @derive(fn)
+    def reduction(a, axis=None, keepdims=False, initial=None, where=True):
+        a = array(a)
+        given = {} if initial is None else {"initial": initial}
+        return reduce(a, axis=axis, keepdims=keepdims, where=where & ~np.isnan(a), **given)
+
+    return reduction
+
+
+_without_nan(np.nansum, np.sum)
+_without_nan(np.nanprod, np.prod)
+
+
+def _extremum_without_nan(fn, reduce, neutral):
+    @derive(fn)
+    def extremum(a, axis=None, keepdims=False, initial=None, where=True):
+        a = array(a)
+        missing = np.isnan(a)
+        given = {} if initial is None else {"initial": initial}
+        if where is not True:
+            given["where"] = where
+        y = reduce(np.where(missing, neutral, a), axis=axis, keepdims=keepdims, **given)
+        return y if given else np.where(np.all(missing, axis=axis, keepdims=keepdims), np.nan, y)
+
+    return extremum
+
+
+_extremum_without_nan(np.nanmax, np.max, -np.inf)
+_extremum_without_nan(np.nanmin, np.min, np.inf)
+derive(np.nanmean)(lambda a, axis=None, keepdims=False, where=True: np.mean(
+    a, axis=axis, keepdims=keepdims, where=where & ~np.isnan(a)))  # fmt: skip
+derive(np.nanvar)(lambda a, axis=None, ddof=0, keepdims=False, where=True, mean=None,
+                  correction=None: _var(
+    a, axis, ddof, keepdims, where & ~np.isnan(a), mean, correction))  # fmt: skip
+derive(np.nanstd)(lambda a, axis=None, ddof=0, keepdims=False, where=True, mean=None,
+                  correction=None: _std(
+    a, axis, ddof, keepdims, where & ~np.isnan(a), mean, correction))  # fmt: skip
+
+
+# --- running sums and products --------------------------------------------------------------------
+
+
+@derive(np.cumprod)
+def _cumprod(a, axis=None):
+    a, axis = (np.reshape(array(a), (-1,)), -1) if axis is None else (a, axis)
     last = np.moveaxis(a, axis, -1)
     return np.moveaxis(exclusive_products(last) * last, -1, axis)
 
 
-def _diff(a, n, axis):
-    for _ in range(n):
-        before = (slice(None),) * (axis % a.ndim)
-        a = a[(*before, slice(1, None))] - a[(*before, slice(None, -1))]
-    return a
+derive(np.nancumsum)(lambda a, axis=None: np.cumsum(np.where(np.isnan(a), 0, a), axis=axis))
+derive(np.nancumprod)(lambda a, axis=None: np.cumprod(np.where(np.isnan(a), 1, a), axis=axis))
+
+
+def _cumulative(fn, run, first):
+    @derive(fn)
+    def cumulative(x, axis=None, include_initial=False):
+        if axis is None and x.ndim > 1:
+            raise ValueError(f"{fn.__name__}: an array of shape {x.shape} wants axis=")
+        axis = 0 if axis is None else axis
+        y = run(x, axis=axis)
+        if not include_initial:
+            return y
+        shape = [1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)]
+        return np.concatenate([np.full_like(x, first, shape=tuple(shape)), y], axis)
+
+    return cumulative
+
+
+_cumulative(np.cumulative_sum, np.cumsum, 0)
+_cumulative(np.cumulative_prod, np.cumprod, 1)
+
+
+# --- order ----------------------------------------------------------------------------------------
+
+
+@derive(np.sort)
+def _sort(a, axis=-1, kind=None, stable=None):
+    a, axis = (np.reshape(array(a), (-1,)), 0) if axis is None else (a, axis)
+    given = {"kind": kind} if kind is not None else {}
+    return np.take_along_axis(a, np.argsort(a, axis=axis, **given), axis)
+
+
+@derive(np.partition)
+def _partition(a, kth, axis=-1):
+    a, axis = (np.reshape(array(a), (-1,)), 0) if axis is None else (a, axis)
+    return np.take_along_axis(a, np.argpartition(a, kth, axis=axis), axis)
+
+
+@derive(np.unique)
+def _unique(ar, return_index=False, return_inverse=False, return_counts=False, equal_nan=True,
+            sorted=True):  # fmt: skip
+    ar = np.reshape(array(ar), (-1,))
+    values = value(ar)
+    _, index, *more = np.unique(values, return_index=True, return_inverse=return_inverse,
+                                return_counts=return_counts, equal_nan=equal_nan)  # fmt: skip
+    results = (ar[index], *([index] if return_index else []), *more)
+    return results if len(results) > 1 else results[0]
+
+
+derive(np.unique_values)(lambda x: np.unique(x, equal_nan=False))
+derive(np.unique_counts)(lambda x: type(np.unique_counts([0]))(
+    *np.unique(x, return_counts=True, equal_nan=False)))  # fmt: skip
+
+
+@derive(np.intersect1d)
+def _intersect1d(ar1, ar2, assume_unique=False):
+    values = np.unique(ar1)
+    return values[np.flatnonzero(np.isin(values, ar2))]
+
+
+@derive(np.setdiff1d)
+def _setdiff1d(ar1, ar2, assume_unique=False):
+    values = np.ravel(ar1) if assume_unique else np.unique(ar1)
+    return values[np.flatnonzero(~np.isin(values, ar2))]
+
+
+derive(np.union1d)(lambda ar1, ar2: np.unique(np.concatenate([np.ravel(ar1), np.ravel(ar2)])))
+
+
+@derive(np.trim_zeros)
+def _trim_zeros(filt, trim="fb"):
+    ends = np.flatnonzero(filt)
+    if not len(ends):
+        return filt[:0]
+    return filt[ends[0] if "f" in trim.lower() else None : ends[-1] + 1 if "b" in trim.lower()
+                else None]  # fmt: skip

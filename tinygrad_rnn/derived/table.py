@@ -1,17 +1,64 @@
-"""The second table: NumPy callable -> the same function in terms of those that have rules."""
+"""Where functions are registered that are said in terms of others, and what those lines share."""
 
 from collections.abc import Callable
+from typing import Any
 
-from ..primitive import Function
+import numpy as np
 
-DERIVED: dict[Function, Function] = {}
+from ..primitive import Function, own_function
+
+DERIVED: dict[Function, Function] = {}  # callable -> the same function in terms of others
 
 
 def derive(*fns: Function) -> Callable[[Function], Function]:
-    """Say what ``fns`` are in terms of functions that have rules."""
+    """Say what ``fns`` are in terms of functions that have rules. The parameters carry NumPy's
+    names; what is left out is refused in a sentence (see ``protocols``)."""
 
     def register(same: Function) -> Function:
         DERIVED.update(dict.fromkeys(fns, same))
         return same
 
     return register
+
+
+def array(x: Any) -> Any:
+    """An array or Tensor as it is; numbers, and lists of any of these, as an array."""
+    if hasattr(x, "__array_function__"):
+        return x
+    if isinstance(x, (list, tuple)) and _holds_tensors(x):
+        return np.stack(list(map(array, x)))
+    return np.asarray(x)
+
+
+def _holds_tensors(x: Any) -> bool:
+    if isinstance(x, (list, tuple)):
+        return any(map(_holds_tensors, x))
+    return hasattr(x, "__array_function__") and not isinstance(x, np.ndarray)
+
+
+def constant(x: Any, what: str) -> Any:
+    """The value of an argument that gets no gradient. TypeError for a Tensor that wants one."""
+    if getattr(x, "requires_grad", False):
+        raise TypeError(f"{what}: no derivative by this argument; use .detach()")
+    if isinstance(x, (list, tuple)):
+        return type(x)(constant(v, what) for v in x)
+    return getattr(x, "_data", x)
+
+
+def value(x: Any) -> Any:
+    """The array behind a Tensor, for what has no derivative."""
+    return getattr(x, "_data", x)
+
+
+def _require(fine, *, message):
+    if not np.all(fine):
+        raise ValueError(message)
+    return np.all(fine)
+
+
+require = own_function(_require, checks=True)  # ValueError unless all is true, also in a replay
+
+
+def before(axis: int, ndim: int) -> tuple[slice, ...]:
+    """The index of all of the axes before ``axis``: ``x[(*before(1, 2), 0)]`` is ``x[:, 0]``."""
+    return (slice(None),) * (axis % ndim)

@@ -1,0 +1,146 @@
+"""The arguments of a NumPy call in the form that rules and derivations take.
+
+``np.sum(t, 0, None, None, True)`` and ``np.sum(t, axis=0, keepdims=True)`` are the same call. What
+a rule or derivation has no parameter for may only stand at NumPy's default.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .derived import DERIVED
+from .primitive import Function, Primitive
+
+_UNTOLD: dict[Any, Function] = {
+    np.concatenate: lambda arrays, axis=0, out=None, dtype=None, casting="same_kind": None,
+    np.where: lambda condition, x=None, y=None: None,
+    np.maximum: lambda x1, x2: None,
+    np.minimum: lambda x1, x2: None,
+}
+
+
+@cache
+def signature(fn: Function) -> inspect.Signature:
+    """NumPy's; of functions that are written in C it tells the parameters from 2.4 on."""
+    try:
+        return inspect.signature(_UNTOLD.get(fn, fn))
+    except ValueError:
+        return inspect.signature(DERIVED[fn])
+
+
+@cache
+def _parameters(fn: Function) -> list[inspect.Parameter]:
+    return list(signature(fn).parameters.values())
+
+
+@cache
+def names(same: Function) -> tuple[str, ...]:
+    """The parameters of a derivation."""
+    return tuple(inspect.signature(same).parameters)
+
+
+_DEFAULTS = (None, np._NoValue, inspect.Parameter.empty)
+
+
+def _at_default(value: Any, p: inspect.Parameter) -> bool:
+    return any(value is d for d in (p.default, *_DEFAULTS)) or (
+        type(value) is type(p.default) and not hasattr(value, "shape") and value == p.default)
+
+
+def canonical(fn: Function, primitive: Primitive, args: Any,
+              kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The call of a primitive with arrays positional and metadata by keyword, or None if its rule
+    does not take it."""
+    parameters = _parameters(fn)
+    if len(args) > len(parameters):
+        return None
+    bound = dict(zip((p.name for p in parameters), args, strict=False))
+    bound.update(kwargs)
+    if primitive.sequence:
+        if not np.iterable(bound.get(parameters[0].name)):
+            return None
+        arrays = tuple(bound.pop(parameters[0].name))
+    else:
+        first = [p.name for p in parameters[: primitive.arity]]
+        if any(bound.get(name) is None for name in first):
+            return None
+        arrays = tuple(bound.pop(name) for name in first)
+    meta = {}
+    for p in parameters:
+        if p.name in bound:
+            value = bound.pop(p.name)
+            if p.name in primitive.metadata:
+                meta[p.name] = value
+            elif not _at_default(value, p):
+                return None
+    return None if bound else (arrays, meta)
+
+
+@cache
+def _takes(fn: Function, same: Function) -> tuple[int, frozenset[str] | None]:
+    """How many arguments a derivation takes by position, as NumPy orders them, and which by name
+    (None: any)."""
+    ours, agreeing = inspect.signature(same).parameters.values(), 0
+    for p, theirs in zip(ours, _parameters(fn), strict=False):
+        if p.kind is p.VAR_POSITIONAL:
+            agreeing = sys.maxsize
+        if agreeing == sys.maxsize or (agreeing and p.name != theirs.name):
+            break
+        agreeing += 1
+    return agreeing, None if any(p.kind is p.VAR_KEYWORD for p in ours) else frozenset(names(same))
+
+
+def fits(fn: Function, same: Function, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a derivation takes the arguments as they came."""
+    n, by_name = _takes(fn, same)
+    return len(args) <= n and (by_name is None or by_name.issuperset(kwargs))
+
+
+def given(name: str, fn: Function, args: Any, kwargs: dict[str, Any]) -> inspect.BoundArguments:
+    """The arguments by NumPy's names, without those at their default. TypeError for what NumPy
+    itself does not take."""
+    try:
+        bound = signature(fn).bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+    for p in _parameters(fn):
+        if p.default is not p.empty and p.name in bound.arguments and _at_default(
+                bound.arguments[p.name], p):  # fmt: skip
+            del bound.arguments[p.name]
+    return bound
+
+
+def as_dtype(x: Any, dtype: Any) -> Any:
+    """The arrays of an argument in another dtype: what ``dtype=`` asks for, before the call."""
+    if isinstance(x, (list, tuple)) and any(hasattr(v, "__array_function__") for v in x):
+        return [as_dtype(v, dtype) for v in x]
+    return np.astype(x, np.dtype(dtype)) if hasattr(x, "__array_function__") else x
+
+
+def of_ufunc(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The options that all ufuncs have, ``dtype=`` done, ``where=`` taken out; where results lie in
+    memory (``order=``, ``subok=``) is not looked at."""
+    kwargs = {k: v for k, v in kwargs.items() if k not in ("order", "subok")}
+    dtype, casting = kwargs.pop("dtype", None), kwargs.pop("casting", "same_kind")
+    where = kwargs.pop("where", True)
+    if dtype is not None:
+        for x in inputs:
+            if not np.can_cast(getattr(x, "dtype", bool), dtype, casting):
+                raise TypeError(f"np.{ufunc.__name__}: {x.dtype} cannot become {np.dtype(dtype)}"
+                                f" with casting={casting!r}")
+        inputs = tuple(as_dtype(x, dtype) for x in inputs)
+    if where is not True:
+        inputs = tuple(_harmless(ufunc, where, x) for x in inputs)
+    return inputs, kwargs, where
+
+
+def _harmless(ufunc: np.ufunc, where: Any, x: Any) -> Any:
+    """What is not looked at becomes a number in the domain of the ufunc: no warning, no NaN."""
+    x = x if hasattr(x, "dtype") else np.asarray(x)
+    inside = 1.5 if ufunc is np.arccosh else 0.5
+    return np.where(where, x, inside if x.dtype.kind == "f" else 1)

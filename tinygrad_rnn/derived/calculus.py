@@ -1,0 +1,213 @@
+"""Differences, sums over a grid, interpolation, polynomials, grids of numbers."""
+
+from typing import Any
+
+import numpy as np
+
+from .table import array, before, derive, require, value
+
+
+def _along(axis, ndim, part):
+    return (*before(axis, ndim), part)
+
+
+@derive(np.diff)
+def _diff(a, n=1, axis=-1, prepend=None, append=None):
+    if n < 0:
+        raise ValueError(f"diff: n={n}: a number from 0 on is wanted")
+    a = array(a)
+    if not a.ndim:
+        raise ValueError("diff: an array with an axis is wanted, one without came")
+    ends: list[list[Any]] = []
+    for end in (prepend, append):
+        if end is None:
+            ends.append([])
+            continue
+        end = array(end)
+        shape = (*a.shape[: axis % a.ndim], 1, *a.shape[axis % a.ndim + 1 :])
+        ends.append([end if end.ndim else np.broadcast_to(end, shape)])
+    if n and (ends[0] or ends[1]):
+        a = np.concatenate([*ends[0], a, *ends[1]], axis)
+    for _ in range(n):
+        a = a[_along(axis, a.ndim, slice(1, None))] - a[_along(axis, a.ndim, slice(None, -1))]
+    return a
+
+
+@derive(np.ediff1d)
+def _ediff1d(ary, to_end=None, to_begin=None):
+    ary = np.ravel(ary)
+    ends = [[] if x is None else [np.ravel(array(x)).astype(ary.dtype)]
+            for x in (to_begin, to_end)]  # fmt: skip
+    return np.concatenate([*ends[0], ary[1:] - ary[:-1], *ends[1]])
+
+
+@derive(np.gradient)
+def _gradient(f, *varargs, axis=None, edge_order=1):
+    """Second order inside, of ``edge_order`` at the ends; see ``np.gradient`` for the formulas."""
+    f = array(f)
+    axes = tuple(range(f.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    spacings = list(varargs) if len(varargs) > 1 else (list(varargs) or [1.0]) * len(axes)
+    if len(spacings) != len(axes):
+        raise TypeError(f"np.gradient: {len(varargs)} spacings for {len(axes)} axes; one for all,"
+                        " or one for each axis is wanted")
+    if edge_order not in (1, 2):
+        raise ValueError(f"gradient: edge_order={edge_order}: 1 or 2 is wanted")
+    slopes = []
+    for i, h in zip(axes, spacings, strict=True):
+        h = array(h).astype(f.dtype)
+        if f.shape[i] < edge_order + 1:
+            raise ValueError(f"gradient: {edge_order + 1} elements or more are wanted along axis"
+                             f" {i}, shape {f.shape} came")
+        if h.ndim and h.shape != (f.shape[i],):
+            raise ValueError(f"gradient: coordinates of shape {h.shape} for {f.shape[i]} elements")
+        slope = _slope(np.moveaxis(f, i, -1), h, edge_order)
+        slopes.append(np.moveaxis(slope, -1, i))
+    return slopes[0] if len(slopes) == 1 else tuple(slopes)
+
+
+def _slope(f, h, edge_order):
+    """Along the last axis; h is the distance of all neighbours, or the coordinates."""
+    steps = h[1:] - h[:-1] if h.ndim else np.broadcast_to(h, (f.shape[-1] - 1,))
+    rise = (f[..., 1:] - f[..., :-1]) / steps
+    a, b = steps[:-1], steps[1:]
+    inner = (rise[..., :-1] * b + rise[..., 1:] * a) / (a + b)
+    first, last = rise[..., :1], rise[..., -1:]
+    if edge_order == 2:
+        first = first - (rise[..., 1:2] - first) * steps[0] / (steps[0] + steps[1])
+        last = last + (last - rise[..., -2:-1]) * steps[-1] / (steps[-1] + steps[-2])
+    return np.concatenate([first, inner, last], -1)
+
+
+@derive(np.trapezoid)
+def _trapezoid(y, x=None, dx=1.0, axis=-1):
+    y = np.moveaxis(array(y), axis, -1)
+    if x is not None:
+        x = array(x)
+        dx = np.diff(x if x.ndim == 1 else np.moveaxis(x, axis, -1), axis=-1)
+    return np.sum(dx * (y[..., 1:] + y[..., :-1]) / 2, axis=-1)
+
+
+@derive(np.interp)
+def _interp(x, xp, fp, left=None, right=None, period=None):
+    x, xp, fp = (array(v).astype(float) for v in (x, xp, fp))
+    if xp.ndim != 1 or xp.shape != fp.shape or not len(xp):
+        raise ValueError(f"interp: points of shape {xp.shape} with values of shape {fp.shape}; one"
+                         " axis of the same length is wanted")
+    if period is not None:
+        if not period:
+            raise ValueError("interp: a period other than 0 is wanted")
+        period, left, right = abs(period), None, None
+        x, xp = x % period, xp % period
+        order = np.argsort(xp)
+        xp, fp = xp[order], fp[order]
+        xp = np.concatenate([xp[-1:] - period, xp, xp[:1] + period])
+        fp = np.concatenate([fp[-1:], fp, fp[:1]])
+    elif len(xp) == 1:
+        xp, fp = np.concatenate([xp, xp + 1]), np.concatenate([fp, fp])
+        right = fp[0] if right is None else right
+    low, high = x < xp[0], x > xp[-1]
+    inside = np.where(low, xp[0], np.where(high, xp[-1], x))
+    i = np.clip(np.searchsorted(xp, inside, side="right") - 1, 0, len(xp) - 2)
+    part = (inside - xp[i]) / (xp[i + 1] - xp[i])
+    y = fp[i] * (1 - part) + fp[i + 1] * part
+    y = y if left is None else np.where(low, left, y)
+    return y if right is None else np.where(high, right, y)
+
+
+@derive(np.unwrap)
+def _unwrap(p, discont=None, axis=-1, *, period=2 * np.pi):
+    """The multiples of the period that are added have no derivative."""
+    p = array(p)
+    values = value(p)
+    return p + (np.unwrap(values, discont, axis, period=period) - values)
+
+
+# --- grids of numbers -----------------------------------------------------------------------------
+
+
+@derive(np.linspace)
+def _linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis=0):
+    if num < 0:
+        raise ValueError(f"linspace: num={num}: a number from 0 on is wanted")
+    kind = np.result_type(start, stop)
+    kind = kind if kind.kind == "f" else np.dtype(float)
+    start, stop = array(start).astype(kind), array(stop).astype(kind)
+    parts = num - 1 if endpoint else num
+    width = stop - start
+    share = np.arange(num, dtype=width.dtype) / max(parts, 1)
+    share = np.reshape(share, (-1,) + (1,) * width.ndim)
+    y = start * (1 - share) + stop * share
+    y = np.moveaxis(y, 0, axis)
+    y = y if dtype is None else y.astype(dtype)
+    return (y, width / parts) if retstep else y
+
+
+derive(np.logspace)(lambda start, stop, num=50, endpoint=True, base=10.0, axis=0: np.power(
+    base, np.linspace(start, stop, num, endpoint, axis=axis)))  # fmt: skip
+
+
+@derive(np.geomspace)
+def _geomspace(start, stop, num=50, endpoint=True, axis=0):
+    kind = np.result_type(start, stop, np.float64)
+    start, stop = array(start).astype(kind), array(stop).astype(kind)
+    sign = np.sign(start)
+    require(sign * np.sign(stop) > 0, message="geomspace: two numbers of the same sign, and none"
+            " that is 0, are wanted")  # fmt: skip
+    return sign * np.exp(np.linspace(
+        np.log(np.abs(start)), np.log(np.abs(stop)), num, endpoint, axis=axis))
+
+
+# --- polynomials ----------------------------------------------------------------------------------
+
+
+@derive(np.polyval)
+def _polyval(p, x):
+    p, x = array(p), array(x)
+    y = np.zeros_like(x)
+    for coefficient in p:
+        y = y * x + coefficient
+    return y
+
+
+def _of_equal_length(a1, a2):
+    a1, a2 = np.atleast_1d(array(a1)), np.atleast_1d(array(a2))
+    n = max(len(a1), len(a2))
+    return (np.pad(a, (n - len(a), 0)) for a in (a1, a2))
+
+
+derive(np.polyadd)(lambda a1, a2: np.add(*_of_equal_length(a1, a2)))
+derive(np.polysub)(lambda a1, a2: np.subtract(*_of_equal_length(a1, a2)))
+derive(np.polymul)(lambda a1, a2: np.convolve(np.atleast_1d(a1), np.atleast_1d(a2)))
+
+
+@derive(np.polyder)
+def _polyder(p, m=1):
+    if m < 0:
+        raise ValueError(f"polyder: m={m}: a number from 0 on is wanted")
+    for _ in range(m):
+        p = p[:-1] * np.arange(len(p) - 1, 0, -1)
+    return p
+
+
+@derive(np.polyint)
+def _polyint(p, m=1, k=None):
+    if m < 0:
+        raise ValueError(f"polyint: m={m}: a number from 0 on is wanted")
+    k = np.broadcast_to(array(0.0 if k is None else k), (m,))
+    for i in range(m):
+        p = np.concatenate([p / np.arange(len(p), 0, -1), k[i : i + 1]])
+    return p
+
+
+@derive(np.polyfit)
+def _polyfit(x, y, deg, rcond=None, w=None):
+    """Least squares with columns of equal length, as NumPy solves it."""
+    x, y = array(x) * 1.0, array(y) * 1.0
+    left = np.vander(x, deg + 1)
+    if w is not None:
+        w = array(w)
+        left, y = left * w[:, None], y * (w[:, None] if y.ndim == 2 else w)
+    scale = np.sqrt(np.sum(left * left, axis=0))
+    rcond = len(x) * np.finfo(left.dtype).eps if rcond is None else rcond
+    c = np.linalg.pinv(left / scale, rcond) @ y
+    return np.transpose(np.transpose(c) / scale)

@@ -1,0 +1,80 @@
+"""Methods of ufuncs: ``np.add.reduce``, ``np.maximum.accumulate``, ``np.add.at`` and the rest.
+
+Sums, products and extrema have rules. For any other ufunc of two arguments NumPy's definition is
+carried out, step by step along the axis.
+"""
+
+import functools
+import itertools
+
+import numpy as np
+
+from ..primitive import Function
+from ..rules import scatter
+from .table import array, before, constant, value
+
+_REDUCTIONS: dict[np.ufunc, Function] = {
+    np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min,
+}  # fmt: skip
+_RUNNING: dict[np.ufunc, Function] = {np.add: np.cumsum, np.multiply: np.cumprod}
+
+
+def reduce(ufunc, a, axis=0, keepdims=False, initial=None, where=True):
+    if ufunc in _REDUCTIONS:
+        form = {"axis": axis, "keepdims": keepdims}
+        form |= {} if initial is None else {"initial": initial}
+        form |= {} if where is True else {"where": where}
+        return _REDUCTIONS[ufunc](a, **form)
+    if where is not True:
+        raise TypeError(f"np.{ufunc.__name__}.reduce: no derivative with where=")
+    a = array(a)
+    axes = range(a.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    for i in axes:
+        steps = [a[(*before(i, a.ndim), slice(k, k + 1))] for k in range(a.shape[i])]
+        a = functools.reduce(ufunc, steps if initial is None else [initial, *steps])
+    return a if keepdims else np.squeeze(a, tuple(axes))
+
+
+def accumulate(ufunc, array_, axis=0):
+    if ufunc in _RUNNING:
+        return _RUNNING[ufunc](array_, axis=axis)
+    return np.stack(list(itertools.accumulate(np.unstack(array_, axis=axis), ufunc)), axis)
+
+
+def reduceat(ufunc, array_, indices, axis=0):
+    n = array_.shape[axis]
+    starts = np.asarray(constant(indices, f"np.{ufunc.__name__}.reduceat: indices")).tolist()
+    if any(not 0 <= i < n for i in starts):
+        raise IndexError(f"{ufunc.__name__}.reduceat: indices {starts} for {n} elements")
+    first = before(axis, array_.ndim)
+    return np.stack([
+        array_[(*first, i)] if i >= j else ufunc.reduce(array_[(*first, slice(i, j))], axis=axis)
+        for i, j in zip(starts, [*starts[1:], n], strict=True)
+    ], axis)  # fmt: skip
+
+
+def outer(ufunc, A, B):
+    A, B = array(A), array(B)
+    return ufunc(np.reshape(A, A.shape + (1,) * B.ndim), B)
+
+
+def at(ufunc, a, indices, *b):
+    """An element that is named n times is changed n times: in n rounds, where there is no sum."""
+    if ufunc in (np.add, np.subtract):
+        shape = value(a)[indices].shape
+        a[...] = ufunc(a, scatter(np.broadcast_to(array(b[0]), shape), indices, shape=a.shape))
+        return
+    places = np.arange(a.size).reshape(a.shape)[constant(indices, f"np.{ufunc.__name__}.at")]
+    flat = np.ravel(places)
+    others = [np.ravel(np.broadcast_to(array(x), places.shape)) for x in b]
+    order = np.argsort(flat, kind="stable")
+    named = flat[order]
+    turn = np.empty(flat.size, dtype=int)  # the how-manieth naming of its element each one is
+    turn[order] = np.arange(flat.size) - np.searchsorted(named, named)
+    for k in range(turn.max(initial=-1) + 1):
+        now = np.flatnonzero(turn == k)
+        index = np.unravel_index(flat[now], a.shape)
+        a[index] = ufunc(a[index], *(x[now] for x in others))
+
+
+METHODS = {f.__name__: f for f in (reduce, accumulate, reduceat, outer, at)}

@@ -1,0 +1,56 @@
+"""Errors that say which operation it was, and what came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .primitive import Function
+
+
+def explained(error: Exception, name: str, values: Sequence[Any],
+              meta: dict[str, Any]) -> Exception:
+    """The same error, with the operation and the shapes that came."""
+    shapes = [np.shape(v) for v in values if hasattr(v, "shape")]
+    if name == "matmul" and len(shapes) == 2 and shapes[0] and shapes[1]:
+        (a, b), inner = shapes, shapes[1][-2:][0]
+        what = f"{a} @ {b}"
+        if a[-1] != inner:
+            return ValueError(f"matmul: {what}: inner sizes {a[-1]} and {inner} differ")
+    else:
+        what = " and ".join(map(str, shapes)) or "scalars"
+        if meta:
+            what += ", " + ", ".join(f"{k}={v!r}" for k, v in meta.items())
+    kinds = (np.linalg.LinAlgError, IndexError, ValueError, TypeError, ArithmeticError)
+    kind = next(k for k in kinds if isinstance(error, k))
+    return kind(f"{name}: {what}: {error}")
+
+
+def in_numpys_words(error: Exception, fn: Function, args: Any, kwargs: dict[str, Any]) -> Exception:
+    """The error of a derivation of ``fn``, or what NumPy itself says of these arguments: what a
+    derivation cannot do NumPy mostly refuses, and says best why."""
+    values = [_copied(a) for a in args if not isinstance(a, np.ufunc)]
+    if str(error).startswith(f"{fn.__name__}:") or any(
+            callable(v) or v is NotImplemented for v in values):  # fmt: skip
+        return error
+    try:
+        fn(*values, **{k: _copied(v) for k, v in kwargs.items()})
+    except (TypeError, ValueError, IndexError) as theirs:
+        return explained(theirs, fn.__name__, values, kwargs)
+    except ArithmeticError:
+        pass
+    return error
+
+
+def _copied(x: Any) -> Any:
+    """The values of an argument, to try something with; NotImplemented for what is no array of
+    NumPy (a recording must not see it)."""
+    x = getattr(x, "_data", x)
+    if isinstance(x, (list, tuple)):
+        values = [_copied(v) for v in x]
+        return NotImplemented if any(v is NotImplemented for v in values) else type(x)(values)
+    if hasattr(x, "__array_function__"):
+        return x.copy() if isinstance(x, np.ndarray) else NotImplemented
+    return x
