@@ -14,7 +14,7 @@ HOUSE = [
     "primitive", "speed", "rules", "graph", "grad_mode", "derived", "errors", "arguments",
     "protocols", "operators",
     "tensor", "transforms", "random", "functional", "jit", "nn", "optim", "draw", "manual",
-    "interop", "check", "models", "__init__", "__main__",
+    "interop", "distributed", "check", "models", "__init__", "__main__",
 ]
 
 

@@ -13,19 +13,19 @@ from .tensor import Tensor, from_dlpack
 from .transforms import grad, hvp, jacobian, jvp, value_and_grad, vjp
 
 __all__ = [
-    "JitError", "Tensor", "cell_steps", "check", "draw", "from_dlpack", "functional", "grad",
-    "hvp", "jacobian", "jit", "jvp", "manual", "manual_seed", "nn", "no_grad", "optim",
-    "value_and_grad", "vjp",
+    "JitError", "Tensor", "cell_steps", "check", "distributed", "draw", "from_dlpack",
+    "functional", "grad", "hvp", "jacobian", "jit", "jvp", "manual", "manual_seed", "nn",
+    "no_grad", "optim", "value_and_grad", "vjp",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from . import check, manual
+    from . import check, distributed, manual
 
 
 def __getattr__(name: str) -> ModuleType:
     """What most programs do not use is imported when it is asked for."""
-    if name in ("check", "manual"):
+    if name in ("check", "distributed", "manual"):
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -31,6 +31,7 @@ from .lanes import on_cores
 from .lookups import look_up_late, moved_alone, tables_first
 from .loops import available, compiled_calls, fuse, slices_first, sum_in_softmax
 from .memory import Block
+from .once import again, once
 from .passes import (
     bias_in_softmax,
     compute_constants,
@@ -87,7 +88,7 @@ class Jitted(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if random.recording.get() is not None:  # a part of what is being recorded around it
             return self.f(*args, **kwargs)
-        with self._lock:
+        with self._lock, once():
             given, mode = (list(args), kwargs), no_grad_blocks.get() > 0
             recording, reached = self._last, None
             if self._watch is not None and mode == self._mode:
@@ -102,6 +103,7 @@ class Jitted(Generic[P, R]):
                 steady = recording is not None and recording.certain and recording.steady(reached)
                 self._watch = watch if steady else None
                 if recording is None:
+                    again()
                     return self.f(*args, **kwargs)
             assert recording is not None
             self._last, self._reached = recording, reached
@@ -175,6 +177,7 @@ def trace(f, reached: Reached, given) -> Any:
     The first replay is the call itself, so that a recorded step and a replayed one give the same
     bits, and a run that was resumed those of one that was not.
     """
+    again()
     recorder = Recorder()
     traced = _trace(f, reached, given, recorder)
     if recorder.alive():
@@ -509,6 +512,7 @@ class Recording:
         self.kept: list[Any] = []  # what the signature knows by its id
 
     def replay(self, reached: Reached):
+        again()
         self.kept = reached.kept
         inputs = self.inputs(reached)
         refuse_shared(inputs, self.edited, len(reached.arrays))
