@@ -3,7 +3,6 @@ prints what the page says; the pictures show what the code draws; Sphinx has not
 
 import re
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -44,19 +43,13 @@ def test_no_block_of_python_is_left_out():
         assert len(blocks(page)) == len(re.findall("^```python", page.read_text("utf-8"), re.M))
 
 
-def test_pictures_of_graphs_show_what_the_page_draws(tmp_path, monkeypatch, capsys):
+def test_pictures_of_graphs_are_those_that_the_page_draws(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run(DOCS / "drawing.md", capsys)
-    drawn = sorted(tmp_path.glob("*.dot"))
+    drawn = sorted(tmp_path.glob("*.svg"))
     assert drawn
     for path in drawn:
-        dot = path.read_text("utf-8")
-        labels = re.findall(r'\[label="(.*?)"', dot)
-        svg = ElementTree.parse(DOCS / f"{path.stem}.svg")
-        shown = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
-        assert sorted(shown) == sorted(line for label in labels for line in label.split(r"\n"))
-        edges = [g for g in svg.iter("{http://www.w3.org/2000/svg}g") if g.get("class") == "edge"]
-        assert len(edges) == dot.count(" -> ")
+        assert path.read_text("utf-8") == (DOCS / path.name).read_text("utf-8")
 
 
 @pytest.mark.filterwarnings("ignore:'myst_parser")  # of Sphinx, to the authors of MyST

@@ -1,8 +1,11 @@
 """tg.draw: what stands in the DOT text, read back from it."""
 
+import itertools
+import json
 import re
 import shutil
 import subprocess
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -10,6 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.draw.layout import placed
+from tinygrad_rnn.draw.picture import _size
+from tinygrad_rnn.show import ABOVE, BELOW, _blocks
 
 NODE = re.compile(r'  (\w+) \[label="((?:[^"\\]|\\.)*)", (.*)\];')
 EDGE = re.compile(r"  (\w+) -> (\w+);")
@@ -139,3 +145,101 @@ def test_graphviz_reads_it():
         text = tg.draw(hs.sum(), layer, boxes)
         done = subprocess.run(["dot", "-Tsvg"], input=text, capture_output=True, text=True)
         assert done.returncode == 0 and not done.stderr and "cells.0.Wh" in done.stdout
+
+
+# --- the picture ---------------------------------------------------------------------------------
+
+
+def drawn_lstm(T, num_layers=1, bidirectional=False, boxes=False):
+    layer = tg.nn.LSTM(2, 3, num_layers, bidirectional)
+    with tg.cell_steps(layer) as steps:
+        hs, _ = layer(np.ones((1, T, 2), "f"))
+    return tg.draw(np.mean(hs**2), layer, steps if boxes else None)
+
+
+@given(st.integers(1, 3), st.integers(1, 2), st.booleans(), st.booleans())
+def test_no_box_lies_on_another_and_arrows_run_down(T, num_layers, bidirectional, boxes):
+    picture = drawn_lstm(T, num_layers, bidirectional, boxes)
+    sizes = {box.name: _size(box) for box in picture.boxes}
+    where, paths, (width, height) = placed(list(sizes.items()), picture.edges)
+    edges = {}
+    for name, (x, y) in where.items():
+        w, h = sizes[name]
+        assert w / 2 <= x <= width - w / 2 and h / 2 <= y <= height - h / 2
+        for other, (a, b) in where.items():
+            v, k = sizes[other]
+            assert other == name or abs(a - x) > (v + w) / 2 or abs(b - y) > (k + h) / 2
+    for (source, end), path in zip(picture.edges, paths, strict=True):
+        edges.setdefault(source, []).append(end)
+        assert all(p[1] < q[1] for p, q in itertools.pairwise(path))
+        assert path[0][0] == where[source][0] and path[-1][0] == where[end][0]
+
+
+def test_the_picture_has_what_the_text_has(tmp_path):
+    picture = drawn_lstm(2, boxes=True)
+    nodes, edges = parsed(picture)
+    for suffix in (".svg", ".html", ".dot"):
+        picture.save(tmp_path / f"graph{suffix}")
+    svg = ElementTree.parse(tmp_path / "graph.svg")
+    shown = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert sorted(shown) == sorted(line for label, _ in nodes.values()
+                                   for line in label.split("\n"))  # fmt: skip
+    ends = [path.get("data-ends") for path in svg.iter("{http://www.w3.org/2000/svg}path")
+            if path.get("class") == "edge"]  # fmt: skip
+    assert sorted(ends) == sorted(f"{a} {b}" for a, b in edges)
+    assert (tmp_path / "graph.dot").read_text() == picture
+    with pytest.raises(ValueError, match=r"graph.png: .svg, .html or .dot is wanted"):
+        picture.save(tmp_path / "graph.png")
+
+
+def test_names_are_no_part_of_the_page():
+    W = tg.Tensor(np.ones(2), requires_grad=True)
+    html = tg.draw(W.sum(), {"<script>alert(1)</script>": W})._repr_html_()
+    assert html.count("<script>") == html.count("</script>") == 1
+
+
+def test_the_steps_walk_backward_from_the_loss_to_every_leaf():
+    picture = drawn_lstm(3)
+    steps = json.loads(re.search("steps = (.*); let at", picture.html)[1])
+    names = [name for name, _, _ in steps]
+    assert set(names) == {box.name for box in picture.boxes if box.kind != "array"}
+    place = {name: i for i, name in enumerate(names)}
+    for name, edges, told in steps:
+        for edge in edges:
+            parent, end = edge.split()
+            assert end == name and place[parent] > place[name]
+        assert edges or told.endswith("its gradient is complete")
+
+
+def test_too_many_boxes_are_no_picture():
+    x = tg.Tensor(1.0, requires_grad=True)
+    for _ in range(700):
+        x = x * 1.0
+    picture = tg.draw(x)
+    assert picture._repr_html_() is None and picture._repr_svg_() is None
+    with pytest.raises(ValueError, match="701 boxes are too many for a picture"):
+        picture.save("graph.svg")
+
+
+# --- a Tensor in a notebook ----------------------------------------------------------------------
+
+
+def test_a_tensor_shows_its_values():
+    html = tg.Tensor([[1.0, -2.0], [0.0, np.nan]], requires_grad=True)._repr_html_()
+    assert "Tensor</b> (2, 2) float64, from -2 to 1, <b>1 not finite" in html
+    opacities = re.findall('fill="(#[^"]*)" fill-opacity="([^"]*)"', html)
+    assert opacities == [(ABOVE, "0.50"), (BELOW, "1.00")] and html.count("<path") == 1
+    assert "from tanh" in np.tanh(tg.Tensor([1.0], requires_grad=True))._repr_html_()
+    assert "empty" in tg.Tensor(np.ones((0, 2)))._repr_html_()
+    assert "3 to 3" in tg.Tensor(3)._repr_html_()
+    assert "below: [0, 0]" in tg.Tensor(np.ones((2, 3, 4, 5)))._repr_html_()
+
+
+@given(st.integers(1, 100), st.integers(1, 150))
+def test_a_large_matrix_is_shown_by_means_of_blocks(rows, columns):
+    values = np.random.default_rng(rows).normal(size=(rows, columns))
+    shown = _blocks(values)
+    assert shown.shape == (min(rows, 24), min(columns, 64))
+    if rows <= 24:
+        weights = np.diff(np.append(np.arange(shown.shape[1]) * columns // shown.shape[1], columns))
+        np.testing.assert_allclose(shown @ weights, values.sum(axis=1), atol=1e-9)

@@ -23,6 +23,7 @@ from .graph import Node, propagate, record, record_pieces
 from .operators import Operators
 from .primitive import RULES, Function, Primitive, own
 from .rules import write
+from .show import array_html
 
 __all__ = ["Tensor", "apply", "from_dlpack"]
 
@@ -264,6 +265,11 @@ class Tensor(Operators):
             else:
                 text += f", from={getattr(fn, 'name', None) or fn.__name__}"
         return f"Tensor({text})"
+
+    def _repr_html_(self) -> str:
+        fn = self._node and self._node.fn
+        kind = type(self).__name__ + (f" from {getattr(fn, 'name', fn.__name__)}" if fn else "")
+        return array_html(self._data, kind)
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)

@@ -1,8 +1,4 @@
-"""``draw``: the graph of a Tensor as DOT text, for Graphviz or any viewer of it.
-
-Nothing is installed for that: it is text. ``dot -Tsvg`` turns it into a picture, and so do many
-editors and web pages.
-"""
+"""``draw``: which boxes and arrows the graph of a Tensor has."""
 
 from __future__ import annotations
 
@@ -13,11 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .graph import Node, ancestry, births
-from .nn import Cell, Module
-from .tensor import Tensor
-
-__all__ = ["Step", "cell_steps", "draw"]
+from ..graph import Node, ancestry, births
+from ..nn import Cell, Module
+from ..tensor import Tensor
+from .picture import Box, Drawing
 
 
 class Step(NamedTuple):
@@ -86,8 +81,9 @@ def _named_modules(module: Any, name: str = "") -> Iterator[tuple[str, Module]]:
 
 
 def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
-         steps: list[Step] | None = None) -> str:
-    """The graph that leads to ``tensor``, as DOT text.
+         steps: list[Step] | None = None) -> Drawing:
+    """The graph that leads to ``tensor``: a picture in a notebook, and DOT text wherever a text is
+    wanted (for Graphviz, and many editors and web pages).
 
     Args:
         tensor: any Tensor; draw it before ``backward`` frees its graph.
@@ -110,7 +106,7 @@ def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
         if t._node is not None:
             labels[t._node] = name
     if tensor._node is None:
-        return _document([f"  n0 [label={_quote(_shape(tensor))}, shape=box, color=gray60];"])
+        return Drawing([Box("n0", _shape(tensor), "array")], [])
     try:
         order = ancestry(tensor._node)[::-1]
     except RuntimeError:
@@ -119,39 +115,31 @@ def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
     steps = steps or []
     boxes = _boxes(order, steps)
     identity = {node: f"n{i}" for i, node in enumerate(order)}
-    lines: list[str] = []
-    edges: dict[tuple[str, str, int], str] = {}
+    drawn: dict[str, Box] = {}
+    edges: dict[tuple[str, str, int], tuple[str, str]] = {}
     arrays: dict[int, str] = {}
-    drawn: set[str] = set()
     for node in order:
         here = boxes.get(node, identity[node])
         if here not in drawn:
-            drawn.add(here)
             if node in boxes:
-                label = steps[int(here[1:])].label
-                style = "shape=box, style=rounded, penwidth=2"
+                drawn[here] = Box(here, steps[int(here[1:])].label, "step")
             else:
-                label = _label(node, labels.get(node))
-                style = ("shape=box, style=filled, fillcolor=lightblue" if node.fn is None
-                         else "shape=ellipse")
-            lines.append(f"  {here} [label={_quote(label)}, {style}];")
+                kind = "leaf" if node.fn is None else "call"
+                drawn[here] = Box(here, _label(node, labels.get(node)), kind)
         for i, parent in enumerate(node.parents):
             argument = node.args[i] if i < len(node.args) else None
             if parent is not None:
                 source = boxes.get(parent, identity[parent])
             elif getattr(argument, "shape", ()):  # an array; numbers stand in the label
                 source = arrays.setdefault(id(argument), f"a{len(arrays)}")
-                if source not in drawn:
-                    drawn.add(source)
-                    lines.append(f"  {source} [label={_quote(_shape(argument))}, shape=box,"
-                                 " color=gray60, fontcolor=gray40];")
+                drawn.setdefault(source, Box(source, _shape(argument), "array"))
             else:
                 continue
             if source != here:
                 # One arrow between a box and another place; two into the product h * h.
                 once = "s" in source + here
-                edges[source, here, 0 if once else i] = f"  {source} -> {here};"
-    return _document([*lines, *edges.values()])
+                edges[source, here, 0 if once else i] = source, here
+    return Drawing(list(drawn.values()), list(edges.values()))
 
 
 def _boxes(order: list[Node], steps: list[Step]) -> dict[Node, str]:
@@ -198,12 +186,3 @@ def _value(argument: Any) -> str:
 
 def _shape(array: Any) -> str:
     return f"{tuple(array.shape)} {array.dtype}"
-
-
-def _quote(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
-def _document(lines: list[str]) -> str:
-    head = ["digraph {", "  rankdir=TB;", '  node [fontname="sans-serif", fontsize=10];']
-    return "\n".join([*head, *lines, "}", ""])

@@ -1,0 +1,68 @@
+"""How a Tensor shows itself in a notebook: its shape, its dtype, and a small picture of its values.
+
+Knows arrays only. Colours are laid over the page with transparency, so it reads on dark ones.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+
+ROWS, COLUMNS = 24, 64  # of the picture; larger arrays are shown by means of blocks
+CELL = 9
+BELOW, ABOVE = "#3b76d0", "#e07020"  # blue and orange: told apart by all kinds of eyes
+
+
+def array_html(array: np.ndarray, kind: str) -> str:
+    """A line with ``kind``, shape, dtype and range, and for one or two axes a picture: blue below
+    0, orange above, the stronger the larger; what is not finite is crossed."""
+    head = f"<b>{escape(kind)}</b> {escape(str(array.shape))} {array.dtype}"
+    finite = array[np.isfinite(array)] if array.dtype.kind == "f" else array
+    if not array.size:
+        return f"<div>{head}, empty</div>"
+    if finite.size:
+        head += f", from {finite.min():.4g} to {finite.max():.4g}"
+    if finite.size < array.size:
+        head += f", <b>{array.size - finite.size} not finite</b>"
+    if array.ndim == 0:
+        return f"<div>{head}</div>"
+    if array.ndim > 2:
+        first = ", ".join(["0"] * (array.ndim - 2))
+        head += f"; below: [{first}]"
+        array = array[(0,) * (array.ndim - 2)]
+    values = _blocks(np.atleast_2d(array).astype(np.float64))
+    return f"<div>{head}<br>{_picture(values)}</div>"
+
+
+def _blocks(values: np.ndarray) -> np.ndarray:
+    """At most ROWS x COLUMNS values: the means of blocks."""
+    for axis, most in enumerate((ROWS, COLUMNS)):
+        n = values.shape[axis]
+        if n > most:
+            starts = np.arange(most) * n // most
+            sizes = np.diff(np.append(starts, n))
+            sums = np.add.reduceat(values, starts, axis=axis)
+            values = sums / (sizes[:, None] if axis == 0 else sizes)
+    return values
+
+
+def _picture(values: np.ndarray) -> str:
+    rows, columns = values.shape
+    finite = np.isfinite(values)
+    scale = max(np.max(np.abs(values), where=finite, initial=0.0), np.finfo(float).tiny)
+    cells = []
+    for i in range(rows):
+        for j in range(columns):
+            x, y, v = j * CELL, i * CELL, values[i, j]
+            if not finite[i, j]:
+                cells.append(f'<path d="M{x} {y}l{CELL} {CELL}m0-{CELL}l-{CELL} {CELL}"'
+                             ' stroke="currentColor"/>')  # fmt: skip
+            elif v:
+                cells.append(f'<rect x="{x}" y="{y}" width="{CELL}" height="{CELL}"'
+                             f' fill="{BELOW if v < 0 else ABOVE}"'
+                             f' fill-opacity="{abs(v) / scale:.2f}"/>')  # fmt: skip
+    width, height = columns * CELL, rows * CELL
+    return (f'<svg width="{width}" height="{height}" role="img" aria-label="values">'
+            f'<rect width="{width}" height="{height}" fill="none" stroke="currentColor"'
+            f' stroke-opacity=".4"/>{"".join(cells)}</svg>')  # fmt: skip
