@@ -31,7 +31,7 @@ def doc(name):
     return own
 
 
-FORMULAS = {"forward", "backward", "step", "update"}  # the docstring of the class tells of these
+FORMULAS = {"forward", "backward", "step", "update", "rate"}  # the class tells of these
 
 
 def test_what_is_public_says_what_it_does():
@@ -90,7 +90,12 @@ x, xs, h, logits = a(N, D), a(N, T, D), a(N, H), a(N, T, V)
 SHAPES = {
     "functional.sigmoid": lambda: call(F.sigmoid, xs),
     "functional.tanh": lambda: call(F.tanh, xs),
-    "functional.relu": lambda: call(F.relu, xs),
+    **{f"functional.{f.__name__}": lambda f=f: call(f, xs) for f in (
+        F.relu, F.leaky_relu, F.elu, F.celu, F.silu, F.softplus, F.gelu, F.erf)},
+    "functional.nll_loss": lambda: call(F.nll_loss, logits, ids(N, T)),
+    "functional.mse_loss": lambda: call(F.mse_loss, xs, xs),
+    "functional.l1_loss": lambda: call(F.l1_loss, xs, xs),
+    "functional.huber_loss": lambda: call(F.huber_loss, xs, xs),
     "functional.logsumexp": lambda: call(F.logsumexp, logits),
     "functional.softmax": lambda: call(F.softmax, logits),
     "functional.log_softmax": lambda: call(F.log_softmax, logits),
@@ -106,6 +111,7 @@ SHAPES = {
     "nn.Embedding": lambda: (*call(nn.Embedding(V, D), ids(N, T)), nn.Embedding(V, D).W),
     "nn.Dropout": lambda: call(nn.Dropout(), xs),
     "nn.LayerNorm": lambda: (*call(nn.LayerNorm(D), xs), *nn.LayerNorm(D).parameters()),
+    "nn.Sequential": lambda: call(nn.Sequential(np.tanh), xs),
     "nn.RNNCell": lambda: call(nn.RNNCell(D, H), x, h),
     "nn.LSTMCell": lambda: call(nn.LSTMCell(D, H), x, h, h),
     "nn.GRUCell": lambda: call(nn.GRUCell(D, H), x, h),
@@ -152,7 +158,8 @@ SHAPES = {
     "tg.jvp": lambda: call(lambda x: tg.jvp(np.tanh, x, x), xs),
     "tg.hvp": lambda: call(lambda x: tg.hvp(np.sum, x, x), xs),
 }
-BASES = {"nn.Module", "nn.Parameter", "nn.Cell"}  # compute nothing themselves
+BASES = {"nn.Module", "nn.Parameter", "nn.Buffer", "nn.Cell", "optim.Optimizer",
+         "optim.Schedule"}  # compute nothing themselves
 
 
 def shapes(x):
@@ -179,7 +186,8 @@ def test_docstrings_give_the_shapes_that_come_and_go(name):
 
 def test_no_layer_is_left_out():
     wanted = {n for n in PUBLIC if n.split(".")[0] in ("functional", "nn", "manual", "models")}
-    assert wanted == {n for n in SHAPES if not n.startswith("tg.")} | BASES
+    bases = {n for n in BASES if n.startswith("nn.")}
+    assert wanted - {"nn.summary"} == {n for n in SHAPES if not n.startswith("tg.")} | bases
 
 
 @pytest.mark.parametrize("f", [F.sigmoid, F.tanh, F.relu, F.softmax, F.log_softmax, F.logsumexp,
@@ -215,6 +223,16 @@ def torch():
     return pytest.importorskip("torch", reason="PyTorch is not installed")
 
 
+def infinite():
+    p = leaf()
+    p.grad = a(N, D) * np.inf
+    return p
+
+
+def sgd():
+    return optim.SGD([leaf()])
+
+
 linear, stacked = nn.Linear(D, H), nn.LSTM(D, H, 2)
 BAD = {
     "tg.Tensor": [lambda: tg.Tensor([1j]), lambda: tg.Tensor([1], requires_grad=True)],
@@ -248,16 +266,48 @@ BAD = {
     "tg.functional": [lambda: F.relu(np.ones(3, complex))],
     "tg.manual": [lambda: manual.MatMul(x).forward(x)],
     "tg.optim": [lambda: optim.AdamW([]), lambda: optim.SGD([x]), lambda: optim.SGD([leaf() * 2]),
-                 lambda: optim.SGD(leaf())],
+                 lambda: optim.SGD(leaf() * 1), lambda: optim.SGD(linear),
+                 lambda: optim.Adam([leaf()], betas=(1, 0.9)), lambda: optim.SGD([leaf()], -1)],
+    "optim.clip_grad_norm_": [lambda: optim.clip_grad_norm_([infinite()], 1.0, 2.0, True),
+                              lambda: optim.clip_grad_norm_([leaf()], 1.0, 0),
+                              lambda: optim.clip_grad_norm_(linear, 1.0)],
+    "optim.clip_grad_value_": [lambda: optim.clip_grad_value_([leaf()], -1.0),
+                               lambda: optim.clip_grad_value_(linear, 1.0)],
+    "optim.EMA": [lambda: optim.EMA([leaf()], 1.5), lambda: optim.EMA(linear)],
+    "optim.Schedule": [lambda: optim.Schedule(sgd()), lambda: optim.Schedule(1)],
+    "optim.StepLR": [lambda: optim.StepLR(sgd(), 0), lambda: optim.StepLR(1, 1)],
+    "optim.ExponentialLR": [lambda: optim.ExponentialLR(1, 1)],
+    "optim.LinearLR": [lambda: optim.LinearLR(sgd(), total_iters=0), lambda: optim.LinearLR(1)],
+    "optim.CosineAnnealingLR": [lambda: optim.CosineAnnealingLR(sgd(), 0),
+                                lambda: optim.CosineAnnealingLR(1, 1)],
+    "optim.OneCycleLR": [lambda: optim.OneCycleLR(sgd(), 1, 5, anneal_strategy="x"),
+                         lambda: optim.OneCycleLR(sgd(), 1, 0), lambda: optim.OneCycleLR(1, 1, 5),
+                         lambda: optim.OneCycleLR(sgd(), 1, 1).step()],
+    "optim.SequentialLR": [lambda: optim.SequentialLR(sgd(), [], []),
+                           lambda: optim.SequentialLR(1, [optim.StepLR(sgd(), 1)], [])],
+    "optim.ReduceLROnPlateau": [lambda: optim.ReduceLROnPlateau(sgd(), "x"),
+                                lambda: optim.ReduceLROnPlateau(sgd(), factor=1),
+                                lambda: optim.ReduceLROnPlateau(1)],
+    **{f"functional.{f.__name__}": [lambda f=f: f(x, a(N)), lambda f=f: f(x, x, "x")]
+       for f in (F.mse_loss, F.l1_loss)},
+    "functional.huber_loss": [lambda: F.huber_loss(x, a(N)), lambda: F.huber_loss(x, x, "x"),
+                              lambda: F.huber_loss(x, x, delta=0)],
+    "functional.gelu": [lambda: F.gelu(x, "x")],
+    "functional.nll_loss": [lambda: F.nll_loss(x, ids(T)), lambda: F.nll_loss(x, ids(N) * D),
+                            lambda: F.nll_loss(x, a(N))],
     "functional.logsumexp": [lambda: F.logsumexp(x, 2), lambda: F.logsumexp(a(N, 0))],
     "functional.softmax": [lambda: F.softmax(x, 2), lambda: F.softmax(a(N, 0))],
     "functional.log_softmax": [lambda: F.log_softmax(x, 2), lambda: F.log_softmax(a(N, 0))],
     "functional.cross_entropy": [lambda: F.cross_entropy(x, ids(T)),
                                  lambda: F.cross_entropy(x, ids(N) * D),
                                  lambda: F.cross_entropy(x, ids(N) * -2),
+                                 lambda: F.cross_entropy(x, ids(N), weight=a(N)),
+                                 lambda: F.cross_entropy(x, ids(N), reduction="x"),
+                                 lambda: F.cross_entropy(x, ids(N), label_smoothing=2),
                                  lambda: F.cross_entropy(x, a(N))],
     "functional.binary_cross_entropy_with_logits": [
-        lambda: F.binary_cross_entropy_with_logits(x, a(N))],
+        lambda: F.binary_cross_entropy_with_logits(x, a(N)),
+        lambda: F.binary_cross_entropy_with_logits(x, x, "x")],
     "functional.embedding": [lambda: F.embedding(x, a(N)), lambda: F.embedding(x, ids(N) * N),
                              lambda: F.embedding(x, -ids(N)), lambda: F.embedding(h[0], ids(N))],
     "functional.dropout": [lambda: F.dropout(x, 1.0), lambda: F.dropout(x, -0.1)],
@@ -265,24 +315,31 @@ BAD = {
                               lambda: F.layer_norm(x, a(D), a(H))],
     "functional.scaled_dot_product_attention": [
         lambda: F.scaled_dot_product_attention(xs, a(N, T, H), xs)],
-    "nn.Module": [lambda: nn.Module()()],
+    "nn.Module": [lambda: nn.Module()(), lambda: setattr(nn.Linear(D, H), "W", a(D, H))],
+    "nn.Sequential": [lambda: nn.Sequential(1)],
+    "nn.summary": [lambda: nn.summary(1)],
     "nn.Parameter": [lambda: nn.Parameter([1])],
     "nn.Linear": [lambda: linear(h)],
-    "nn.Embedding": [lambda: nn.Embedding(V, D)(x), lambda: nn.Embedding(V, D)(-ids(N))],
+    "nn.Embedding": [lambda: nn.Embedding(V, D, V), lambda: nn.Embedding(V, D)(x),
+                     lambda: nn.Embedding(V, D)(-ids(N))],
     "nn.Dropout": [lambda: nn.Dropout(1)],
     "nn.LayerNorm": [lambda: nn.LayerNorm(D)(h)],
     "nn.Cell": [lambda: nn.Cell(D, H)(x, h), lambda: nn.Cell(D, H)(h, h)],
-    "nn.RNNCell": [lambda: nn.RNNCell(D, H)(h, h), lambda: nn.RNNCell(D, H)(x, x)],
-    "nn.LSTMCell": [lambda: nn.LSTMCell(D, H)(h, h, h), lambda: nn.LSTMCell(D, H)(x, h, x)],
+    "nn.RNNCell": [lambda: nn.RNNCell(D, H, "x"), lambda: nn.RNNCell(D, H)(h, h),
+                   lambda: nn.RNNCell(D, H)(x, x)],
+    "nn.LSTMCell": [lambda: nn.LSTMCell(D, H, H), lambda: nn.LSTMCell(D, 0),
+                    lambda: nn.LSTMCell(D, H)(h, h, h), lambda: nn.LSTMCell(D, H)(x, h, x)],
     "nn.GRUCell": [lambda: nn.GRUCell(D, H, reset="x"), lambda: nn.GRUCell(D, H, update="x"),
                    lambda: nn.GRUCell(D, H, recurrent_bias=True), lambda: nn.GRUCell(D, H)(x, x)],
     "nn.Recurrent": [lambda: nn.Recurrent([]), lambda: stacked(x), lambda: stacked(xs[:, :0]),
                      lambda: nn.Recurrent(nn.RNNCell(D, H), bidirectional=True),
                      lambda: nn.Recurrent(nn.RNNCell(D, H), dropout=1), lambda: stacked(xs, h),
-                     lambda: stacked(xs, lengths=ids(N) * U), lambda: stacked(xs, lengths=a(N))],
-    "nn.RNN": [lambda: nn.RNN(D, H)(x)],
-    "nn.LSTM": [lambda: nn.LSTM(D, H)(x)],
-    "nn.GRU": [lambda: nn.GRU(D, H)(x), lambda: nn.GRU(D, H, reset="x")],
+                     lambda: stacked(xs, lengths=ids(N) * U), lambda: stacked(xs, lengths=a(N)),
+                     lambda: stacked(xs, resets=ids(N)), lambda: stacked(xs, resets=a(N, T)),
+                     lambda: nn.Recurrent(stacked), lambda: nn.Recurrent(linear)(xs)],
+    "nn.RNN": [lambda: nn.RNN(D, H)(x), lambda: nn.RNN(D, H, nonlinearity="relu")],
+    "nn.LSTM": [lambda: nn.LSTM(D, H)(x), lambda: nn.LSTM(D), lambda: nn.LSTM(D, [H, H], 3)],
+    "nn.GRU": [lambda: nn.GRU(D, H)(x), lambda: nn.GRU(D, H, reset="x"), lambda: nn.GRU()],
     "nn.Attention": [lambda: nn.Attention("x"), lambda: nn.Attention("general"),
                      lambda: nn.Attention()(x, xs), lambda: nn.Attention()(xs, a(N, T, H))],
     "manual.Dropout": [lambda: manual.Dropout(1.1)],

@@ -1,5 +1,6 @@
 """Layers as tensor expressions against the book's layers with the backward derived by hand."""
 
+import itertools
 from unittest import mock
 
 import numpy as np
@@ -331,3 +332,426 @@ def test_modules_find_parameters_once_and_never_a_state():
 def test_errors_name_operation_and_shapes(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+# --- padding, and sequences inside of sequences ---------------------------------------------------
+
+
+class Direction(nn.Module):
+    """A cell of one's own that does not take zeros: it looks at the direction of x alone."""
+
+    def __init__(self, D, H, rng):
+        self.W, self.state_sizes = nn.Parameter(rng.normal(size=(D, H))), (H,)
+
+    def forward(self, x, h):
+        return np.tanh(x / np.sqrt(np.sum(x * x, axis=1, keepdims=True)) @ self.W + 0.5 * h)
+
+
+def layers(rng, D, H):
+    options = {"dtype": np.float64, "rng": rng}
+    yield "rnn", nn.RNN(D, H, activation="relu", **options)
+    yield "lstm, projected, two directions", nn.LSTM(D, [H, H + 1], bidirectional=True,
+                                                     proj_size=1, **options)
+    yield "gru, residual stack", nn.GRU(D, D, 2, residual=True, **options)
+    yield "a cell of one's own", nn.Recurrent([Direction(D, H, rng), Direction(H, H, rng)])
+    yield "both ways", nn.Recurrent([Direction(D, H, rng), Direction(D, H, rng)], True)
+
+
+def flat(state):
+    return [a for part in state for a in flat(part)] if isinstance(state, (list, tuple)) else [
+        state.detach().numpy()]
+
+
+@pytest.mark.parametrize("rubbish", [np.nan, np.inf, -np.inf, 1e300])
+@given(seeds, st.booleans())
+def test_what_lies_in_the_padding_changes_nothing(rubbish, seed, empty):
+    rng = np.random.default_rng(seed)
+    N, T, D, H = 3, 4, 2, 3
+    lengths = rng.integers(1, T + 1, N)
+    if empty:
+        lengths[rng.integers(0, N)] = 0
+    xs = rng.normal(size=(N, T, D))
+    real = np.arange(T) < lengths[:, None]
+    for name, layer in layers(rng, D, H):
+        outcomes = []
+        for padding in (0.5, rubbish):
+            x = Tensor(np.where(real[:, :, None], xs, padding), requires_grad=True)
+            layer.zero_grad()
+            hs, state = layer(x, lengths=lengths)
+            hs.backward(np.sin(np.arange(hs.size)).reshape(hs.shape))
+            assert not x.grad.numpy()[~real].any() and not hs.detach().numpy()[~real].any()
+            outcomes.append([hs.detach().numpy(), *flat(state), x.grad.numpy(),
+                             *(p.grad.numpy() for p in layer.parameters())])  # fmt: skip
+        for a, b in zip(*outcomes, strict=True):
+            assert np.isfinite(b).all(), name
+            assert np.array_equal(a, b), name
+
+
+@given(seeds, st.booleans(), st.booleans())
+def test_where_a_sequence_begins_anew_it_is_as_if_it_were_alone(seed, both, padded):
+    rng = np.random.default_rng(seed)
+    N, T, D, H = 3, 6, 2, 3
+    layer = nn.LSTM(D, H, bidirectional=both, dtype=np.float64, rng=rng)
+    xs, resets = rng.normal(size=(N, T, D)), rng.random((N, T)) < 0.3
+    lengths = rng.integers(1, T + 1, N) if padded else None
+    hs, (h, _) = layer(xs, lengths=lengths, resets=resets)
+    for n in range(N):
+        end = T if lengths is None else lengths[n]
+        starts = [0, *(t for t in range(1, end) if resets[n, t]), end]
+        pieces = [layer(xs[n : n + 1, a:b])[0].detach().numpy()[0]
+                  for a, b in itertools.pairwise(starts)]  # fmt: skip
+        assert_allclose(hs.detach().numpy()[n, :end], np.concatenate(pieces), atol=1e-12)
+        assert_allclose(h.detach().numpy()[-1, n, :] if both else h.detach().numpy()[n],
+                        pieces[0][0, H:] if both else pieces[-1][-1], atol=1e-12)  # fmt: skip
+
+
+def test_resets_forget_a_given_state_and_cut_the_gradient():
+    layer = nn.GRU(2, 3, dtype=np.float64)
+    resets = np.zeros((2, 4), bool)
+    resets[0, 0] = resets[1, 2] = True
+    xs, h = (Tensor(np.ones(s), requires_grad=True) for s in ((2, 4, 2), (2, 3)))
+    hs, _ = layer(xs, h, resets=resets.astype(int))
+    np.sum(hs[:, 2:]).backward()
+    assert not h.grad.numpy().any()
+    assert xs.grad.numpy()[0].all() and not xs.grad.numpy()[1, :2].any()
+
+
+# --- forms of layers ------------------------------------------------------------------------------
+
+
+@given(problems())
+def test_a_relu_rnn_and_a_projected_lstm_are_their_formulas(problem):
+    rng, _, (N, T, D, H), _ = problem
+    xs = rng.normal(size=(N, T, D))
+    layer = nn.RNN(D, H, activation="relu", dtype=np.float64, rng=rng)
+    Wx, Wh, b = arrays(layer)
+    h, out = np.zeros((N, H)), []
+    for t in range(T):
+        h = np.maximum(xs[:, t] @ Wx + h @ Wh + b, 0)
+        out.append(h)
+    assert_allclose(layer(xs)[0].detach().numpy(), np.stack(out, 1), atol=1e-12)
+    H, P = H + 2, H
+    layer = nn.LSTM(D, H, proj_size=P, dtype=np.float64, rng=rng)
+    Wx, Wh, b, Wp = arrays(layer)
+    assert (Wx.shape, Wh.shape, Wp.shape) == ((D, 4 * H), (P, 4 * H), (H, P))
+    h, c, out = np.zeros((N, P)), np.zeros((N, H)), []
+    for t in range(T):
+        f, g, i, o = np.split(xs[:, t] @ Wx + h @ Wh + b, 4, axis=1)
+        f, i, o = (1 / (1 + np.exp(-a)) for a in (f, i, o))
+        c = f * c + i * np.tanh(g)
+        h = (o * np.tanh(c)) @ Wp
+        out.append(h)
+    hs, (last, cell) = layer(xs)
+    assert_allclose(hs.detach().numpy(), np.stack(out, 1), atol=1e-12)
+    assert_allclose(last.detach().numpy(), h, atol=1e-12)
+    assert_allclose(cell.detach().numpy(), c, atol=1e-12)
+
+
+def test_layers_of_several_widths_take_and_give_lists_of_states():
+    rng = np.random.default_rng(0)
+    layer = nn.LSTM(2, [3, 5], bidirectional=True, dtype=np.float64, stateful=True)
+    xs = rng.normal(size=(2, 4, 2))
+    hs, (h, c) = layer(xs)
+    assert hs.shape == (2, 4, 10) and [p.shape for p in h] == [(2, 3), (2, 3), (2, 5), (2, 5)]
+    lower = nn.Recurrent(layer.cells[:2], bidirectional=True)
+    upper = nn.Recurrent(layer.cells[2:], bidirectional=True)
+    assert_allclose(upper(lower(xs)[0])[0].detach().numpy(), hs.detach().numpy(), atol=1e-13)
+    again = layer(xs)[0].detach().numpy()  # from the state that was carried over
+    layer.stateful = False
+    assert_allclose(layer(xs, (h, c))[0].detach().numpy(), again)
+    with pytest.raises(ValueError, match=r"LSTM: state of shapes .*\(2, 3\).*, wanted \[\[\(2, 3"):
+        layer(xs, (h[::-1], c))
+    with pytest.raises(ValueError, match="LSTM: state of shapes"):
+        layer(xs, h)
+
+
+def test_dropout_on_the_recurrent_connection_has_one_mask_for_all_steps():
+    tg.manual_seed(0)
+
+    class Echo(nn.Module):
+        state_sizes = (40,)
+
+        def forward(self, x, h):
+            return np.where(x > 0, 1.0, h)
+
+    layer = nn.Recurrent(Echo(), recurrent_dropout=0.25)
+    xs = np.zeros((3, 4, 40))
+    xs[:, 0] = 1
+    hs = layer(xs)[0].numpy()
+    mask = hs[:, 1]
+    assert set(np.unique(mask)) == {0, 1 / 0.75} and 0.6 < (mask > 0).mean() < 0.9
+    assert_allclose(hs[:, 2], mask**2)
+    assert_allclose(hs[:, 3], mask**3)
+    assert not np.array_equal(layer(xs)[0].numpy()[:, 1], mask)
+    assert (layer.eval()(xs)[0].numpy() == 1).all()
+    with pytest.raises(ValueError, match=r"GRU: recurrent_dropout=1, wanted 0 <= recurrent_dr"):
+        nn.GRU(2, 3, recurrent_dropout=1)
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"num_layers": 2, "bidirectional": True}, {"proj_size": 2},
+    {"proj_size": 2, "num_layers": 2, "bidirectional": True},
+])  # fmt: skip
+def test_an_lstm_is_pytorch_s(options):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    rng = np.random.default_rng(0)
+    theirs = torch.nn.LSTM(3, 5, batch_first=True, dtype=torch.float64, **options)
+    ours = nn.LSTM(3, 5, dtype=np.float64, **options)
+    order = [1, 2, 0, 3]  # ifgo -> fgio
+    for k, cell in enumerate(ours.cells):
+        two = options.get("bidirectional", False)
+        name = f"_l{k // 2}_reverse" if two and k % 2 else f"_l{k // 2 if two else k}"
+        w = {n: p.detach().numpy() for n, p in theirs.named_parameters()}
+
+        def blocks(a):
+            return np.concatenate([np.split(a, 4)[i] for i in order])
+
+        cell.Wx.data = blocks(w[f"weight_ih{name}"]).T
+        cell.Wh.data = blocks(w[f"weight_hh{name}"]).T
+        cell.b.data = blocks(w[f"bias_ih{name}"] + w[f"bias_hh{name}"])
+        if "proj_size" in options:
+            cell.Wp.data = w[f"weight_hr{name}"].T
+    x = rng.normal(size=(2, 4, 3))
+    a, b = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    hs, (h, c) = ours(a)
+    ts, (th, tc) = theirs(b)
+    assert_allclose(hs.detach().numpy(), ts.detach().numpy(), atol=1e-12)
+    assert_allclose(h.detach().numpy().reshape(th.shape), th.detach().numpy(), atol=1e-12)
+    assert_allclose(c.detach().numpy().reshape(tc.shape), tc.detach().numpy(), atol=1e-12)
+    g = rng.normal(size=hs.shape)
+    hs.backward(g)
+    ts.backward(torch.tensor(g))
+    assert_allclose(a.grad.numpy(), b.grad.numpy(), atol=1e-12)
+
+
+def test_all_forms_of_layers_can_be_recorded():
+    rng = np.random.default_rng(0)
+    lengths, resets = np.array([4, 2, 0]), rng.random((3, 4)) < 0.4
+    for name, layer in layers(rng, 2, 3):
+        layer.mean = nn.Buffer(np.zeros(2))
+
+        def step(xs, lengths, resets, layer=layer):
+            hs, _ = layer(xs, lengths=lengths, resets=resets)
+            layer.mean = 0.9 * layer.mean + 0.1 * np.mean(xs, axis=(0, 1))
+            loss = np.mean(hs * hs)
+            loss.backward()
+            grads = [p.grad.data.copy() for p in layer.parameters()]
+            layer.zero_grad()
+            return loss, *grads
+
+        recorded = tg.jit(step)
+        for _ in range(3):
+            xs = rng.normal(size=(3, 4, 2))
+            start = layer.mean
+            one = step(xs, lengths, resets)
+            mean, layer.mean = layer.mean.numpy().copy(), start
+            two = recorded(xs, lengths, resets)
+            assert_allclose(layer.mean.numpy(), mean)
+            for a, b in zip(one, two, strict=True):
+                assert_allclose(np.asarray(getattr(a, "data", a)), np.asarray(
+                    getattr(b, "data", b)), rtol=1e-10, atol=1e-13, err_msg=name)  # fmt: skip
+        assert len(recorded.recordings) == 1
+
+
+# --- modules --------------------------------------------------------------------------------------
+
+
+class Normalised(nn.Module):
+    """Takes away a running mean."""
+
+    def __init__(self):
+        self.mean, self.scale = nn.Buffer(np.zeros(3, "f")), nn.Parameter(np.ones(3, "f"))
+
+    def forward(self, x):
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * np.mean(x, axis=0)
+        return (x - self.mean) * self.scale
+
+
+def test_buffers_are_saved_and_not_trained():
+    model = nn.Sequential(nn.Linear(2, 3), Normalised())
+    assert [n for n, _ in model.named_parameters()] == ["layers.0.W", "layers.0.b",
+                                                        "layers.1.scale"]  # fmt: skip
+    assert [n for n, _ in model.named_buffers()] == ["layers.1.mean"]
+    y = model(np.ones((4, 2), "f"))
+    y.backward(np.ones(y.shape))
+    mean = model[1].mean
+    assert isinstance(mean, nn.Buffer) and not mean.requires_grad and mean.numpy().any()
+    saved = model.state_dict()
+    assert list(saved) == ["layers.0.W", "layers.0.b", "layers.1.mean", "layers.1.scale"]
+    other = nn.Sequential(nn.Linear(2, 3), Normalised())
+    other.load_state_dict(saved)
+    assert np.array_equal(other[1].mean.numpy(), mean.numpy())
+    x = np.ones((4, 2), "f")
+    assert np.array_equal(model.eval()(x).numpy(), other.eval()(x).numpy())
+
+
+def test_a_state_dict_shares_no_memory():
+    model = nn.Sequential(nn.Linear(2, 3), Normalised())
+    saved = model.state_dict()
+    for array in saved.values():
+        array += 1
+    for name, array in model.state_dict().items():
+        assert not np.shares_memory(array, saved[name])
+        assert np.array_equal(array + 1, saved[name])
+    model.load_state_dict(saved)
+    for array in saved.values():
+        array += 1
+    assert all(np.array_equal(a + 1, saved[k]) for k, a in model.state_dict().items())
+
+
+@pytest.mark.parametrize("bad, error", [
+    (np.full((3, 3), "x"), TypeError), (np.full((3, 3), 1j), TypeError),
+    (np.full((3, 3), None), TypeError), (np.zeros((3, 2)), ValueError),
+    ([[1, 2, 3], [4, 5]], ValueError),
+])  # fmt: skip
+def test_a_state_dict_that_cannot_be_taken_over_changes_nothing(bad, error):
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    before = model.state_dict()
+    after = {k: v + 1 for k, v in before.items()}
+    for name in before:
+        if name.endswith("W"):
+            with pytest.raises(error):
+                model.load_state_dict({**after, name: bad})
+        assert all(np.array_equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_an_array_cannot_take_a_parameter_out_of_training():
+    linear = nn.Linear(2, 3)
+    for wrong in (np.zeros((2, 3)), [[0.0]], 1.0):
+        with pytest.raises(TypeError, match=r"Linear\.W: \w+ in the place of a parameter"):
+            linear.W = wrong
+    W = linear.W
+    linear.W = nn.Parameter(np.zeros((2, 3)))
+    assert len(linear.parameters()) == 2 and linear.W is not W
+    linear.W = linear.W * 2.0  # of a graph: gradients go on through it
+    linear.b = None
+    W.requires_grad = False
+    linear.V = W
+    with pytest.raises(TypeError, match=r"Linear\.V: ndarray"):
+        linear.V = np.zeros((2, 3))
+
+
+def test_sequential_takes_the_outputs_of_a_layer_and_gives_the_last_one_s_all():
+    tg.manual_seed(0)
+    gru, linear = nn.GRU(2, 3), nn.Linear(3, 4)
+    model = nn.Sequential(gru, np.tanh, linear)
+    xs = np.ones((2, 5, 2), "f")
+    wanted = linear(np.tanh(gru(xs)[0]))
+    assert np.array_equal(model(xs).detach().numpy(), wanted.detach().numpy())
+    assert len(model) == 3 and model[0] is gru and list(model) == [gru, np.tanh, linear]
+    assert model.parameters() == [*gru.parameters(), *linear.parameters()]
+    hs, h = nn.Sequential(linear, nn.GRU(4, 3))(np.ones((2, 5, 3), "f"))
+    assert hs.shape == (2, 5, 3) and h.shape == (2, 3)
+    with pytest.raises(TypeError, match="Sequential: layer 1 is a int"):
+        nn.Sequential(linear, 3)
+
+
+def test_modules_are_shown_as_a_tree_and_as_a_table():
+    model = nn.Sequential(nn.Embedding(5, 2), nn.LSTM(2, 3, dropout=0.5), nn.Linear(3, 5))
+    model.tied, model.mean = model[0], nn.Buffer(np.zeros(3))
+    model[2].b.requires_grad = False
+    assert repr(model) == """\
+Sequential, 102 parameters
+  layers.0: Embedding, 10 parameters
+    W (5, 2) float32
+  layers.1: LSTM(directions=1, dropout=0.5), 72 parameters
+    cells.0: LSTMCell, 72 parameters
+      Wx (2, 12) float32
+      Wh (3, 12) float32
+      b (12,) float32
+  layers.2: Linear, 20 parameters
+    W (3, 5) float32
+    b (5,) float32 frozen
+  tied: shared with layers.0
+  mean (3,) float64 buffer"""
+    model[1].stateful = True
+    before = [dict(vars(module)) for module in model.modules()]
+    table = nn.summary(model, np.zeros((4, 7), int))
+    assert [dict(vars(module)) for module in model.modules()] == before
+    assert str(table) == """\
+module                                                    parameters  output
+Sequential                                                       102  (4, 7, 5)
+layers.0: Embedding                                               10  (4, 7, 2)
+layers.1: LSTM(directions=1, dropout=0.5, stateful=True)          72  (4, 7, 3), (4, 3), (4, 3)
+layers.1.cells.0: LSTMCell                                        72
+layers.2: Linear                                                  20  (4, 7, 5)
+102 parameters, 97 of them trained; 3 numbers in buffers"""
+    assert repr(table) == str(table) and "(4, 7, 5)" not in nn.summary(model)
+    with pytest.raises(ValueError, match="inner sizes"):
+        nn.summary(model[2], np.zeros((4, 7)))
+    assert "forward" not in vars(model[2])
+
+
+def test_a_module_that_knows_its_parent_is_walked_once():
+    child = nn.Linear(2, 3)
+    model = nn.Sequential(child)
+    child.parent = model
+    assert len(model.parameters()) == 2 and len(model.modules()) == 2
+    assert "parent: shared with" in repr(model) or "parent" in repr(model)
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: nn.LSTM(input_size=3, hidden_size=4), "LSTM: input_size= .* it is D, the first"),
+    (lambda: nn.GRU(3, hidden_size=4), "GRU: hidden_size= .* it is H, the second"),
+    (lambda: nn.LSTM(8), r"LSTM: H is missing, wanted LSTM\(D, H\)"),
+    (lambda: nn.LSTM(), "LSTM: D and H are missing"),
+    (lambda: nn.LSTM(3, 4, batch_first=True), "LSTM: batch_first= .* batches always come first"),
+    (lambda: nn.RNN(3, 4, nonlinearity="relu"), "RNN: nonlinearity= .* activation="),
+    (lambda: nn.GRU(3, 4, proj_size=2), "GRU: proj_size= is not known"),
+    (lambda: nn.Recurrent(nn.LSTM(3, 4)), "Recurrent: cell 0 is a LSTM, a layer that runs over"),
+    (lambda: nn.Recurrent(nn.Linear(3, 4))(np.ones((2, 5, 3))),
+     "Recurrent: cell 0, a Linear, has no state_sizes"),
+    (lambda: nn.Recurrent([nn.GRUCell(3, 4), np.tanh]), "Recurrent: cell 1 is a ufunc, wanted a"),
+])  # fmt: skip
+def test_what_other_libraries_call_it_is_told_in_the_words_of_this_one(make, words):
+    with pytest.raises(TypeError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("H", [0, -1, 2.5, "4"])
+def test_sizes_are_whole_numbers_from_1(H):
+    with pytest.raises(ValueError, match=r"LSTMCell: H = .*, wanted a whole number from 1"):
+        nn.LSTM(4, H)
+    with pytest.raises(ValueError, match="GRUCell: D = 0, wanted a whole number from 1"):
+        nn.GRU(0, 4)
+
+
+def test_layers_without_time_are_what_functional_makes_of_their_parameters():
+    rng = np.random.default_rng(0)
+    ids, x = np.array([[0, 2], [2, 1]]), rng.normal(size=(2, 4, 3))
+    embedding = nn.Embedding(3, 4, padding_idx=2, dtype=np.float64)
+    assert not embedding.W.detach().numpy()[2].any()
+    embedding(ids).backward(np.ones((2, 2, 4)))
+    assert embedding.W.grad.numpy()[2].tolist() == [0] * 4
+    assert embedding.W.grad.numpy()[:2].all()
+    with pytest.raises(IndexError, match="Embedding: padding_idx=3, wanted from 0 to 2"):
+        nn.Embedding(3, 4, padding_idx=3)
+    norm = nn.LayerNorm((4, 3), eps=0.1, dtype=np.float64)
+    norm.gamma.data = gamma = rng.normal(size=(4, 3))
+    wanted = (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 0.1)
+    assert_allclose(norm(x).detach().numpy(), wanted * gamma, atol=1e-12)
+    linear = nn.Linear(3, 2, dtype=np.float64)
+    W, _ = arrays(linear)
+    linear.b.data = b = np.array([1.0, -2.0])
+    assert_allclose(linear(x).detach().numpy(), x @ W + b, atol=1e-13)
+    assert nn.Linear(3, 2, bias=False).b is None
+
+
+@pytest.mark.parametrize("score", ["dot", "scaled_dot", "general", "additive"])
+def test_scores_of_attention_are_their_formulas(score):
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.normal(size=s) for s in ((2, 3, 4), (2, 5, 4), (2, 5, 6)))
+    layer = nn.Attention(score, 4, A=7, dtype=np.float64)
+    w = {n: p.detach().numpy() for n, p in layer.named_parameters()}
+    scores = {
+        "dot": lambda: np.einsum("nqh,nkh->nqk", q, k),
+        "scaled_dot": lambda: np.einsum("nqh,nkh->nqk", q, k) / 2,
+        "general": lambda: np.einsum("nqh,hj,nkj->nqk", q, w["W"], k),
+        "additive": lambda: np.tanh((q @ w["Wq"])[:, :, None] + (k @ w["Wk"])[:, None]) @ w["v"],
+    }[score]()
+    p = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    context, weights = layer(q, k, v)
+    assert_allclose(weights.detach().numpy(), p, atol=1e-13)
+    assert_allclose(context.detach().numpy(), p @ v, atol=1e-13)
+    assert_allclose(layer(q, k)[0].detach().numpy(), p @ k, atol=1e-13)

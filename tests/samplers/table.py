@@ -6,7 +6,17 @@ import numpy as np
 
 from tinygrad_rnn import rules
 from tinygrad_rnn.derived import products
-from tinygrad_rnn.functional import _logsumexp, _nll, _nll_slope, _sigmoid
+from tinygrad_rnn.functional import (
+    _erf,
+    _log_softmax,
+    _logsumexp,
+    _nll,
+    _nll_slope,
+    _row_totals,
+    _sigmoid,
+    _softmax,
+)
+from tinygrad_rnn.tensor import plain
 
 from .cases import IDS, MASK, binary, of, unary
 
@@ -98,9 +108,12 @@ SAMPLERS = {
     np.trace: of((np.trace, (3, 3)), (lambda x: np.trace(x, -1), (3, 4))),
     np.tril: of((np.tril, (3, 4)), (lambda x: np.tril(x, -1), (2, 3, 3))),
     np.triu: of((np.triu, (3, 4)), (lambda x: np.triu(x, 1), (2, 3, 3))),
-    _nll: of((lambda x: _nll(x, np.array([0, 2])), (2, 3)),
-             (lambda x: _nll(x, np.arange(0)), (0, 3))),
-    _nll_slope: of((lambda x, total, scale: _nll_slope(x, np.array([0, 2]), total, scale), (2, 3),
-                    (2,), (2,))),
+    _nll: of((lambda x: _nll(x, np.array([0, 2]), _row_totals(plain(x))), (2, 3)),
+             (lambda x: _nll(x, np.arange(0), _row_totals(plain(x))), (0, 3))),
+    _nll_slope: of((lambda x, scale: _nll_slope(
+        x, np.array([0, 2]), _row_totals(plain(x)), scale), (2, 3), (2,))),
+    _softmax: of((_softmax, (2, 3)), (lambda x: _softmax(x, axis=0), (2, 3))),
+    _log_softmax: of((_log_softmax, (2, 3)), (lambda x: _log_softmax(x, axis=0), (2, 3))),
+    _erf: unary(_erf),
     _logsumexp: of((_logsumexp, (2, 3)), (lambda x: _logsumexp(x, axis=0, keepdims=True), (2, 3))),
 }  # fmt: skip

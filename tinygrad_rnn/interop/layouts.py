@@ -46,6 +46,9 @@ def array(tensor: Tensor) -> np.ndarray:
 
 def export(cell: Any, order: Order) -> Weights:
     """The Weights of a cell in the layout ``order`` (TORCH, KERAS or ONNX)."""
+    if getattr(cell, "activation", "tanh") != "tanh" or getattr(cell, "Wp", None) is not None:
+        raise ValueError(f"{type(cell).__name__} with activation='relu' or proj_size is not"
+                         " exported")
     Wx, Wh, bx = (array(p) for p in (cell.Wx, cell.Wh, cell.b))
     bh = np.zeros_like(bx)
     H = Wh.shape[0]

@@ -18,7 +18,7 @@ from functools import cache
 
 import numpy as np
 
-from ..functional import _nll, _nll_slope, nll_rows, nll_slope_rows
+from ..functional import _nll_slope, _row_totals, nll_slope_rows, row_totals
 
 __all__ = ["BLOCKED", "beside", "ctrl_c_later", "each", "softmax_nll", "softmax_nll_compiled",
            "softmax_slope", "threads"]  # fmt: skip
@@ -105,13 +105,13 @@ def _row_blocks(x):
     return [slice(i, i + step) for i in range(0, len(x), step)]
 
 
-def nll(x, targets, out):
-    each(lambda rows: nll_rows(x[rows], targets[rows], out[rows]), _row_blocks(x), x.size)
+def totals_of_rows(x, out):
+    each(lambda rows: row_totals(x[rows], out[rows]), _row_blocks(x), x.size)
 
 
-def nll_slope(x, targets, total, scale, out):
+def nll_slope(x, targets, totals, scale, out):
     def work(rows):
-        nll_slope_rows(x[rows], targets[rows], total[rows], scale[rows], out[rows])
+        nll_slope_rows(x[rows], targets[rows], totals[rows], scale[rows], out[rows])
 
     each(work, _row_blocks(x), x.size)
 
@@ -136,6 +136,7 @@ def softmax_nll(x, bias, targets, scale, out):
         else:
             p *= (scale[rows] / total)[:, None]
             p[place] -= scale[rows]
+            p[scale[rows] == 0] = 0  # what does not count, whatever is in it
 
     each(work, _row_blocks(x), x.size)
 
@@ -171,12 +172,13 @@ def softmax_slope(p, targets, scale, out):
         g, t, s = out[rows], targets[rows], scale[rows]
         np.multiply(p[rows], s[:, None], out=g)
         g[np.arange(len(t)), t] -= s
+        g[s == 0] = 0
 
     each(work, _row_blocks(p), p.size)
 
 
 # function on the tape -> what a replay runs; ``out`` may be the memory of the first argument
 BLOCKED = {
-    _nll: nll, _nll_slope: nll_slope, softmax_nll: softmax_nll, softmax_slope: softmax_slope,
-    softmax_nll_compiled: softmax_nll_compiled,
+    _row_totals: totals_of_rows, _nll_slope: nll_slope, softmax_nll: softmax_nll,
+    softmax_slope: softmax_slope, softmax_nll_compiled: softmax_nll_compiled,
 }  # fmt: skip

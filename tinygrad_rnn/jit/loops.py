@@ -37,7 +37,7 @@ __all__ = ["Kernel", "available", "basic", "compiled_calls", "fuse", "load", "sl
 EXPRESSIONS = {
     np.add: "({} + {})", np.subtract: "({} - {})", np.multiply: "({} * {})",
     np.divide: "({} / {})", np.negative: "(-{})", np.positive: "{}", np.tanh: "tanh({})",
-    np.sqrt: "np.sqrt({})",
+    np.sqrt: "np.sqrt({})", np.exp: "exp({})", np.minimum: "minimum({}, {})",
 }  # fmt: skip
 FLOAT = np.dtype(np.float32)
 MANY = 512  # elements below which a call is left alone
@@ -265,7 +265,8 @@ class Kernel(Chain):
 
 
 # tanh: the quotient of polynomials that Eigen and XLA use for float32, within 5 units of the last
-# place, and vectorised, which math.tanh under numba is not. NaN stays NaN: no fastmath.
+# place; exp as in native.py, for all numbers. Both are vectorised, which those of math under
+# numba are not. NaN stays NaN: no fastmath.
 PRELUDE = '''"""Made by tg.jit."""
 
 import numpy as np
@@ -304,6 +305,31 @@ def tanh(u):
     y = x * p / q
     y = f(1) if u > f(9) else y
     return f(-1) if u < f(-9) else y
+
+
+@njit(error_model="numpy", fastmath={"contract"})
+def exp(u):
+    x = f(89) if u > f(89) else u
+    x = f(-105) if x < f(-105) else x
+    n = np.floor(x * f(1.44269504) + f(0.5))
+    r = x - n * f(0.693359375) + n * f(2.12194440e-4)
+    p = f(1.9875691500e-4)
+    p = p * r + f(1.3981999507e-3)
+    p = p * r + f(8.3334519073e-3)
+    p = p * r + f(4.1665795894e-2)
+    p = p * r + f(1.6666665459e-1)
+    p = p * r + f(5.0000001201e-1)
+    p = p * r * r + r + f(1)
+    half = np.int32(n) >> np.int32(1)  # times 2^n in two steps: it may be less than 2^-126
+    rest = np.int32(n) - half
+    p *= np.int32((half + np.int32(127)) << np.int32(23)).view(f)
+    p *= np.int32((rest + np.int32(127)) << np.int32(23)).view(f)
+    return p if u == u else u
+
+
+@njit(error_model="numpy")
+def minimum(a, b):
+    return a if a < b or a != a else b
 
 
 '''

@@ -94,6 +94,8 @@ def softmax_rows(x, bias, targets, scale, slope, y, total):
             x[n, j] *= s
         if slope:
             x[n, targets[n]] -= scale[n]
+            if scale[n] == 0:  # it does not count, whatever is in it
+                x[n] = 0
         for j in range(len(total)):
             total[j] += x[n, j]
 

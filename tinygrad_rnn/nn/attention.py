@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..functional import masked_softmax
+from ..functional import attend, scaled_dot
 from ..random import generator
 from ..tensor import Array, Tensor, plain
 from .layers import normal
@@ -56,12 +56,10 @@ class Attention(Module):
         if query.ndim != 3 or keys.ndim != 3 or query.shape[0] != keys.shape[0]:
             raise ValueError(f"Attention: query {query.shape} and keys {keys.shape}, wanted"
                              " (N, Tq, H) and (N, Tk, K)")
-        scores = self._scores(query, keys)
         if mask is not None:
             mask = plain(mask)
             mask = mask[:, None, :] if mask.ndim == 2 else mask
-        weights = masked_softmax(scores, mask)
-        return weights @ (keys if values is None else values), weights
+        return attend(self._scores, query, keys, keys if values is None else values, mask)
 
     def _scores(self, query: Any, keys: Any) -> Any:
         if self.score == "additive":
@@ -73,5 +71,5 @@ class Attention(Module):
             raise ValueError(f"Attention: query {query.shape} and keys {keys.shape} differ in their"
                              f" last axis; score={self.score!r} wants them equal")
         if self.score == "scaled_dot":
-            query = query * (1 / math.sqrt(query.shape[-1]))
+            return scaled_dot(query, keys)
         return query @ np.swapaxes(keys, -1, -2)

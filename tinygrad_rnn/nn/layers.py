@@ -40,15 +40,22 @@ class Linear(Module):
 class Embedding(Module):
     """Integer ids (...) -> rows of W (V, D), (..., D). W is drawn with scale 0.01. Chapter 4.
 
-    TypeError for ids that are no integers, IndexError for one that is not from 0 to V - 1.
+    The row ``padding_idx`` is 0 and gets no gradient. TypeError for ids that are no integers,
+    IndexError for one, or a padding_idx, that is not from 0 to V - 1.
     """
 
-    def __init__(self, V: int, D: int, *, dtype: DTypeLike = np.float32,
-                 rng: np.random.Generator | None = None) -> None:
-        self.W = Parameter(normal(rng, 0.01, (V, D), dtype))
+    def __init__(self, V: int, D: int, padding_idx: int | None = None, *,
+                 dtype: DTypeLike = np.float32, rng: np.random.Generator | None = None) -> None:
+        W = normal(rng, 0.01, (V, D), dtype)
+        self.padding_idx = padding_idx
+        if padding_idx is not None:
+            if not 0 <= padding_idx < V:
+                raise IndexError(f"Embedding: padding_idx={padding_idx}, wanted from 0 to {V - 1}")
+            W[padding_idx] = 0
+        self.W = Parameter(W)
 
     def forward(self, ids: Array) -> Tensor:
-        return F.embedding(self.W, ids)
+        return F.embedding(self.W, ids, self.padding_idx)
 
 
 class Dropout(Module):
@@ -67,11 +74,13 @@ class Dropout(Module):
 class LayerNorm(Module):
     """x (..., D) normalised over D, scaled by gamma (D,) and shifted by beta (D,) -> (..., D).
 
-    Ba, Kiros & Hinton (2016). ``eps`` is added to the variance. ValueError for an x whose last
-    axis is not D.
+    Ba, Kiros & Hinton (2016). ``D``: one size, or a tuple of those of the last axes, which are then
+    normalised together. ``eps`` is added to the variance. ValueError for an x whose last axes are
+    not D.
     """
 
-    def __init__(self, D: int, eps: float = 1e-5, *, dtype: DTypeLike = np.float32) -> None:
+    def __init__(self, D: int | tuple[int, ...], eps: float = 1e-5, *,
+                 dtype: DTypeLike = np.float32) -> None:
         self.gamma = Parameter(np.ones(D, dtype))
         self.beta = Parameter(np.zeros(D, dtype))
         self.eps = eps
