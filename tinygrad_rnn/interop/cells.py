@@ -184,7 +184,8 @@ class Preset:
     initial: tuple[np.ndarray, ...] | None = None
     lengths: np.ndarray | int | None = None
 
-    def forward(self: Any, xs: Any, state: Any = None, lengths: Any = None, **more: Any) -> Any:
+    def forward(self: Any, xs: Any, state: Any = None, lengths: Any = None,
+                resets: Any = None) -> Any:
         N = np.shape(xs)[0]
         if state is None and self.initial is not None and not (self.stateful and self.state):
             parts = [_for_batch(part, N) for part in self.initial]
@@ -192,7 +193,7 @@ class Preset:
             state = tuple(parts) if len(parts) > 1 else parts[0]
         if lengths is None and self.lengths is not None:
             lengths = np.full(N, self.lengths) if isinstance(self.lengths, int) else self.lengths
-        hs, final = super().forward(xs, state, lengths, **more)  # type: ignore[misc]
+        hs, final = super().forward(xs, state, lengths, resets)  # type: ignore[misc]
         return np.flip(hs, 1) if self.flipped else hs, final
 
     def _run(self, *args: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import no_grad
+from ..grad_mode import no_grad
 from .module import Module, count, described
 
 __all__ = ["summary"]
