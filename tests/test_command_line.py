@@ -1,5 +1,6 @@
 """The command line where people use it: other terminals, closed pipes, signals, odd arguments."""
 
+import csv
 import io
 import json
 import os
@@ -70,6 +71,12 @@ def weights(out):
     arrays, about = checkpoint.load(out / MODEL)
     about["training"].pop("seconds")
     return {name: array.tobytes() for name, array in arrays.items()}, about
+
+
+def logged(run):
+    """The records of a run, but for what hangs on time."""
+    return [{k: v for k, v in r.items() if k not in ("seconds", "tokens_per_second")}
+            for r in run.log.read()]  # fmt: skip
 
 
 # ---- what a user can cause is a sentence ----
@@ -266,9 +273,7 @@ def test_what_follows_an_epoch_does_not_cost_it(what, data, tmp_path, monkeypatc
     straight = Run(make_task(task.config), tmp_path / "straight")
     assert straight.train()
     assert weights(tmp_path) == weights(tmp_path / "straight")
-    assert [{**r, "seconds": 0} for r in again.log.read()] == [
-        {**r, "seconds": 0} for r in straight.log.read()
-    ]
+    assert logged(again) == logged(straight)
 
 
 def test_a_disk_that_is_full_for_a_while(data, tmp_path, monkeypatch, capsys):
@@ -454,6 +459,63 @@ def test_forget_bias():
     assert biases
     for b in biases:
         assert (b[:8] == 0.75).all() and (b[8:] == 0).all()
+
+
+# ---- logs ----
+
+
+def test_logs_that_tools_read(data, tmp_path, monkeypatch, capsys):
+    """Every number of the log is in the CSV; validation beside training; redrawn under way."""
+    monkeypatch.setattr(loop, "DRAW_EVERY", 0)
+    monkeypatch.setattr(loop, "LOG_EVERY", 2)
+    drawn = []
+    draw = train.training_curve
+    monkeypatch.setattr(train, "training_curve", lambda *a: (drawn.append(len(a[0])), draw(*a)))
+    out = tmp_path / "out"
+    assert main(date_run(data, out, "--csv", "--plot", "--steps", "7")) == 0
+    assert len(drawn) == 7 + 1 and drawn[-1] > drawn[1]
+    assert main(["train", "date", "--resume", str(out), "--steps", "10", "--csv"]) == 0
+    records = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+    with open(out / "log.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [{k: v for k, v in row.items() if v} for row in rows] == [
+        {k: str(v) for k, v in record.items()} for record in records
+    ]
+    steps = [r for r in records if "loss" in r]
+    assert all({"norm", "lr", "tokens_per_second"} <= r.keys() for r in steps)
+    epochs = [r for r in records if "train_loss" in r]
+    assert [r["epoch"] for r in epochs] == [1, 2]
+    task = make_task(make_config("date", data=str(data / "dates.txt"), H=12, batch_size=20))
+    checkpoint_of_last = load_model(out / MODEL)
+    expected = checkpoint_of_last.model.loss(*(
+        task.reader._encode(task.test.inputs), task.vocabulary.encode_lines(task.test.answers)))
+    assert epochs[-1]["valid_loss"] == pytest.approx(expected.item(), rel=1e-6)
+    assert main(text_run(data, tmp_path / "text", "--csv")) == 0
+    for r in Run(make_task(make_config("text", data=str(data / "words.txt"), D=8, H=8,
+                                       batch_size=3, time_size=5)), tmp_path / "text").log.read():
+        if "valid_loss" in r:
+            assert r["valid_perplexity"] == pytest.approx(np.exp(r["valid_loss"]))
+
+
+def test_event_files_for_tensorboard(data, tmp_path, capsys):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert main(date_run(data, tmp_path, "--tensorboard", "--steps", "7")) == 0
+    assert main(["train", "date", "--resume", str(tmp_path), "--steps", "10", "--tensorboard"]
+                ) == 0  # fmt: skip
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    records = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    for name in ("loss", "valid_loss", "valid_accuracy", "lr"):
+        told = [(e.step, e.value) for e in events.Scalars(name)]
+        assert told == [(r["step"], pytest.approx(r[name])) for r in records if name in r]
+
+
+def test_tensorboard_that_is_not_installed(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
+    one_sentence(capsys, date_run(data, tmp_path, "--tensorboard"), 1, "pip install tensorboard")
 
 
 # ---- several answers ----

@@ -30,6 +30,7 @@ from ..training import (
     schedule,
 )
 from ..training.config import MODELS
+from ..training.log import CSV, EVENTS, Events
 from ..training.output import say
 from .arguments import at_least_zero, command, duration, positive, share, share_of_all
 from .errors import sentence
@@ -127,7 +128,11 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
     p.add_argument("--jit", action=argparse.BooleanOptionalAction, default=True,
                    help="record a training step and replay it, faster (default yes)")
     p.add_argument("--plot", nargs="?", const="", metavar="FILE",
-                   help="draw the curves of the run (default curve.png in its folder)")
+                   help="draw the curves of the run, and redraw them while it trains (default"
+                   " curve.png in its folder)")
+    p.add_argument("--csv", action="store_true", help="write the log as log.csv as well")
+    p.add_argument("--tensorboard", action="store_true",
+                   help="write the log for TensorBoard as well (needs tensorboard)")
     p.set_defaults(run=run_train)
 
 
@@ -152,6 +157,11 @@ def run_train(args: argparse.Namespace) -> None:
         say(f"steps are recorded once and replayed (tg.jit); --no-jit runs them one by one{faster}")
     run = (Run.resume(out, task, say, args.jit, args.data_changed) if args.resume
            else Run(task, out, say, args.jit))
+    run.log.csv = Path(out) / CSV if args.csv else None
+    run.log.events = Events(Path(out) / EVENTS) if args.tensorboard else None
+    title = f"{config.model}, {config.task}"
+    if picture is not None:
+        run.draw = lambda: draw(lambda: training_curve(run.log.read(), picture, title))
     if run.step:
         say(f"going on after step {run.step:,}")
     more = ["--steps", args.steps] if args.steps else ["--epochs", config.epochs]
@@ -160,8 +170,9 @@ def run_train(args: argparse.Namespace) -> None:
                          args.time_limit)  # fmt: skip
     finally:
         if picture is not None and run.step and (records := run.log.read()):
-            draw(lambda: training_curve(records, picture, f"{config.model}, {config.task}"),
-                 f"the curves are in {picture}")
+            draw(lambda: training_curve(records, picture, title), f"the curves are in {picture}")
+        if run.log.events is not None:
+            run.log.events.close()
     if not done:
         return
     seen = ""

@@ -76,6 +76,19 @@ class Reader:
             right += sum(START + a == b for a, b in zip(answers, expected, strict=True))
         return right / len(pairs)
 
+    def loss(self, pairs: Pairs, batch_size: int = 500) -> float:
+        """Mean cross-entropy of the answers, in nats, with teacher forcing."""
+        training = self.model.training
+        self.model.eval()
+        total = 0.0
+        with tg.no_grad():
+            for i in range(0, len(pairs), batch_size):
+                ts = self.vocabulary.encode_lines(pairs.answers[i : i + batch_size])
+                xs = self._encode(pairs.inputs[i : i + batch_size])
+                total += len(xs) * self.model.loss(xs, ts).item()
+        self.model.train(training)
+        return total / len(pairs)
+
     @property
     def _start(self) -> int:
         return int(self.vocabulary.encode(START)[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from ..data import DataError, Ids
 from ..files import checkpoint
 from ..files.lock import only_writer
 from .load import BEST, MODEL, load_weights, same_data
-from .log import LOG, Log, Record
+from .log import CSV, EVENTS, LOG, Log, Record
 from .output import Unbreakable, plain, unbreakable
 from .saved import checked
 from .signals import Interrupted, Signals
@@ -30,6 +31,7 @@ from .tasks import Task
 
 LOG_EVERY = 20  # steps, as in the book
 SAVE_EVERY = 60  # seconds
+DRAW_EVERY = 30  # seconds
 
 
 def training_step(task: Task) -> Callable[[Ids, Ids], tuple[Any, Any]]:
@@ -86,6 +88,9 @@ class Run:
         self._saved_at: tuple[int, int] | None = None  # after which step, and how many epochs
         self._shown = -math.inf  # when
         self._bar: Any = None
+        self.draw: Callable[[], object] | None = None  # called now and then, to redraw curves
+        self._drawn = 0.0  # when
+        self._tokens, self._since = 0, 0.0  # since the last line of the log: how many, and when
 
     # ---- checkpoints -------------------------------------------------------------------------
 
@@ -177,6 +182,7 @@ class Run:
         self.log.cut(self.step, self.measured)
         self._saved = start = time.perf_counter()
         began = start - self.seconds
+        self._tokens, self._since, self._drawn = 0, start, start
         with Signals() as signals, progress(total, self.step) as self._bar:
             self._end_epoch_if_due(total)
             while self.step < total and not self._stalled() and signals.ending is None:
@@ -188,6 +194,9 @@ class Run:
                 if signals.saving or time.perf_counter() - self._saved > SAVE_EVERY:
                     signals.saving = False
                     self._try_to_save()
+                if self.draw is not None and time.perf_counter() - self._drawn > DRAW_EVERY:
+                    self.draw()
+                    self._drawn = time.perf_counter()
             if self._saved_at != (self.step, self.measured):
                 self.save()
         self._bar = None
@@ -209,6 +218,7 @@ class Run:
         self.task.set_rate(self.step, total)
         loss, norm = self._one_step(xs, ts)
         self.step += 1
+        self._tokens += ts.size
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise DataError(
                 f"step {self.step} (epoch {epoch}): the loss is {loss} and the norm of its"
@@ -218,19 +228,23 @@ class Run:
         self.epoch_loss += loss
         self.epoch_steps += 1
         if self._bar is not None:
+            self._bar.set_description_str(f"epoch {epoch}", refresh=False)
             self._bar.update()
             self._bar.set_postfix_str(self._short(loss), refresh=False)
         if self.step % LOG_EVERY == 0 or self.step == total:
+            now = time.perf_counter()
             record = self._write({
                 "epoch": epoch, "step": self.step, **self._losses(self.recent), "norm": norm,
                 "lr": self.task.optimizer.lr,
+                "tokens_per_second": round(self._tokens / max(now - self._since, 1e-9)),
             })  # fmt: skip
-            self.recent = []
+            self.recent, self._tokens, self._since = [], 0, now
             if self._bar is None and self._due(10, self.step == total):
                 left = self.seconds / self.step * (total - self.step)
                 self._tell(
                     f"epoch {epoch}, step {self.step:,} of {total:,}:"
                     f" {self._short(record['loss'])}, {self.seconds:.0f} s, about {left:.0f} s left"
+                    f" (until {when(left)})"
                 )
 
     def _stalled(self) -> bool:
@@ -249,7 +263,9 @@ class Run:
             return
         if time.perf_counter() - self._saved > SAVE_EVERY / 10:  # measuring can take long
             self._try_to_save()
+        self._doing("measuring")
         value = task.evaluate()
+        held_out_loss = task.held_out_loss(value)
         self.measured += 1
         better = self.best is None or (
             value > self.best if task.measure == "accuracy" else value < self.best
@@ -260,7 +276,9 @@ class Run:
         mean = self.epoch_loss / self.epoch_steps
         self.epoch_loss, self.epoch_steps = 0.0, 0
         self._write({"epoch": self.measured, "step": self.step, "train_loss": mean,
-                     f"valid_{task.measure}": value, "lr": task.optimizer.lr})  # fmt: skip
+                     "valid_loss": held_out_loss, f"valid_{task.measure}": value,
+                     "lr": task.optimizer.lr})  # fmt: skip
+        self._doing("saving")
         if better:
             self._try_to_save(BEST)
         self._try_to_save()
@@ -293,6 +311,10 @@ class Run:
         self._shown = now
         return True
 
+    def _doing(self, what: str) -> None:
+        if self._bar is not None:
+            self._bar.set_description_str(what)
+
     def _tell(self, text: str) -> None:
         if self._bar is None:
             self.show(text)
@@ -309,12 +331,14 @@ class Run:
 
     def _make_room(self) -> None:
         """Move aside what another run has left in the folder."""
-        old = [name for name in (MODEL, BEST, LOG) if (self.out / name).exists()]
+        names = (MODEL, BEST, LOG, CSV, EVENTS)
+        old = [name for name in names if (self.out / name).exists()]
         if self.step or not old:
             return
         aside = self.out / "before"
         aside.mkdir(exist_ok=True)
-        for name in (MODEL, BEST, LOG):
+        shutil.rmtree(aside / EVENTS, ignore_errors=True)
+        for name in names:
             if name in old:
                 os.replace(self.out / name, aside / name)
             else:
@@ -329,6 +353,14 @@ class Run:
         if self.task.measure == "perplexity":
             return f"perplexity {math.exp(min(loss, 700.0)):.1f}"
         return f"loss {loss:.4f}"
+
+
+def when(seconds: float) -> str:
+    """The time of day that is so many seconds away, with the day where it is another."""
+    now = time.time()
+    there = time.localtime(now + min(seconds, 1e9))
+    same = there[:3] == time.localtime(now)[:3]
+    return time.strftime("%H:%M" if same else "%Y-%m-%d %H:%M", there)
 
 
 @contextmanager

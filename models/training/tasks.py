@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +55,10 @@ class Task:
 
     def evaluate(self, split: str = "valid") -> float:
         """The measure on data that the model does not learn from."""
+        raise NotImplementedError
+
+    def held_out_loss(self, value: float) -> float:
+        """The loss, in nats, beside ``value``, which ``evaluate`` gave on the same data."""
         raise NotImplementedError
 
     def set_rate(self, step: int, total: int) -> None:
@@ -117,6 +122,9 @@ class PairsTask(Task):
     def evaluate(self, split: str = "valid") -> float:
         return self.reader.accuracy(self.test)
 
+    def held_out_loss(self, value: float) -> float:
+        return self.reader.loss(self.test)
+
     def samples(self) -> str:
         rows = sorted({text: row for row, text in enumerate(self.test.inputs)}.values())[:5]
         pairs = self.test.select(rows)
@@ -167,6 +175,9 @@ class TextTask(Task):
 
     def evaluate(self, split: str = "valid") -> float:
         return perplexity(self.model, self.part(split)[1].ids)
+
+    def held_out_loss(self, value: float) -> float:
+        return math.log(value)
 
     def part(self, split: str) -> tuple[str, Corpus]:
         """The part of this name, or what stands in for it: test, valid, train."""
