@@ -2,6 +2,8 @@
 pattern is found. Each mutant is one file with all of manual/, in which one place is changed."""
 
 import inspect
+import itertools
+import random
 import re
 from dataclasses import dataclass
 
@@ -197,3 +199,63 @@ def mutants(rules=RULES):
                 made.append(Mutant(kind, name, len(made), source, first,
                                    f"{m.group()!r} -> {new!r}"))
     return made
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two mistakes in one layer: the source with both, and the two of them."""
+
+    first: Mutant
+    second: Mutant
+    source: str
+
+    @property
+    def layer(self):
+        return self.first.layer
+
+    @property
+    def lines(self):
+        """The first line of each mistake in ``source``: the second may be moved by the first."""
+        moved = self.source.count("\n") - SOURCE.count("\n")
+        moved -= self.second.source.count("\n") - SOURCE.count("\n")
+        late = self.second.line > self.first.line
+        return self.first.line, self.second.line + moved * late
+
+
+def pairs(count: int, seed: int = 0, without=("accumulates",)):
+    """``count`` pairs, drawn at random, of mistakes that stand on different lines of one layer;
+    from every layer as many as it has, up to the same number."""
+    by_layer: dict[str, list[Mutant]] = {}
+    for mutant in mutants():
+        if mutant.kind not in without:
+            by_layer.setdefault(mutant.layer, []).append(mutant)
+    rng, every = random.Random(seed), []
+    for made in by_layer.values():
+        of_layer = list(itertools.combinations(made, 2))
+        rng.shuffle(of_layer)
+        found = (p for a, b in of_layer if (p := _pair(a, b)) is not None)
+        every.append(itertools.islice(found, count))
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*every))
+    return list(itertools.islice((p for p in turns if p is not None), count))
+
+
+def _pair(a: Mutant, b: Mutant):
+    """Both changes in one source, or None where they touch the same lines."""
+    changes = [_change(m) for m in (a, b)]
+    (i, j, first), (k, m, second) = sorted(changes)
+    if k <= j:
+        return None
+    lines = SOURCE.split("\n")
+    source = "\n".join([*lines[:i], *first, *lines[j:k], *second, *lines[m:]])
+    if changes[0][0] > changes[1][0]:
+        a, b = b, a
+    return Pair(a, b, source)
+
+
+def _change(mutant: Mutant):
+    """(i, j, new): lines i to j of SOURCE became ``new``."""
+    old, new = SOURCE.split("\n"), mutant.source.split("\n")
+    i = next(i for i, (x, y) in enumerate(zip(old, new, strict=False)) if x != y)
+    tail = next(k for k, (x, y) in enumerate(zip(old[::-1], new[::-1], strict=False)) if x != y)
+    tail = min(tail, len(old) - i, len(new) - i)
+    return i, len(old) - tail, new[i : len(new) - tail]

@@ -19,6 +19,7 @@ import numpy as np
 
 from .loading import LoadError
 from .report import Report
+from .words import Said
 
 _PACKAGE = __package__ or "tinygrad_rnn.check"
 PATIENCE = 10.0  # times the limit of CPU time, until a process that says nothing is ended
@@ -177,6 +178,8 @@ def _why(status: int, silent: bool) -> str:
 
 def packed(x: Any) -> Any:
     """A report as JSON has it; its classes are named."""
+    if isinstance(x, Said):
+        return {"said": packed(x.said())}
     if dataclasses.is_dataclass(x) and not isinstance(x, type):
         fields = {f.name: packed(getattr(x, f.name)) for f in dataclasses.fields(x) if f.init}
         return {"class": f"{type(x).__module__}:{type(x).__qualname__}", "fields": fields}
@@ -204,6 +207,8 @@ def unpacked(x: Any) -> Any:
             if not hasattr(cls, "__dataclass_fields__"):
                 raise ValueError(f"{name} is no dataclass")
             return cls(**{k: unpacked(v) for k, v in fields.items()})
+        case {"said": parts}:
+            return Said.of(*unpacked(parts))
         case {"dict": list(items)}:
             return {unpacked(k): unpacked(v) for k, v in items}
         case {"tuple": list(items)}:

@@ -1,95 +1,227 @@
-"""The likely cause of what is wrong, from a catalogue of known mistakes.
+"""Why gradients are wrong. Each wrong gradient has its own cause.
 
-Each mistake is applied to the right gradient; if that gives the wrong one, it is named. To pin it
-to a line, ``repair`` looks for the edit of the source that undoes it.
+A cause is named only if it has been shown: an edit of the source that makes gradients right
+(``repair``, with the catalogue in ``mistakes``), or a mistake that, applied to the right numbers,
+gives the wrong ones (here), or a fact that was observed (``protocol``). What nothing explains is
+said to be unexplained.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
+import linecache
 import re
 import sys
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..primitive import RULES, Primitive
-from .outcome import pairs
-from .repair import common_ratio, find_repair, ratio_in_words
+from .gates import tell_gates
+from .mistakes import ratio_in_words, ratio_of
+from .outcome import evaluate, pairs
+from .repair import Budget, find_repair
+from .report import Cause
 from .running import CannotRun, arrays_of, observe, truth
+from .source import replaced
+from .words import join, say
 
 if TYPE_CHECKING:
     from .outcome import Outcome
     from .report import Report
     from .running import Setup
 
-# Findings that are causes by themselves, most telling first.
-_FIRST = ("replaced", "aliased", "into_parameter", "input_edited", "count", "none",
-          "state_not_carried", "state_not_cut", "cache")  # fmt: skip
-# Mistakes that leave part of an array unwritten.
-_UNFINISHED = {"return_in_loop", "steps"}
+# Numbers that show the kind of a mistake by themselves: no edit of another kind explains them.
+_TELLING = {"state_returned", "mask", "zero", "dout_ignored", "returned_order", "uninitialised"}
 
 
 @dataclass
-class Cause:
+class _Shown:
+    """What the numbers of one gradient show: a kind, and words with {names} for the gradients."""
+
     kind: str
-    text: str
-    line: int | None = None
+    words: str
+    values: dict[str, Any] = field(default_factory=dict)
 
 
-def explain_wrong(report: Report, outcome: Outcome, deadline: float, filename: str):
-    """Put the cause and its line into a report."""
-    cause = _cause(outcome, deadline, filename)
-    if cause is None:
-        cause = Cause("unknown", "no mistake of the catalogue explains it; the first wrong element"
-                      " is a place to begin")
-    if cause.line is None:
-        cause.line = _line(cause, outcome, filename)
-    report.cause, report.line, report.kind = cause.text, cause.line, cause.kind
+def explain_wrong(report: Report, outcome: Outcome, budget: Budget, filename: str, trusted=(),
+                  more=None):
+    """Put causes, their lines and what was searched into a report.
+
+    Args:
+        trusted: classes that are known to be right, whose code is not to blame.
+        more: a function of the kinds of facts that are known; it returns the next wrong Outcome of
+            the layer as it then runs, or None. It is asked with the repairs of what was found
+            made, so that one mistake does not hide another.
+
+    Returns the code of the layer's functions with all repairs: (function, code), ...
+    """
+    if outcome.gradients:
+        tell_gates(report.gradients, outcome)
+    edited: list[Any] = []
+    codes: dict[Any, Any] = {}
+    first: dict[Any, Any] = {}  # the functions as they were
+    facts: dict[str, Any] = {}  # that were told, and the Outcome in which they were seen
+    with contextlib.ExitStack() as mended:
+        for _ in range(4):
+            repair = _explain_one(report, outcome, budget, filename, trusted, edited, facts)
+            if report.unexplained or more is None or budget.over or (
+                    outcome.wrong_gradients and not (repair and repair.complete)):
+                break
+            if repair is not None and repair.edits:
+                mended.enter_context(replaced(repair.codes))
+                codes |= dict(repair.codes)
+                first |= {fn: code for fn, code in repair.before if fn not in first}
+                edited = [*repair.functions,
+                          *(f for f in edited if all(f.fn is not g.fn for g in repair.functions))]
+            outcome = more(set(facts))
+            if outcome is None:
+                break
+            # what a repair brings about is no fact of the layer
+            known = _kinds(outcome, list(first.items()))
+            outcome.problems = [p for p in outcome.problems if p.kind in known]
+    if report.unexplained or not report.causes:
+        report.searched = say("none of the known mistakes") if not budget.used_up else (
+            say("not found within {seconds} s of CPU time (--time-limit)",
+                seconds=f"{budget.seconds:.3g}"))
+    return list(codes.items())
 
 
-def _cause(outcome: Outcome, deadline: float, filename: str):
-    problems = {p.kind: p for p in outcome.problems if p.wrong}
-    for kind in _FIRST:
-        if kind in problems:
-            return Cause(kind, problems[kind].text, problems[kind].line)
-    applied = _applied(outcome)
-    kinds = None
-    if "uninitialised" in problems:
-        applied = Cause("uninitialised", problems["uninitialised"].text)
-        kinds = _UNFINISHED
-    elif applied is not None and applied.kind in ("state_returned", "mask", "zero",
-                                                  "dout_ignored", "returned_order"):
-        kinds = {applied.kind}
-    if time.monotonic() < deadline and outcome.wrong_gradients:
-        edit = find_repair(outcome, deadline, kinds)
-        if edit is not None:
-            same_file = edit.function.filename == filename
-            return Cause(edit.kind, edit.text, edit.line if same_file else None)
-    return applied or next((Cause(p.kind, p.text) for p in problems.values()), None)
+def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str, trusted, edited,
+                 facts):
+    """Add the causes of one Outcome to a report, and what it shows to ``facts``; returns the
+    Repair, if one was looked for."""
+    findings = [p for p in outcome.problems if p.wrong and p.kind not in facts]
+    wrong = [g.name for g in outcome.wrong_gradients]
+    rebound = [p for p in findings if p.kind == "replaced"]
+    if rebound and (wrong or report.causes or len(findings) > len(rebound)):
+        # a matter of its own, which must not hide wrong numbers
+        report.notes.append(join([p.text for p in rebound]))
+        findings = [p for p in findings if p.kind != "replaced"]
+        facts["replaced"] = outcome
+    shown = {n: s for n in wrong if (s := _shown(n, outcome)) is not None}
+    causes: list[Cause] = []
+    explained: set[str] = set()
+    repair = None
+    if (wrong or not outcome.gradients) and not budget.over:
+        telling = {n: s.kind for n, s in shown.items() if s.kind in _TELLING}
+        repair = find_repair(outcome, budget, telling, trusted, edited)
+        causes, findings = _with_findings(outcome, repair, findings)
+        explained = set(repair.right)
+    old = [c for c in report.causes if c.kind in facts and c.change is None]
+    if old and wrong:  # what was told may well be why: only an edit that undoes it says more
+        if repair is None or not repair.complete or not causes:
+            report.unexplained = []
+            return None
+        for fact in old:
+            causes = _merged(fact, facts[fact.kind], repair, causes)
+    if any((c.kind, c.line) == (d.kind, d.line) for c in causes for d in report.causes):
+        return None  # the same line again: the repair before is not the whole of it
+    if any(p.kind == "count" for p in findings):
+        findings = [p for p in findings if p.kind != "none"]
+    facts |= {p.kind: outcome for p in findings}
+    left = [n for n in wrong if n not in explained]
+    causes += [Cause(p.kind, p.text, p.line, gradients=p.gradients) for p in _once(findings)]
+    told = {n for p in findings for n in p.gradients}
+    causes += _by_numbers(outcome, shown, [n for n in left if n not in told])
+    told |= {n for c in causes for n in c.gradients}
+    for cause in causes:
+        cause.file = cause.file or filename
+        if cause.line is None:
+            cause.line = _line(cause, outcome, filename)
+        if cause.line:
+            cause.source = linecache.getline(cause.file, cause.line).strip()
+    report.unexplained = [n for n in left if n not in told]
+    _put(report, report.causes + causes)
+    return repair
 
 
-def _applied(outcome: Outcome):
-    """The mistake that, applied to the right gradients, gives all of the wrong ones."""
-    found = [_one(g.name, outcome.got.get(g.name), outcome.wanted[g.name], outcome)
-             for g in outcome.wrong_gradients]
-    names = ", ".join(f"d{g.name}" for g in outcome.wrong_gradients)
-    if found and None not in found and len({c.kind for c in found}) == 1:
-        return Cause(found[0].kind, found[0].text.replace("{}", names))
-    if found and None not in found:  # several mistakes at once
-        texts = [c.text.replace("{}", f"d{g.name}")
-                 for c, g in zip(found, outcome.wrong_gradients, strict=True)]
-        return Cause(found[0].kind, "; ".join(texts))
-    rule = _with_wrong_rules(outcome)
+def _merged(fact: Cause, seen: Outcome, repair, causes):
+    """The causes without the one whose edit undoes what was told before; that has its line now."""
+    for i, cause in enumerate(causes):
+        if i < len(repair.alone) and fact.kind not in _kinds(seen, repair.alone[i]):
+            fact.line, fact.file, fact.change = cause.line, cause.file, cause.change
+            fact.source = linecache.getline(cause.file, cause.line).strip()
+            fact.gradients = cause.gradients
+            return causes[:i] + causes[i + 1 :]
+    return causes
+
+
+def _kinds(outcome: Outcome, codes):
+    """The kinds of facts that an Outcome shows with other code."""
+    with replaced(codes), contextlib.suppress(CannotRun):
+        return {p.kind for p in evaluate(outcome.setup, outcome.input_names, outcome.seed,
+                                         scenario=outcome.scenario).problems if p.wrong}
+    return {p.kind for p in outcome.problems}
+
+
+def _put(report: Report, causes):
+    report.causes = causes
+    if causes:
+        first = causes[0]
+        report.cause, report.kind = join([c.text for c in causes]), first.kind
+        report.line, report.source, report.file = first.line, first.source, Path(first.file).name
+
+
+def _once(findings):
+    """Findings of a kind together."""
+    by_kind: dict[str, list[Any]] = {}
+    for p in findings:
+        by_kind.setdefault(p.kind, []).append(p)
+    for same in by_kind.values():
+        first = same[0]
+        first.text = join([p.text for p in same])
+        first.gradients = [n for p in same for n in p.gradients]
+        yield first
+
+
+def _with_findings(outcome: Outcome, repair, findings):
+    """Causes from edits. What was observed and is gone with an edit is what that edit mends: it
+    has the better words. Returns the causes, and the findings that are left."""
+    causes = [Cause(e.kind, e.said, e.line, e.function.filename, sorted(names), e.change)
+              for e, names in zip(repair.edits, repair.mended, strict=True)]
+    causes = [c for i, c in enumerate(causes) if not any(
+        (c.kind, c.file, c.line, c.change) == (d.kind, d.file, d.line, d.change)
+        for d in causes[:i])]  # one mistake in two places of a line
+    if not findings or len(causes) != len(repair.edits):
+        return causes, findings
+    left = list(findings)
+    for i, cause in enumerate(causes):
+        still = _kinds(outcome, repair.alone[i])
+        gone = [p for p in left if p.kind not in still]
+        if gone:
+            cause.kind = gone[0].kind
+            cause.text = join([p.text for p in gone if p.kind == cause.kind])
+            left = [p for p in left if p not in gone]
+    return causes, left
+
+
+def _by_numbers(outcome: Outcome, shown, names):
+    """Mistakes that, applied to the right gradients, give the wrong ones; the same mistake of
+    several gradients is one."""
+    if not names:
+        return []
+    rule = _with_wrong_rules(outcome, names) if set(names) - set(shown) else None
     if rule is not None:
-        return rule
-    if _without_dout(outcome):  # a constant one, or several of them
-        return Cause("dout_ignored", f"the gradient handed to backward is ignored: {names} is what"
-                     " it would be if that were 1")
-    return None
+        return [rule]
+    if set(names) - set(shown) and _without_dout(outcome, names):
+        return [Cause("dout_ignored", say(
+            "the gradient handed to backward is ignored: {names} is what it would be if that were"
+            " 1", names=_d(names)), gradients=names)]
+    groups: dict[Any, list[str]] = {}
+    for n in names:
+        if n in shown:
+            s = shown[n]
+            groups.setdefault((s.kind, s.words, str(s.values)), []).append(n)
+    return [Cause(kind, say(words, **{**shown[those[0]].values, "names": _d(those)}),
+                  gradients=those) for (kind, words, _), those in groups.items()]
+
+
+def _d(names):
+    return ", ".join(f"d{n}" for n in names)
 
 
 # A derivative with a mistake: kind, words, function, and its rule (see rules.py).
@@ -108,9 +240,8 @@ _WRONG_RULES: list[tuple[str, str, Any, Any]] = [
 ]  # fmt: skip
 
 
-def _with_wrong_rules(outcome: Outcome):
+def _with_wrong_rules(outcome: Outcome, wrong):
     """Differentiate the forward with a mistake in one derivative: does it give what is wrong?"""
-    wrong = [g.name for g in outcome.wrong_gradients]
     if any(not isinstance(outcome.got.get(n), np.ndarray) for n in wrong):
         return None
     for kind, text, fn, vjp in _WRONG_RULES:
@@ -123,12 +254,12 @@ def _with_wrong_rules(outcome: Outcome):
         finally:
             RULES[fn] = right
         made = {name: g for name, _, g in pairs(mistaken, outcome.observation)}
-        if all(_close(outcome.got[n], made[n]) for n in wrong) and wrong:
-            return Cause(kind, text)
+        if all(_close(outcome.got[n], made[n]) for n in wrong):
+            return Cause(kind, say(text), gradients=list(wrong))
     return None
 
 
-def _without_dout(outcome: Outcome):
+def _without_dout(outcome: Outcome, wrong):
     """Whether what is wrong is right for a cotangent of ones."""
     ones = [np.ones_like(g) for g in outcome.cotangents]
     try:
@@ -136,8 +267,7 @@ def _without_dout(outcome: Outcome):
         wanted = {name: right for name, _, right in pairs(as_ones, outcome.observation)}
     except CannotRun:
         return False
-    wrong = [g.name for g in outcome.wrong_gradients]
-    return bool(wrong) and all(
+    return all(
         isinstance(outcome.got[n], np.ndarray) and n in wanted and _close(outcome.got[n], wanted[n])
         for n in wrong)
 
@@ -146,41 +276,62 @@ def _close(a, b):
     return a.shape == b.shape and np.allclose(a, b, rtol=1e-6, atol=1e-10)
 
 
-def _one(name, got, wanted, outcome: Outcome):
+def _shown(name, outcome: Outcome):
+    """What the numbers of one gradient show, or None."""
+    got, wanted = outcome.got.get(name), outcome.wanted[name]
     if not isinstance(got, np.ndarray):
         return None
+    if np.isnan(got).any() and not np.isnan(wanted).any():
+        return _Shown("uninitialised", "uninitialised memory (np.empty) is read: part of {names} is"
+                      " never written")
     for other, right in outcome.wanted.items():
         if other != name and np.any(right) and _close(got, right):
             if name in outcome.input_names:
-                return Cause("returned_order", "{} are returned in each other's place")
-            return Cause("slot", f"{{}} holds the gradient of another parameter, d{other}")
+                return _Shown("returned_order", "{names} are returned in each other's place")
+            return _Shown("slot", "{names} holds the gradient of another parameter, {other}",
+                          {"other": f"d{other}"})
     states = [x for x in outcome.setup.inputs if isinstance(x, np.ndarray)]
     for y in outcome.observation.outputs + states:
         if isinstance(y, np.ndarray) and y.ndim and got.ndim and _close(got, y):
-            return Cause("state_returned", "{}: a state (what forward took or gave) is returned"
-                         " where a gradient belongs")
+            return _Shown("state_returned", "{names}: a state (what forward took or gave) is"
+                          " returned where a gradient belongs")
     if got.shape != wanted.shape:
         if got.shape == wanted.shape[::-1] and _close(got.T, wanted):
-            return Cause("transposed", "{} is transposed")
+            return _Shown("transposed", "{names} is transposed")
+        shapes = {"shape": got.shape, "wanted": wanted.shape}
         if any(np.shape(s) == got.shape for s in outcome.observation.outputs + states):
-            return Cause("state_returned", f"{{}}: shape {got.shape}, that of a state, where"
-                         f" {wanted.shape} belongs")
-        return Cause("shape", f"{{}}: shape {got.shape} where {wanted.shape} belongs")
+            return _Shown("state_returned", "{names}: shape {shape}, that of a state, where"
+                          " {wanted} belongs", shapes)
+        return _Shown("shape", "{names}: shape {shape} where {wanted} belongs", shapes)
     rows = _ignored(outcome, wanted)
     if rows is not None and _close(got[~rows], wanted[~rows]):
-        return Cause("mask", "labels that are to be ignored are not masked: their rows of {} are"
-                     " not zero")
+        return _Shown("mask", "labels that are to be ignored are not masked: their rows of {names}"
+                      " are not zero")
     if not np.any(got):
-        return Cause("zero", "{} is left at zero")
+        return _Shown("zero", "{names} is left at zero")
     if _close(got, -wanted):
-        return Cause("sign", "wrong sign of {}")
-    ratio = common_ratio(outcome, [name])
+        return _Shown("sign", "wrong sign of {names}")
+    ratio = ratio_of(got, wanted)
     if ratio is not None:
-        return Cause("scaling", "{}: scaling is forgotten or wrong, "
-                     f"{ratio_in_words(1 / ratio, outcome)} times what it should be")
+        return _Shown("scaling", "{names}: scaling is forgotten or wrong, {ratio} times what it"
+                      " should be", {"ratio": ratio_in_words(1 / ratio, outcome.setup)})
     if got.ndim == 2 and got.shape[0] == got.shape[1] and _close(got.T, wanted):
-        return Cause("transposed", "{} is transposed")
-    return _blocks(got, wanted)
+        return _Shown("transposed", "{names} is transposed")
+    return _last_step(name, got, wanted, outcome) or _blocks(got, wanted)
+
+
+def _last_step(name, got, wanted, outcome: Outcome):
+    """Whether a gradient is that of one time step, where that of all belongs."""
+    layers = [v for v in vars(outcome.observation.layer).values() if isinstance(v, list) and v
+              and all(isinstance(getattr(x, "grads", None), list) for x in v)]
+    slots = outcome.setup.slots.names
+    for steps in layers if name in slots else ():
+        grads = [x.grads[k] for x in steps for k in range(len(x.grads))
+                 if np.shape(x.grads[k]) == wanted.shape]
+        if len(steps) > 1 and any(_close(np.asarray(g), got) for g in grads):
+            return _Shown("last_step", "{names} is that of one time step alone: the steps are not"
+                          " added up")
+    return None
 
 
 def _ignored(outcome: Outcome, wanted):
@@ -201,8 +352,8 @@ def _blocks(got, wanted):
             mine, theirs = np.split(got, k, -1), np.split(wanted, k, -1)
             order = [next((j for j in range(k) if _close(a, theirs[j])), None) for a in mine]
             if None not in order and order != list(range(k)):
-                return Cause("wrong_gate", "{}: the gates stand in each other's place, blocks in"
-                             f" the order {order}")
+                return _Shown("wrong_gate", "{names}: the gates stand in each other's place, blocks"
+                              " in the order {order}", {"order": order})
     return None
 
 
@@ -218,7 +369,7 @@ def _line(cause, outcome: Outcome, filename: str):
         line = _line_in_source(cause.kind, setup)
         if line is not None:
             return line
-    wrong = [g.name for g in outcome.wrong_gradients]
+    wrong = cause.gradients or [g.name for g in outcome.wrong_gradients]
     slots = [i for i, n in enumerate(setup.slots.names) if n in wrong]
     watch = _Watch(filename, cause.kind, setup, slots)
     with contextlib.suppress(CannotRun):

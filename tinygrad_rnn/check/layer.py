@@ -20,7 +20,7 @@ from .numpy_standin import noting_float32
 from .outcome import Outcome, evaluate
 from .protocol import Problem
 from .recipes import CannotMake
-from .repair import find_repair
+from .repair import Budget
 from .report import Report, compare
 from .running import (
     CannotRun,
@@ -76,7 +76,7 @@ def check_layer(layer: Any, *inputs: Any, seed: int = 0, explain: bool = True,
     except Exception as error:
         return unchecked(report, f"the layer cannot be copied: {type(error).__name__}: {error}")
     return _check(report, setup, recipes.input_names(layer, len(values)), None, seed, explain,
-                  seconds, time.monotonic() + 4)
+                  seconds, time.process_time() + seconds)
 
 
 def assert_matches_autograd(layer: Any, *inputs: Any, **options: Any) -> None:
@@ -111,7 +111,7 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
         return could_not_run(report, error, file_of(_Named(cls)))
     except TimeUp:
         return unchecked(report, f"not finished within {seconds:g} s (a loop without end?)")
-    deadline = time.monotonic() + 4 if deadline is None else deadline
+    deadline = time.process_time() + seconds if deadline is None else deadline
     if search is not None:
         other = _right_otherwise(search, seed, seconds)
         if other is not None:
@@ -239,7 +239,7 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
             report.notes.append(f"seen {outcome.scenario}")
         report.verdict = "wrong"
         try:
-            _explain(report, outcome, explain, seconds, deadline, filename)
+            _explain(report, outcome, explain, deadline, filename, setup, names, seed)
         except Exception as error:  # the verdict stands without a cause
             report.notes.append(f"the search for a cause failed: {type(error).__name__}: {error}")
         return report
@@ -401,14 +401,17 @@ def _raised(report: Report, error: CannotRun, filename: str, setup: Setup, recip
     if error.phase == "backward" and not isinstance(error.error, TimeUp):
         could_not_run(report, error, filename)
         report.kind = "raises"  # perhaps it is not meant to be called like this: not wrong yet
-        edit = None
         if deadline:
+            raised = report.cause
             with contextlib.suppress(Exception, TimeUp), time_limit(SECONDS):
-                edit = find_repair(_forward_outcome(setup, names, seed), deadline)
-        if edit is not None:
-            report.verdict, report.kind, report.line = "wrong", edit.kind, edit.line
-            report.cause = f"{edit.text} ({report.cause})"
-            report.source = source_line(filename, report.line)
+                budget = Budget(deadline - time.process_time())
+                explain_wrong(report, _forward_outcome(setup, names, seed), budget, filename,
+                              more=_more(setup, names, seed))
+            if report.causes:
+                report.verdict = "wrong"
+                report.notes.append(raised)
+            else:
+                report.searched, report.unexplained = "", []
         return report
     return could_not_run(report, error, filename)
 
@@ -420,13 +423,30 @@ def _forward_outcome(setup: Setup, names, seed: int):
         outputs, _ = outputs_of(layer.forward(*copies(setup.inputs)))
     outcome = Outcome(setup, names, seed=seed)
     outcome.cotangents = draw_cotangents(outputs, np.random.default_rng(seed + 1))
-    outcome.truth = truth(setup, outcome.cotangents)
+    outcome.truth = right = truth(setup, outcome.cotangents)
+    outcome.wanted = dict(zip(setup.slots.names, right.params, strict=True))
+    outcome.wanted |= {n: g for n, g in zip(names, right.inputs, strict=False) if g is not None}
     return outcome
 
 
-def _explain(report: Report, outcome: Outcome, explain: bool, seconds: float, deadline: float,
-             filename: str):
-    explain_wrong(report, outcome, deadline if explain else 0.0, filename)
+def _more(setup: Setup, names, seed: int):
+    """A function that looks for what else is wrong with the layer as it then runs."""
+
+    def more(told):
+        with contextlib.suppress(CannotRun):
+            for outcome in _scenarios(setup, names, seed):
+                if outcome.wrong_gradients or any(
+                        p.wrong and p.kind not in told for p in outcome.problems):
+                    return outcome
+        return None
+
+    return more
+
+
+def _explain(report: Report, outcome: Outcome, explain: bool, deadline: float, filename: str,
+             setup: Setup, names, seed: int):
+    budget = Budget(deadline - time.process_time() if explain else 0.0)
+    repairs = explain_wrong(report, outcome, budget.part(0.8), filename,
+                            more=_more(setup, names, seed))
     if explain:
-        report.example = smallest_example(outcome, min(deadline, time.monotonic() + 1.0))
-    report.source = source_line(filename, report.line)
+        report.example, report.worked = smallest_example(outcome, budget, repairs)

@@ -57,10 +57,11 @@ class Outcome:
 
 
 def evaluate(setup: Setup, names, seed: int = 0, light: bool = False, fixed_truth=None,
-             scenario: str = ""):
-    """Run and compare once; returns an Outcome. Raises CannotRun."""
+             scenario: str = "", rng=None):
+    """Run and compare once; returns an Outcome. ``rng``: draws the cotangents. Raises
+    CannotRun."""
     outcome = Outcome(setup, names, scenario=scenario, seed=seed)
-    rng = np.random.default_rng(seed + 1)
+    rng = rng or np.random.default_rng(seed + 1)
     seen, cotangents = observe(setup, rng, light=light)
     outcome.observation, outcome.cotangents = seen, cotangents
     outcome.states = {"dh": "h", "dc": "c"} if scenario.startswith("with a given state") else {}

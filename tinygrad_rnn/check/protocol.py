@@ -3,12 +3,13 @@ memory that was never written; caches that do not survive."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .running import CannotRun, again, observe
+from .words import say
 
 if TYPE_CHECKING:
     from .outcome import Outcome
@@ -22,6 +23,7 @@ class Problem:
     text: str
     line: int | None = None
     wrong: bool = True
+    gradients: list[str] = field(default_factory=list)  # those that it explains
 
 
 def protocol_problems(outcome: Outcome):
@@ -32,13 +34,18 @@ def protocol_problems(outcome: Outcome):
 def _problems(outcome: Outcome):
     seen, names = outcome.observation, outcome.setup.slots.names
     inputs = outcome.input_names
-    for i in seen.replaced:
-        yield Problem("replaced", f"grads[{i}] is replaced by a new array instead of filled in"
-                      f" place (grads[{i}][...] = d{names[i]}): an optimizer that holds the old one"
-                      " never sees the gradient")
-    for a, b in seen.aliased:
-        yield Problem("aliased", f"{a} and {b} share their memory: what is written into one is"
-                      " written into the other")
+    if seen.replaced:
+        slots = ", ".join(f"grads[{i}]" for i in seen.replaced)
+        i = seen.replaced[0]
+        yield Problem("replaced", say(
+            "replaced by a new array instead of filled in place ({form}): {slots}; an optimizer"
+            " that holds the old array never sees the gradient", slots=slots,
+            form=f"grads[{i}][...] = d{names[i]}"))
+    if seen.aliased:
+        yield Problem("aliased", say(
+            "{pairs} share their memory: what is written into one is written into the other",
+            pairs="; ".join(f"{a}, {b}" for a, b in seen.aliased)),
+            gradients=[n.removeprefix("d") for pair in seen.aliased for n in pair])
     for i in seen.params_edited:
         yield Problem("into_parameter", f"backward writes into the parameter {names[i]} itself")
     for i in seen.inputs_edited:
@@ -56,12 +63,14 @@ def _problems(outcome: Outcome):
     unwritten = [g.name for g in outcome.gradients if _has_nan(outcome.got.get(g.name))]
     if unwritten and not any(_has_nan(outcome.wanted[name]) for name in unwritten):
         yield Problem("uninitialised", f"uninitialised memory (np.empty) is read: part of"
-                      f" {', '.join('d' + n for n in unwritten)} is never written")
+                      f" {', '.join('d' + n for n in unwritten)} is never written",
+                      gradients=unwritten)
     for g in outcome.gradients:
         if outcome.got.get(g.name) is None:
             what = "None stands" if g.shape == () else "nothing is found"
-            yield Problem("none", f"{what} where the gradient d{g.name} belongs")
-    if not unwritten and not seen.replaced:
+            yield Problem("none", f"{what} where the gradient d{g.name} belongs",
+                          gradients=[g.name])
+    if not unwritten and not seen.replaced and outcome.setup.rounds == 1:
         yield from _second(outcome)
 
 

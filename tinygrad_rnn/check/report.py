@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .patch import Change
+    from .smallest import Row
 
 VERDICTS = ("ok", "wrong", "convention", "unchecked")
 
@@ -27,6 +32,26 @@ class Gradient:
     index: tuple[int, ...] | None = None
     place: str = ""
     shape: tuple[int, ...] = ()
+    gates: dict[str, bool] = field(default_factory=dict)  # where gates stand side by side: right?
+
+
+@dataclass
+class Cause:
+    """Why gradients are wrong: the mistake's name in the catalogue, words, the line where it
+    stands, the gradients that it explains, and the repair as lines of the file."""
+
+    kind: str
+    text: str
+    line: int | None = None
+    file: str = ""
+    gradients: list[str] = field(default_factory=list)
+    change: Change | None = None
+    source: str = ""  # the text of the line
+
+    @property
+    def diff(self) -> list[str]:
+        """The repair: "- old" and "+ new"; empty where none is known."""
+        return self.change.diff() if self.change else []
 
 
 @dataclass
@@ -48,6 +73,10 @@ class Report:
     source: str = ""  # the text of the line
     file: str = ""
     kind: str = ""  # the mistake's name in the catalogue
+    causes: list[Cause] = field(default_factory=list)  # of what is wrong
+    worked: list[Row] = field(default_factory=list)  # the example in numbers, line by line
+    searched: str = ""  # where a cause is missing: how far it was looked for
+    unexplained: list[str] = field(default_factory=list)  # gradients without a cause
 
     @property
     def ok(self) -> bool:
@@ -61,8 +90,14 @@ class Report:
             "gradients": [
                 {"name": g.name, "ok": g.ok, "max_abs_error": _number(g.max_abs_error),
                  "max_rel_error": _number(g.max_rel_error),
-                 "index": None if g.index is None else list(g.index)} for g in self.gradients],
+                 "index": None if g.index is None else list(g.index),
+                 **({"gates": g.gates} if g.gates else {})} for g in self.gradients],
+            "causes": [
+                {"kind": c.kind, "text": c.text, "line": c.line, "file": Path(c.file).name or None,
+                 "gradients": c.gradients, "diff": c.diff} for c in self.causes],
+            "searched": self.searched or None, "unexplained": self.unexplained,
             "notes": self.notes, "example": self.example or None,
+            "worked": [[r.part, r.line, r.text, r.value, r.right or None] for r in self.worked],
         }  # fmt: skip
 
     def __str__(self) -> str:
@@ -86,18 +121,68 @@ class Report:
                     f" ({g.place})" if g.place else "")
                 lines.append(f"  {'d' + g.name:{first}}  {shape:{second}}  {mark}  "
                              f"{g.max_abs_error:10.1e}  {g.max_rel_error:9.1e}   {where}".rstrip())
-        if self.cause:
-            head = {"wrong": "likely cause", "convention": "convention"}.get(self.verdict, "why")
-            where = ""
-            if self.line:
-                where = f" ({self.file}, line {self.line})" if self.file else f" (line {self.line})"
-            lines.append(f"  {head}: {self.cause}{where}")
+            lines += self._gates()
+        if self.causes:
+            for k, cause in enumerate(self.causes):
+                which = "" if len(self.causes) == 1 and not self.unexplained else f" {k + 1}" + (
+                    f" ({', '.join('d' + n for n in cause.gradients)})" if cause.gradients else "")
+                file = Path(cause.file).name
+                lines.append(f"  likely cause{which}: {cause.text}" + _where(file, cause.line))
+                lines += self._source_of(cause)
+        elif self.cause:
+            head = "convention" if self.verdict == "convention" else "why"
+            head = "wrong" if self.verdict == "wrong" else head
+            lines.append(f"  {head}: {self.cause}" + _where(self.file, self.line))
             if self.source:
                 lines.append(f"    {self.line} | {self.source}")
+        if self.searched:
+            which = f" of {', '.join('d' + n for n in self.unexplained)}" * bool(self.unexplained)
+            lines.append(f"  cause{which}: {self.searched}; the first wrong element is a place to"
+                         " begin")
         if self.example:
             lines.append(f"  smallest example: {self.example}")
+            lines += self._worked()
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+
+    def _worked(self):
+        """The example in numbers: forward and backward, line by line."""
+        lines, part = [], ""
+        width = min(58, max((len(r.text) for r in self.worked), default=0))
+        given = [f"{r.text} = {r.value}" for r in self.worked if r.part == "given"]
+        if given:
+            lines.append("    given: " + ", ".join(given))
+        for r in self.worked:
+            if r.part == "given":
+                continue
+            if r.part != part:
+                part = r.part
+                lines.append(f"    {part}")
+            right = f"   right is {r.right}" if r.right else ""
+            lines.append(f"      {r.text:{width}}  {r.value}{right}")
+        return lines
+
+    def _gates(self):
+        """Which gates are right, of the gradients that are wrong: the same ones together."""
+        same: dict[str, list[str]] = {}
+        for g in self.gradients:
+            if g.gates and not g.ok:
+                text = ", ".join(f"{k} {'ok' if ok else 'wrong'}" for k, ok in g.gates.items())
+                same.setdefault(text, []).append(f"d{g.name}")
+        return [f"  gates of {', '.join(names)}: {text}" for text, names in same.items()]
+
+    def _source_of(self, cause: Cause):
+        """The lines below a cause: its repair, else the line where it stands."""
+        if cause.diff:
+            return [f"    {line}" for line in cause.diff]
+        return [f"    {cause.line} | {cause.source}"] if cause.source else []
+
+
+def _where(file: str, line):
+    if not line:
+        return ""
+    return f" ({file}, line {line})" if file else f" (line {line})"
 
 
 _PAINT = {"ok": "\033[32m{}\033[0m", "wrong": "\033[31m{}\033[0m",
@@ -139,11 +224,12 @@ def compare(name, got, wanted, tolerance: float, layer_name: str = "", hidden=No
     return Gradient(name, False, worst, relative, index, place, wanted.shape)
 
 
-def place_of(index, shape, layer_name: str = "", hidden=None, batch=None):
-    """An index in words: time step, gate and unit, as far as the shape tells them."""
+def place_of(index, shape, layer_name: str = "", hidden=None, batch=None, gates=None):
+    """An index in words: time step, gate and unit, as far as the shape tells them. ``gates``: their
+    names, in their order; else those of the book, by the name of the layer."""
     words = []
     low = layer_name.lower()
-    gates = next((g for kind, g in _GATES.items() if kind in low), "")
+    gates = gates or list(next((g for kind, g in _GATES.items() if kind in low), ""))
     if batch is not None and shape and shape[0] == batch and len(shape) > 1:
         words.append(f"sample {index[0]}")
         if len(shape) == 3 or (len(shape) == 2 and low.startswith("time") and "step" not in low):
@@ -155,7 +241,8 @@ def place_of(index, shape, layer_name: str = "", hidden=None, batch=None):
     elif hidden and gates and shape and shape[-1] == hidden * len(gates):
         if len(shape) == 2:
             words.append(f"row {index[0]}")
-        words.append(f"gate {gates[index[-1] // hidden]}")
+        name = gates[index[-1] // hidden]
+        words.append(name if name.startswith("block") else f"gate {name}")
         words.append(f"unit {index[-1] % hidden}")
     elif len(shape) == 2:
         words += [f"row {index[0]}", f"unit {index[1]}"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import copy
-import functools
 import linecache
 import sys
 import types
@@ -43,28 +41,32 @@ class _Bare(ast.NodeTransformer):
         return ast.copy_location(bare, node)
 
 
-@functools.lru_cache(maxsize=64)
-def _definitions(filename: str, source: str):
-    """The functions that a text defines, by name and first line."""
+def definitions(filename: str):
+    """The functions that a file or a cell defines, by name and first line. The trees are new each
+    time, for the caller to edit: the nodes that came from the source are marked ``original``."""
+    linecache.checkcache(filename)
     try:
-        tree = _Bare().visit(ast.parse(source, filename))
+        tree = _Bare().visit(ast.parse("".join(linecache.getlines(filename)), filename))
     except (SyntaxError, ValueError):
         return {}
+    node: Any
+    for node in ast.walk(tree):
+        node.original = True
     return {(node.name, min([node.lineno, *(d.lineno for d in node.decorator_list)])): node
             for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
-def definitions(filename: str):
-    """The same, of a file, of a cell of a notebook, or of one that was typed in."""
-    linecache.checkcache(filename)
-    return _definitions(filename, "".join(linecache.getlines(filename)))
+def is_ours(filename: str):
+    """Whether a file holds a stand-in of ours for the book's modules."""
+    path = Path(filename)
+    return path == _HERE / "book.py" or _HERE.parent / "manual" in path.parents
 
 
 def _is_theirs(filename: str, home):
     """Whether a file belongs to the checked code: in the layer's folder or next to it, or one of
     the stand-ins for the book's modules."""
     path = Path(filename)
-    if path == _HERE / "book.py" or _HERE.parent / "manual" in path.parents:
+    if is_ours(filename):
         return True
     if _HERE in path.parents or "site-packages" in path.parts or not path.suffix:
         return False
@@ -122,12 +124,14 @@ def functions_of(codes):
 def with_source(functions):
     """``Function``s for those whose definition is found in their file."""
     found = []
+    trees: dict[str, dict[Any, Any]] = {}
     for fn in functions:
         code = fn.__code__
-        node = definitions(code.co_filename).get((code.co_name, code.co_firstlineno))
+        if code.co_filename not in trees:
+            trees[code.co_filename] = definitions(code.co_filename)
+        node = trees[code.co_filename].get((code.co_name, code.co_firstlineno))
         if node is None or set(code.co_freevars) - {"__class__"}:
             continue
-        node = copy.deepcopy(node)
         node.decorator_list = []
         if is_widened(fn):
             node = widen(node)

@@ -1,0 +1,211 @@
+"""Right layers for the examples of the catalogue of mistakes, which are not among those of the
+book: each mistake is put into one of them."""
+
+import numpy as np
+
+
+class Affine:
+    def __init__(self, W, b):
+        self.params = [W, b]
+        self.grads = [np.zeros_like(W), np.zeros_like(b)]
+
+    def forward(self, x):
+        W, b = self.params
+        self.x = x
+        return np.dot(x, W) + b
+
+    def backward(self, dout):
+        W, b = self.params
+        self.grads[0][...] = np.dot(self.x.T, dout)
+        self.grads[1][...] = np.sum(dout, axis=0)
+        return np.dot(dout, W.T)
+
+
+class Tanh:
+    def __init__(self):
+        self.params, self.grads = [], []
+
+    def forward(self, x):
+        self.y = np.tanh(x)
+        return self.y
+
+    def backward(self, dout):
+        return dout * (1 - self.y ** 2)
+
+
+class AffineByHand:
+    def __init__(self, W, b):
+        self.params = [W, b]
+        self.grads = [np.zeros_like(W), np.zeros_like(b)]
+
+    def forward(self, x):
+        W, b = self.params
+        self.x = x
+        return np.dot(x, W) + b
+
+    def backward(self, dout):
+        W, b = self.params
+        dW = np.dot(self.x.T, dout)
+        db = np.sum(dout, axis=0)
+        self.grads[0][...] = dW
+        self.grads[1][...] = db
+        return np.dot(dout, W.T)
+
+
+class BiasOnly:
+    def __init__(self, b):
+        self.params, self.grads = [b], [np.zeros_like(b)]
+
+    def forward(self, x):
+        return x + self.params[0]
+
+    def backward(self, dout):
+        db = np.sum(dout, axis=0)
+        self.grads[0] += db - self.grads[0]
+        return dout
+
+
+class Chain:
+    """Affine, tanh, affine, with D = H so that their backwards fit in any order."""
+
+    def __init__(self, Wh, b):
+        self.first, self.second = Affine(Wh, b), Tanh()
+        self.params, self.grads = self.first.params, self.first.grads
+
+    def forward(self, h):
+        h = self.first.forward(h)
+        return self.second.forward(h)
+
+    def backward(self, dout):
+        dout = self.second.backward(dout)
+        dout = self.first.backward(dout)
+        return dout
+
+
+class Tower:
+    """The same, as a list of layers."""
+
+    def __init__(self, Wh, b):
+        self.layers = [Affine(Wh, b), Tanh()]
+        self.params, self.grads = self.layers[0].params, self.layers[0].grads
+
+    def forward(self, h):
+        for layer in self.layers:
+            h = layer.forward(h)
+        return h
+
+    def backward(self, dout):
+        for layer in reversed(self.layers):
+            dout = layer.backward(dout)
+        return dout
+
+
+class MeanLoss:
+    def forward(self, x, y):
+        self.d = x - y
+        return np.mean(self.d ** 2)
+
+    def backward(self, dout):
+        dx = 2 * self.d * dout / self.d.size
+        return dx, -dx
+
+
+class Centred:
+    """x minus the mean of the batch."""
+
+    def forward(self, x):
+        return x - np.mean(x, axis=0)
+
+    def backward(self, dout):
+        return dout - np.mean(dout, axis=0)
+
+
+class Recentred:
+    """x minus the mean of its units, by a matrix."""
+
+    def forward(self, x):
+        n = x.shape[1]
+        self.C = np.tri(n)
+        return x @ self.C.T
+
+    def backward(self, dout):
+        dx = 1.0 * dout
+        return dx @ self.C
+
+
+class Repeated:
+    """Tanh of the input, three times over."""
+
+    def forward(self, x):
+        self.parts = [np.tanh(k * x) for k in (1, 2, 3)]
+        return sum(self.parts)
+
+    def backward(self, dout):
+        dx = 0
+        for k, part in zip((1, 2, 3), self.parts):
+            dx += k * dout * (1 - part ** 2)
+        return dx
+
+
+class Halves:
+    """The first half of the columns doubled, the second tripled."""
+
+    def forward(self, h):
+        self.H = h.shape[1] // 2
+        return np.concatenate([2 * h[:, :self.H], 3 * h[:, self.H:]], 1)
+
+    def backward(self, dout):
+        H = self.H
+        d0 = dout[:, :H]
+        dout = dout[:, H:]
+        return np.concatenate([2 * d0, 3 * dout], 1)
+
+
+class TimeCopy:
+    def forward(self, xs):
+        self.xs = xs
+        return xs ** 2
+
+    def backward(self, dhs):
+        N, T, D = dhs.shape
+        dxs = np.zeros_like(dhs)
+        for t in reversed(range(T)):
+            dxs[:, t] = dhs[:, t] * 2 * self.xs[:, t]
+        return dxs
+
+
+class StepSum:
+    """Affine at every time step."""
+
+    def __init__(self, W, b):
+        self.params = [W, b]
+        self.grads = [np.zeros_like(W), np.zeros_like(b)]
+
+    def forward(self, xs):
+        self.steps = [Affine(*self.params) for _ in range(xs.shape[1])]
+        return np.stack([s.forward(xs[:, t]) for t, s in enumerate(self.steps)], 1)
+
+    def backward(self, dhs):
+        for g in self.grads:
+            g[...] = 0
+        dxs = []
+        for t, cell in enumerate(self.steps):
+            dxs.append(cell.backward(dhs[:, t]))
+            for g, step in zip(self.grads, cell.grads):
+                g += step
+        return np.stack(dxs, 1)
+
+
+class TwoGates:
+    """Two gates, both activated."""
+
+    def forward(self, h, c):
+        self.c, self.f, self.g = c, 1 / (1 + np.exp(-h)), np.tanh(c)
+        return self.f * self.g
+
+    def backward(self, dout):
+        df = dout * self.g
+        dg = dout * self.f
+        dh = df * self.f * (1 - self.f)
+        dc = dg * (1 - self.g ** 2)
+        return dh, dc

@@ -1,0 +1,91 @@
+"""The catalogue of mistakes: each entry's own example is found, under its name and in its line; so
+are two and three mistakes in one layer, and nothing is accused that is right."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from mutants import SAME, SOURCE, pairs
+
+from tinygrad_rnn import manual
+from tinygrad_rnn.check import layer
+from tinygrad_rnn.check.files import check_here
+from tinygrad_rnn.check.mistakes import MISTAKES
+
+CATALOGUE = (Path(__file__).parent / "checked" / "catalogue.py").read_text()
+# The same mistake may be undone by another entry that says it as well.
+AS_WELL = {**SAME, "last_step": {"last_step", "overwritten"}, "number": {"number", "extra"},
+           "wrong_branch": {"wrong_branch", "state_not_cut"}, "extra": {"extra", "scaling"},
+           "wrong_variable": {"wrong_variable", "wrong_gate"},
+           "missing_derivative": {"missing_derivative", "wrong_derivative", "missing_factor"}}
+
+
+@pytest.fixture(autouse=True)
+def _no_example(monkeypatch):
+    monkeypatch.setattr(layer, "smallest_example", lambda *_: ("", []))  # has tests of its own
+
+
+def test_the_layers_of_the_examples_are_right():
+    reports = check_here(Path(__file__).parent / "checked" / "catalogue.py")
+    assert len(reports) >= 12
+    assert not [str(r) for r in reports if not r.ok]
+
+
+def with_example(example):
+    """The source with an example's mistake in it: text, the layer's name, the first line."""
+    name, _, change = example.partition(": ")
+    right, wrong = change.split(" -> ")
+    if f"class {name}:" in CATALOGUE:
+        source, begin = CATALOGUE, CATALOGUE.index(f"class {name}:")
+        end = CATALOGUE.find("\n\n\n", begin)
+        end = len(CATALOGUE) if end < 0 else end
+    else:
+        whole = inspect.getsource(getattr(manual, name))
+        begin = SOURCE.index(whole) + whole.index('"""', whole.index('"""') + 3)
+        source, end = SOURCE, SOURCE.index(whole) + len(whole)
+    at = source.find(right, begin, end)
+    assert at >= 0, f"{right!r} is not in {name}"
+    return source[:at] + wrong + source[at + len(right):], name, source[:at].count("\n") + 1
+
+
+@pytest.mark.parametrize("entry", [m for m in MISTAKES if m.example],
+                         ids=lambda m: f"{m.kind}{m.undo.__name__}")
+def test_the_example_of_an_entry_is_found(entry, tmp_path):
+    source, name, line = with_example(entry.example)
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert report.verdict == "wrong", str(report)
+    assert report.causes, str(report)
+    kinds = AS_WELL.get(entry.kind, {entry.kind})
+    lines = range(line - 1, line + entry.example.count("\n") + 3)
+    assert any(c.kind in kinds and (c.line in lines) for c in report.causes), str(report)
+
+
+def test_every_entry_has_an_example_and_words_that_can_be_filled_in():
+    for entry in MISTAKES:
+        assert entry.example and re.fullmatch(r"\w+: .+ -> .*", entry.example, re.DOTALL), entry
+        assert entry.kind == entry.kind.lower() and entry.words
+
+
+def found(report, mutant, line):
+    """Whether a mistake is named: its kind, or its line."""
+    kinds = SAME.get(mutant.kind, {mutant.kind})
+    span = range(line - 1, line + mutant.text.count("\\n") + 3)
+    return any(c.line in span or (c.kind in kinds) for c in report.causes) or (
+        mutant.kind == "replaced" and any("replaced by a new array" in n for n in report.notes))
+
+
+def test_two_mistakes_in_one_layer_are_both_named(tmp_path):
+    drawn = pairs(40, seed=3)
+    both, said = 0, []
+    for pair in drawn:
+        (tmp_path / "pair.py").write_text(pair.source)
+        (report,) = check_here(tmp_path / "pair.py", only=pair.layer)
+        assert not report.ok
+        hits = [found(report, m, line) for m, line in zip(
+            (pair.first, pair.second), pair.lines, strict=True)]
+        both += all(hits)
+        if not all(hits):
+            said.append(f"{pair.first.text}\n{pair.second.text}\n{report}")
+    assert both >= 0.8 * len(drawn), "\n\n".join(said)

@@ -1,0 +1,1274 @@
+"""The catalogue of mistakes: one table. Each entry says in one place what the mistake is called,
+what a report says about it, how it is undone, and a line that has it, which a test checks.
+
+    @mistake("sign", "wrong sign: `{old}` has a minus too many", on=ast.UnaryOp, rank=1,
+             example="RNN: np.dot(dA, Wx.T) -> -np.dot(dA, Wx.T)")
+    def _(p):
+        if isinstance(p.node.op, ast.USub):
+            yield p.node.operand
+
+``on``: the nodes of a syntax tree that it is looked for at: a type, several, or "value" (an
+expression whose value is a gradient). The function is handed a ``Place`` and yields what may
+belong there: a tree, statements, or the text of an expression, alone or with values for further
+names of the sentence: ``yield new, {"other": ...}``. ``{old}`` and ``{new}`` are the two texts.
+Mistakes of a lower ``rank`` are tried first. The search (``repair``) runs the layer with each
+edit, and names the mistake only if its edit makes wrong gradients right.
+
+``example`` is "Layer: right -> wrong", of a class of ``manual`` or of tests/checked/catalogue.py.
+To add a mistake, write one entry, and its sentence into words/*.po.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .words import say
+
+if TYPE_CHECKING:
+    from .running import Setup
+    from .source import Function
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An entry of the catalogue; see the top of this file."""
+
+    kind: str
+    words: str
+    on: Any
+    rank: int
+    example: str
+    undo: Callable[[Place], Iterator[Any]]
+
+
+MISTAKES: list[Mistake] = []
+
+
+def mistake(kind: str, words: str, on: Any, rank: int, example: str = ""):
+    """Enter the decorated function into the catalogue."""
+
+    def enter(undo):
+        MISTAKES.append(Mistake(kind, words, on, rank, example, undo))
+        return undo
+
+    return enter
+
+
+@dataclass
+class Edit:
+    """``node.field`` (or its element ``at``) becomes ``new``, which undoes a mistake."""
+
+    function: Function
+    node: ast.AST
+    field: str
+    at: int | None
+    old: ast.AST
+    new: Any
+    mistake: Mistake
+    values: dict[str, Any]
+    line: int
+    count: int = 1  # statements that give way, from ``at`` on
+    said: str = ""  # its text, once it is found
+    undo: Any = None  # once it is made
+    change: Any = None  # the same as lines of the file
+
+    @property
+    def kind(self):
+        return self.values.get("kind", self.mistake.kind)
+
+    @property
+    def rank(self):
+        return self.values.get("rank", self.mistake.rank)
+
+    @property
+    def text(self):
+        words = self.values.get("words", self.mistake.words)
+        return say(words, **{"old": show(self.old), "new": show(self.new), **{
+            k: v for k, v in self.values.items() if k not in ("kind", "rank", "words")}})
+
+    def make(self):
+        """Make the edit in the tree; returns what undoes it."""
+        held = getattr(self.node, self.field)
+        if isinstance(self.new, str):
+            self.new = placed(expression(self.new), self.old)
+        value = self.new
+        if self.at is not None:
+            value = list(held)
+            new = self.new if isinstance(self.new, list) else [self.new]
+            value[self.at : self.at + self.count] = new
+        setattr(self.node, self.field, value)
+        return lambda: setattr(self.node, self.field, held)
+
+
+@dataclass
+class Scope:
+    """What can be named in a function: each expression with the value it had at the end."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    arguments: list[str] = field(default_factory=list)
+    names: dict[str, Any] = field(default_factory=dict)  # the local variables themselves
+    globals: dict[str, Any] = field(default_factory=dict)
+    idle: list[str] = field(default_factory=list)  # inner layers whose backward did not run
+
+    def __post_init__(self):
+        self._arrays: dict[Any, dict[str, np.ndarray]] = {}
+
+    def arrays(self, shape=None):
+        if shape not in self._arrays:
+            self._arrays[shape] = {
+                k: v for k, v in self.values.items() if isinstance(v, np.ndarray)
+                and v.dtype.kind in "fb" and (shape is None or v.shape == shape)}
+        return self._arrays[shape]
+
+    def shape(self, node):
+        """The shape that an expression without side effects has, else None."""
+        for part in ast.walk(node):
+            if isinstance(part, ast.Call):
+                fn = ast.unparse(part.func)
+                if not fn.startswith("np.") and not fn.endswith((".sum", ".reshape", ".dot")):
+                    return None
+            elif not isinstance(part, _PURE):
+                return None
+        try:
+            code = compile(ast.Expression(node), "", "eval")
+            return np.shape(eval(code, self.globals, self.names))
+        except Exception:
+            return None
+
+
+_PURE = (ast.Name, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Subscript, ast.Constant, ast.Slice,
+         ast.Tuple, ast.operator, ast.unaryop, ast.expr_context, ast.keyword)
+
+
+@dataclass
+class Evidence:
+    """What is known about what is wrong: the right gradients, and by which numbers wrong ones
+    differ from them (right / got, for those that are in proportion)."""
+
+    setup: Setup
+    wanted: dict[str, np.ndarray]
+    ratios: list[float]
+
+
+@dataclass
+class Place:
+    """A node of a function's tree, and what is known about its surroundings."""
+
+    function: Function
+    scope: Scope
+    evidence: Evidence
+    parent: ast.AST
+    field: str
+    at: int | None
+    node: Any
+    inside: bool  # of a loop
+    value: bool  # its value is a gradient: it is assigned, returned, handed on
+
+    @property
+    def text(self):
+        found = getattr(self.node, "text", None)
+        if found is None:
+            found = self.node.text = show(self.node)
+        return found
+
+    @property
+    def name(self):
+        """ "x" or "self.x", where the node is one of these."""
+        return name_of(self.node)
+
+    @property
+    def array(self):
+        return self.scope.values.get(self.name or "")
+
+    @property
+    def stored(self):
+        return isinstance(getattr(self.node, "ctx", None), ast.Store)
+
+    @property
+    def written(self):
+        """Whether the place is written into: np.add.at(here, ...), here[...] = ..."""
+        return (isinstance(self.parent, ast.Call) and self.at == 0
+                and ast.unparse(self.parent.func).endswith(".at")) or (
+                isinstance(self.parent, ast.Subscript)
+                and isinstance(self.parent.ctx, ast.Store) and self.field == "value")
+
+    @property
+    def number(self):
+        return number(self.node)
+
+
+def places(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Place]:
+    """All nodes of a function."""
+    inside = {n for loop in ast.walk(function.node) if isinstance(loop, (ast.For, ast.While))
+              for n in ast.walk(loop) if n is not loop}
+    for parent in ast.walk(function.node):
+        for name, value in ast.iter_fields(parent):
+            for at, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                if isinstance(node, ast.AST):
+                    yield Place(function, scope, evidence, parent, name, at, node, node in inside,
+                                _is_value(parent, name, at, node))
+
+
+def edits(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Edit]:
+    """All edits of one function: every mistake at every place."""
+    for p in places(function, scope, evidence):
+        for m in MISTAKES:
+            if p.value if m.on == "value" else isinstance(p.node, m.on):
+                for found in m.undo(p):
+                    new, values = found if isinstance(found, tuple) else (found, {})
+                    if not isinstance(new, str):
+                        new = placed(new, p.node)
+                    line = values.pop("line", getattr(p.node, "lineno", function.node.lineno))
+                    at, count = (new.at, new.count) if isinstance(new, Block) else (p.at, 1)
+                    yield Edit(function, p.parent, p.field, at, p.node, new, m, values, line, count)
+
+
+# --- helpers on trees ----------------------------------------------------------------------------
+
+
+def show(node):
+    """The text of a tree as its author would know it: the first line."""
+    if isinstance(node, str):
+        return node
+    if isinstance(node, list):
+        return "; ".join(show(n) for n in node)
+    text = ast.unparse(node).split("\n")[0]
+    return re.sub(r"__wide__\(([^()]*)\)", r"\1", text) if "__wide__" in text else text
+
+
+def expression(text: str):
+    return ast.parse(text, mode="eval").body
+
+
+def statement(text: str):
+    return ast.parse(text).body[0]
+
+
+def placed(new, old):
+    """New nodes stand where the old one stood; nodes that were there before keep their place."""
+    for tree in new if isinstance(new, list) else [new]:
+        for node in ast.walk(tree):
+            if "lineno" in node._attributes and not hasattr(node, "original") and not hasattr(
+                    node, "settled"):
+                node.settled = True
+                node.lineno = getattr(old, "lineno", 1)
+                node.end_lineno = getattr(old, "end_lineno", node.lineno)
+                node.col_offset = getattr(old, "col_offset", 0)
+                node.end_col_offset = getattr(old, "end_col_offset", 0)
+    return new
+
+
+def like(node, **fields):
+    """A node of the same type with some fields changed."""
+    return type(node)(**{**dict(ast.iter_fields(node)), **fields})
+
+
+def name_of(node):
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (
+            node.value.id == "self"):
+        return f"self.{node.attr}"
+    return None
+
+
+def number(node):
+    try:
+        return float(ast.literal_eval(node))
+    except (ValueError, TypeError, SyntaxError):
+        return None
+
+
+def _shape(x):
+    """The shape of an array or a number; None of anything else."""
+    return x.shape if isinstance(x, (np.ndarray, np.generic)) else (
+        () if isinstance(x, (int, float)) else None)
+
+
+def _same(a, b):
+    return ast.dump(a) == ast.dump(b)
+
+
+def _called(node):
+    """The name of the function that is called: "sum" of np.sum(...) and of x.sum()."""
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+_COUNTING = ("range", "reversed", "enumerate", "zip", "len", "int")
+
+
+def _is_value(parent, name, at, node):
+    if not isinstance(node, ast.expr) or isinstance(getattr(node, "ctx", None), ast.Store) or (
+            isinstance(node, (ast.Tuple, ast.Slice, ast.Constant, ast.Starred))):
+        return False
+    if isinstance(parent, (ast.Assign, ast.AugAssign, ast.Return)):
+        return name == "value"
+    if isinstance(parent, (ast.Tuple, ast.List)):
+        return isinstance(parent.ctx, ast.Load)
+    if isinstance(parent, ast.Call):
+        counting = isinstance(parent.func, ast.Name) and parent.func.id in _COUNTING
+        adds = at == 0 and ast.unparse(parent.func).endswith(".at")
+        return name == "args" and not counting and not adds
+    return isinstance(parent, ast.BinOp) and isinstance(parent.op, (ast.Add, ast.Sub))
+
+
+def is_gradient(name: str, scope: Scope):
+    """Whether a variable is named as gradients are."""
+    bare = name.removeprefix("self.")
+    return bare.startswith(("d", "grad")) and len(bare) > 1 or name in scope.arguments
+
+
+def _is_mask(value):
+    """Whether an array is zero, and one other number."""
+    return value.dtype.kind == "b" or (len(flat := np.unique(value)) == 2 and 0 in flat)
+
+
+def _factors(p: Place):
+    """The arrays that an expression can be multiplied with, without another shape coming out."""
+    shape = p.scope.shape(p.node)
+    for other, value in p.scope.arrays().items():
+        if shape is None or value.shape == shape or _broadcasts(shape, value.shape):
+            yield other, value, shape is None or value.shape == shape
+
+
+def _broadcasts(shape, other):
+    try:
+        return np.broadcast_shapes(shape, other) == shape
+    except ValueError:
+        return False
+
+
+# --- signs and operators -------------------------------------------------------------------------
+
+_OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+
+
+@mistake("sign", "wrong sign: `{old}` has a minus too many", on=ast.UnaryOp, rank=1,
+         example="RNN: np.dot(dA, Wx.T) -> -np.dot(dA, Wx.T)")
+def _minus_too_many(p):
+    if isinstance(p.node.op, ast.USub) and not isinstance(p.parent, ast.Slice):
+        yield p.node.operand
+
+
+@mistake("sign", "wrong sign in `{old}`", on=(ast.BinOp, ast.AugAssign), rank=2,
+         example="LSTM: dc_next + dh_next * o -> dc_next - dh_next * o")
+def _plus_for_minus(p):
+    if isinstance(p.node.op, (ast.Add, ast.Sub)):
+        yield like(p.node, op=_OPPOSITE[type(p.node.op)]())
+
+
+@mistake("scaling", "`{old}` multiplies where it should divide, or the reverse",
+         on=(ast.BinOp, ast.AugAssign), rank=2,
+         example="SoftmaxWithLoss: dx *= dout / max -> dx *= dout * max")
+def _times_for_over(p):
+    if isinstance(p.node.op, (ast.Mult, ast.Div)):
+        yield like(p.node, op=_OPPOSITE[type(p.node.op)]())
+
+
+@mistake("sign", "wrong sign: `{old}` should be `{new}`", on=ast.BinOp, rank=2,
+         example="GRU: dh_next * (h_hat - h_prev) -> dh_next * (h_prev - h_hat)")
+def _reversed_difference(p):
+    if isinstance(p.node.op, ast.Sub):
+        yield ast.BinOp(p.node.right, ast.Sub(), p.node.left)
+
+
+@mistake("sign", "wrong sign: `{old}` should be negated", on="value", rank=3,
+         example="MeanLoss: return dx, -dx -> return dx, dx")
+def _minus_missing(p):
+    yield f"-({p.text})"
+
+
+@mistake("extra", "the term `{what}` does not belong there", on=ast.BinOp, rank=6,
+         example="RNN: np.dot(dA, Wh.T) -> np.dot(dA, Wh.T) + h_prev")
+def _too_much(p):
+    op, a, b = p.node.op, p.node.left, p.node.right
+    pairs = [(a, b), (b, a)] if isinstance(op, (ast.Mult, ast.Add)) else [(a, b)]
+    if not isinstance(op, (ast.Mult, ast.Add, ast.Sub, ast.Div)):
+        return
+    for kept, dropped in pairs:
+        what = show(dropped)
+        values = {"what": what}
+        if isinstance(op, (ast.Mult, ast.Div)):
+            sizes = number(dropped) is not None or any(
+                s in what for s in ("shape", "len(", "size"))
+            if sizes or isinstance(op, ast.Div):
+                values |= {"kind": "scaling",
+                           "words": "scaled by `{what}`, which does not belong there"}
+            else:
+                values["words"] = "the factor `{what}` does not belong there"
+        yield kept, values
+
+
+# --- derivatives of activations ------------------------------------------------------------------
+
+
+def _one_minus(node):
+    """v of ``1 - v``, else None."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and number(node.left) == 1:
+        return node.right
+    return None
+
+
+@mistake("wrong_derivative", "the derivative of the wrong activation: `{old}` is that of tanh,"
+         " `{new}` belongs here (the sigmoid)", on=ast.BinOp, rank=3,
+         example="LSTM: df * f * (1.0 - f) -> df * (1.0 - f**2)")
+def _tanh_for_sigmoid(p):
+    square = _one_minus(p.node)
+    if isinstance(square, ast.BinOp) and isinstance(square.op, ast.Pow):
+        v = ast.unparse(square.left)
+        yield f"{v} * (1 - {v})"
+
+
+@mistake("wrong_derivative", "the derivative of the wrong activation: `{v} * (1 - {v})` is that of"
+         " the sigmoid, `1 - {v}**2` belongs here (tanh)", on=ast.BinOp, rank=3,
+         example="LSTM: dg * (1.0 - g**2) -> dg * g * (1.0 - g)")
+def _sigmoid_for_tanh(p):
+    if not isinstance(p.node.op, ast.Mult):
+        return
+    for a, b in ((p.node.left, p.node.right), (p.node.right, p.node.left)):
+        v = _one_minus(b)
+        tail = a.right if isinstance(a, ast.BinOp) and isinstance(a.op, ast.Mult) else a
+        if v is not None and _same(tail, v):
+            new = f"(1 - {ast.unparse(v)} ** 2)"
+            yield (f"{ast.unparse(a.left)} * {new}" if tail is not a else new), {
+                "v": ast.unparse(v)}
+
+
+@mistake("wrong_derivative", "the derivative of an activation is wrong: `{v}` is squared in"
+         " `{old}`", on=ast.BinOp, rank=3,
+         example="LSTM: df * f * (1.0 - f) -> df * f * (1.0 - f**2)")
+def _squared(p):
+    square = _one_minus(p.node)
+    if isinstance(square, ast.BinOp) and isinstance(square.op, ast.Pow):
+        yield f"1 - {ast.unparse(square.left)}", {"v": ast.unparse(square.left)}
+
+
+@mistake("wrong_derivative", "the derivative of tanh is `{new}`, not `{old}`", on=ast.BinOp,
+         rank=3, example="RNN: (1.0 - h_next**2) -> (1.0 - h_next)")
+def _not_squared(p):
+    v = _one_minus(p.node)
+    if v is not None and not (isinstance(v, ast.BinOp) and isinstance(v.op, ast.Pow)):
+        yield f"1 - {_tight(v)} ** 2"
+
+
+@mistake("missing_derivative", "half of the derivative of the sigmoid is missing: `{v}` in front of"
+         " `{old}`", on=ast.BinOp, rank=3, example="LSTM: df * f * (1.0 - f) -> df * (1.0 - f)")
+def _half_of_sigmoid(p):
+    v = _one_minus(p.node)
+    if v is not None and not (isinstance(v, ast.BinOp) and isinstance(v.op, ast.Pow)):
+        yield f"{_tight(v)} * (1 - {_tight(v)})", {"v": ast.unparse(v)}
+
+
+def _tight(node):
+    text = ast.unparse(node)
+    return text if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) else f"({text})"
+
+
+def _product(p, factor: str):
+    """The text of the node times a factor."""
+    return f"{_operand(p)} * {factor}"
+
+
+def _operand(p):
+    loose = isinstance(p.node, (ast.IfExp, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.Lambda)) or (
+        isinstance(p.node, ast.BinOp) and isinstance(p.node.op, (ast.Add, ast.Sub)))
+    return f"({p.text})" if loose else p.text
+
+
+_DERIVATIVES = (("tanh", "(1 - {0} ** 2)"), ("the sigmoid", "{0} * (1 - {0})"),
+                ("relu", "({0} > 0)"))
+
+
+@mistake("missing_derivative", "the derivative of {what} is missing: `{old}` times `{factor}`",
+         on="value", rank=3, example="RNN: dh_next * (1.0 - h_next**2) -> dh_next")
+def _derivative_missing(p):
+    for other, value, same in _factors(p):
+        bare = other.removeprefix("self.")
+        if same and (not bare.startswith("d") or len(bare) < 2) and not _is_mask(value):
+            for what, form in _DERIVATIVES:
+                factor = form.format(other)
+                yield _product(p, factor), {"what": what, "factor": factor}
+
+
+@mistake("activated_gradient", "the activation is applied to the gradient in `{old}`, where its"
+         " derivative belongs: `{new}`", on=ast.Call, rank=2,
+         example="Sigmoid: dout * self.out * (1.0 - self.out) -> sigmoid(dout)")
+def _activated_gradient(p):
+    fn = _called(p.node)
+    if fn not in ("tanh", "sigmoid", "relu", "maximum", "forward") or not p.node.args:
+        return
+    arguments = [a for a in p.node.args if number(a) is None]
+    for argument in arguments[:1]:
+        form = dict(tanh=_DERIVATIVES[0][1], sigmoid=_DERIVATIVES[1][1]).get(fn)
+        for other in p.scope.arrays():
+            for f in [form] if form else [f for _, f in _DERIVATIVES]:
+                if other != ast.unparse(argument):
+                    yield f"{ast.unparse(argument)} * {f.format(other)}"
+
+
+@mistake("input_not_output", "the derivative is taken of the activation's input `{old}` where its"
+         " output belongs", on=(ast.Name, ast.Attribute), rank=4,
+         example="TwoGates: (1 - self.g ** 2) -> (1 - self.c ** 2)")
+def _input_in_place(p):
+    value = p.array
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not p.stored and (
+            not p.written and not (isinstance(p.parent, ast.Call) and p.field == "func")):
+        for form in ("np.tanh({})", "(1 / (1 + np.exp(-{})))"):
+            yield form.format(p.name)
+
+
+@mistake("input_not_output", "`{old}` applies the activation to its own output", on=ast.Call,
+         rank=4, example="RNN: h_next**2 -> np.tanh(h_next)**2")
+def _activated_twice(p):
+    if _called(p.node) in ("tanh", "sigmoid") and len(p.node.args) == 1:
+        yield p.node.args[0]
+
+
+@mistake("extra", "`{old}`: {fn} does not belong here", on=ast.Call, rank=4,
+         example="RNN: np.dot(dA, Wx.T) -> np.abs(np.dot(dA, Wx.T))")
+def _function_too_much(p):
+    fn = _called(p.node)
+    if fn in ("exp", "copy", "abs") and len(p.node.args) == 1:
+        yield p.node.args[0], {"fn": fn}
+    if fn == "where" and len(p.node.args) == 3:
+        for branch in p.node.args[1:]:
+            yield branch, {"fn": fn, "rank": 6}
+
+
+@mistake("input_not_output", "the derivative is taken of the activation's input, which `{own}`"
+         " holds, where its output belongs", on=ast.stmt, rank=4,
+         example="Sigmoid: self.out = sigmoid(x)\n        return self.out ->"
+                 " self.out = x\n        return sigmoid(x)")
+def _input_in_cache(p):
+    """The cache holds the input of an activation under the name of its output."""
+    body = p.function.node.body
+    if p.parent is not p.function.node:
+        return
+    bound = [name_of(n) for t in getattr(p.node, "targets", ()) for n in ast.walk(t)]
+    for own, value in p.scope.arrays().items():
+        here = own in bound if own in p.scope.names else (
+            own.startswith("self.") and p.node is first_statement(body))
+        if not here or value.dtype.kind != "f" or own in p.scope.arguments:
+            continue
+        uses = [n.lineno for n in ast.walk(p.function.node)
+                if name_of(n) == own and isinstance(getattr(n, "ctx", None), ast.Load)]
+        for form in ("np.tanh({})", "1 / (1 + np.exp(-{}))"):
+            new = statement(f"{own} = {form.format(own)}")
+            both = [p.node, new] if own in p.scope.names else [new, p.node]
+            if uses:
+                yield both, {"own": own, "line": min(uses)}
+
+
+def first_statement(body):
+    """The first statement after the docstring."""
+    return body[1] if len(body) > 1 and isinstance(body[0], ast.Expr) and isinstance(
+        body[0].value, ast.Constant) else body[0]
+
+
+@mistake("softmax_diagonal", "only the diagonal of the softmax's Jacobian: the sum over the row is"
+         " missing, `{new}`", on="value", rank=3,
+         example="Softmax: y * (dout - np.sum(dout * y, axis=-1, keepdims=True)) ->"
+                 " dout * y * (1 - y)")
+def _softmax_diagonal(p):
+    for y, value, same in _factors(p) if "sum(" not in p.text else ():
+        with np.errstate(all="ignore"):
+            rows = same and value.ndim > 1 and value.dtype.kind == "f" and np.allclose(
+                value.sum(-1), 1)
+        if rows:
+            for d in p.scope.arrays(value.shape):
+                if d != y:
+                    yield f"{y} * ({d} - np.sum({d} * {y}, axis=-1, keepdims=True))"
+
+
+# --- variables, weights and gates ----------------------------------------------------------------
+
+
+@mistake("wrong_variable", "`{old}` stands where `{other}` belongs",
+         on=(ast.Name, ast.Attribute), rank=3,
+         example="GRU: dr = du * h_prev -> dr = du * h_hat")
+def _another_variable(p):
+    own = p.name
+    value = p.array
+    if own is None or (isinstance(p.parent, ast.Call) and p.field == "func") or (
+            isinstance(p.parent, ast.Attribute) and value is None):  # self, np
+        return
+    returned = isinstance(p.parent, ast.Return) or (
+        isinstance(p.parent, ast.Tuple) and isinstance(p.parent.ctx, ast.Load))
+    wanted = {g.shape for g in p.evidence.wanted.values()} if returned and (
+        isinstance(value, np.ndarray)) else ()
+    for other, candidate in p.scope.values.items():
+        if other == own or (p.stored and not isinstance(p.parent, ast.For)):
+            continue
+        fits = _alike(value, candidate) or _shape(candidate) in wanted or (
+            _is_weight(own) and _is_weight(other) and isinstance(candidate, np.ndarray)
+            and isinstance(value, np.ndarray) and candidate.ndim == value.ndim)
+        if not fits:
+            continue
+        new: Any = other
+        if p.stored:
+            new = expression(other)
+            new.ctx = ast.Store()
+        kind, words = _exchange(p, own, other, value, candidate)
+        yield new, {"other": other, "kind": kind, "words": words}
+
+
+def _alike(a, b):
+    """Whether ``b`` may be meant where ``a`` stands."""
+    if a is None or isinstance(a, (list, tuple)) or isinstance(b, (list, tuple)):
+        return isinstance(b, (list, tuple, np.ndarray))
+    return _shape(a) == _shape(b)
+
+
+def _exchange(p, own, other, value, candidate):
+    """Kind and words for: ``own`` stands where ``other`` belongs."""
+    if isinstance(value, np.ndarray) and isinstance(candidate, np.ndarray) and (
+            value.shape == candidate.shape and value.dtype.kind == "f"):
+        with np.errstate(all="ignore"):
+            if any(np.allclose(f(value), candidate) for f in (
+                    np.tanh, lambda a: 1 / (1 + np.exp(-a)))):
+                return "input_not_output", ("the derivative is taken of the activation's input"
+                                            " `{old}` where its output `{other}` belongs")
+    if _left_over(p, own, other):
+        return "wrong_variable", ("`{old}` is left over from an earlier loop: its last value is"
+                                  " used again and again, where `{other}`, which this loop binds,"
+                                  " belongs")
+    if _is_weight(own) and _is_weight(other):
+        return "wrong_gate", "the weight `{old}` stands where `{other}` belongs"
+    if _is_gate(own) and _is_gate(other):
+        return "wrong_gate", "the wrong gate: `{old}` stands where `{other}` belongs"
+    if p.stored:
+        return "wrong_variable", ("the loop binds `{old}` and its body reads another variable,"
+                                  " which is left over from before: `{other}` is meant")
+    if other.endswith(".grads"):
+        return "wrong_variable", ("`{old}` stands where `{other}` belongs: the gradients of the"
+                                  " step are not added")
+    handed = isinstance(p.parent, ast.Call) and _called(p.parent) == "backward" or isinstance(
+        p.parent, (ast.Return, ast.Tuple))
+    if handed and is_gradient(other, p.scope) and not is_gradient(own, p.scope):
+        return "state_returned", "the state `{old}` is handed on where the gradient `{other}`" \
+                                 " belongs"
+    return "wrong_variable", "`{old}` stands where `{other}` belongs"
+
+
+def _left_over(p, own, other):
+    """Whether ``own`` is the variable of another loop and ``other`` that of the loop around."""
+    loops = getattr(p.function.node, "loops", None)
+    if loops is None:
+        loops = p.function.node.loops = [
+            ({n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}, set(ast.walk(loop)))
+            for loop in ast.walk(p.function.node) if isinstance(loop, ast.For)]
+    around = [names for names, inside in loops if p.node in inside]
+    others = [names for names, inside in loops if p.node not in inside]
+    return any(other in names for names in around) and any(own in names for names in others) and (
+        not any(own in names for names in around))
+
+
+def _is_weight(name):
+    bare = name.removeprefix("self.")
+    return bare[:1] in "WU" and not bare.startswith("d")
+
+
+def _is_gate(name):
+    bare = name.removeprefix("self.").removeprefix("d").removeprefix("A_").removeprefix("h_")
+    return bare.strip("_") in {
+        "f", "g", "i", "o", "z", "r", "hat", "n", "c", "forget", "input", "output", "gate", "t",
+        "u", "A_z", "A_r", "A_h", "A_f", "A_g", "A_i", "A_o"}
+
+
+@mistake("wrong_variable", "`{own}` stands where `{other}` belongs, each time in `{old}`",
+         on="value", rank=3, example="LSTM: df * f * (1.0 - f) -> df * i * (1.0 - i)")
+def _another_variable_everywhere(p):
+    arrays = p.scope.arrays()
+    held = [name_of(n) for n in ast.walk(p.node)]
+    for own in {h for h in held if h in arrays and held.count(h) > 1}:
+        for other in p.scope.arrays(arrays[own].shape):
+            if other != own:
+                word = rf"(?<![\w.]){re.escape(own)}(?!\w)"
+                kind, words = _exchange(p, own, other, arrays[own], arrays[other])
+                yield re.sub(word, other, p.text), {
+                    "own": own, "other": other, "kind": kind,
+                    "words": words.replace("{old}", "{own}")}
+
+
+@mistake("wrong_gate", "the wrong gate: `{a}` and `{b}` stand in each other's place",
+         on=(ast.Tuple, ast.List), rank=2, example="GRU: dz * z * (1.0 - z), dr * r * (1.0 - r) ->"
+                                                   " dr * r * (1.0 - r), dz * z * (1.0 - z)")
+def _exchanged(p):
+    if not 2 <= len(p.node.elts) <= 6 or isinstance(p.parent, ast.Subscript):
+        return
+    values = {}
+    if isinstance(p.parent, ast.Return):
+        values = {"kind": "returned_order",
+                  "words": "`{a}` and `{b}` are returned in each other's place"}
+    elif isinstance(p.node.ctx, ast.Store):
+        values = {"kind": "wrong_variable",
+                  "words": "`{a}` and `{b}` are unpacked in each other's place"}
+    for i, j in itertools.combinations(range(len(p.node.elts)), 2):
+        swapped = list(p.node.elts)
+        swapped[i], swapped[j] = swapped[j], swapped[i]
+        a, b = show(swapped[j]), show(swapped[i])
+        if a != b:
+            yield like(p.node, elts=swapped), {"a": a, "b": b, **values}
+
+
+@mistake("wrong_gate", "the block of the wrong gate: `{old}` where `{new}` belongs",
+         on=ast.Subscript, rank=3, example="GRU: dA_zr, Wh[:, : 2 * H].T -> dA_zr, Wh[:, H:].T")
+def _another_block(p):
+    tree = p.function.node
+    slices = getattr(tree, "slices", None)
+    if slices is None:
+        slices = tree.slices = {
+            ast.unparse(n.slice): n.slice for n in ast.walk(tree) if isinstance(n, ast.Subscript)
+            and any(isinstance(s, ast.Slice) and (s.lower or s.upper) for s in ast.walk(n.slice))}
+    own = ast.unparse(p.node.slice)
+    if own in slices:
+        for text, other in slices.items():
+            if text != own:
+                yield like(p.node, slice=other)
+        two = re.fullmatch(r"(:, )?(:? ?)H(:?)", own)
+        if two:  # the block of two gates, which may stand nowhere else
+            lead = two.group(1) or ""
+            for text in (f"{lead}:2 * H", f"{lead}2 * H:"):
+                if text not in slices:
+                    yield like(p.node, slice=expression(f"_[{text}]").slice)
+
+
+@mistake("wrong_index", "`{old}` stands where `{new}` belongs", on=ast.Subscript, rank=2,
+         example="RNN: x, h_prev, h_next = self.cache\n\n -> x, h_prev, h_next = self.cache[0],"
+                 " self.cache[0], self.cache[2]\n\n")
+def _another_index(p):
+    if isinstance(p.node.slice, ast.Constant) and isinstance(p.node.slice.value, int):
+        base = ast.unparse(p.node.value)
+        slot = {"kind": "slot", "words": "`{old}` is the slot of another parameter: `{new}`"
+                " belongs here"} if "grads" in base or "params" in base else {}
+        for other in range(6):
+            if other != p.node.slice.value:
+                yield like(p.node, slice=ast.Constant(other)), dict(slot)
+
+
+@mistake("into_parameter", "`{old}` is written into: that is the parameter itself, its gradient"
+         " belongs into `{new}`", on=ast.Attribute, rank=1,
+         example="RNN: self.grads[2][...] = -> self.params[2][...] =")
+def _into_parameter(p):
+    if p.node.attr == "params" and isinstance(p.parent, ast.Subscript):
+        yield like(p.node, attr="grads")
+
+
+@mistake("number", "the number {old} stands where {new} belongs", on=ast.Constant, rank=3,
+         example="RNN: h_next**2 -> h_next**3")
+def _another_number(p):
+    value = p.node.value
+    if isinstance(value, int) and not isinstance(value, bool) and not isinstance(
+            p.parent, (ast.Subscript, ast.Slice, ast.UnaryOp)):
+        said = {"kind": "axis", "words": "axis={old} where axis={new} belongs"} if isinstance(
+            p.parent, ast.keyword) and p.parent.arg == "axis" else {}
+        if isinstance(p.parent, ast.Call) and getattr(p.parent.func, "id", "") == "range":
+            said = {"kind": "steps", "words": "`{whole}` misses time steps",
+                    "whole": show(p.parent)}
+        for other in range(6):
+            if other != value:
+                yield ast.Constant(other), dict(said)
+
+
+# --- paths and factors that are missing ----------------------------------------------------------
+
+
+@mistake("wrong_branch", "`{new}` belongs here, always, where `{old}` stands", on=ast.IfExp, rank=4,
+         example="TimeRNN: dh: Any = 0 -> dh = 0 if self.dh is None else self.dh")
+def _one_branch(p):
+    yield p.node.body
+    yield p.node.orelse
+
+
+@mistake("none", "None stands where `{new}` belongs", on=ast.Constant, rank=2,
+         example="RNN: return dx, dh_prev -> return dx, None")
+def _none(p):
+    if p.node.value is None:
+        shapes = {g.shape for g in p.evidence.wanted.values()}
+        yield from (k for k, v in p.scope.arrays().items() if v.shape in shapes)
+
+
+@mistake("path_dropped", "a path of the gradient is dropped: 0 stands where `{new}` belongs",
+         on=ast.Constant, rank=4, example="TimeLSTM: dhs[:, t, :] + dh, dc -> dhs[:, t, :] + dh, 0")
+def _zero_for_path(p):
+    if p.node.value == 0 and not isinstance(p.node.value, bool) and (
+            not isinstance(p.parent, (ast.Subscript, ast.Slice, ast.keyword))):
+        yield from (k for k, v in p.scope.values.items() if isinstance(v, (np.ndarray, float))
+                    and k.removeprefix("self.").startswith("d"))
+
+
+@mistake("dout_ignored", "1 stands where `{new}` belongs: it is ignored", on=ast.Constant, rank=4,
+         example="SoftmaxWithLoss: dx *= dout / -> dx *= 1 / ")
+def _one_for_dout(p):
+    if p.node.value == 1 and not isinstance(p.node.value, bool) and (
+            not isinstance(p.parent, (ast.Subscript, ast.Slice, ast.keyword))):
+        yield from (k for k, v in p.scope.values.items() if isinstance(v, (np.ndarray, float)))
+
+
+@mistake("path_dropped", "a path of the gradient is dropped: `{other}` is not added to `{old}`",
+         on="value", rank=2, example="TimeRNN: dhs[:, t, :] + dh -> dhs[:, t, :]")
+def _term_missing(p):
+    if isinstance(p.parent, (ast.Assign, ast.AugAssign)) and "shape" in p.text:
+        return
+    for other, _, same in _factors(p):
+        bare = other.removeprefix("self.")
+        if same and other != p.text and (bare.startswith("d") or other in p.scope.arguments):
+            time = p.inside or bare.endswith("next")
+            yield f"{p.text} + {other}", {"other": other, **({
+                "words": "the path through the next time step is dropped: `{other}` is not added"
+                         " to `{old}`"} if time else {})}
+
+
+@mistake("missing_factor", "the factor `{other}` is missing in `{old}`", on="value", rank=4,
+         example="LSTM: dc_prev = dc * f -> dc_prev = dc")
+def _factor_missing(p):
+    if isinstance(p.parent, (ast.Assign, ast.AugAssign)) and "shape" in p.text:
+        return
+    for other, value, _ in _factors(p):
+        yield _product(p, other), {"other": other, **_factor_words(p, other, value)}
+    for other, value in p.scope.values.items():
+        if isinstance(value, (float, np.floating)):
+            ignored = other in p.scope.arguments
+            yield _product(p, other), {"other": other, "rank": 3, **({
+                "kind": "dout_ignored", "words": _IGNORED} if ignored else {
+                "kind": "mask_scale", "words": "the scale `{other}` is left out of `{old}`"})}
+
+
+_IGNORED = "`{other}` is ignored: `{old}` is not multiplied with it"
+
+
+def _factor_words(p, other, value):
+    if other in p.scope.arguments:
+        return {"kind": "dout_ignored", "words": _IGNORED, "rank": 2}
+    if "mask" in other or _is_mask(value):
+        return {"kind": "mask", "words": "the mask `{other}` is not applied to `{old}`", "rank": 2}
+    return {}
+
+
+@mistake("mask", "the rows of `{array}` that `{mask}` leaves out are not set to zero", on=ast.stmt,
+         rank=4, example="TimeSoftmaxWithLoss: dx[~mask] = 0\n -> pass\n")
+def _rows_not_masked(p):
+    if p.at is None or p.node is first_statement(p.function.node.body):
+        return
+    for mask, chosen in p.scope.arrays().items():
+        if chosen.dtype.kind == "b":
+            for array, value in p.scope.arrays().items():
+                if value.dtype.kind == "f" and value.shape[: chosen.ndim] == chosen.shape:
+                    yield [statement(f"{array}[~{mask}] = 0"), p.node], {
+                        "array": array, "mask": mask}
+
+
+@mistake("path_dropped", "a path of the gradient is dropped: `{form}` is not added to `{old}`",
+         on="value", rank=7, example="GRU: du * r + dh_next * (1.0 - z) -> du * r")
+def _product_missing(p):
+    if not isinstance(p.parent, (ast.Return, ast.Assign, ast.Tuple)):
+        return
+    scope = p.scope
+    arrays = {k: v for k, v in scope.arrays().items() if v.ndim > 1}
+    target = scope.values.get(name_of(p.parent.targets[0]) or "") if isinstance(
+        p.parent, ast.Assign) else None
+    for d in (k for k in arrays if is_gradient(k, scope)):
+        if isinstance(target, np.ndarray) and target.shape != arrays[d].shape:
+            continue
+        for other, value in arrays.items():
+            if value.shape == arrays[d].shape and other != d:
+                for form in (f"{d} * {other}", f"{d} * (1 - {other})"):
+                    yield f"{p.text} + {form}", {"form": form}
+    if isinstance(p.node, ast.Name) and isinstance(p.parent, ast.Assign):
+        for d, v, w in itertools.product(scope.arguments, arrays, arrays):
+            if d in arrays and arrays[d].shape == arrays[v].shape == arrays[w].shape:
+                form = f"{d} * {v} * (1 - {w} ** 2)"
+                yield f"{p.text} + {form}", {"form": form}
+
+
+# --- scale ---------------------------------------------------------------------------------------
+
+
+@mistake("scaling", "scaling is forgotten or wrong in `{old}`: the gradient is {ratio} times what"
+         " it should be", on="value", rank=1, example="RNN: np.dot(x.T, dA) ->"
+                                                      " np.dot(x.T, dA) / len(self.grads[0])")
+def _scale(p):
+    for ratio in p.evidence.ratios:
+        masks = [k for k, v in p.scope.arrays().items()
+                 if _is_mask(v) and np.isclose(v.max(), ratio)]
+        if masks:
+            yield f"({p.text}) * {ratio!r}", {
+                "mask": masks[0], "kind": "mask_scale", "rank": 0,
+                "words": "the scale of the mask `{mask}` is left out of `{old}`"}
+        yield _product(p, _as_size(ratio, p.scope)), {"ratio": ratio_in_words(1 / ratio, p.evidence.setup)}
+
+
+def _as_size(ratio, scope: Scope):
+    """A factor as text, by a size that can be named in the function where it is one."""
+    for name, value in scope.arrays().items():
+        for k, n in enumerate(value.shape):
+            if n > 1 and abs(ratio * n - 1) < 1e-6:
+                return f"1 / {name}.shape[{k}]"
+            if n > 1 and abs(ratio - n) < 1e-6 * n:
+                return f"{name}.shape[{k}]"
+    near = round(ratio, 6)
+    return repr(near if abs(near - ratio) < 1e-9 * abs(ratio) else ratio)
+
+
+def ratio_of(got, wanted):
+    """right / got, where that is one number (and not 1 or -1), else None."""
+    if not isinstance(got, np.ndarray) or got.shape != wanted.shape or not np.any(got):
+        return None
+    with np.errstate(all="ignore"):
+        ratio = float((wanted * got).sum() / (got * got).sum())
+    if not np.isfinite(ratio) or not np.allclose(got * ratio, wanted, rtol=1e-6, atol=1e-12):
+        return None
+    return None if abs(abs(ratio) - 1) < 1e-6 or ratio == 0 else ratio
+
+
+def ratio_in_words(ratio, setup: Setup):
+    """A factor, as a size of the inputs where it is one."""
+    shape = next((x.shape for x in setup.inputs if isinstance(x, np.ndarray)), ())
+    names = dict(zip(("N", "T"), shape, strict=False))
+    if len(names) == 2:
+        names["N T"] = names["N"] * names["T"]
+    for text, value in names.items():
+        if abs(ratio - value) < 1e-6 * value:
+            return f"{text} = {value}"
+        if abs(ratio * value - 1) < 1e-6:
+            return f"1/({text} = {value})"
+    return f"{ratio:.4g}"
+
+
+@mistake("mask_scale", "`{old}` leaves out the scale of the mask", on=ast.Compare, rank=2,
+         example="TimeDropout: dout * self.mask -> dout * (self.mask > 0)")
+def _mask_compared(p):
+    yield p.node.left
+
+
+# --- sums, axes, transposes ----------------------------------------------------------------------
+
+
+@mistake("batch", "`{old}` takes the {fn} over the batch where the sum belongs", on=ast.Call,
+         rank=0, example="RNN: np.sum(dA, axis=0) -> np.mean(dA, axis=0)")
+def _mean_for_sum(p):
+    if _called(p.node) in ("mean", "max", "average"):
+        new = expression(p.text)
+        new.func.attr = "sum"
+        fn = {"max": "maximum"}.get(_called(p.node), "mean")
+        yield new, {"fn": fn}
+
+
+@mistake("scaling", "`{old}` sums where the mean belongs", on=ast.Call, rank=4,
+         example="Centred: np.mean(dout, axis=0) -> np.sum(dout, axis=0)")
+def _sum_for_mean(p):
+    if _called(p.node) == "sum" and isinstance(p.node.func, ast.Attribute):
+        new = expression(p.text)
+        new.func.attr = "mean"
+        yield new
+
+
+@mistake("axis", "`{old}` sums over the wrong axis: axis={axis} belongs here", on=ast.Call, rank=3,
+         example="Softmax: axis=-1, keepdims=True)) -> axis=0, keepdims=True))")
+def _another_axis(p):
+    if _called(p.node) == "sum":
+        args = ast.unparse(p.node.args[0]) + ", " if p.node.args else ""
+        for axis, keep in itertools.product(("0", "1", "2", "-1", "(0, 1)"),
+                                            ("", ", keepdims=True")):
+            new = f"{ast.unparse(p.node.func)}({args}axis={axis}{keep})"
+            if new.replace(" ", "") != p.text.replace(" ", ""):
+                yield new, {"axis": axis}
+
+
+@mistake("batch", "not summed over the batch: `{old}`", on="value", rank=4,
+         example="BiasOnly: np.sum(dout, axis=0) -> dout")
+def _not_summed(p):
+    if not (isinstance(p.parent, (ast.Assign, ast.AugAssign)) and "shape" in p.text):
+        yield f"np.sum({p.text}, axis=0)"
+
+
+@mistake("batch", "not summed over the batch: `{old}` is one sample of it", on=ast.Subscript,
+         rank=1, example="RNN: np.sum(dA, axis=0) -> dA[0]")
+def _one_sample(p):
+    if isinstance(p.node.ctx, ast.Load) and number(p.node.slice) is not None:
+        yield f"np.sum({ast.unparse(p.node.value)}, axis=0)"
+
+
+@mistake("transposed", "`{old}` is transposed and should not be", on=ast.Attribute, rank=2,
+         example="Recentred: dx @ self.C -> dx @ self.C.T")
+def _transpose_too_much(p):
+    if p.node.attr == "T":
+        yield p.node.value
+
+
+@mistake("transposed", "the transpose is missing: `{new}` belongs here",
+         on=(ast.Name, ast.Attribute), rank=2, example="RNN: np.dot(dA, Wh.T) -> np.dot(dA, Wh)")
+def _transpose_missing(p):
+    if isinstance(p.array, np.ndarray) and p.array.ndim == 2 and not p.stored and (
+            not isinstance(p.parent, ast.Attribute)):
+        yield f"{p.text}.T"
+
+
+@mistake("transposed", "the transpose of `{old}` is missing", on=ast.Subscript, rank=4,
+         example="GRU: Wh[:, : 2 * H].T -> Wh[:, : 2 * H]")
+def _transpose_of_part(p):
+    if isinstance(p.node.ctx, ast.Load):
+        yield f"{p.text}.T"
+
+
+@mistake("transposed", "the factors of `{old}` are in the wrong order", on=ast.Call, rank=4,
+         example="RNN: np.dot(dA, Wh.T) -> np.dot(Wh.T, dA)")
+def _factors_exchanged(p):
+    if _called(p.node) in ("dot", "matmul") and len(p.node.args) == 2:
+        yield like(p.node, args=p.node.args[::-1])
+
+
+@mistake("transposed", "the factors of `{old}` are in the wrong order", on=ast.BinOp, rank=4,
+         example="Recentred: dx @ self.C -> self.C @ dx")
+def _operands_exchanged(p):
+    if isinstance(p.node.op, ast.MatMult):
+        yield ast.BinOp(p.node.right, ast.MatMult(), p.node.left)
+
+
+# --- statements ----------------------------------------------------------------------------------
+
+
+def _by_ids(target, scope: Scope):
+    """Whether an assignment is to the rows that an array of ids names."""
+    values = [scope.values.get(name_of(n) or "") for n in ast.walk(target)] if isinstance(
+        target, ast.Subscript) else []
+    return any(isinstance(v, np.ndarray) and v.dtype.kind in "iu" for v in values)
+
+
+@mistake("overwritten", "overwritten instead of summed over all uses: `{target}` is assigned with ="
+         " where += belongs", on=ast.Assign, rank=2,
+         example="TimeAttention: dhs_enc = dhs_enc + dhs -> dhs_enc = dhs")
+def _overwritten(p):
+    if len(p.node.targets) == 1 and not isinstance(p.node.targets[0], (ast.Tuple, ast.List)):
+        target = p.node.targets[0]
+        time = {"words": "overwritten instead of summed over time: `{target}` is assigned with ="
+                         " where += belongs"} if p.inside else {}
+        yield ast.AugAssign(target, ast.Add(), p.node.value), {"target": show(target), **time}
+
+
+@mistake("overwritten", "overwritten instead of summed over the loop: `{target}` is assigned with ="
+         " where += belongs, from 0", on=ast.For, rank=3,
+         example="Repeated: dx = 0\n        for k, part in zip((1, 2, 3), self.parts):\n"
+                 "            dx += -> for k, part in zip((1, 2, 3), self.parts):\n"
+                 "            dx =")
+def _overwritten_from_nothing(p):
+    for k, inner in enumerate(p.node.body):
+        if isinstance(inner, ast.Assign) and len(inner.targets) == 1 and isinstance(
+                inner.targets[0], ast.Name):
+            target = inner.targets[0]
+            body = list(p.node.body)
+            body[k] = ast.AugAssign(target, ast.Add(), inner.value)
+            yield [statement(f"{target.id} = 0"), like(p.node, body=body)], {
+                "target": target.id, "line": inner.lineno}
+
+
+@mistake("stale", "added to what `{target}` holds from before, with += where = belongs",
+         on=ast.AugAssign, rank=3, example="RNN: self.grads[2][...] = -> self.grads[2][...] +=")
+def _stale(p):
+    if isinstance(p.node.op, (ast.Add, ast.Sub)):
+        yield ast.Assign([p.node.target], p.node.value), {"target": show(p.node.target)}
+
+
+@mistake("ids_once", "repeated ids are counted once: `{target}` names a row twice, and only the"
+         " last one is kept; np.add.at adds them all", on=(ast.Assign, ast.AugAssign), rank=1,
+         example="Embedding: np.add.at(dW, self.idx, dout) -> dW[self.idx] = dout")
+def _ids_once(p):
+    target = p.node.target if isinstance(p.node, ast.AugAssign) else p.node.targets[0]
+    if not _by_ids(target, p.scope):
+        return
+    base, whole = ast.unparse(target.value), ast.unparse(target)
+    index = f"np.s_[{whole[len(base) + 1 : -1]}]" if isinstance(
+        target.slice, (ast.Slice, ast.Tuple)) else whole[len(base) + 1 : -1]
+    added = [p.node.value]
+    if isinstance(p.node.value, ast.BinOp) and isinstance(p.node.value.op, ast.Add):
+        added += [b for a, b in ((p.node.value.left, p.node.value.right),
+                                 (p.node.value.right, p.node.value.left))
+                  if ast.unparse(a) == whole]  # dW[ids] = dW[ids] + dout
+    for value in added:
+        yield ast.Expr(expression(f"np.add.at({base}, {index}, {ast.unparse(value)})")), {
+            "target": whole}
+
+
+@mistake("extra", "`{old}` does not belong there", on=(ast.Assign, ast.AugAssign, ast.Expr, ast.For,
+         ast.If), rank=6, example="RNN: dx = np.dot(dA, Wx.T)\n -> dx = np.dot(dA, Wx.T)\n"
+                                  "        dx *= dx\n")
+def _statement_too_much(p):
+    if isinstance(p.node, ast.Expr) and isinstance(p.node.value, ast.Constant):
+        return
+    twice = {"kind": "ids_twice", "words": "repeated ids are counted too often: `{old}` does not"
+             " belong there"} if "add.at" in p.text else {}
+    yield ast.Pass(), twice
+
+
+@mistake("order", "`{old}` stands too late: it belongs before `{other}`", on=ast.stmt, rank=7,
+         example="Halves: d0 = dout[:, :H]\n        dout = dout[:, H:] ->"
+                 " dout = dout[:, H:]\n        d0 = dout[:, :H]")
+def _too_late(p):
+    block = getattr(p.parent, p.field)
+    if not isinstance(block, list) or p.at is None or isinstance(p.node, (ast.Return, ast.Pass)):
+        return
+    # moved up by one to three places: the tuple of statements is replaced at its first
+    for back in range(1, min(p.at, 3) + 1):
+        moved = [p.node, *block[p.at - back : p.at]]
+        yield Block(p.at - back, back + 1, moved), {"other": show(block[p.at - back])}
+
+
+class Block(list):
+    """Statements that take the place of ``count`` statements from ``at`` on."""
+
+    def __init__(self, at, count, items):
+        super().__init__(items)
+        self.at, self.count = at, count
+
+
+@mistake("order", "the loop runs backwards (`{old}`): the gradient of a step needs that of the next"
+         " one, not of the one before", on=ast.For, rank=3,
+         example="Tower: reversed(self.layers) -> self.layers")
+def _loop_backwards(p):
+    it = p.node.iter
+    if isinstance(it, ast.Call) and getattr(it.func, "id", "") == "reversed":
+        yield like(p.node, iter=it.args[0]), {"old": show(it)}
+    else:
+        words = {"words": "the loop runs forwards (`{old}`): the gradient of a step needs that of"
+                          " the next one, not of the one before"}
+        if ".backward(" in "".join(map(ast.unparse, p.node.body)) and "range" not in show(it):
+            words = {"words": "the inner backwards run in the wrong order (`{old}`): the last layer"
+                              " of forward comes first"}
+        text = show(it)
+        for form in ("reversed({})", "reversed(list({}))"):
+            yield like(p.node, iter=expression(form.format(text))), {"old": text, **words}
+
+
+@mistake("order", "the inner backwards are in the wrong order: `{old}` belongs before `{other}`",
+         on=ast.stmt, rank=1,
+         example="Chain: dout = self.second.backward(dout)\n        dout = self.first.backward(dout)"
+                 " -> dout = self.first.backward(dout)\n        dout = self.second.backward(dout)")
+def _parts_order(p):
+    block = getattr(p.parent, p.field)
+    if p.at is None or ".backward(" not in p.text:
+        return
+    for k in range(p.at):
+        run = block[k : p.at + 1]
+        if all(".backward(" in show(s) and isinstance(s, (ast.Assign, ast.Expr)) for s in run):
+            yield Block(k, len(run), run[::-1]), {"other": show(run[0])}
+            if len(run) > 2:
+                yield Block(k, len(run), [run[-1], *run[1:-1], run[0]]), {"other": show(run[0])}
+
+
+@mistake("never_called", "the backward of `{part}` is never called", on=ast.stmt, rank=2,
+         example="Chain: dout = self.first.backward(dout)\n -> pass\n")
+def _never_called(p):
+    if not p.scope.idle or p.at is None or not isinstance(
+            p.node, (ast.Assign, ast.Expr, ast.Return, ast.AugAssign, ast.For, ast.Pass)):
+        return
+    for part in p.scope.idle:
+        for d in p.scope.arrays():
+            if is_gradient(d, p.scope):
+                for form in ("{0}.backward({1})", "{1} = {0}.backward({1})"):
+                    new = statement(form.format(part, d))
+                    yield [new, p.node], {"part": part}
+                    if not isinstance(p.node, ast.Return):
+                        yield [p.node, new], {"part": part}
+
+
+@mistake("steps", "`{whole}` misses time steps", on=ast.expr, rank=4,
+         example="TimeCopy: reversed(range(T)) -> reversed(range(1, T))")
+def _steps(p):
+    if not (isinstance(p.parent, ast.Call) and getattr(p.parent.func, "id", "") == "range"
+            and p.field == "args"):
+        return
+    values = {"whole": show(p.parent)}
+    for form in ("{} + 1", "{} - 1", "0"):
+        yield form.format(p.text), dict(values)
+
+
+@mistake("return_in_loop", "return stands inside the loop: backward ends after one step",
+         on=(ast.For, ast.While), rank=0,
+         example="TimeCopy: self.xs[:, t]\n        return dxs ->"
+                 " self.xs[:, t]\n            return dxs")
+def _return_in_loop(p):
+    for inner in p.node.body:
+        if isinstance(inner, ast.Return):
+            body = [s for s in p.node.body if s is not inner] or [ast.Pass()]
+            yield [like(p.node, body=body), inner], {"line": inner.lineno}
+
+
+@mistake("stale", "what grads hold from the call before is not cleared", on=ast.stmt, rank=4,
+         example="StepSum: for g in self.grads: -> for g in self.grads[:1]:")
+def _not_cleared(p):
+    if p.node is first_statement(p.function.node.body):
+        yield [statement("for _g in self.grads:\n    _g[...] = 0"), p.node]
+
+
+@mistake("zero", "the gradient `{other}` is computed, and never stored in grads[{i}]",
+         on=ast.stmt, rank=3, example="AffineByHand: self.grads[1][...] = db -> pass")
+def _never_stored(p):
+    grads = p.scope.values.get("self.grads")
+    if p.node is not p.function.node.body[-1] or not isinstance(grads, (list, tuple)):
+        return
+    for i, g in enumerate(grads):
+        if isinstance(g, np.ndarray) and not np.any(g):
+            for other in p.scope.arrays(g.shape):
+                if other in p.scope.names and not _is_weight(other) and other.strip("_"):
+                    new = statement(f"self.grads[{i}][...] = {other}")
+                    both = [new, p.node] if isinstance(p.node, ast.Return) else [p.node, new]
+                    yield both, {"other": other, "i": i}
+
+
+@mistake("last_step", "`{part}.grads` after the loop are those of the last step alone: the steps"
+         " are not added up", on=ast.For, rank=6,
+         example="StepSum: for g, step in zip(self.grads, cell.grads):\n                g += step\n"
+                 "        return ->"
+                 " pass\n        for g, step in zip(self.grads, cell.grads):\n"
+                 "            g[...] = step\n        return")
+def _last_step(p):
+    for part in {m.group(1) for n in ast.walk(p.node) if isinstance(n, ast.Call)
+                 and (m := re.fullmatch(r"(\w+)\.backward", ast.unparse(n.func)))}:
+        add = statement(f"for _g, _s in zip(_sums, {part}.grads):\n    _g += _s")
+        start = statement("_sums = [0 * _g for _g in self.grads]")
+        end = statement("for _g, _s in zip(self.grads, _sums):\n    _g[...] = _s")
+        if isinstance(p.parent, ast.FunctionDef) and f"{part}.grads" in ast.unparse(p.parent):
+            # what stands between the loop and the return wrote the last step: it gives way
+            rest = [s for s in p.parent.body[p.at + 1 :] if f"{part}.grads" not in ast.unparse(s)]
+            new = [start, like(p.node, body=[*p.node.body, add]), end, *rest]
+            late = [s.lineno for s in p.parent.body[p.at + 1 :] if s not in rest]
+            yield Block(p.at, len(p.parent.body) - p.at, new), {
+                "part": part, **({"line": late[0]} if late else {})}
+
+
+# --- order in time -------------------------------------------------------------------------------
+
+
+@mistake("order", "time is in the wrong order: `{old}` should be reversed", on=ast.Name, rank=2,
+         example="TimeRNN: dxs[::-1] -> dxs")
+def _list_reversed(p):
+    if isinstance(p.array, list) and isinstance(p.node.ctx, ast.Load):
+        yield f"{p.node.id}[::-1]"
+
+
+@mistake("order", "time is in the wrong order: an axis should be reversed, with ::-1",
+         on=ast.Slice, rank=3, example="TimeBiLSTM: dhs[:, ::-1, H:] -> dhs[:, :, H:]")
+def _axis_reversed(p):
+    if ast.unparse(p.node) == ":":
+        yield ast.Slice(step=ast.UnaryOp(ast.USub(), ast.Constant(1)))
+
+
+@mistake("order", "time is in the wrong order: an axis is reversed and should not be", on=ast.Slice,
+         rank=3, example="TimeBiLSTM: dhs[:, ::-1, H:])[:, ::-1] -> dhs[:, ::-1, H:])[:, ::-1][:, ::-1]")
+def _axis_not_reversed(p):
+    if ast.unparse(p.node) == "::-1":
+        yield ast.Slice()
+
+
+@mistake("order", "`{old}` reverses time and should not", on=ast.Subscript, rank=3,
+         example="TimeRNN: dxs[::-1] -> dxs[::-1][::-1]")
+def _subscript_not_reversed(p):
+    if isinstance(p.node.ctx, ast.Load) and "::-1" in ast.unparse(p.node.slice):
+        yield p.node.value
