@@ -87,7 +87,8 @@ class Checks:
     def __init__(self, program: Program, only: str | None, make: str | None, seed: int,
                  explain: bool, seconds: float):
         self.program, self.seed, self.explain, self.seconds = program, seed, explain, seconds
-        self.end = time.process_time() + 1.5 * seconds  # causes are looked for as long as there is time
+        # causes are looked for as long as there is time
+        self.end = time.process_time() + 1.5 * seconds
         layers = layers_of(program)
         failed = {k: v for k, v in program.main.failed.items() if k.isidentifier()}
         if only is not None:

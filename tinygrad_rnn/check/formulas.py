@@ -260,7 +260,7 @@ def order_of_gates(params, inputs, outputs) -> str:
                         if len(wanted) in (1, len(outputs)) and all(
                                 y.shape == w.shape for y, w in zip(outputs, wanted, strict=False)
                         ) and _distance(outputs[: len(wanted)], list(wanted)) < CLOSE:
-                            return order
+                            return str(order)
             except (ValueError, IndexError, TypeError):
                 continue
     return ""

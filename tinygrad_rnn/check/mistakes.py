@@ -226,7 +226,7 @@ def edits(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Edit
                     if not isinstance(new, str):
                         new = placed(new, p.node)
                     line = values.pop("line", getattr(p.node, "lineno", function.node.lineno))
-                    at, count = (new.at, new.count) if isinstance(new, Block) else (p.at, 1)
+                    at, count = (new.at, new.length) if isinstance(new, Block) else (p.at, 1)
                     yield Edit(function, p.parent, p.field, at, p.node, new, m, values, line, count)
 
 
@@ -253,6 +253,7 @@ def statement(text: str):
 
 def placed(new, old):
     """New nodes stand where the old one stood; nodes that were there before keep their place."""
+    node: Any
     for tree in new if isinstance(new, list) else [new]:
         for node in ast.walk(tree):
             if "lineno" in node._attributes and not hasattr(node, "original") and not hasattr(
@@ -322,7 +323,7 @@ def _is_value(parent, name, at, node):
 def is_gradient(name: str, scope: Scope):
     """Whether a variable is named as gradients are."""
     bare = name.removeprefix("self.")
-    return bare.startswith(("d", "grad")) and len(bare) > 1 or name in scope.arguments
+    return (bare.startswith(("d", "grad")) and len(bare) > 1) or name in scope.arguments
 
 
 def _is_mask(value):
@@ -506,7 +507,7 @@ def _activated_gradient(p):
         return
     arguments = [a for a in p.node.args if number(a) is None]
     for argument in arguments[:1]:
-        form = dict(tanh=_DERIVATIVES[0][1], sigmoid=_DERIVATIVES[1][1]).get(fn)
+        form = {"tanh": _DERIVATIVES[0][1], "sigmoid": _DERIVATIVES[1][1]}.get(fn)
         for other in p.scope.arrays():
             for f in [form] if form else [f for _, f in _DERIVATIVES]:
                 if other != ast.unparse(argument):
@@ -557,7 +558,8 @@ def _input_in_cache(p):
             own.startswith("self.") and p.node is first_statement(body))
         if not here or value.dtype.kind != "f" or own in p.scope.arguments:
             continue
-        uses = [n.lineno for n in ast.walk(p.function.node)
+        nodes: Any = ast.walk(p.function.node)
+        uses = [n.lineno for n in nodes
                 if name_of(n) == own and isinstance(getattr(n, "ctx", None), ast.Load)]
         for form in ("np.tanh({})", "1 / (1 + np.exp(-{}))"):
             new = statement(f"{own} = {form.format(own)}")
@@ -649,7 +651,7 @@ def _exchange(p, own, other, value, candidate):
     if other.endswith(".grads"):
         return "wrong_variable", ("`{old}` stands where `{other}` belongs: the gradients of the"
                                   " step are not added")
-    handed = isinstance(p.parent, ast.Call) and _called(p.parent) == "backward" or isinstance(
+    handed = (isinstance(p.parent, ast.Call) and _called(p.parent) == "backward") or isinstance(
         p.parent, (ast.Return, ast.Tuple))
     if handed and is_gradient(other, p.scope) and not is_gradient(own, p.scope):
         return "state_returned", "the state `{old}` is handed on where the gradient `{other}`" \
@@ -805,7 +807,7 @@ def _zero_for_path(p):
 
 
 @mistake("dout_ignored", "1 stands where `{new}` belongs: it is ignored", on=ast.Constant, rank=4,
-         example="SoftmaxWithLoss: dx *= dout / -> dx *= 1 / ")
+         example="RNN: dA = dh_next * -> dA = 1 * ")
 def _one_for_dout(p):
     if p.node.value == 1 and not isinstance(p.node.value, bool) and (
             not isinstance(p.parent, (ast.Subscript, ast.Slice, ast.keyword))):
@@ -860,9 +862,10 @@ def _rows_not_masked(p):
     for mask, chosen in p.scope.arrays().items():
         if chosen.dtype.kind == "b":
             for array, value in p.scope.arrays().items():
-                if value.dtype.kind == "f" and value.shape[: chosen.ndim] == chosen.shape:
+                if value.dtype.kind == "f" and value.shape[: chosen.ndim] == chosen.shape and (
+                        is_gradient(array, p.scope)):
                     yield [statement(f"{array}[~{mask}] = 0"), p.node], {
-                        "array": array, "mask": mask}
+                        "array": array, "mask": mask, "rank": 4 - p.at / 100}
 
 
 @mistake("path_dropped", "a path of the gradient is dropped: `{form}` is not added to `{old}`",
@@ -902,7 +905,8 @@ def _scale(p):
             yield f"({p.text}) * {ratio!r}", {
                 "mask": masks[0], "kind": "mask_scale", "rank": 0,
                 "words": "the scale of the mask `{mask}` is left out of `{old}`"}
-        yield _product(p, _as_size(ratio, p.scope)), {"ratio": ratio_in_words(1 / ratio, p.evidence.setup)}
+        yield _product(p, _as_size(ratio, p.scope)), {
+            "ratio": ratio_in_words(1 / ratio, p.evidence.setup)}
 
 
 def _as_size(ratio, scope: Scope):
@@ -997,7 +1001,7 @@ def _one_sample(p):
 
 
 @mistake("transposed", "`{old}` is transposed and should not be", on=ast.Attribute, rank=2,
-         example="Recentred: dx @ self.C -> dx @ self.C.T")
+         example="RNN: np.dot(dA, Wx.T) -> np.dot(dA, Wx.T.T)")
 def _transpose_too_much(p):
     if p.node.attr == "T":
         yield p.node.value
@@ -1080,7 +1084,7 @@ def _stale(p):
          " last one is kept; np.add.at adds them all", on=(ast.Assign, ast.AugAssign), rank=1,
          example="Embedding: np.add.at(dW, self.idx, dout) -> dW[self.idx] = dout")
 def _ids_once(p):
-    target = p.node.target if isinstance(p.node, ast.AugAssign) else p.node.targets[0]
+    target: Any = p.node.target if isinstance(p.node, ast.AugAssign) else p.node.targets[0]
     if not _by_ids(target, p.scope):
         return
     base, whole = ast.unparse(target.value), ast.unparse(target)
@@ -1120,12 +1124,12 @@ def _too_late(p):
         yield Block(p.at - back, back + 1, moved), {"other": show(block[p.at - back])}
 
 
-class Block(list):
-    """Statements that take the place of ``count`` statements from ``at`` on."""
+class Block(list[ast.stmt]):
+    """Statements that take the place of ``length`` statements from ``at`` on."""
 
-    def __init__(self, at, count, items):
+    def __init__(self, at, length, items):
         super().__init__(items)
-        self.at, self.count = at, count
+        self.at, self.length = at, length
 
 
 @mistake("order", "the loop runs backwards (`{old}`): the gradient of a step needs that of the next"
@@ -1148,8 +1152,9 @@ def _loop_backwards(p):
 
 @mistake("order", "the inner backwards are in the wrong order: `{old}` belongs before `{other}`",
          on=ast.stmt, rank=1,
-         example="Chain: dout = self.second.backward(dout)\n        dout = self.first.backward(dout)"
-                 " -> dout = self.first.backward(dout)\n        dout = self.second.backward(dout)")
+         example="Chain: dout = self.second.backward(dout)\n"
+                 "        dout = self.first.backward(dout) ->"
+                 " dout = self.first.backward(dout)\n        dout = self.second.backward(dout)")
 def _parts_order(p):
     block = getattr(p.parent, p.field)
     if p.at is None or ".backward(" not in p.text:
@@ -1261,7 +1266,8 @@ def _axis_reversed(p):
 
 
 @mistake("order", "time is in the wrong order: an axis is reversed and should not be", on=ast.Slice,
-         rank=3, example="TimeBiLSTM: dhs[:, ::-1, H:])[:, ::-1] -> dhs[:, ::-1, H:])[:, ::-1][:, ::-1]")
+         rank=3, example="TimeBiLSTM: dhs[:, ::-1, H:])[:, ::-1] ->"
+                         " dhs[:, ::-1, H:])[:, ::-1][:, ::-1]")
 def _axis_not_reversed(p):
     if ast.unparse(p.node) == "::-1":
         yield ast.Slice()

@@ -72,7 +72,7 @@ def change_of_statement(edit: Edit) -> Change | None:
     return None
 
 
-def _of_expression(parent, name, old, new, filename, lines):
+def _of_expression(parent, name, old, new, filename, lines) -> Change:
     """The lines of an expression with its text replaced: as small a part as will do."""
     parent, name, old, new = _smallest(parent, name, old, new)
     text = show(new) if isinstance(new, ast.AST) else str(new)
@@ -103,7 +103,7 @@ def _smallest(parent, name, old, new):
     return parent, name, old, new
 
 
-def _of_statements(edit: Edit, filename: str, lines):
+def _of_statements(edit: Edit, filename: str, lines) -> Change:
     held = getattr(edit.node, edit.field)
     gone = held[edit.at : edit.at + edit.count]
     if not isinstance(edit.new, list):
@@ -117,7 +117,7 @@ def _of_statements(edit: Edit, filename: str, lines):
     return _change(filename, first, last, tuple(new), lines)
 
 
-def _change(filename, first, last, new, lines):
+def _change(filename, first, last, new, lines) -> Change:
     return Change(filename, first, last, new, tuple(lines[first - 1 : last - 1]))
 
 
@@ -139,7 +139,7 @@ def _rendered(item, indent, lines):
 
 def patch(changes, root=None) -> str:
     """All changes as one patch, for ``git apply`` in the folder ``root``."""
-    texts = []
+    texts: list[str] = []
     root = Path(root or ".").resolve()
     for filename in dict.fromkeys(c.filename for c in changes):
         old = _lines(filename)

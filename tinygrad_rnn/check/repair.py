@@ -359,7 +359,7 @@ class _Search:
     def best_of(self, partial):
         """The edit that makes most gradients right, or else most elements, or brings most into
         proportion."""
-        ranked = []
+        ranked: list[Any] = []
         for edit in partial:
             if not any(edit is e for e in self.made):
                 marks = self.attempt(edit)
