@@ -1,0 +1,89 @@
+"""The notebooks run, as programs and as notebooks; each exercise is wrong as it is handed out, and
+right when mended."""
+
+import ast
+import importlib.util
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn import manual
+from tinygrad_rnn.check import check
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+NOTEBOOKS = [path for path in sorted(FOLDER.glob("*.py")) if path.stem != "exercises"]
+
+
+@pytest.fixture(autouse=True)
+def _beside_the_exercises(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield
+    sys.modules.pop("exercises", None)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_as_a_program(path, capsys):
+    with np.errstate(all="warn", under="ignore"):
+        runpy.run_path(str(path))
+    assert capsys.readouterr().out or path.stem == "write_your_own_cell"
+    assert f"({path.name})" in (FOLDER / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.filterwarnings("ignore")  # of Jupyter's own
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_in_jupyter(path):
+    jupytext = pytest.importorskip("jupytext", reason="pip install jupytext nbclient ipykernel")
+    nbclient = pytest.importorskip("nbclient", reason="pip install jupytext nbclient ipykernel")
+    pytest.importorskip("ipykernel", reason="pip install jupytext nbclient ipykernel")
+    notebook = jupytext.read(path)
+    assert len(notebook.cells) > 5
+    client = nbclient.NotebookClient(notebook, timeout=None, kernel_name="python3",
+                                     resources={"metadata": {"path": str(FOLDER)}})  # fmt: skip
+    client.execute()
+    if path.stem == "write_your_own_cell":
+        shown = [output.data for cell in notebook.cells for output in cell.get("outputs", [])
+                 if "data" in output]  # fmt: skip
+        assert any("<svg" in data.get("text/html", "") for data in shown)
+
+
+def layer_of(source, name, tmp_path):
+    path = tmp_path / f"{name}_{abs(hash(source))}.py"
+    path.write_text(source, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+@pytest.mark.parametrize("number", range(1, 21))
+def test_an_exercise_is_wrong_as_it_is_and_right_when_mended(number, tmp_path, capsys):
+    from exercises import EXERCISES, hint, judge, source
+
+    exercise = EXERCISES[number - 1]
+    assert len(EXERCISES) == 20 and len(exercise.hints) == 2
+    given = source(number)
+    assert not judge(number, layer_of(given, exercise.layer, tmp_path))
+    assert "wrong" in capsys.readouterr().out
+    assert judge(number, getattr(manual, exercise.layer))
+    assert capsys.readouterr().out == "Right.\n"
+    hint(number, 2)
+    assert capsys.readouterr().out.strip() == exercise.hints[1]
+    if number == 1:
+        with pytest.raises(ValueError, match="exercise 1 is about Sigmoid, LSTM came"):
+            judge(1, manual.LSTM)
+
+
+def test_the_wrong_layers_are_wrong_by_one_place():
+    from exercises import EXERCISES, source
+
+    for number, exercise in enumerate(EXERCISES, 1):
+        code = source(number)
+        (layer,) = (n for n in ast.parse(code).body if isinstance(n, ast.ClassDef))
+        assert ast.get_docstring(layer) is None  # the derivation is the answer
+        assert not re.search(re.escape(exercise.right), code) or exercise.right in exercise.wrong
+    assert check(manual.LSTM).verdict == "ok"
