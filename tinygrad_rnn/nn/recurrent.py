@@ -212,7 +212,8 @@ class Recurrent(Module):
         finals = []
         for k in range(0, len(self.cells), self.directions):
             inputs = hs
-            read = hs if lengths is None else _without_padding(hs, lengths)
+            cells = self.cells[k : k + self.directions]
+            read = hs if lengths is None else _without_padding(hs, lengths, cells)
             outputs = []
             for d in range(self.directions):
                 out, final = self._run(self.cells[k + d], read, states[k + d], lengths, resets,
@@ -380,20 +381,22 @@ def _real(lengths: np.ndarray, T: int) -> np.ndarray:
     return np.arange(T) < lengths[:, None]
 
 
-def _without_padding(xs: Any, lengths: np.ndarray) -> Any:
-    """xs with the first step of each sequence, cut from the graph, in the place of its padding.
+def _without_padding(xs: Any, lengths: np.ndarray, cells: Sequence[Any]) -> Any:
+    """xs with something in the place of its padding that these cells can work with.
 
     What a cell does there is thrown away, but its derivatives are multiplied with zeros on the way
-    back, and 0 times NaN is NaN. Any cell can work with an input that is there anyway; not so with
-    zeros (a norm, a logarithm). A sequence of no step borrows that of another one.
+    back, and 0 times NaN is NaN. The cells of this file take zeros. One of somebody's own may not
+    (a norm, a logarithm): it gets the first step of the sequence, cut from the graph. A sequence
+    of no step borrows that of another one.
     """
-    if len(lengths) == 0:
-        return xs
+    real = _real(lengths, xs.shape[1])[:, :, None]
+    if len(lengths) == 0 or all(type(cell) in (RNNCell, LSTMCell, GRUCell) for cell in cells):
+        return np.where(real, xs, 0)
     data = plain(xs)
     some = np.argmax(lengths > 0)
     lender = np.where(lengths > 0, np.arange(len(lengths)), some)
     first = np.where((lengths[lender] > 0)[:, None], data[lender, 0], 0)
-    return np.where(_real(lengths, xs.shape[1])[:, :, None], xs, first[:, None])
+    return np.where(real, xs, first[:, None])
 
 
 # What other libraries call it -> how it is said here.
