@@ -35,6 +35,8 @@ def test_the_code_of_a_page_runs_and_prints_what_it_says(page, tmp_path, monkeyp
     for library in re.findall(r"^import (torch|onnxruntime)$", page.read_text("utf-8"), re.M):
         pytest.importorskip(library, reason=f"the page uses {library}: pip install {library}")
     monkeypatch.chdir(tmp_path)
+    for path in DOCS.glob("my_*.py"):  # what pages show, to be checked
+        (tmp_path / path.name).write_bytes(path.read_bytes())
     run(page, capsys)
 
 
@@ -56,6 +58,7 @@ def test_pictures_of_graphs_are_those_that_the_page_draws(tmp_path, monkeypatch,
 def test_the_docs_build_without_warnings(tmp_path):
     pytest.importorskip("myst_parser", reason="Sphinx, Furo and MyST are not installed")
     pytest.importorskip("furo", reason="Sphinx, Furo and MyST are not installed")
+    pytest.importorskip("sphinx_copybutton", reason="sphinx-copybutton is not installed")
     from sphinx.application import Sphinx
 
     app = Sphinx(DOCS, DOCS, tmp_path / "html", tmp_path / "trees", "html",
