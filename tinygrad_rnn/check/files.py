@@ -13,9 +13,10 @@ from typing import Any
 
 from . import recipes
 from .apart import check_apart
+from .forms import as_layer, layers_of
 from .layer import SECONDS, check_class, check_layer, could_not_run, unchecked
 from .limits import TimeUp, time_limit
-from .loading import LoadError, Program, layers_of
+from .loading import LoadError, Program
 from .recipes import CannotMake
 from .report import Report
 from .running import CannotRun
@@ -38,7 +39,7 @@ def check(what: Any, *inputs: Any, **options: Any) -> Any:
     Raises LoadError for a path where nothing can be read.
     """
     if isinstance(what, type):
-        return check_class(what, **options)
+        return check_class(as_layer(what) or what, **options)
     if isinstance(what, types.ModuleType):
         return [check_class(c, **options) for c in _layers_in(what)]
     if isinstance(what, (str, Path)):
@@ -92,10 +93,10 @@ class Checks:
         layers = layers_of(program)
         failed = {k: v for k, v in program.main.failed.items() if k.isidentifier()}
         if only is not None:
-            found = [c for c in layers if c.__name__ == only]
+            found = [(n, c) for n, c in layers if n == only]
             failed = {k: v for k, v in failed.items() if k == only}
             if not found and not failed:
-                have = ", ".join(c.__name__ for c in layers) or "none"
+                have = ", ".join(n for n, _ in layers) or "none"
                 raise LoadError(f"{program.path} has no layer {only} (a class with forward); it"
                                 f" has: {have}")
             layers = found
@@ -104,20 +105,20 @@ class Checks:
         if make is not None:
             self.found = [(only or make, lambda: self._made(make, only or make))]
             return
-        self.found = [(c.__name__, partial(self._layer, c)) for c in layers]
+        self.found = [(name, partial(self._layer, name, c)) for name, c in layers]
         self.found += [(name, partial(self._failed, name, why)) for name, why in failed.items()]
 
     def _failed(self, name: str, why: str):
         return self._with_file([unchecked(Report(name), f"{name} cannot be defined: {why}")])
 
-    def _layer(self, cls):
+    def _layer(self, name, cls):
         now = time.process_time()
         share = now + max(1.0, (self.end - now) / min(self.left, 3)) if self.end > now else now
         self.left -= 1
         try:
-            report = check_class(cls, None, None, self.seed, self.explain, self.seconds, share)
+            report = check_class(cls, None, name, self.seed, self.explain, self.seconds, share)
         except (Exception, SystemExit) as error:
-            report = unchecked(Report(cls.__name__), "the check itself failed:"
+            report = unchecked(Report(name), "the check itself failed:"
                                f" {type(error).__name__}: {error}")
         yield from self._with_file([report])
 

@@ -32,6 +32,7 @@ from .running import (
     numpy_replaced,
     observe,
     outputs_of,
+    places,
     quietly,
     slots_of,
     truth,
@@ -248,6 +249,11 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
             conventions += compare_forward(report.name, first)
     except TimeUp:
         pass
+    missed = _unseen(first)
+    if missed:
+        return unchecked(report, f"{_names_of(missed, 'd')} {'was' if len(missed) == 1 else 'were'}"
+                         f" not compared: forward depends on {_names_of(missed)}, and no gradient"
+                         " for it is found; all others are right")
     for problem in conventions:
         if problem.wrong and report.verdict != "wrong":
             report.verdict, report.cause, report.line = "wrong", problem.text, problem.line
@@ -259,6 +265,36 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
             report.notes.append(problem.text)
     report.source = source_line(filename, report.line)
     return report
+
+
+def _names_of(names, mark: str = ""):
+    return ", ".join(mark + name for name in names)
+
+
+def _unseen(outcome: Outcome):
+    """The names of arrays of the layer on which its output depends, and for which no gradient was
+    compared. Constants, made the same each time and neither handed over, are none of them."""
+    setup, layer = outcome.setup, outcome.setup.layer
+    params = setup.slots.params(layer)
+    found = {id(a): (path, a) for path, a in places(layer) if a.size and not any(
+        np.may_share_memory(a, p) for p in params if isinstance(p, np.ndarray))}
+    if outcome.recipe is not None:
+        try:
+            again = dict(places(outcome.recipe.setup(seed=2).layer))
+        except CannotRun:
+            again = {}
+        given = {k for k, spec in getattr(outcome.recipe, "init", {}).items()
+                 if spec.kind == "weight"}
+        found = {i: (path, a) for i, (path, a) in found.items()
+                 if str(path[-1]) in given or len(set(a.ravel())) == 1
+                 or path not in again or not np.array_equal(a, again[path])}
+    names = []
+    for path, _ in found.values():
+        with contextlib.suppress(CannotRun, Exception):
+            (g,) = truth(setup, outcome.cotangents, others=[path]).others
+            if np.abs(g).max(initial=0) > 1e-9:
+                names.append(".".join(map(str, path)))
+    return names
 
 
 def _scenarios(setup: Setup, names, seed: int):

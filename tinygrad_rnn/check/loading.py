@@ -430,21 +430,3 @@ class Sink(io.TextIOBase):
     def write(self, text):
         self.printed = self.printed or bool(text.strip())
         return len(text)
-
-
-def layers_of(program: Program):
-    """The classes that the file defines and that have a ``forward`` of their own or inherited,
-    in the order of the file; those whose forward is only a placeholder are left out."""
-    module, defined = program.module, program.main.defined
-    classes = [*vars(module).values(), *program.main.own.values()]  # an import may hide its own
-    own = program.main.own
-    found = {c for c in classes if isinstance(c, type)
-             and c.__module__ == module.__name__ and c.__name__ in defined
-             and own.get(c.__name__, c) is c and callable(forward := getattr(c, "forward", None))
-             and not _is_placeholder(forward)}
-    return sorted(found, key=lambda c: defined.index(c.__name__))
-
-
-def _is_placeholder(fn):
-    code = getattr(fn, "__code__", None)
-    return code is not None and code.co_names == ("NotImplementedError",)

@@ -143,7 +143,8 @@ def pairs(outcome: Outcome, seen):
         twins = [j for j, p in enumerate(params) if p is params[i]]
         if len(twins) > 1 and all(seen.grads[j] is not None for j in twins):
             got = sum(seen.grads[j] for j in twins)  # one array in several slots: their sum
-        yield name, got, right.params[i]
+        if got is not None or np.any(right.params[i]):  # without influence: needs no gradient
+            yield name, got, right.params[i]
     yield from _returned(outcome, seen, right)
     for gradient, state in outcome.states.items():
         if gradient in seen.state and state in right.states:
@@ -154,7 +155,10 @@ def _returned(outcome: Outcome, seen, right):
     """Pair what backward returned with the inputs: (name, got, wanted)."""
     names, inputs = outcome.input_names, outcome.setup.inputs
     floats = [i for i, g in enumerate(right.inputs) if g is not None]
-    optional = [i for i in floats if names[i].lower() in LABELS and len(floats) > 1]
+    free = getattr(type(outcome.setup.layer), "without_gradient", ())
+    floats = [i for i in floats if names[i] not in free]
+    optional = [i for i in floats if (names[i].lower() in LABELS or i in outcome.setup.labels)
+                and len(floats) > 1]
     needed = [i for i in floats if i not in optional]
     returned = list(seen.returned)
     if not floats:

@@ -93,9 +93,11 @@ class Spec:
 
     def transposed(self):
         """The same where the batch stands in columns: x (D, N), W (H, D), b (H, 1)."""
-        if self.kind in ("size", "value") or not self.shape:
+        if self.kind not in ("float", "weight") or not self.shape:
             return self
-        shape = self.shape[::-1] if len(self.shape) > 1 else (*self.shape, "1")
+        shape = (*self.shape, "1") if len(self.shape) < 2 else self.shape[::-1]
+        if len(shape) == 3:
+            shape = shape[0], shape[2], shape[1]  # (D, N, T)
         return replace(self, shape=shape)
 
     def words(self):
@@ -108,6 +110,8 @@ class Spec:
 
 def measure(symbol: str, sizes):
     """ "4H" -> 4 times the size of H."""
+    if "+" in symbol:
+        return sum(measure(part, sizes) for part in symbol.split("+"))
     if symbol.isdigit():
         return int(symbol)
     return int(symbol[:-1] or 1) * sizes[symbol[-1]]
@@ -133,11 +137,11 @@ class Recipe:
         return ", ".join(f"{name} {spec.words()}" for name, spec in zip(
             self.input_names, self.inputs, strict=False))
 
-    def setup(self, sizes=None, values=None):
-        """The layer and its inputs, ready to run."""
+    def setup(self, sizes=None, values=None, seed: int = 1):
+        """The layer and its inputs, ready to run. ``seed``: of what the layer draws itself."""
         sizes = {**SIZES, **self.sizes, **(sizes or {})}
         values = values or Random()
-        with quietly():
+        with quietly(seed=seed):
             arguments = {k: spec.make(sizes, values) for k, spec in self.init.items()}
             try:
                 layer = self.cls(**arguments)
@@ -147,7 +151,9 @@ class Recipe:
         if inputs is None:
             inputs = [spec.make(sizes, values) for spec in self.inputs]
         arrays = [k for k, v in arguments.items() if isinstance(v, np.ndarray)]
-        return Setup(layer, inputs, self.slots or slots_of(layer, arrays), as_tuple=self.as_tuple)
+        return Setup(layer, inputs, self.slots or slots_of(layer, arrays), as_tuple=self.as_tuple,
+                     labels=frozenset(i for i, s in enumerate(self.inputs)
+                                      if s.kind in ("onehot", "mask")))
 
 
 # --- what names stand for ------------------------------------------------------------------------
@@ -172,6 +178,14 @@ def _init_specs(name, cls_name: str, k):
     gates = "H" if k == 1 else f"{k}H"
     low = name.lower().replace("_", "")
     base = re.sub(r"\d+$", "", low)
+    if re.fullmatch(r"w([a-z])\1", base):
+        return [_W("H", "H")]
+    if re.fullmatch(r"[wv](y[ah]|hy|ho|hv|out|o|y)", base) and low != "wo":
+        return [_W("H", "V"), _W("H", "D"), _W("H", "H")]
+    if base in ("by", "bo", "bout", "bv", "c"):
+        return [_W("V"), _W("H"), _W("D")]
+    if re.fullmatch(r"w[fioguczrn]", base):
+        return [_W("D", "H"), _W("H+D", "H"), _W("D+H", gates), _W("H", "H")]
     if base in ("wx", "wxh", "wi", "wih", "win", "u") or re.fullmatch(r"w(x|i)[a-z]?", base):
         return [_W("D", gates if base in ("wx", "wi", "wih", "win", "u") else "H")]
     if base in ("wh", "whh", "wrec", "wr") or re.fullmatch(r"w(h|r)[a-z]?", base):
@@ -220,6 +234,8 @@ def _input_specs(name, cls_name: str):
     """What an argument of forward may be, likeliest first."""
     low = name.lower()
     time = cls_name.lower().startswith("time") or low.endswith("s")
+    if "loss" in cls_name.lower() and low in ("y", "y_true", "ys"):
+        return [*_input_specs("t", cls_name), Spec("distribution", _ROW)]
     ids = [Spec("ids", ("N", "T"), "V"), Spec("ids", ("N",), "V")]
     if low in LABELS:
         labels = [Spec("ids", ("N",), "V"), Spec("ids", ("N", "T"), "V"), Spec(
@@ -317,7 +333,8 @@ class Search:
     def others(self, first: Recipe, seconds: float = 0.3) -> Iterator[Recipe]:
         """The recipes that run to their end with the same layer and other inputs."""
         end = time.process_time() + seconds
-        inputs = [list(enumerate(_input_specs(n, self.cls.__name__))) for n in first.input_names]
+        inputs = [list(enumerate(_input_specs(n, getattr(
+            self.cls, "hint", self.cls.__name__)))) for n in first.input_names]
         for _, specs in itertools.islice(ranked(inputs), 60):
             recipe = replace(first, inputs=specs, as_tuple=False, notes=[])
             if time.process_time() > end:
@@ -358,10 +375,11 @@ class Search:
         error = self.first
         if error is None:
             return []
-        labels = [n for n in self.input_names if n.lower() in LABELS]
+        both = zip(self.input_names, recipe.inputs, self.likeliest, strict=False)
+        labels = [n for n, a, b in both if n.lower() in LABELS and a != b]
         sizes = [s.value for s in recipe.init.values() if s.kind == "size"]
         what = f"{error.phase} raises {error}"
-        if labels and recipe.inputs != self.likeliest:
+        if labels:
             return [f"checked with {recipe.words()}; with other labels {what}"]
         if len(set(sizes)) < len(sizes):
             return [f"checked where two of its sizes are equal; where all differ {what}"]
@@ -384,7 +402,7 @@ class Search:
 
     def _recipes(self) -> Iterator[tuple[float, Recipe]]:
         """Recipes with their cost: how far down its list each argument is."""
-        name = self.cls.__name__
+        name = getattr(self.cls, "hint", self.cls.__name__)
         names = self.input_names
         counts = [names] if not self.starred else [
             [f"inputs[{i}]" for i in range(n)] for n in (1, 2, 3)]
@@ -597,8 +615,9 @@ def from_factory(make, text="the factory"):
 class _Sized(Recipe):
     """A recipe whose layer has its sizes already."""
 
-    def setup(self, sizes=None, values=None):
-        return super().setup({k: v for k, v in (sizes or {}).items() if k in "NTUZ"}, values)
+    def setup(self, sizes=None, values=None, seed: int = 1):
+        sizes = {k: v for k, v in (sizes or {}).items() if k in "NTUZ"}
+        return super().setup(sizes, values, seed)
 
 
 def _sizes_of(layer):

@@ -254,6 +254,8 @@ def slots_of(layer, names=()):
     params = getattr(layer, "params", None)
     if isinstance(params, dict):
         keys = [k for k, v in params.items() if isinstance(v, np.ndarray)]
+        if not isinstance(getattr(layer, "grads", None), (dict, list)):
+            return named_slots([("params", k) for k in keys])
         return Slots([str(k) for k in keys], keys)
     if isinstance(params, (list, tuple)) and params:
         keys = [i for i, v in enumerate(params) if isinstance(v, np.ndarray)]
@@ -318,13 +320,13 @@ def numpy_replaced(layer):
 
 
 @contextlib.contextmanager
-def quietly(out=None):
+def quietly(out=None, seed: int = 1):
     """Foreign code: no output, no warnings, no floating-point errors, the same random numbers each
     time, and the caller's random state as it was."""
     # people's layers draw from the global state
     state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    np.random.seed(1)  # noqa: NPY002
-    random.seed(1)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
     out = io.StringIO() if out is None else out
     try:
         with (warnings.catch_warnings(), np.errstate(all="ignore"),
@@ -433,6 +435,7 @@ class Setup:
     prepare: Callable[[Any], None] | None = None  # done to every copy before its forward
     as_tuple: bool = False
     rounds: int = 1  # forward and backward so many times on one layer; the last one counts
+    labels: frozenset[int] = frozenset()  # inputs that are labels, whatever they are called
 
 
 def call_forward(setup: Setup, layer, inputs):
@@ -485,7 +488,8 @@ def observe(setup: Setup, rng, light: bool = False):
     if light:
         return seen, cotangents
     seen.grads_before = grads_before
-    if not setup.slots.attributes:
+    if isinstance(getattr(layer, "grads", None), (list, tuple)) and not (
+            setup.slots.attributes or hasattr(layer, "form")):
         seen.replaced = [i for i, (a, b) in enumerate(zip(slots_before, grads, strict=True))
                          if isinstance(a, np.ndarray) and a is not b]
     seen.given = given
@@ -559,12 +563,14 @@ class Truth:
     inputs: list[np.ndarray | None]  # None: integers
     params: list[np.ndarray]
     states: dict[str, np.ndarray] = field(default_factory=dict)
+    others: list[np.ndarray] = field(default_factory=list)
 
 
-def truth(setup: Setup, cotangents: list[Any], states=()):
+def truth(setup: Setup, cotangents: list[Any], states=(), others=()):
     """Differentiate the forward of the layer as it stands before its last round.
 
-    ``states``: arrays given by ``prepare`` that are differentiated too, as name -> array.
+    ``states``: arrays given by ``prepare`` that are differentiated too, as name -> array;
+    ``others``: paths of arrays that are, too.
     """
     layer, _ = clone(setup.layer)
     inputs = copies(setup.inputs)
@@ -579,7 +585,8 @@ def truth(setup: Setup, cotangents: list[Any], states=()):
         params = setup.slots.params(layer)
         starts = {k: getattr(layer, k) for k in states
                   if isinstance(getattr(layer, k, None), np.ndarray)}
-        twin, leaves = clone(layer, [*params, *starts.values()])
+        twin, leaves = clone(layer, [*params, *starts.values(),
+                                     *(_at(layer, path) for path in others)])
         given = [Tensor(x, requires_grad=True) if is_float(x) else x for x in inputs]
         with tracing(), _phase("trace", setup.layer):
             outputs, _ = outputs_of(twin.forward(*given))
@@ -594,10 +601,11 @@ def truth(setup: Setup, cotangents: list[Any], states=()):
         return np.zeros(t.shape) if t.grad is None else t.grad.detach().numpy()
 
     values = [y.detach().numpy() if isinstance(y, Tensor) else y for y in outputs]
-    n = len(params)
+    n, m = len(params), len(params) + len(starts)
     return Truth(values, [gradient(t) if isinstance(t, Tensor) else None for t in given],
                  [gradient(t) for t in leaves[:n]],
-                 {k: gradient(t) for k, t in zip(starts, leaves[n:], strict=True)})
+                 {k: gradient(t) for k, t in zip(starts, leaves[n:m], strict=True)},
+                 [gradient(t) for t in leaves[m:]])
 
 
 def is_float(x):

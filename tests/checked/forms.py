@@ -1,0 +1,121 @@
+"""The same layers in the forms in which people write them."""
+
+import numpy as np
+
+
+def rnn_step_forward(x, prev_h, Wx, Wh, b):
+    next_h = np.tanh(x.dot(Wx) + prev_h.dot(Wh) + b)
+    cache = (x, prev_h, Wx, Wh, next_h)
+    return next_h, cache
+
+
+def rnn_step_backward(dnext_h, cache):
+    x, prev_h, Wx, Wh, next_h = cache
+    da = dnext_h * (1 - next_h ** 2)
+    dx = da.dot(Wx.T)
+    dprev_h = da.dot(Wh.T)
+    dWx = x.T.dot(da)
+    dWh = prev_h.T.dot(da)
+    db = da.sum(axis=0)
+    return dx, dprev_h, dWx, dWh, db
+
+
+def rnn_forward(x, h0, Wx, Wh, b):
+    N, T, D = x.shape
+    h = np.zeros((N, T, h0.shape[1]))
+    cache = []
+    prev = h0
+    for t in range(T):
+        prev, c = rnn_step_forward(x[:, t], prev, Wx, Wh, b)
+        h[:, t] = prev
+        cache.append(c)
+    return h, cache
+
+
+def rnn_backward(dh, cache):
+    N, T, H = dh.shape
+    D = cache[0][0].shape[1]
+    dx = np.zeros((N, T, D))
+    dWx, dWh, db = np.zeros((D, H)), np.zeros((H, H)), np.zeros(H)
+    dprev = np.zeros((N, H))
+    for t in reversed(range(T)):
+        dx[:, t], dprev, a, b_, c = rnn_step_backward(dh[:, t] + dprev, cache[t])
+        dWx += a; dWh += b_; db += c  # noqa: E702
+    dh0 = dprev
+    return dx, dh0, dWx, dWh, db
+
+
+def softmax_loss(x, y):
+    p = np.exp(x - x.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    N = x.shape[0]
+    loss = -np.sum(np.log(p[np.arange(N), y])) / N
+    dx = p.copy()
+    dx[np.arange(N), y] -= 1
+    dx /= N
+    return loss, dx
+
+
+def rnn_cell_forward(xt, a_prev, parameters):
+    Wax, Waa, Wya = parameters["Wax"], parameters["Waa"], parameters["Wya"]
+    ba, by = parameters["ba"], parameters["by"]
+    a_next = np.tanh(np.dot(Waa, a_prev) + np.dot(Wax, xt) + ba)
+    z = np.dot(Wya, a_next) + by
+    yt_pred = np.exp(z) / np.sum(np.exp(z), axis=0)
+    cache = (a_next, a_prev, xt, parameters)
+    return a_next, yt_pred, cache
+
+
+def rnn_cell_backward(da_next, cache):
+    (a_next, a_prev, xt, parameters) = cache
+    Wax, Waa = parameters["Wax"], parameters["Waa"]
+    dtanh = (1 - a_next ** 2) * da_next
+    dxt = np.dot(Wax.T, dtanh)
+    dWax = np.dot(dtanh, xt.T)
+    da_prev = np.dot(Waa.T, dtanh)
+    dWaa = np.dot(dtanh, a_prev.T)
+    dba = np.sum(dtanh, axis=1, keepdims=True)
+    gradients = {"dxt": dxt, "da_prev": da_prev, "dWax": dWax, "dWaa": dWaa, "dba": dba}
+    return gradients
+
+
+class Dense:
+    def __init__(self, n_in, n_out):
+        self.params = {"W": np.random.randn(n_in, n_out), "b": np.zeros(n_out)}
+        self.grads = {}
+
+    def forward_pass(self, X):
+        self.X = X
+        return X @ self.params["W"] + self.params["b"]
+
+    def backward_pass(self, grad_out):
+        self.grads["dW"] = self.X.T @ grad_out
+        self.grads["db"] = grad_out.sum(0)
+        return grad_out @ self.params["W"].T
+
+
+class Net:
+    def __init__(self, input_size, hidden_size, num_classes):
+        self.params = {"W1": np.random.randn(input_size, hidden_size),
+                       "W2": np.random.randn(hidden_size, num_classes)}
+
+    def loss(self, X, y):
+        h = np.maximum(0, X @ self.params["W1"])
+        s = h @ self.params["W2"]
+        loss, ds = softmax_loss(s, y)
+        grads = {"W2": h.T @ ds}
+        grads["W1"] = X.T @ ((ds @ self.params["W2"].T) * (h > 0))
+        return loss, grads
+
+
+class Forgets:
+    def __init__(self, W, b):
+        self.W, self.b = W, b
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def backward(self, dout):
+        self.dW = self.x.T @ dout
+        return dout @ self.W.T

@@ -1,0 +1,48 @@
+"""check recognises what people write: other names, functions with a cache, one function for all."""
+
+from pathlib import Path
+
+import pytest
+
+from tinygrad_rnn.check.files import check_here
+
+FORMS = Path(__file__).parent / "checked" / "forms.py"
+
+
+@pytest.fixture(scope="module")
+def found():
+    return {r.name: r for r in check_here(FORMS)}
+
+
+@pytest.mark.parametrize("name, gradients", [
+    ("rnn_step", {"x", "prev_h", "Wx", "Wh", "b"}),
+    ("rnn", {"x", "h0", "Wx", "Wh", "b"}),
+    ("softmax_loss", {"x"}),
+    ("rnn_cell", {"xt", "a_prev", "Wax", "Waa", "ba"}),
+    ("Dense", {"W", "b", "X"}),
+    ("Net", {"W1", "W2"}),
+])  # fmt: skip
+def test_every_form_is_judged(found, name, gradients):
+    assert found[name].verdict in ("ok", "convention"), str(found[name])
+    assert {g.name for g in found[name].gradients} == gradients
+
+
+def test_nothing_is_silent_about_a_part(found):
+    report = found["Forgets"]
+    assert report.verdict == "unchecked" and "db was not compared" in report.cause
+
+
+@pytest.mark.parametrize("name, right, wrong", [
+    ("rnn_step", "dWh = prev_h.T.dot(da)", "dWh = prev_h.T.dot(dnext_h)"),
+    ("rnn", "dWx += a;", "dWx = a;"),
+    ("softmax_loss", "dx /= N\n", "dx /= N + 1\n"),
+    ("rnn_cell", "dba = np.sum(dtanh,", "dba = np.sum(da_next,"),
+    ("Dense", 'self.X.T @ grad_out\n', 'self.X.T @ grad_out * 2\n'),
+    ("Net", "* (h > 0))", ")"),
+])  # fmt: skip
+def test_a_mistake_is_found_in_every_form(name, right, wrong, tmp_path):
+    text = FORMS.read_text()
+    assert text.count(right) == 1
+    (tmp_path / "m.py").write_text(text.replace(right, wrong))
+    (report,) = check_here(tmp_path / "m.py", only=name, explain=False)
+    assert report.verdict == "wrong", str(report)

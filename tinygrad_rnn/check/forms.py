@@ -1,0 +1,333 @@
+"""Layers that are written in another form than as a class with ``forward`` and ``backward``.
+
+Each becomes such a class, so that all else need not know: methods under other names; two functions
+with a cache between them; one function, or method, that returns a loss and all gradients. What is
+what is told by the names (``dWx`` belongs to ``Wx``) and confirmed by the shapes.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import re
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from .loading import Program
+from .running import gradient_names
+from .source import definitions
+
+_FORWARD = re.compile(r"(feed_?forward|forward|f_?prop|fwd)(_?(prop(agat\w+)?|pass))?", re.I)
+_BACKWARD = re.compile(
+    r"(back_?ward|back_?prop(agat\w+)?|b_?prop|bwd)(_?(prop(agat\w+)?|pass))?", re.I)
+_LOSS = re.compile(r"loss|cost|error|^j$|objective|nll|^l$", re.I)
+_WEIGHT = re.compile(r"[WUV]\w*|w|w_\w+|w\d+|b|b_\w+|b\w?\w?|bias\w*|gamma|beta|weights?|embed\w*")
+_DICTS = re.compile(r"param\w*|weights?|theta|p|model")
+
+
+def layers_of(program: Program) -> list[tuple[str, Any]]:
+    """What the file defines that can be checked, in its order: (name, class). Classes with no
+    ``backward`` under any name are among them, so that they are spoken of."""
+    own = program.main.own
+    home = program.module.__name__
+    made = []
+    for name, thing in own.items():
+        if isinstance(thing, type) and thing.__module__ == home:
+            made.append((name, as_layer(thing)))
+    for name, fn in own.items():
+        if isinstance(fn, types.FunctionType) and fn.__module__ == home:
+            layer = _from_function(name, fn, own)
+            if layer is not None:
+                made.append(layer)
+    order = list(own)
+    found = [(n, c) for n, c in made if c is not None]
+    return sorted(found, key=lambda pair: order.index(getattr(pair[1], "of", pair[0])))
+
+
+def as_layer(cls: type) -> Any:
+    """The class, or a subclass in which its methods have the names ``forward`` and ``backward``;
+    None if it has nothing like them."""
+    forward = getattr(cls, "forward", None)
+    if callable(forward) and _is_placeholder(forward):
+        return None
+    if callable(forward) and callable(getattr(cls, "backward", None)):
+        return cls
+    methods = [n for n in dir(cls) if inspect.isfunction(getattr(cls, n, None))]
+    for back in methods:
+        rest = _rest(_BACKWARD, back)
+        if rest is None:
+            continue
+        fronts = [n for n in methods if _rest(_FORWARD, n) == rest] or [
+            n for n in methods if _rest(_FORWARD, n) is not None] or [
+            n for n in ("__call__", "call") if n in methods]
+        if fronts:
+            return _renamed(cls, getattr(cls, fronts[0]), getattr(cls, back))
+    for name in methods:
+        fn = getattr(cls, name)
+        if _LOSS.search(name) and _gives_gradients(fn):
+            return _method_with_loss(cls, fn)
+    return cls if callable(forward) else None
+
+
+def _is_placeholder(fn):
+    code = getattr(fn, "__code__", None)
+    return code is not None and code.co_names == ("NotImplementedError",)
+
+
+def _rest(pattern, name: str):
+    """A name without the word for its direction, None if it has none."""
+    match = pattern.search(name)
+    return None if match is None else (name[: match.start()] + name[match.end():]).strip("_")
+
+
+def _renamed(cls: type, forward, backward) -> Any:
+    body = {"forward": forward, "backward": backward, "__module__": cls.__module__}
+    return type(cls.__name__, (cls,), body)
+
+
+# --- what a function returns ---------------------------------------------------------------------
+
+
+@functools.cache
+def _node(fn) -> Any:
+    code = fn.__code__
+    return definitions(code.co_filename).get((code.co_name, code.co_firstlineno))
+
+
+def returned_names(fn) -> list[str]:
+    """The names in the last return of a function: ["next_h", "cache"]."""
+    node = _node(fn)
+    returns = [n for n in ast.walk(node) if isinstance(n, ast.Return) and n.value] if node else []
+    if not returns:
+        return []
+    value = max(returns, key=lambda n: n.lineno).value
+    return [ast.unparse(v) for v in (value.elts if isinstance(value, ast.Tuple) else [value])]
+
+
+def gradient_target(name: str) -> str | None:
+    """ "dWx", "grad_Wx", "Wx_grad" -> "Wx"; None for what is no name of a gradient."""
+    for pattern in (r"d_?([A-Za-z]\w*)", r"(?:grad|delta|nabla|g)_(\w+)", r"(\w+?)_(?:grad|delta)",
+                    r"grad(\w+)", r"dL_?d?(\w+)"):
+        match = re.fullmatch(pattern, name)
+        if match:
+            return match[1]
+    return None
+
+
+def _gives_gradients(fn) -> bool:
+    """Whether a function returns a loss and gradients."""
+    names = returned_names(fn)
+    return len(names) > 1 and not _is_gradient(names[0]) and any(map(_is_gradient, names[1:]))
+
+
+def _is_gradient(name: str) -> bool:
+    return bool(re.search(r"grad", name, re.I)) or gradient_target(name) is not None
+
+
+def _array(x):
+    return isinstance(x, (np.ndarray, Tensor, np.generic, float))
+
+
+def _flat(found: dict[str, Any]) -> dict[str, Any]:
+    """The arrays of a dict, and of the dicts in it."""
+    flat: dict[str, Any] = {}
+    for name, value in found.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return {k: v for k, v in flat.items() if _array(v)}
+
+
+# --- functions -----------------------------------------------------------------------------------
+
+
+def _from_function(name: str, fn, own) -> tuple[str, Any] | None:
+    rest = _rest(_FORWARD, name)
+    if rest is not None:
+        for other, back in own.items():
+            if isinstance(back, types.FunctionType) and _rest(_BACKWARD, other) == rest:
+                return rest or name, _Pair(fn, back).layer(rest or name, name)
+        return None
+    if _rest(_BACKWARD, name) is None and _gives_gradients(fn):
+        return name, _Pair(fn, None).layer(name, name)
+    return None
+
+
+class _Pair:
+    """Two functions, or one that does the work of both, and what their arguments are."""
+
+    def __init__(self, forward: Callable[..., Any], backward: Callable[..., Any] | None):
+        self.forward, self.backward = forward, backward
+        parameters = inspect.signature(forward).parameters.values()
+        self.arguments = [p.name for p in parameters if p.default is p.empty
+                          and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self.keys = {n: keys for n in self.arguments if (keys := self._keys(n))}
+        self.weights = [n for n in self.arguments if n not in self.keys and _WEIGHT.fullmatch(n)]
+        if len(self.weights) == len(self.arguments):
+            self.weights = self.weights[1:]
+        self.slots = [k for n in self.arguments for k in self.keys.get(
+            n, [n] if n in self.weights else [])]
+        self.inputs = [n for n in self.arguments if n not in self.keys and n not in self.weights]
+
+    def _keys(self, name: str):
+        """The keys of a dict of parameters, as the function reads them."""
+        if not _DICTS.fullmatch(name):
+            return []
+        node = _node(self.forward)
+        return list(dict.fromkeys(
+            n.slice.value for n in ast.walk(node) if isinstance(n, ast.Subscript)
+            and isinstance(n.value, ast.Name) and n.value.id == name
+            and isinstance(n.slice, ast.Constant) and isinstance(n.slice.value, str)))
+
+    def layer(self, name: str, of: str) -> Any:
+        """The class."""
+        pair = self
+
+        def init(self, **weights):
+            self.params = [weights[k] for k in pair.slots]
+            self.grads = [np.zeros_like(w) for w in self.params]
+
+        @functools.wraps(self.forward)
+        def forward(self, *inputs):
+            return pair.run_forward(self, inputs)
+
+        @functools.wraps(self.backward or self.forward)
+        def backward(self, *douts):
+            return pair.run_backward(self, douts)
+
+        positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        me = inspect.Parameter("self", positional)
+
+        def signature(names, first=(me,)):
+            return inspect.Signature([*first, *(inspect.Parameter(n, positional) for n in names)])
+
+        wrapped: Any = forward
+        wrapped.__signature__ = signature(self.inputs)
+        wrapped = backward
+        wrapped.__signature__ = signature(self._douts())
+        cls: Any = type(name, (), {"__init__": init, "forward": forward, "backward": backward,
+                                   "__module__": self.forward.__module__})
+        cls.__signature__ = signature(self.slots, ())
+        cls.of = of
+        cls.form = self
+        if self.backward is None:
+            cls.hint = name + "Loss"
+            given = {gradient_target(n) for n in returned_names(self.forward)}
+            cls.without_gradient = frozenset(n for n in self.inputs if n not in given)
+        return cls
+
+    def _douts(self):
+        if self.backward is None:
+            return ["dout"]
+        names = [p.name for p in inspect.signature(self.backward).parameters.values()
+                 if p.default is p.empty]
+        return [n for n in names if n not in self.arguments and self._is_cotangent(n)] or names[:1]
+
+    def _is_cotangent(self, name: str):
+        return "cache" not in name and (_is_gradient(name) or name in ("dout", "delta", "upstream"))
+
+    def run_forward(self, layer, inputs):
+        slots = dict(zip(self.slots, layer.params, strict=True))
+        given = dict(zip(self.inputs, inputs, strict=True))
+        values = {n: {k: slots[k] for k in self.keys[n]} if n in self.keys
+                  else slots[n] if n in slots else given[n] for n in self.arguments}
+        result = self.forward(*values.values())
+        parts = list(result) if isinstance(result, tuple) else [result]
+        names = returned_names(self.forward)
+        names = names if len(names) == len(parts) else [f"output{i}" for i in range(len(parts))]
+        if self.backward is None:
+            layer.kept = dict(zip(names[1:], parts[1:], strict=True)), values
+            return parts[0]
+        outputs = [(n, p) for n, p in zip(names, parts, strict=True)
+                   if _array(p) and "cache" not in n]
+        layer.kept = values, dict(outputs), [p for n, p in zip(names, parts, strict=True)
+                                             if not _array(p) or "cache" in n]
+        made = [p for _, p in outputs]
+        return made[0] if len(made) == 1 else tuple(made)
+
+    def run_backward(self, layer, douts):
+        if self.backward is None:
+            (dout,), (made, values) = douts, layer.kept
+            return self._hand_out(layer, {k: v * dout for k, v in _flat(made).items()}, values)
+        values, outputs, caches = layer.kept
+        left, caches = list(douts), list(caches)
+        arguments = []
+        for p in inspect.signature(self.backward).parameters.values():
+            if p.default is not p.empty:
+                continue
+            if p.name not in values and self._is_cotangent(p.name) and left:
+                arguments.append(left.pop(0))
+            elif p.name in values:
+                arguments.append(values[p.name])
+            elif p.name in outputs:
+                arguments.append(outputs[p.name])
+            elif caches:
+                arguments.append(caches.pop(0))
+            elif left:
+                arguments.append(left.pop(0))
+        result = self.backward(*arguments)
+        if isinstance(result, dict):
+            found = dict(result)
+        else:
+            parts = list(result) if isinstance(result, (tuple, list)) else [result]
+            names = returned_names(self.backward)
+            names = names if len(names) == len(parts) else [f"d{i}" for i in range(len(parts))]
+            found = dict(zip(names, parts, strict=True))
+        return self._hand_out(layer, found, values)
+
+    def _hand_out(self, layer, found, values):
+        """Gradients, by what they are called, to ``grads`` and to the inputs."""
+        flat = _flat(found)
+        wanted = dict(zip(self.slots, layer.params, strict=True)) | {
+            n: values[n] for n in self.inputs if n in values}
+        got: dict[str, Any] = {}
+        for target in wanted:
+            for name in (*gradient_names(target), target):
+                if name in flat:
+                    got[target] = flat.pop(name)
+                    break
+        for name in list(flat):  # "dx" of xt, "da0" of a0: close to the name, and of its shape
+            near = (gradient_target(name) or name).lower().replace("_", "")
+            fits = [t for t in wanted if t not in got
+                    and np.shape(wanted[t]) == np.shape(flat[name])]
+            fits = [t for t in fits if near and (
+                t.lower().replace("_", "").startswith(near)
+                or near.startswith(t.lower().replace("_", "")))] or fits
+            if len(fits) == 1:
+                got[fits[0]] = flat.pop(name)
+        for i, name in enumerate(self.slots):
+            g = got.get(name)
+            if g is not None and np.shape(g) == np.shape(layer.grads[i]):
+                layer.grads[i][...] = g
+            else:
+                layer.grads[i] = g
+        return tuple(got.get(n) for n in self.inputs)
+
+
+def _method_with_loss(cls: type, fn) -> Any:
+    """A class one of whose methods returns a loss and all gradients."""
+
+    @functools.wraps(fn)
+    def forward(self, *inputs):
+        result = fn(self, *inputs)
+        self.kept = dict(zip(returned_names(fn)[1:], result[1:], strict=False))
+        return result[0]
+
+    @functools.wraps(fn)
+    def backward(self, dout=1.0):
+        self.gradients = {k: v * dout for k, v in _flat(self.kept).items()}
+
+    names = list(inspect.signature(fn).parameters.values())[1:]
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    wrapped: Any = forward
+    wrapped.__signature__ = inspect.Signature([
+        inspect.Parameter("self", positional),
+        *(inspect.Parameter(p.name, positional) for p in names
+          if p.default is p.empty or p.default is None)])
+    made: Any = _renamed(cls, forward, backward)
+    made.hint = cls.__name__ + "Loss"
+    made.without_gradient = frozenset(p.name for p in names)
+    return made
