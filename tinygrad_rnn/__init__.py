@@ -30,6 +30,13 @@ def __getattr__(name: str) -> ModuleType:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def load_ipython_extension(ipython: object) -> None:
+    """``%load_ext tinygrad_rnn`` in Jupyter: adds ``%%check``."""
+    from .check.jupyter import register
+
+    register(ipython)
+
+
 def __dir__() -> list[str]:
     """What users may use."""
     return sorted([*__all__, "__version__"])

@@ -13,7 +13,10 @@ from .apart import check_apart
 from .files import files_in
 from .layer import SECONDS
 from .loading import LoadError
+from .page import page
+from .patch import patch
 from .report import VERDICTS, Report
+from .words import LANGUAGES, language
 
 DESCRIPTION = """\
 Compare the hand-written backward of every layer in a file with the derivative of its own forward.
@@ -37,10 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='how to construct the layer: "MyCell(D=3, H=4)", or a function of the'
                         " file that returns it, alone or as (layer, inputs...)")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--patch", action="store_true",
+                        help="print the repairs that were found, for git apply; no file is edited")
+    parser.add_argument("--html", metavar="FILE", type=Path,
+                        help="write all reports to one page")
+    parser.add_argument("--lang", choices=LANGUAGES,
+                        help="the language of the reports (default: that of the locale)")
     parser.add_argument("--seed", type=int, default=0, metavar="N",
                         help="of the random values (default 0)")
     parser.add_argument("--time-limit", type=float, default=SECONDS, metavar="SECONDS",
-                        help=f"of CPU time, for one run of one layer (default {SECONDS:g})")
+                        help="of CPU time, for one run of one layer and for the search for its"
+                        f" mistakes (default {SECONDS:g})")
     parser.set_defaults(run=run)
 
 
@@ -78,23 +88,30 @@ def run(args: argparse.Namespace) -> int:
             for path in files_in(Path(name))]
     many = len(jobs) != 1 or any(Path(split(text)[0]).is_dir() for text in args.files)
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    lang = language(args.lang)
     done = []
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for checked in pool.map(lambda job: Checked(job[0], job[1], args), jobs):
             done.append(checked)
-            if not args.json:
-                show(checked, many, colour)
+            if not args.json and not args.patch:
+                show(checked, many, colour, lang)
+    if args.html:
+        args.html.write_text(page([(str(c.path), c.reports, c.error) for c in done], lang),
+                             "utf-8")
     if args.json:
         print(json.dumps({"layers": [{**r.as_dict(), "path": str(c.path)} for c in done
                                      for r in c.reports],
                           "errors": [c.error for c in done if c.error]},
                          indent=2, ensure_ascii=False))
+    elif args.patch:
+        print(patch([c.change for d in done for r in d.reports for c in r.causes if c.change]),
+              end="")
     elif many:
         print(table(done) if done else "no file with a layer in " + ", ".join(args.files))
     return status(done)
 
 
-def show(checked: Checked, many: bool, colour: bool) -> None:
+def show(checked: Checked, many: bool, colour: bool, lang: str) -> None:
     """One file; of many, what is right in one line."""
     reports = checked.reports
     if checked.error:
@@ -104,7 +121,7 @@ def show(checked: Checked, many: bool, colour: bool) -> None:
     if not reports:
         return
     if not many:
-        print("\n\n".join(r.text(colour) for r in reports))
+        print("\n\n".join(r.text(colour, lang) for r in reports))
         if len(reports) > 1:
             print("\n" + summary(reports))
         return
@@ -114,7 +131,7 @@ def show(checked: Checked, many: bool, colour: bool) -> None:
         print(f"  ok: {', '.join(right)}")
     for r in reports:
         if r.verdict != "ok":
-            print("\n".join("  " + line for line in r.text(colour).splitlines()))
+            print("\n".join("  " + line for line in r.text(colour, lang).splitlines()))
     print()
 
 

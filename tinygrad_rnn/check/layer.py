@@ -38,6 +38,7 @@ from .running import (
     truth,
 )
 from .smallest import smallest_example
+from .words import say
 
 SECONDS = 5.0
 
@@ -73,7 +74,8 @@ def check_layer(layer: Any, *inputs: Any, seed: int = 0, explain: bool = True,
     except CannotRun as error:
         return could_not_run(report, error, file_of(layer))
     except TimeUp:
-        return unchecked(report, f"not finished within {seconds:g} s")
+        return unchecked(report, say("not finished within {seconds} s",
+                                     seconds=f"{seconds:g}"))
     except Exception as error:
         return unchecked(report, f"the layer cannot be copied: {type(error).__name__}: {error}")
     return _check(report, setup, recipes.input_names(layer, len(values)), None, seed, explain,
@@ -98,7 +100,7 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
     """
     report = Report(name or cls.__name__)
     if not callable(getattr(cls, "backward", None)):
-        return unchecked(report, f"{report.name} has no backward")
+        return unchecked(report, say("{name} has no backward", name=report.name))
     search = None
     try:
         if recipe is None:
@@ -111,7 +113,8 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
     except CannotRun as error:
         return could_not_run(report, error, file_of(_Named(cls)))
     except TimeUp:
-        return unchecked(report, f"not finished within {seconds:g} s (a loop without end?)")
+        return unchecked(report, say(
+            "not finished within {seconds} s (a loop without end?)", seconds=f"{seconds:g}"))
     deadline = time.process_time() + seconds if deadline is None else deadline
     if search is not None:
         other = _right_otherwise(search, seed, seconds)
@@ -120,7 +123,8 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
                            deadline)
             if right.verdict == "ok":
                 right.verdict, right.kind = "convention", "inputs"
-                right.cause = f"right for {other.words()}, wrong for {recipe.words()}"
+                right.cause = say("right for {these}, wrong for {those}", these=other.words(),
+                                  those=recipe.words())
             return right
     report = _check(report, setup, recipe.input_names, recipe, seed, explain, seconds, deadline)
     report.notes += recipe.notes
@@ -180,16 +184,17 @@ def could_not_run(report: Report, error: CannotRun, filename: str) -> Report:
     """A layer that raises: in backward that is an error of the layer's, elsewhere it may be ours
     for having called it in a way that was not meant."""
     if isinstance(error.error, TimeUp):
-        return unchecked(report, f"{error.phase} did not end in time (a loop without end?)",
+        return unchecked(report, say(
+            "{phase} did not end in time (a loop without end?)", phase=error.phase),
                           error.line)
-    what = f"{error.phase} raises {error}"
+    what: str = say("{phase} raises {error}", phase=error.phase, error=error)
     if error.phase == "output":
         what = str(error.error)
     if error.phase == "forward":
-        what += (": if it wants other inputs, let --make name a function that returns (layer,"
-                 " inputs...)")
+        what = say("{phase} raises {error}: if it wants other inputs, let --make name a function"
+                   " that returns (layer, inputs...)", phase=error.phase, error=error)
     if error.phase == "trace":
-        what = f"forward cannot be differentiated: {error}"
+        what = say("forward cannot be differentiated: {error}", error=error)
     report.file = Path(filename).name if filename else ""
     unchecked(report, what, error.line)
     report.source = source_line(filename, error.line)
@@ -226,18 +231,21 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
             return _raised(report, error, filename, setup, recipe, seed, names,
                            deadline if explain else 0.0)
         except TimeUp:
-            return unchecked(report, f"not finished within {seconds:g} s (a loop without end?)")
+            return unchecked(report, say(
+            "not finished within {seconds} s (a loop without end?)", seconds=f"{seconds:g}"))
         if narrowed:
-            report.notes.append("float32 is hard-coded; it was widened to float64 for the check")
+            report.notes.append(say(
+                "float32 is hard-coded; it was widened to float64 for the check"))
     if not first.gradients:
-        return unchecked(report, "nothing to compare: no parameter and no input of floats")
+        return unchecked(report, say(
+            "nothing to compare: no parameter and no input of floats"))
     if outcome.observation.printed:
-        report.notes.append("the layer prints; its output is not shown")
+        report.notes.append(say("the layer prints; its output is not shown"))
     report.notes += dict.fromkeys(first.notes)
     report.gradients = first.gradients if outcome.right else outcome.gradients
     if not outcome.right:
         if outcome.scenario:
-            report.notes.append(f"seen {outcome.scenario}")
+            report.notes.append(say("seen {when}", when=say(outcome.scenario)))
         report.verdict = "wrong"
         try:
             _explain(report, outcome, explain, deadline, filename, setup, names, seed)
@@ -331,7 +339,8 @@ def _at_a_kink(outcome: Outcome):
         return None
     if not moved.right:
         return None
-    moved.notes.append("compared beside the given inputs: at them the derivative does not exist")
+    moved.notes.append(say(
+        "compared beside the given inputs: at them the derivative does not exist"))
     return moved
 
 
@@ -360,8 +369,8 @@ def _allow_accumulation(outcome: Outcome):
     if all(g.ok for g in adjusted):
         outcome.gradients, outcome.got = adjusted, got
         outcome.problems.append(Problem(
-            "accumulates", "backward adds to what grads hold and does not clear it: the caller has"
-            " to, before every step (the book overwrites)", wrong=False))
+            "accumulates", say("backward adds to what grads hold and does not clear it: the caller has"
+                               " to, before every step (the book overwrites)"), wrong=False))
     return outcome
 
 
@@ -414,8 +423,8 @@ def _carried(setup: Setup, stateful, names, seed: int):
         outcome = evaluate(setup, names, seed)
         outcome.scenario = "in the second call with stateful=True"
         outcome.problems.append(Problem(
-            "state_not_carried", "the state is not carried over: with stateful=True the second call"
-            " begins from zero again, like the first"))
+            "state_not_carried", say("the state is not carried over: with stateful=True the second"
+                                     " call begins from zero again, like the first")))
         yield outcome
 
 

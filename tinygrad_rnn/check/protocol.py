@@ -47,29 +47,34 @@ def _problems(outcome: Outcome):
             pairs="; ".join(f"{a}, {b}" for a, b in seen.aliased)),
             gradients=[n.removeprefix("d") for pair in seen.aliased for n in pair])
     for i in seen.params_edited:
-        yield Problem("into_parameter", f"backward writes into the parameter {names[i]} itself")
+        yield Problem("into_parameter", say(
+            "backward writes into the parameter {name} itself", name=names[i]))
     for i in seen.inputs_edited:
-        text = f"the caller's array {inputs[i]} is edited in place"
         if _same_after(outcome, i):  # x -= x.max(), before a softmax
-            yield Problem("input_edited", text + ", by what does not change the output",
-                          wrong=False)
+            yield Problem("input_edited", say(
+                "the caller's array {name} is edited in place, by what does not change the output",
+                name=inputs[i]), wrong=False)
         else:
-            yield Problem("input_edited", text)
+            yield Problem("input_edited", say("the caller's array {name} is edited in place",
+                                              name=inputs[i]))
     if seen.dout_edited:
         if seen.dout_returned:  # the gradient is made in place: common, and right by itself
-            outcome.notes.append("backward edits the gradient that it is handed, and returns it")
+            outcome.notes.append(say(
+                "backward edits the gradient that it is handed, and returns it"))
         else:
-            yield Problem("input_edited", "backward edits the gradient that it is handed, in place")
+            yield Problem("input_edited", say(
+                "backward edits the gradient that it is handed, in place"))
     unwritten = [g.name for g in outcome.gradients if _has_nan(outcome.got.get(g.name))]
     if unwritten and not any(_has_nan(outcome.wanted[name]) for name in unwritten):
-        yield Problem("uninitialised", f"uninitialised memory (np.empty) is read: part of"
-                      f" {', '.join('d' + n for n in unwritten)} is never written",
+        yield Problem("uninitialised", say(
+            "uninitialised memory (np.empty) is read: part of {names} is never written",
+            names=", ".join("d" + n for n in unwritten)),
                       gradients=unwritten)
     for g in outcome.gradients:
         if outcome.got.get(g.name) is None:
-            what = "None stands" if g.shape == () else "nothing is found"
-            yield Problem("none", f"{what} where the gradient d{g.name} belongs",
-                          gradients=[g.name])
+            words = "None stands where the gradient {name} belongs" if g.shape == () else (
+                "nothing is found where the gradient {name} belongs")
+            yield Problem("none", say(words, name=f"d{g.name}"), gradients=[g.name])
     if not unwritten and not seen.replaced and outcome.setup.rounds == 1:
         yield from _second(outcome)
 
@@ -97,12 +102,13 @@ def _second(outcome: Outcome):
     if not _changes(seen, again(outcome.setup, seen, outcome.cotangents)):
         return
     if seen.state and not _changes(seen, again(outcome.setup, seen, outcome.cotangents, True)):
-        yield Problem("state_not_cut", "backward begins with the gradient that the call before left"
-                      f" in {' and '.join('self.' + k for k in seen.state)}: the state is not cut"
-                      " between calls (truncated BPTT)")
+        yield Problem("state_not_cut", say(
+            "backward begins with the gradient that the call before left in {names}: the state is"
+            " not cut between calls (truncated BPTT)",
+            names=", ".join("self." + k for k in seen.state)))
         return
-    text = ("backward overwrites what forward kept for it: a second backward of the same forward"
-            " gives another gradient")
+    text = say("backward overwrites what forward kept for it: a second backward of the same forward"
+               " gives another gradient")
     if len(seen.outputs) == 1 and np.ndim(seen.outputs[0]) == 0:
         outcome.notes.append(text)  # common in a loss, whose backward is called once
     else:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .words import in_language, language, say
+
 if TYPE_CHECKING:
     from .patch import Change
     from .smallest import Row
@@ -103,74 +105,87 @@ class Report:
     def __str__(self) -> str:
         return self.text()
 
-    def text(self, colour: bool = False) -> str:
-        """The report as a table of gradients with the cause below it."""
+    def _repr_html_(self) -> str:
+        from .page import STYLE, fragment
+
+        return f"<style>{STYLE}</style>{fragment(self, language())}"
+
+    def text(self, colour: bool = False, lang: str = "en") -> str:
+        """The report as a table of gradients with the causes below it; ``lang``: en, ko, ja."""
+        def tr(template: str, **values: Any) -> str:
+            return str(in_language(say(template, **values), lang))
+
         paint = _PAINT[self.verdict] if colour else "{}"
-        lines = [f"{self.name}: " + paint.format(self.verdict)]
+        lines = [f"{self.name}: " + paint.format(tr(self.verdict))]
         if self.gradients and self.verdict != "unchecked":
-            width = max(len(g.name) for g in self.gradients)
-            shapes = [str(g.shape).replace(" ", "") for g in self.gradients]
-            first, second = max(8, width + 1), max(5, *map(len, shapes))
-            lines.append(f"  {'gradient':{first}}  {'shape':{second}}         max. error   relative"
-                         + "   first wrong element" * (self.verdict == "wrong"))
-            for g, shape in zip(self.gradients, shapes, strict=True):
-                mark = f"{'ok' if g.ok else 'wrong':5}"
-                if colour:
-                    mark = _PAINT["ok" if g.ok else "wrong"].format(mark)
-                where = "" if g.index is None else f"{list(g.index)}" + (
-                    f" ({g.place})" if g.place else "")
-                lines.append(f"  {'d' + g.name:{first}}  {shape:{second}}  {mark}  "
-                             f"{g.max_abs_error:10.1e}  {g.max_rel_error:9.1e}   {where}".rstrip())
-            lines += self._gates()
-        if self.causes:
-            for k, cause in enumerate(self.causes):
-                which = "" if len(self.causes) == 1 and not self.unexplained else f" {k + 1}" + (
-                    f" ({', '.join('d' + n for n in cause.gradients)})" if cause.gradients else "")
-                file = Path(cause.file).name
-                lines.append(f"  likely cause{which}: {cause.text}" + _where(file, cause.line))
-                lines += self._source_of(cause)
-        elif self.cause:
-            head = "convention" if self.verdict == "convention" else "why"
-            head = "wrong" if self.verdict == "wrong" else head
-            lines.append(f"  {head}: {self.cause}" + _where(self.file, self.line))
+            lines += self._table(colour, tr)
+            lines += self._gates(tr)
+        for k, cause in enumerate(self.causes):
+            many = len(self.causes) > 1 or self.unexplained
+            which = (f" {k + 1}" + f" ({_names(cause.gradients)})" * bool(cause.gradients)
+                     ) * bool(many)
+            lines.append(f"  {tr('likely cause')}{which}: {in_language(cause.text, lang)}"
+                         + _where(Path(cause.file).name, cause.line, tr))
+            same = any(c.change == cause.change for c in self.causes[:k] if c.change)
+            lines += [] if same else self._source_of(cause)
+        if self.cause and not self.causes:
+            head = tr(self.verdict if self.verdict in ("convention", "wrong") else "why")
+            lines.append(f"  {head}: {in_language(self.cause, lang)}"
+                         + _where(self.file, self.line, tr))
             if self.source:
                 lines.append(f"    {self.line} | {self.source}")
         if self.searched:
-            which = f" of {', '.join('d' + n for n in self.unexplained)}" * bool(self.unexplained)
-            lines.append(f"  cause{which}: {self.searched}; the first wrong element is a place to"
-                         " begin")
+            which = f" ({_names(self.unexplained)})" * bool(self.unexplained)
+            lines.append(f"  {tr('cause')}{which}: {in_language(self.searched, lang)}; "
+                         + tr("the first wrong element is a place to begin"))
         if self.example:
-            lines.append(f"  smallest example: {self.example}")
-            lines += self._worked()
-        lines += [f"  note: {note}" for note in self.notes]
+            lines.append(f"  {tr('smallest example')}: {in_language(self.example, lang)}")
+            lines += [f"    {line}" for line in self.worked_lines(lang)]
+        lines += [f"  {tr('note')}: {in_language(note, lang)}" for note in self.notes]
         return "\n".join(lines)
 
+    def _table(self, colour, tr):
+        width = max(len(g.name) for g in self.gradients)
+        shapes = [str(g.shape).replace(" ", "") for g in self.gradients]
+        first, second = max(8, width + 1), max(5, *map(len, shapes))
+        lines = [f"  {tr('gradient'):{first}}  {tr('shape'):{second}}         {tr('max. error')}"
+                 f"   {tr('relative')}"
+                 + f"   {tr('first wrong element')}" * (self.verdict == "wrong")]
+        for g, shape in zip(self.gradients, shapes, strict=True):
+            kind = "ok" if g.ok else "wrong"
+            mark = f"{tr(kind):5}"
+            mark = _PAINT[kind].format(mark) if colour else mark
+            where = "" if g.index is None else f"{list(g.index)}" + f" ({g.place})" * bool(g.place)
+            lines.append(f"  {'d' + g.name:{first}}  {shape:{second}}  {mark}  "
+                         f"{g.max_abs_error:10.1e}  {g.max_rel_error:9.1e}   {where}".rstrip())
+        return lines
 
-    def _worked(self):
+    def _gates(self, tr):
+        """Which gates are right, of the gradients that are wrong: the same ones together."""
+        same: dict[str, list[str]] = {}
+        for g in self.gradients:
+            if g.gates and not g.ok:
+                text = ", ".join(f"{k} {tr('ok' if ok else 'wrong')}" for k, ok in g.gates.items())
+                same.setdefault(text, []).append(g.name)
+        return ["  " + tr("gates of {names}: {gates}", names=_names(names), gates=text)
+                for text, names in same.items()]
+
+    def worked_lines(self, lang: str = "en") -> list[str]:
         """The example in numbers: forward and backward, line by line."""
         lines, part = [], ""
         width = min(58, max((len(r.text) for r in self.worked), default=0))
-        given = [f"{r.text} = {r.value}" for r in self.worked if r.part == "given"]
+        given = ", ".join(f"{r.text} = {r.value}" for r in self.worked if r.part == "given")
         if given:
-            lines.append("    given: " + ", ".join(given))
+            lines.append(str(in_language(say("given: {values}", values=given), lang)))
         for r in self.worked:
             if r.part == "given":
                 continue
             if r.part != part:
                 part = r.part
-                lines.append(f"    {part}")
-            right = f"   right is {r.right}" if r.right else ""
-            lines.append(f"      {r.text:{width}}  {r.value}{right}")
+                lines.append(part)
+            right = in_language(say("right is {value}", value=r.right), lang)
+            lines.append(f"  {r.text:{width}}  {r.value}" + f"   {right}" * bool(r.right))
         return lines
-
-    def _gates(self):
-        """Which gates are right, of the gradients that are wrong: the same ones together."""
-        same: dict[str, list[str]] = {}
-        for g in self.gradients:
-            if g.gates and not g.ok:
-                text = ", ".join(f"{k} {'ok' if ok else 'wrong'}" for k, ok in g.gates.items())
-                same.setdefault(text, []).append(f"d{g.name}")
-        return [f"  gates of {', '.join(names)}: {text}" for text, names in same.items()]
 
     def _source_of(self, cause: Cause):
         """The lines below a cause: its repair, else the line where it stands."""
@@ -179,10 +194,14 @@ class Report:
         return [f"    {cause.line} | {cause.source}"] if cause.source else []
 
 
-def _where(file: str, line):
+def _names(names):
+    return ", ".join(f"d{n}" for n in names)
+
+
+def _where(file: str, line, tr):
     if not line:
         return ""
-    return f" ({file}, line {line})" if file else f" (line {line})"
+    return f" ({file}, {tr('line {n}', n=line)})" if file else f" ({tr('line {n}', n=line)})"
 
 
 _PAINT = {"ok": "\033[32m{}\033[0m", "wrong": "\033[31m{}\033[0m",

@@ -66,7 +66,7 @@ def _is_theirs(filename: str, home):
     """Whether a file belongs to the checked code: in the layer's folder or next to it, or one of
     the stand-ins for the book's modules."""
     path = Path(filename)
-    if is_ours(filename):
+    if is_ours(filename) or filename.startswith("<ipython-input"):
         return True
     if _HERE in path.parents or "site-packages" in path.parts or not path.suffix:
         return False

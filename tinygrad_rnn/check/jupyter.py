@@ -1,0 +1,36 @@
+"""``%load_ext tinygrad_rnn``: the cell magic ``%%check``, which runs a cell and checks the layers
+that it defines."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from .layer import check_class
+from .notebooks import plain
+from .report import Report
+
+
+def register(ipython: Any) -> None:
+    """Add ``%%check`` to an IPython shell."""
+
+    def magic(line: str, cell: str) -> None:
+        result = ipython.run_cell(cell)
+        if not result.success:
+            return
+        from IPython.display import display
+
+        for report in check_cell(cell, ipython.user_ns, line.split()):
+            display(report)
+
+    ipython.register_magic_function(magic, "cell", "check")
+
+
+def check_cell(cell: str, names: dict[str, Any], only: list[str] | None = None) -> list[Report]:
+    """Check the classes that a cell defines and that have ``forward`` and ``backward``; ``names``:
+    those of the shell after the cell was run; ``only``: names of classes."""
+    defined = [node.name for node in ast.parse(plain(cell)).body if isinstance(node, ast.ClassDef)]
+    return [check_class(cls) for name in defined if not only or name in only
+            if isinstance(cls := names.get(name), type)
+            and callable(getattr(cls, "forward", None))
+            and callable(getattr(cls, "backward", None))]

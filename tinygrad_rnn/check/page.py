@@ -1,0 +1,112 @@
+"""Reports as HTML: one of them, for a notebook; all of a repository, as a page to hand in or to put
+on a wall. What colours say is also said in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+from .report import VERDICTS, Report
+from .words import in_language, say
+
+STYLE = """
+.tgcheck { font: 14px/1.5 system-ui, sans-serif; margin: 0 0 1.5em; }
+.tgcheck h3 { margin: .3em 0; font-size: 16px; }
+.tgcheck table { border-collapse: collapse; margin: .4em 0; }
+.tgcheck td, .tgcheck th { padding: .15em .7em; text-align: left; border-bottom: 1px solid #8884; }
+.tgcheck pre { background: #8881; padding: .5em .8em; margin: .3em 0; overflow-x: auto;
+  font: 13px/1.45 ui-monospace, monospace; }
+.tgcheck .ok { color: #1a7f37; } .tgcheck .wrong { color: #b42318; font-weight: 600; }
+.tgcheck .convention, .tgcheck .unchecked { color: #8a6100; }
+.tgcheck del { background: #b4231822; text-decoration: none; display: block; }
+.tgcheck ins { background: #1a7f3722; text-decoration: none; display: block; }
+.tgcheck .gate { display: inline-block; border: 1px solid currentColor; border-radius: 3px;
+  padding: 0 .4em; margin-right: .3em; }
+"""
+_MARK = {True: "✓", False: "✗"}
+
+
+def fragment(report: Report, lang: str = "en") -> str:
+    """One report: a table of gradients, the gates, the causes with their repair, the example."""
+    def said(text):
+        return escape(str(in_language(text, lang)))
+
+    parts = [f"<h3>{escape(report.name)}: {_word(report.verdict, report.verdict, lang)}</h3>"]
+    if report.gradients and report.verdict != "unchecked":
+        parts.append(_table(report, lang))
+    for cause in report.causes:
+        where = f"{escape(Path(cause.file).name)}, {said(say('line {n}', n=cause.line))}" if (
+            cause.line) else ""
+        of = ", ".join(f"d{escape(n)}" for n in cause.gradients)
+        parts.append(f"<p><b>{said(say('likely cause'))}</b>{f' ({of})' * bool(of)}:"
+                     f" {said(cause.text)}{f' ({where})' * bool(where)}</p>")
+        if cause.diff:
+            parts.append("<pre>" + "".join(
+                f"<{'del' if d[0] == '-' else 'ins'}>{escape(d)}</{'del' if d[0] == '-' else 'ins'}>"
+                for d in cause.diff) + "</pre>")
+        elif cause.source:
+            parts.append(f"<pre>{cause.line} | {escape(cause.source)}</pre>")
+    if report.cause and not report.causes:
+        where = f" ({escape(report.file)}, {said(say('line {n}', n=report.line))})" * bool(
+            report.line)
+        parts.append(f"<p>{said(report.cause)}{where}</p>")
+    if report.searched:
+        of = ", ".join(f"d{escape(n)}" for n in report.unexplained)
+        parts.append(f"<p><b>{said(say('cause'))}</b>{f' ({of})' * bool(of)}:"
+                     f" {said(report.searched)}</p>")
+    if report.example:
+        lines = "\n".join(escape(line) for line in report.worked_lines(lang))
+        parts.append(f"<details><summary>{said(say('smallest example'))}: {said(report.example)}"
+                     f"</summary><pre>{lines}</pre></details>")
+    parts += [f"<p>{said(say('note'))}: {said(note)}</p>" for note in report.notes]
+    return f'<div class="tgcheck">{"".join(parts)}</div>'
+
+
+def _word(kind, text, lang):
+    return f'<span class="{kind}">{escape(str(in_language(say(text), lang)))}</span>'
+
+
+def _table(report: Report, lang):
+    heads = ("gradient", "shape", "", "max. error", "relative", "first wrong element")
+    rows = ["<tr>" + "".join(
+        f"<th>{escape(str(in_language(say(h), lang))) if h else ''}</th>" for h in heads) + "</tr>"]
+    for g in report.gradients:
+        kind = "ok" if g.ok else "wrong"
+        index = "" if g.index is None else f"{list(g.index)}" + f" ({g.place})" * bool(g.place)
+        gates = " ".join(f'<span class="gate {"ok" if ok else "wrong"}">{escape(k)} {_MARK[ok]}</span>'
+                         for k, ok in g.gates.items())
+        rows.append(f"<tr><td>d{escape(g.name)}</td><td>{escape(str(g.shape))}</td>"
+                    f"<td>{_MARK[g.ok]} {_word(kind, kind, lang)}</td>"
+                    f"<td>{g.max_abs_error:.1e}</td><td>{g.max_rel_error:.1e}</td>"
+                    f"<td>{escape(index)} {gates}</td></tr>")
+    return f"<table>{''.join(rows)}</table>"
+
+
+def page(files: Iterable[tuple[str, list[Report], str]], lang: str = "en") -> str:
+    """One page for (path, reports, why there are none) of many files: a table of all, then what is
+    not simply right."""
+    files = list(files)
+    counts = {v: sum(r.verdict == v for _, reports, _ in files for r in reports) for v in VERDICTS}
+    head = "".join(f"<th>{_word(v, v, lang)}</th>" for v in VERDICTS)
+    rows = [f'<tr><td><a href="#f{i}">{escape(path)}</a></td>' + "".join(
+        f"<td>{sum(r.verdict == v for r in reports) or ''}</td>" for v in VERDICTS) + "</tr>"
+        for i, (path, reports, error) in enumerate(files) if reports or error]
+    total = "".join(f"<td><b>{counts[v]}</b></td>" for v in VERDICTS)
+    body = []
+    for i, (path, reports, error) in enumerate(files):
+        if reports or error:
+            body.append(f'<h2 id="f{i}">{escape(path)}</h2>' + f"<p>{escape(error)}</p>" * bool(error)
+                        + "".join(fragment(r, lang) for r in reports))
+    return f"""<!DOCTYPE html>
+<html lang="{lang}"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>tinygrad-rnn check</title>
+<style>{STYLE}
+body {{ max-width: 62em; margin: 2em auto; padding: 0 1em; color-scheme: light dark; }}
+@media print {{ details {{ display: block; }} }}</style></head>
+<body><h1>tinygrad-rnn check</h1>
+<div class="tgcheck"><table><tr><th></th>{head}</tr>{''.join(rows)}<tr><td></td>{total}</tr></table></div>
+{''.join(body)}
+</body></html>
+"""
