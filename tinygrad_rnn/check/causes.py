@@ -40,7 +40,8 @@ _TELLING = {"state_returned", "mask", "zero", "dout_ignored", "returned_order", 
 
 @dataclass
 class _Shown:
-    """What the numbers of one gradient show: a kind, and words with {names} for the gradients."""
+    """What the numbers of one gradient show: a kind, and words in which ``names`` are
+    the gradients."""
 
     kind: str
     words: str

@@ -368,9 +368,9 @@ def _allow_accumulation(outcome: Outcome):
                 for g in outcome.gradients]
     if all(g.ok for g in adjusted):
         outcome.gradients, outcome.got = adjusted, got
-        outcome.problems.append(Problem(
-            "accumulates", say("backward adds to what grads hold and does not clear it: the caller has"
-                               " to, before every step (the book overwrites)"), wrong=False))
+        outcome.problems.append(Problem("accumulates", say(
+            "backward adds to what grads hold and does not clear it: the caller has to, before"
+            " every step (the book overwrites)"), wrong=False))
     return outcome
 
 

@@ -15,7 +15,7 @@ Mistakes of a lower ``rank`` are tried first. The search (``repair``) runs the l
 edit, and names the mistake only if its edit makes wrong gradients right.
 
 ``example`` is "Layer: right -> wrong", of a class of ``manual`` or of tests/checked/catalogue.py.
-To add a mistake, write one entry, and its sentence into words/*.po.
+To add a mistake, write one entry, and its sentence into languages/*.po.
 """
 
 from __future__ import annotations
@@ -400,7 +400,7 @@ def _too_much(p):
             sizes = number(dropped) is not None or any(
                 s in what for s in ("shape", "len(", "size"))
             if sizes or isinstance(op, ast.Div):
-                values |= {"kind": "scaling",
+                values |= {"kind": "scaling", "rank": 0 if sizes else 6,
                            "words": "scaled by `{what}`, which does not belong there"}
             else:
                 values["words"] = "the factor `{what}` does not belong there"
@@ -695,8 +695,7 @@ def _another_variable_everywhere(p):
                 word = rf"(?<![\w.]){re.escape(own)}(?!\w)"
                 kind, words = _exchange(p, own, other, arrays[own], arrays[other])
                 yield re.sub(word, other, p.text), {
-                    "own": own, "other": other, "kind": kind,
-                    "words": words.replace("{old}", "{own}")}
+                    "old": own, "own": own, "other": other, "kind": kind, "words": words}
 
 
 @mistake("wrong_gate", "the wrong gate: `{a}` and `{b}` stand in each other's place",

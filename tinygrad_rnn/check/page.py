@@ -42,9 +42,8 @@ def fragment(report: Report, lang: str = "en") -> str:
         parts.append(f"<p><b>{said(say('likely cause'))}</b>{f' ({of})' * bool(of)}:"
                      f" {said(cause.text)}{f' ({where})' * bool(where)}</p>")
         if cause.diff:
-            parts.append("<pre>" + "".join(
-                f"<{'del' if d[0] == '-' else 'ins'}>{escape(d)}</{'del' if d[0] == '-' else 'ins'}>"
-                for d in cause.diff) + "</pre>")
+            tags = [("del" if line[0] == "-" else "ins", escape(line)) for line in cause.diff]
+            parts.append(f"<pre>{''.join(f'<{t}>{line}</{t}>' for t, line in tags)}</pre>")
         elif cause.source:
             parts.append(f"<pre>{cause.line} | {escape(cause.source)}</pre>")
     if report.cause and not report.causes:
@@ -74,8 +73,9 @@ def _table(report: Report, lang):
     for g in report.gradients:
         kind = "ok" if g.ok else "wrong"
         index = "" if g.index is None else f"{list(g.index)}" + f" ({g.place})" * bool(g.place)
-        gates = " ".join(f'<span class="gate {"ok" if ok else "wrong"}">{escape(k)} {_MARK[ok]}</span>'
-                         for k, ok in g.gates.items())
+        gates = " ".join(
+            f'<span class="gate {"ok" if ok else "wrong"}">{escape(k)} {_MARK[ok]}</span>'
+            for k, ok in g.gates.items())
         rows.append(f"<tr><td>d{escape(g.name)}</td><td>{escape(str(g.shape))}</td>"
                     f"<td>{_MARK[g.ok]} {_word(kind, kind, lang)}</td>"
                     f"<td>{g.max_abs_error:.1e}</td><td>{g.max_rel_error:.1e}</td>"
@@ -96,8 +96,8 @@ def page(files: Iterable[tuple[str, list[Report], str]], lang: str = "en") -> st
     body = []
     for i, (path, reports, error) in enumerate(files):
         if reports or error:
-            body.append(f'<h2 id="f{i}">{escape(path)}</h2>' + f"<p>{escape(error)}</p>" * bool(error)
-                        + "".join(fragment(r, lang) for r in reports))
+            body += [f'<h2 id="f{i}">{escape(path)}</h2>', f"<p>{escape(error)}</p>" * bool(error),
+                     *(fragment(r, lang) for r in reports)]
     return f"""<!DOCTYPE html>
 <html lang="{lang}"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
@@ -106,7 +106,8 @@ def page(files: Iterable[tuple[str, list[Report], str]], lang: str = "en") -> st
 body {{ max-width: 62em; margin: 2em auto; padding: 0 1em; color-scheme: light dark; }}
 @media print {{ details {{ display: block; }} }}</style></head>
 <body><h1>tinygrad-rnn check</h1>
-<div class="tgcheck"><table><tr><th></th>{head}</tr>{''.join(rows)}<tr><td></td>{total}</tr></table></div>
+<div class="tgcheck"><table><tr><th></th>{head}</tr>{''.join(rows)}
+<tr><td></td>{total}</tr></table></div>
 {''.join(body)}
 </body></html>
 """

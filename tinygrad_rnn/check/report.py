@@ -110,6 +110,9 @@ class Report:
 
         return f"<style>{STYLE}</style>{fragment(self, language())}"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(self.text(lang=language()))
+
     def text(self, colour: bool = False, lang: str = "en") -> str:
         """The report as a table of gradients with the causes below it; ``lang``: en, ko, ja."""
         def tr(template: str, **values: Any) -> str:

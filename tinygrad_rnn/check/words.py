@@ -1,7 +1,7 @@
 """What a report says, in several languages: ``say`` fills in a sentence and remembers it, so that
 the same report can be read in any of them.
 
-The sentences stand in English where they are said; ``words/<language>.po`` has the others.
+The sentences stand in English where they are said; ``languages/*.po`` has the others.
 """
 
 from __future__ import annotations
@@ -105,5 +105,5 @@ def catalogue(lang: str) -> gettext.NullTranslations:
     """The translations into a language; none for English."""
     if lang == "en" or lang not in LANGUAGES:
         return gettext.NullTranslations()
-    with resources.files(__package__).joinpath("words", f"{lang}.po").open("rb") as file:
+    with resources.files(__package__).joinpath("languages", f"{lang}.po").open("rb") as file:
         return _Po(file)

@@ -1,0 +1,153 @@
+"""How a report is shown: as a patch, as a page, in a notebook, in other languages."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinygrad_rnn.check import causes, check_class, command, words
+from tinygrad_rnn.check.apart import packed, unpacked
+from tinygrad_rnn.check.files import check_here
+from tinygrad_rnn.check.mistakes import MISTAKES
+from tinygrad_rnn.check.page import page
+from tinygrad_rnn.check.report import VERDICTS
+
+CHECKED = Path(__file__).parent / "checked"
+CHECK = Path(words.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def pair():
+    (report,) = check_here(CHECKED / "pair.py")
+    return report
+
+
+def test_each_wrong_gradient_has_its_own_cause(pair):
+    assert [(c.kind, c.gradients, c.line) for c in pair.causes] in (
+        [("batch", ["b"], 20), ("scaling", ["x"], 18)],
+        [("scaling", ["x"], 18), ("batch", ["b"], 20)])
+    assert not pair.searched and not pair.unexplained
+    assert "- dx = np.dot(dout, W.T) * 2" in str(pair) and "+ dx = np.dot(dout, W.T)\n" in str(pair)
+
+
+def test_the_smallest_example_is_worked_through(pair):
+    rows = {r.text: (r.value, r.right) for r in pair.worked}
+    assert pair.example and pair.example.startswith("N=1, D=1, H=1")
+    assert rows["dx = np.dot(dout, W.T) * 2"][1]  # another number where the layer is mended
+
+
+def test_a_patch_applies_and_mends(pair, tmp_path, monkeypatch, capsys):
+    (tmp_path / "own").mkdir()
+    target = tmp_path / "own" / "pair.py"
+    target.write_text((CHECKED / "pair.py").read_text())
+    monkeypatch.chdir(tmp_path)
+    parser = __import__("argparse").ArgumentParser()
+    command.add_arguments(parser)
+    before = target.read_text()
+    assert command.run(parser.parse_args([".", "--patch"])) == 1
+    assert target.read_text() == before  # nothing is edited in place
+    (tmp_path / "p.patch").write_text(capsys.readouterr().out)
+    subprocess.run(["git", "init", "-q", "."], check=True)
+    subprocess.run(["git", "apply", "p.patch"], check=True)
+    (report,) = check_here(target)
+    assert report.verdict == "ok", str(report)
+
+
+def test_a_page_says_in_words_what_its_colours_say(pair):
+    text = page([("own/pair.py", [pair], ""), ("empty.py", [], "cannot be read: <a>")])
+    assert "✗ <span class=\"wrong\">wrong</span>" in text and "&lt;a&gt;" in text
+    assert "<del>- dx = np.dot(dout, W.T) * 2</del>" in text
+    assert text.count("<table>") == 2 and pair._repr_html_().startswith("<style>")
+
+
+def test_a_report_is_the_same_on_the_other_side_of_a_process(pair):
+    again = unpacked(packed(pair))
+    assert again.text(lang="ko") == pair.text(lang="ko") != pair.text()
+
+
+NAMED = r"\{(?:old|other|names?|mask)\}"
+
+
+def sentences():
+    """All that is said: the catalogue's words, what stands in say(...), "words" and the like, and
+    what has a place for a name in it."""
+    found = {m.words for m in MISTAKES} | {text for _, text, *_ in causes._WRONG_RULES}
+    found |= set(VERDICTS)
+    for path in (CHECK / "mistakes.py", CHECK / "causes.py", CHECK / "protocol.py"):
+        found |= {n.value for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                  if isinstance(n, ast.Constant) and isinstance(n.value, str) and " " in n.value
+                  and re.search(f"[a-z].*{NAMED}|{NAMED}.*[a-z]", n.value)
+                  and "\n" not in n.value and "[{" not in n.value}
+    tree = ast.parse((CHECK / "layer.py").read_text(encoding="utf-8"))
+    found |= {k.value.value for k in ast.walk(tree) if isinstance(k, ast.keyword)
+              and k.arg == "scenario" and isinstance(k.value, ast.Constant)}
+    for path in CHECK.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+            if called in ("say", "tr", "_Shown"):
+                at = int(called == "_Shown")
+                arguments = ast.walk(node.args[at]) if len(node.args) > at else ()
+                found |= {a.value for a in arguments
+                          if isinstance(a, ast.Constant) and isinstance(a.value, str)}
+            if isinstance(node, ast.Dict):
+                found |= {v.value for k, v in zip(node.keys, node.values, strict=True)
+                          if isinstance(k, ast.Constant) and k.value == "words"
+                          and isinstance(v, ast.Constant)}
+    return {s for s in found if re.search("[a-z]{2}", s)}
+
+
+@pytest.mark.parametrize("lang", ["ko", "ja"])
+def test_every_sentence_has_a_translation(lang):
+    texts = words.catalogue(lang).texts
+    missing = sorted(s for s in sentences() if not texts.get(s))
+    assert not missing, "\n".join(missing)
+    for english, other in texts.items():
+        names = re.findall(r"\{\w+\}", english)
+        assert set(names) == set(re.findall(r"\{\w+\}", other)), english
+
+
+def test_the_language_is_asked_for_or_that_of_the_locale(monkeypatch):
+    assert words.language("ja") == "ja" and words.language("fr_FR") == "en"
+    for name in ("LC_ALL", "LC_MESSAGES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LANG", "ko_KR.UTF-8")
+    monkeypatch.setattr(words.locale, "setlocale", lambda *_: "C")
+    assert words.language() == "ko"
+
+
+SOURCE = (CHECKED / "pair.py").read_text()
+
+
+def test_the_same_report_in_a_cell_a_notebook_and_a_script(tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    cells = ["%load_ext tinygrad_rnn", "%%check\n" + SOURCE,
+             "from tinygrad_rnn.check import check\nprint(check(Affine))"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    shown = [o for o in notebook.cells[1].outputs if o.output_type == "display_data"]
+    assert "<table>" in shown[0].data["text/html"]
+    in_cell = shown[0].data["text/plain"]
+    called = notebook.cells[2].outputs[0].text
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SOURCE)]),
+                   tmp_path / "own.ipynb")
+    (in_file,) = check_here(tmp_path / "own.ipynb")
+    (in_script,) = check_here(CHECKED / "pair.py")
+
+    def essence(text):
+        return re.sub(r" \([^()]*line \d+\)", "", str(text)).strip()
+
+    assert essence(in_file) == essence(in_script)
+    assert essence(called) == essence(in_script)
+    assert essence(in_cell) == essence(in_script)
+
+
+def test_a_class_that_is_at_hand():
+    names = {}
+    exec(compile(SOURCE, "typed in", "exec"), names)
+    report = check_class(names["Affine"])
+    assert report.verdict == "wrong" and sys.getprofile() is None
