@@ -28,6 +28,7 @@ from tinygrad_rnn.interop.files import shown
 
 from ..data import DataError
 from ..files.checkpoint import PREFIX
+from . import schedule
 from .config import MODELS, Config, PairsConfig, TextConfig
 
 
@@ -63,6 +64,10 @@ class About(Always, total=False):
     data: str
 
 
+CHOICES = {
+    "cell": ("rnn", "lstm", "gru"), "optimizer": ("sgd", "adam"), "schedule": schedule.NAMES,
+    "score": ("dot", "scaled_dot", "general", "additive"),
+}  # fmt: skip
 LARGEST = 2**31  # no count and no size is larger
 
 
@@ -91,6 +96,8 @@ def _config(saved: dict[str, Any]) -> Config:
         if name not in hints:
             raise _Wrong(f"it has a setting {shown(name)} that this version does not know")
         _conforms(value, hints[name], f"config.{name}")
+        if name in CHOICES and value not in CHOICES[name]:
+            raise _Wrong(f"config.{name} is {shown(value)}")
         lowest = 0 if name in ("seed", "warmup") else 1
         if type(value) is int and value < lowest:
             raise _Wrong(f"config.{name} is {value}")
