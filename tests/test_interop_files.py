@@ -244,6 +244,15 @@ def fuzz_read(content):
         return read_torch("model.pth")
 
 
+@pytest.mark.parametrize("offset", [1, 6, 200])
+def test_a_tensor_that_reaches_beyond_its_storage(offset):
+    whole = fuzz_files.STATE_DICT
+    assert fuzz_read(fuzz_files.torch_archive(whole))["w"].shape == (2, 3)
+    beyond = whole.replace(b"QK\x00K\x02", b"QK" + bytes([offset]) + b"K\x02")
+    with pytest.raises(FormatError, match="reaches beyond its storage of 6 numbers"):
+        fuzz_read(fuzz_files.torch_archive(beyond))
+
+
 def test_no_file_and_no_regular_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_torch(tmp_path / "none.pth")

@@ -274,6 +274,7 @@ def other_seq2seq():
 REFUSED = [
     (lambda: to_onnx(nn.LSTM(2, 3), opset=16), ValueError, "opset=16, wanted 17 to 22"),
     (lambda: to_onnx(nn.LSTM([nn.Linear(2, 2)])), TypeError, "to_onnx: a layer of Linear"),
+    (lambda: to_onnx(nn.LSTM(2, 3, proj_size=2)), ValueError, "with proj_size=2"),
     (lambda: to_onnx(nn.Linear(2, 2)), TypeError, "to_onnx: Linear, wanted an RNN"),
     (lambda: to_onnx(nn.GRU([nn.GRUCell(2, 3), nn.GRUCell(2, 3, "after")], bidirectional=True)),
      ValueError, "a GRU node has one form"),

@@ -215,6 +215,23 @@ def test_weights_that_are_no_numbers_are_told():
         from_onnx(model_of([node("RNN")], arrays))
 
 
+def test_relu_goes_out_and_comes_back():
+    rng = np.random.default_rng(0)
+    layer = nn.RNN(D, H, activation="relu", bidirectional=True)
+    for p in layer.parameters():
+        p.data = rng.normal(0, 0.4, p.shape).astype(np.float32)
+    (found,) = from_onnx(to_onnx(layer)).values()
+    assert [cell.activation for cell in found.cells] == ["relu", "relu"]
+    model = to_onnx(layer)
+    session = runtime.InferenceSession(model.SerializeToString())
+    xs = rng.normal(size=(N, T, D)).astype(np.float32)
+    hs, *_ = session.run(None, {"xs": xs, "lengths": np.full(N, T, np.int32),
+                                "h0": np.zeros((2, N, H), np.float32)})  # fmt: skip
+    with no_grad():
+        assert_allclose(found(xs)[0].numpy(), hs, 1e-5, 1e-6)
+        assert_allclose(layer(xs)[0].numpy(), hs, 1e-5, 1e-6)
+
+
 # ---- graphs inside of graphs ----
 
 

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, nn
-from tinygrad_rnn.interop import from_onnx, from_torch, to_torch
+from tinygrad_rnn.interop import from_onnx, from_state_dict, from_torch, load_torch, to_torch
 
 if importlib.util.find_spec("torch") is None:
     pytest.skip("PyTorch is not installed: pip install torch", allow_module_level=True)
@@ -231,15 +231,52 @@ REFUSED_BY_TO_TORCH = [
     (lambda: nn.LSTM([nn.LSTMCell(2, 3), nn.RNNCell(3, 3)]), TypeError, "LSTMCell, RNNCell"),
     (lambda: nn.Attention(), TypeError, "to_torch: Attention"),
 ]
+REFUSED_BY_TO_TORCH += [
+    (lambda: nn.LSTM(2, 3, recurrent_dropout=0.5), ValueError, "recurrent_dropout=0.5"),
+    (lambda: nn.LSTMCell(2, 3, proj_size=2), ValueError, "an LSTM of it can be converted"),
+    (lambda: nn.RNN([nn.RNNCell(2, 3), nn.RNNCell(3, 3, "relu")]), ValueError, "one form for all"),
+]
 REFUSED_BY_FROM_TORCH = [
-    (lambda: torch.nn.RNN(2, 3, nonlinearity="relu"), ValueError, "nonlinearity='relu'"),
-    (lambda: torch.nn.RNNCell(2, 3, nonlinearity="relu"), ValueError, "nonlinearity='relu'"),
-    (lambda: torch.nn.LSTM(2, 3, proj_size=2), ValueError, "proj_size=2"),
     (lambda: torch.nn.Embedding(2, 3, padding_idx=0), ValueError, "padding_idx=0"),
     (lambda: torch.nn.Embedding(2, 3, max_norm=1.0), ValueError, "max_norm=1.0"),
     (lambda: torch.nn.LayerNorm((2, 3)), ValueError, r"LayerNorm over \(2, 3\)"),
     (lambda: torch.nn.Conv1d(1, 1, 1), TypeError, "from_torch: Conv1d, wanted one of"),
 ]
+
+
+@given(seeds, st.integers(1, 3), st.booleans(), st.sampled_from(["proj_size", "relu"]))
+def test_projections_and_relu_both_ways(seed, layers, bidirectional, what):
+    rng = np.random.default_rng(seed)
+    kind, options = (torch.nn.LSTM, {"proj_size": 2}) if what == "proj_size" else (
+        torch.nn.RNN, {"nonlinearity": "relu"})  # fmt: skip
+    theirs = draw(kind(3, 4, layers, bidirectional=bidirectional, batch_first=True,
+                       dtype=torch.float64, **options), rng)  # fmt: skip
+    xs = rng.normal(size=(2, 5, 3))
+    expected, final = theirs(torch.from_numpy(xs))
+    final = final if isinstance(final, tuple) else (final,)
+    layers_of_ours = [from_torch(theirs)]
+    if what == "proj_size":
+        layers_of_ours += from_state_dict(theirs.state_dict()).values()
+        filled = nn.LSTM(3, 4, layers, bidirectional, proj_size=2, dtype=np.float64)
+        assert load_torch(filled, theirs.state_dict()) == ([], [])
+        layers_of_ours.append(filled)
+    for ours in layers_of_ours:
+        hs, state = ours(xs)
+        size = max(1.0, float(expected.detach().abs().max()))
+        assert_allclose(hs.detach(), expected.detach(), rtol=0, atol=1e-12 * size)
+        for a, b in zip(state if isinstance(state, tuple) else (state,), final, strict=True):
+            b = b.detach().numpy()
+            assert_allclose(a.detach().numpy().reshape(b.shape), b, rtol=0, atol=1e-12 * size)
+        back, _ = to_torch(ours)(torch.from_numpy(xs))
+        assert_allclose(back.detach(), expected.detach(), rtol=0, atol=1e-12 * size)
+
+
+def test_a_cell_with_relu():
+    theirs = torch.nn.RNNCell(3, 4, nonlinearity="relu")
+    x, h = torch.randn(2, 3), torch.randn(2, 4)
+    for cell in (from_torch(theirs), from_torch(to_torch(from_torch(theirs)))):
+        assert cell.activation == "relu"
+        assert_allclose(cell(x.numpy(), h.numpy()).detach(), theirs(x, h).detach(), atol=1e-6)
 
 
 @pytest.mark.parametrize(("make", "error", "message"), REFUSED_BY_TO_TORCH)

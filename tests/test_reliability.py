@@ -116,7 +116,8 @@ WRONG = {
     "config.H": [10**9, 0, -1, 2**70, 3.0, "3", None, True, 4],
     "config.D": [10**9, 1], "config.data": ["/dev/zero", "a\0b", 3, ["x"]],
     "config.reverse": [3, None], "config.lr": ["x", None, [0.1]],
-    "config.unheard": [1], "config.seed": [-1, "x"],
+    "config.unheard": [1], "config.score": ["x", None], "config.schedule": ["x"],
+    "config.seed": [-1, "x"],
     "vocabulary": [None, "abc", [1, 2], [], ["a", "a"], ["x"] * 5],
     "widths": [None, [1], [1, -1], [10**9, 1], "ab", [1, 2, 3], [1.5, 2]],
     "training": [None, []],
@@ -125,7 +126,8 @@ WRONG_PLACE = {
     "training.step": [None, -3.5, "x", 2**80], "training.recent": [None, ["x"]],
     "training.best": ["x", []], "training.batches": [None, {}, {"epoch": "x"}, {"epoch": -1}],
     "training.generators": [None, [], [{}], [5], [{"bit_generator": "MT19937"}]],
-    "training.lr": [None, "fast"], "training.optimizer_steps": [None, {}],
+    "training.lr": [None, "fast"], "training.measured": [-1, 0, 1, 10**9, "x"],
+    "training.batches.epoch": [0, 1, 10**9], "training.optimizer_steps": [None, {}, -1],
 }  # fmt: skip
 
 

@@ -76,6 +76,7 @@ def checked(file: Path, about: dict[str, Any], arrays: Mapping[str, np.ndarray])
     try:
         _conforms(about, About, "it")
         config = _config(about["config"])
+        _follows(about["training"])
         _fits(config, about, arrays)
     except _Wrong as wrong:
         raise DataError(f"{file}: not a model of this program ({wrong})") from None
@@ -108,6 +109,20 @@ def _config(saved: dict[str, Any]) -> Config:
         raise _Wrong("config.data is neither a file nor a folder")  # a device may have no end
     config: Config = kind(**saved)
     return config
+
+
+def _follows(place: Mapping[str, Any]) -> None:
+    """How far a training is, in steps, batches and epochs that were measured, is one place."""
+    for name in ("step", "epoch_steps", "optimizer_steps", "measured", "best_epoch", "seconds"):
+        if place.get(name, 0) < 0:
+            raise _Wrong(f"training.{name} is {place[name]}")
+    batches = place.get("batches", {})
+    epoch, index, length = (batches.get(name, 0) for name in ("epoch", "index", "length"))
+    if "step" in place and length and place["step"] != epoch * length + index:
+        raise _Wrong(f"it is at step {place['step']}, but batch {index} of epoch {epoch}")
+    measured = place.get("measured", epoch)
+    if not epoch - 1 <= measured <= epoch or (measured < epoch and not place.get("epoch_steps")):
+        raise _Wrong(f"it is in epoch {epoch}, but {measured} are measured")
 
 
 def _exists_otherwise(path: Path) -> bool:

@@ -149,6 +149,9 @@ def formed(cell: Any, form: Form, peepholes: np.ndarray | None) -> Any:
     """A cell with the weights of ``cell``, of another form."""
     if form == Form() and peepholes is None:
         return cell
+    if type(cell) is nn.RNNCell and form == Form(new=Activation("relu")):
+        cell.activation = "relu"
+        return cell
     (D, _), H, dtype = cell.Wx.shape, len(cell.Wh), cell.Wx.dtype
     new: Any
     if isinstance(cell, nn.LSTMCell):

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from .. import nn
 from .files import StrPath
-from .layouts import KERAS, Weights, export, grid, restore, stack
+from .layouts import KERAS, Weights, export, grid, plain, restore, stack
 
 __all__ = ["cell_of", "from_keras", "to_keras"]
 
@@ -142,6 +142,10 @@ def _two_directions(kind: str, cells: list[Any], asked: bool | None) -> bool:
 
 
 def _arrays(cell: Any) -> list[np.ndarray]:
+    plain(cell, "to_keras")
+    if getattr(cell, "activation", "tanh") != "tanh":
+        raise ValueError("to_keras: an RNN with activation='relu'; arrays do not say so, and the"
+                         " layer of Keras has tanh by default")
     Wx, Wh, bx, bh, _ = export(cell, KERAS)
     after = isinstance(cell, nn.GRUCell) and cell.reset == "after"
     return [Wx, Wh, np.stack([bx, bh]) if after else bx]

@@ -46,19 +46,16 @@ def array(tensor: Tensor) -> np.ndarray:
 
 def export(cell: Any, order: Order) -> Weights:
     """The Weights of a cell in the layout ``order`` (TORCH, KERAS or ONNX)."""
-    if getattr(cell, "activation", "tanh") != "tanh" or getattr(cell, "Wp", None) is not None:
-        raise ValueError(f"{type(cell).__name__} with activation='relu' or proj_size is not"
-                         " exported")
     Wx, Wh, bx = (array(p) for p in (cell.Wx, cell.Wh, cell.b))
     bh = np.zeros_like(bx)
-    H = Wh.shape[0]
+    H = cell.state_sizes[-1]
     if isinstance(cell, nn.GRUCell):
         if cell.bh is not None:
             bh[2 * H :] = array(cell.bh)
         if cell.update == "new":
             for a in (Wx, Wh, bx):
                 a[..., :H] *= -1
-    Wp = getattr(cell, "Wp", None)
+    Wp = getattr(cell, "Wp", None)  # of an LSTM
     Wx, Wh, bx, bh = (_blocks(a, order[type(cell)]) for a in (Wx, Wh, bx, bh))
     return Weights(Wx, Wh, bx, bh, None if Wp is None else array(Wp))
 
@@ -98,6 +95,13 @@ def grid(layer: nn.Recurrent, name: str) -> list[list[Any]]:
                         " throughout: others know no cell of one's own")
     k = layer.directions
     return [layer.cells[i : i + k] for i in range(0, len(layer.cells), k)]
+
+
+def plain(cell: Any, name: str) -> None:
+    """ValueError for a cell with what only PyTorch has as well."""
+    if getattr(cell, "Wp", None) is not None:
+        raise ValueError(f"{name}: an LSTM with proj_size={cell.Wp.shape[1]}, which has no"
+                         " counterpart there")
 
 
 def stack(cells: list[Any], bidirectional: bool = False, dropout: float = 0.0) -> nn.Recurrent:

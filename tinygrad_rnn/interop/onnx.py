@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from .. import nn
 from ..tensor import Tensor
-from .layouts import LAYERS, ONNX, array, export, grid
+from .layouts import LAYERS, ONNX, array, export, grid, plain
 from .needs import needed
 
 __all__ = ["Graph", "to_onnx"]
@@ -179,6 +179,10 @@ class Graph:
                 raise ValueError(f'{self.name}: {name}: a GRU node has one form, not reset="before"'
                                  ' in one direction and "after" in the other')
             options["linear_before_reset"] = int(forms == {"after"})
+        for cell in row:
+            plain(cell, f"{self.name}: {name}")
+        if kind == "RNN":
+            options["activations"] = [cell.activation.capitalize() for cell in row]
         weights = [export(cell, ONNX) for cell in row]
         arrays = {
             "W": [w.Wx.T for w in weights],

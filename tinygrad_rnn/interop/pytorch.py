@@ -84,7 +84,6 @@ def to_torch(layer: nn.Module) -> Any:
 
 def _from_recurrent(module: Any) -> nn.Recurrent:
     kind = next(k for k, layer in LAYERS.items() if layer.__name__ == type(module).__name__)
-    _only(module, nonlinearity="tanh", proj_size=0)
     directions = ["", "_reverse"] if module.bidirectional else [""]
     cells = [
         _cell(module, kind, f"_l{i}{direction}")
@@ -94,7 +93,6 @@ def _from_recurrent(module: Any) -> nn.Recurrent:
 
 
 def _from_cell(module: Any) -> Any:
-    _only(module, nonlinearity="tanh")
     kind = next(kind for kind in LAYERS if kind.__name__ == type(module).__name__)
     return _cell(module, kind, "")
 
@@ -105,7 +103,12 @@ def _cell(module: Any, kind: type[nn.Cell], suffix: str) -> Any:
         bx, bh = (_array(getattr(module, f"bias_{x}{suffix}")) for x in ("ih", "hh"))
     else:
         bx = bh = np.zeros_like(Wx, shape=Wx.shape[1])
-    return restore(kind, Weights(Wx, Wh, bx, bh), TORCH)
+    Wp = (_array(getattr(module, f"weight_hr{suffix}")).T if getattr(module, "proj_size", 0)
+          else None)  # fmt: skip
+    cell = restore(kind, Weights(Wx, Wh, bx, bh, Wp), TORCH)
+    if kind is nn.RNNCell:
+        cell.activation = module.nonlinearity
+    return cell
 
 
 def _from_linear(module: Any) -> nn.Linear:
@@ -162,14 +165,21 @@ def _to_recurrent(layer: nn.Recurrent, torch: Any) -> Any:
         raise ValueError(f"to_torch: {name} with residual=True; torch.nn.{name} has no skip"
                          " connections: convert the layers one by one and add them up")
     rows = grid(layer, "to_torch")
-    H = rows[0][0].Wh.shape[0]
-    sizes = [cell.Wh.shape[0] for row in rows for cell in row]
+    if layer.recurrent_dropout:
+        raise ValueError(f"to_torch: {name} with recurrent_dropout={layer.recurrent_dropout}, which"
+                         f" torch.nn.{name} does not have")
+    forms = [_form(cell) for row in rows for cell in row]
+    if any(form != forms[0] for form in forms):
+        raise ValueError(f"to_torch: cells of {forms}; torch.nn.{name} has one form for all layers")
+    H = rows[0][0].state_sizes[-1]
+    sizes = [cell.state_sizes[-1] for row in rows for cell in row]
     if set(sizes) != {H}:
         raise ValueError(f"to_torch: cells of H = {sizes}; torch.nn has one H for all layers")
     kind = getattr(torch.nn, LAYERS[type(rows[0][0])].__name__)
     module = kind(
         rows[0][0].Wx.shape[0], H, len(rows), batch_first=True, dropout=layer.dropout,
-        bidirectional=layer.directions == 2, dtype=_dtype(rows[0][0].Wx, torch))  # fmt: skip
+        bidirectional=layer.directions == 2, dtype=_dtype(rows[0][0].Wx, torch), **forms[0]
+    )  # fmt: skip
     for i, row in enumerate(rows):
         for cell, direction in zip(row, ("", "_reverse"), strict=False):
             _fill(module, cell, f"_l{i}{direction}", torch)
@@ -177,11 +187,22 @@ def _to_recurrent(layer: nn.Recurrent, torch: Any) -> Any:
 
 
 def _to_cell(cell: Any, torch: Any) -> Any:
-    D, H = cell.Wx.shape[0], cell.Wh.shape[0]
+    form = _form(cell)
+    if form.pop("proj_size", 0):
+        raise ValueError("to_torch: an LSTMCell with proj_size, which torch.nn.LSTMCell does not"
+                         " have; an LSTM of it can be converted")
+    D, H = cell.Wx.shape[0], cell.state_sizes[-1]
     kind = getattr(torch.nn, type(cell).__name__)
-    module = kind(D, H, dtype=_dtype(cell.Wx, torch))
+    module = kind(D, H, dtype=_dtype(cell.Wx, torch), **form)
     _fill(module, cell, "", torch)
     return module
+
+
+def _form(cell: Any) -> dict[str, Any]:
+    """The options of torch.nn for what is peculiar to a cell."""
+    if isinstance(cell, nn.RNNCell):
+        return {"nonlinearity": cell.activation}
+    return {} if getattr(cell, "Wp", None) is None else {"proj_size": cell.Wp.shape[1]}
 
 
 def _fill(module: Any, cell: Any, suffix: str, torch: Any) -> None:
@@ -189,9 +210,10 @@ def _fill(module: Any, cell: Any, suffix: str, torch: Any) -> None:
         raise ValueError('to_torch: a GRU with reset="before" (Cho et al. and the book) is another'
                          " function than torch.nn.GRU, which resets after the product with Wh, and"
                          ' no weights make them equal; GRU(..., reset="after") can be converted')
-    Wx, Wh, bx, bh, _ = export(cell, TORCH)
+    Wx, Wh, bx, bh, Wp = export(cell, TORCH)
+    projection = {} if Wp is None else {f"weight_hr{suffix}": Wp.T}
     _set(module, torch, **{f"weight_ih{suffix}": Wx.T, f"weight_hh{suffix}": Wh.T,
-                           f"bias_ih{suffix}": bx, f"bias_hh{suffix}": bh})
+                           f"bias_ih{suffix}": bx, f"bias_hh{suffix}": bh, **projection})
 
 
 def _to_linear(layer: nn.Linear, torch: Any) -> Any:
