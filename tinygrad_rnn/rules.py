@@ -110,6 +110,8 @@ def _rest(x):
 
 
 def _prod(g, _y, x, axis=None, keepdims=False):
+    if not x.shape:
+        return g
     axes = range(len(x.shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = tuple(a % len(x.shape) for a in axes)
     last = tuple(range(-len(axes), 0))
@@ -289,7 +291,8 @@ rule(np.unstack, lambda g, _y, _x, axis=0: np.stack(g, axis))
 rule(operator.getitem, lambda g, _y, _x, index: Scatter(g, index))
 rule(scatter, lambda g, _y, _x, index, *, shape: g[index])
 rule(write, _written,
-            lambda g, _y, _v, _x, index: Erase(g, index))  # fmt: skip
+            lambda g, _y, _v, _x, index: Erase(g, index) if _x.shape else write(
+                0.0, np.copy(g), index))  # fmt: skip
 
 # products
 rule(np.matmul, _matmul_left, _matmul_right, call=matmul)

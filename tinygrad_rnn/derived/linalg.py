@@ -341,7 +341,7 @@ def _norm(x, ord=None, axis=None, keepdims=False):
         if ord in ("fro", "f") and len(axes) != 2:
             raise ValueError("linalg.norm: ord='fro' wants a matrix, or two axes")
         order = 2 if ord is None or isinstance(ord, str) else ord
-        return np.linalg.vector_norm(x, axis=axes, keepdims=keepdims, ord=order)
+        return _vector_norm_by_order(x, axes, keepdims, order)
     if len(axes) != 2 or ord not in (1, -1, 2, -2, np.inf, -np.inf, "nuc"):
         raise ValueError(f"linalg.norm: no norm of order {ord!r} over axis {axis!r} of an array of"
                          f" shape {x.shape}")

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from ..rules import count, exclusive_products
-from .table import array, constant, derive, require, value
+from .table import DERIVED, array, constant, derive, require, value
 
 
 def _reduction(reduce, join, neutral):
@@ -35,17 +35,12 @@ def _reduction(reduce, join, neutral):
     return reduction
 
 
-def _same_as(fn):
-    return lambda a, axis=None, keepdims=False, **form: fn(a, axis=axis, keepdims=keepdims, **form)
-
-
 _reduction(np.sum, np.add, 0)
 _reduction(np.prod, np.multiply, 1)
 _reduction(np.max, np.maximum, None)
 _reduction(np.min, np.minimum, None)
-for _alias, _fn in ((np.amax, np.max), (np.amin, np.min)):
-    if _alias is not _fn:
-        derive(_alias)(_same_as(_fn))
+derive(np.amax)(DERIVED[np.max])
+derive(np.amin)(DERIVED[np.min])
 derive(np.ptp)(lambda a, axis=None, keepdims=False: np.max(
     a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims))  # fmt: skip
 
