@@ -60,11 +60,12 @@ def outer(ufunc, A, B):
 
 def at(ufunc, a, indices, *b):
     """An element that is named n times is changed n times: in n rounds, where there is no sum."""
+    indices = _arrays(constant(indices, f"np.{ufunc.__name__}.at: indices"))
     if ufunc in (np.add, np.subtract):
         shape = value(a)[indices].shape
         a[...] = ufunc(a, scatter(np.broadcast_to(array(b[0]), shape), indices, shape=a.shape))
         return
-    places = np.arange(a.size).reshape(a.shape)[constant(indices, f"np.{ufunc.__name__}.at")]
+    places = np.arange(a.size).reshape(a.shape)[indices]
     flat = np.ravel(places)
     others = [np.ravel(np.broadcast_to(array(x), places.shape)) for x in b]
     order = np.argsort(flat, kind="stable")
@@ -75,6 +76,12 @@ def at(ufunc, a, indices, *b):
         now = np.flatnonzero(turn == k)
         index = np.unravel_index(flat[now], a.shape)
         a[index] = ufunc(a[index], *(x[now] for x in others))
+
+
+def _arrays(index):
+    if isinstance(index, tuple):
+        return tuple(map(_arrays, index))
+    return np.asarray(index) if isinstance(index, list) else index
 
 
 METHODS = {f.__name__: f for f in (reduce, accumulate, reduceat, outer, at)}
