@@ -9,7 +9,8 @@ MODELS = Path(__file__).resolve().parent.parent / "models"
 # From bottom to top. A room may import from those before it, and its own modules in this order.
 ORDER = [
     "sampling", "language", "seq2seq", "export",
-    "data.reading", "data.pairs", "data.vocabulary", "data.text", "data.batches", "data",
+    "data.reading", "data.pairs", "data.vocabulary", "data.text", "data.mapped",
+    "data.stream", "data.batches", "data",
     "files.checkpoint", "files.lock", "files.book", "files",
     "training.schedule", "training.config", "training.saved", "training.inference",
     "training.tasks", "training.load", "training.log", "training.signals", "training.output",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import DataError
+from ..data.stream import keep_standard_input
 from ..data.text import END_OF_LINE
 from ..pictures.plots import check_picture, training_curve
 from ..training import (
@@ -70,7 +71,11 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
 
     if task == "text":
         p.add_argument("data", metavar="FILE", nargs="?", default=argparse.SUPPRESS,
-                       help="a text in UTF-8; its last tenth is held out")
+                       help="a text, also .gz or .xz, or - for standard input; its last tenth is"
+                       " held out")
+        setting("--encoding", "encoding", "what the text is encoded in", metavar="NAME")
+        number("--min-count", "min_count", "symbols that are rarer become <unk>")
+        number("--max-vocab", "max_vocab", "all but the most frequent N symbols become <unk>")
         setting("--level", "level", "what a symbol is", choices=("word", "char"))
     setting("--model", "model", "which network", choices=MODELS[task])
     number("--epochs", "epochs", "times over the data")
@@ -145,6 +150,9 @@ def run_train(args: argparse.Namespace) -> None:
     else:
         if args.task == "text" and "data" not in given:
             raise DataError("train text: which FILE?")
+        if args.task == "text" and given["data"] == "-":
+            given["data"] = str(keep_standard_input())
+            say(f"standard input is kept in {given['data']}")
         config = make_config(args.task, **given)
         out = args.out or f"runs/{args.task}"
     picture = None if args.plot is None else Path(args.plot or Path(out) / "curve.png")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from .mapped import forget
 from .reading import DataError
 from .vocabulary import Ids
 
@@ -119,7 +120,9 @@ class TextBatches(Batches):
     def batch(self, epoch: int, index: int) -> tuple[Ids, Ids]:
         step = epoch * len(self) + index
         at = (self._first + step * self._time_size) % self._places
-        return self._ids[at], self._ids[at + 1]
+        xs, ts = (np.asarray(self._ids[i], np.int64) for i in (at, at + 1))
+        forget(self._ids)
+        return xs, ts
 
 
 def _check_batch_size(batch_size: int) -> None:

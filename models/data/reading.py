@@ -2,26 +2,76 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import lzma
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
+
+BLOCK = 1 << 20  # bytes that are read at once
 
 
 class DataError(ValueError):
     """Data that cannot be used; the message is one sentence for the person at the keyboard."""
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file, with ``\\n`` at line ends, also if it was written on Windows."""
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
+def read_text(path: str | Path, encoding: str = "utf-8") -> str:
+    """The text of a file, with ``\\n`` at line ends, also if it was written on Windows.
+
+    ``.gz`` and ``.xz`` files are unpacked; ``-`` is standard input. DataError when the file is
+    missing, empty or not in this encoding.
+    """
+    text = "".join(read_blocks(path, encoding))
     if not text.strip():
         raise DataError(f"{path}: the file is empty")
-    return text.replace("\r\n", "\n")
+    return text
+
+
+def read_blocks(path: str | Path, encoding: str = "utf-8", advice: str = "") -> Iterator[str]:
+    """The same text in pieces, for a file that is larger than memory. ``advice``: what else to do
+    about a file that is in another encoding."""
+    try:
+        decoder = codecs.getincrementaldecoder(_named(encoding))()
+    except LookupError:
+        raise DataError(f"--encoding {encoding}: there is no such encoding") from None
+    line, held = 1, ""
+    try:
+        with _open(path) as file:
+            while True:
+                block = file.read(BLOCK)
+                try:
+                    text = held + decoder.decode(block, final=not block)
+                except UnicodeError as error:
+                    before = error.start if isinstance(error, UnicodeDecodeError) else 0
+                    known = error.object[:before] if isinstance(error, UnicodeDecodeError) else b""
+                    raise DataError(
+                        f"{path}, line {line + known.count(10)}: not {encoding.upper()}; save the"
+                        f" file as UTF-8{advice}"
+                    ) from None
+                held = "\r" if block and text.endswith("\r") else ""  # its \n may be still to come
+                text = text.removesuffix(held).replace("\r\n", "\n")
+                line += text.count("\n")
+                if text:
+                    yield text
+                if not block:
+                    return
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: cannot be unpacked ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _named(encoding: str) -> str:
+    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+
+
+def _open(path: str | Path) -> IO[bytes]:
+    if str(path) == "-":
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    kinds = {".gz": gzip.open, ".xz": lzma.open}
+    opened: IO[bytes] = kinds.get(Path(path).suffix.lower(), open)(path, "rb")  # type: ignore[operator]
+    return opened

@@ -6,6 +6,7 @@ chapters 5 and 6.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,10 +36,16 @@ class Corpus:
         return Corpus(ids, Vocabulary(self.vocabulary.symbols[: int(ids.max()) + 1]))
 
 
+def nfc(text: str) -> str:
+    """The text with letters and their accents as one character (Unicode's NFC)."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def split_text(text: str, level: Level) -> list[str]:
-    """The symbols of a text: its characters, or its words, where each line ends in ``<eos>``."""
+    """The symbols of a text: its characters in NFC, or its words, where each line ends in
+    ``<eos>``."""
     if level == "char":
-        return list(text)
+        return list(nfc(text))
     return text.replace("\n", f" {END_OF_LINE} ").split()
 
 

@@ -63,6 +63,9 @@ class TextConfig:
     dropout: float = 0.5
     level: Level = "word"
     words: int | None = None
+    encoding: str = "utf-8"
+    min_count: int = 1
+    max_vocab: int | None = None
     epochs: int = 4
     batch_size: int = 20
     time_size: int = 35

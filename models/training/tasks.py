@@ -7,8 +7,9 @@ import json
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import optim
@@ -25,10 +26,11 @@ from ..data import (
     load_ptb,
     make_dates,
     make_sums,
-    read_corpus,
+    read_large_corpus,
     read_pairs,
     split_pairs,
 )
+from ..data.mapped import forget
 from .config import Config, PairsConfig, TextConfig, build_model
 from .inference import Reader, Writer, perplexity
 from .schedule import factor
@@ -145,7 +147,8 @@ class PairsTask(Task):
 
 
 class TextTask(Task):
-    """Penn Treebank or any text. Of a text the last tenth is held out.
+    """Penn Treebank or any text. Of a text the last tenth is held out, but no more than a million
+    symbols.
 
     With ``words`` only the first symbols are read, as in chapter 5, and nothing is held out: the
     perplexity is then that of the text which the model learns.
@@ -198,6 +201,9 @@ class TextTask(Task):
         return (part.ids for part in self.parts.values())
 
 
+HELD_OUT = 1_000_000  # symbols at most: measuring must not take longer than learning
+
+
 def read_text(config: TextConfig) -> dict[str, Corpus]:
     """The parts "train", "valid", "test" of the data of a language model, as far as there are."""
     if config.task == "ptb":
@@ -205,10 +211,11 @@ def read_text(config: TextConfig) -> dict[str, Corpus]:
         if config.words:
             return {"train": ptb.train.first(config.words)}
         return {"train": ptb.train, "valid": ptb.valid, "test": ptb.test}
-    whole = read_corpus(Path(config.data or ""), config.level)
+    whole = read_large_corpus(config.data or "", config.level, config.encoding, config.min_count,
+                              config.max_vocab)  # fmt: skip
     if config.words:
         return {"train": whole.first(config.words)}
-    cut = len(whole.ids) - len(whole.ids) // 10
+    cut = len(whole.ids) - min(len(whole.ids) // 10, HELD_OUT)
     held = whole.ids[cut:]
     if len(held) < 2:
         return {"train": whole}
@@ -223,7 +230,8 @@ def sha256(vocabulary: Vocabulary, *parts: Ids) -> str:
         sha.update(f"{ids.shape}".encode())
         flat = ids.reshape(-1)
         for i in range(0, flat.size, 1 << 20):  # of a text that is larger than memory as well
-            sha.update(flat[i : i + (1 << 20)].astype("<i8").data)
+            sha.update(np.asarray(flat[i : i + (1 << 20)], "<i8").data)
+            forget(flat)
     return sha.hexdigest()[:16]
 
 
