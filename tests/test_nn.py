@@ -755,3 +755,71 @@ def test_scores_of_attention_are_their_formulas(score):
     assert_allclose(weights.detach().numpy(), p, atol=1e-13)
     assert_allclose(context.detach().numpy(), p @ v, atol=1e-13)
     assert_allclose(layer(q, k)[0].detach().numpy(), p @ k, atol=1e-13)
+
+
+def test_weights_are_drawn_with_the_scales_of_the_book():
+    tg.manual_seed(0)
+    D, H, P, V, A = 400, 300, 200, 500, 100
+    drawn = {  # array -> the standard deviation that it was drawn with
+        "Linear": (nn.Linear(D, H).W, D**-0.5), "Embedding": (nn.Embedding(V, D).W, 0.01),
+        "general": (nn.Attention("general", H, D).W, H**-0.5),
+        "query": (nn.Attention("additive", H, D, A).Wq, H**-0.5),
+        "keys": (nn.Attention("additive", H, D, A).Wk, D**-0.5),
+        "projection": (nn.LSTMCell(D, H, P).Wp, H**-0.5),
+        "projected": (nn.LSTMCell(D, H, P).Wh, P**-0.5),
+    }
+    for kind in (nn.RNNCell, nn.LSTMCell, nn.GRUCell):
+        cell = kind(D, H)
+        drawn[f"{kind.__name__}.Wx"], drawn[f"{kind.__name__}.Wh"] = (
+            (cell.Wx, D**-0.5), (cell.Wh, H**-0.5))  # fmt: skip
+        assert not cell.b.detach().numpy().any()
+    for name, (p, scale) in drawn.items():
+        values = p.detach().numpy()
+        assert p.dtype == np.float32, name
+        assert abs(values.std() / scale - 1) < 0.02 and abs(values.mean()) < 0.02 * scale, name
+    v = nn.Attention("additive", H, D, 40_000).v.detach().numpy()
+    assert abs(v.std() * 200 - 1) < 0.02
+    assert not nn.Linear(D, H).b.detach().numpy().any()
+    first, again = (nn.LSTM(4, 3, rng=np.random.default_rng(5)) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(arrays(first), arrays(again), strict=True))
+
+
+def test_dropout_lies_between_the_layers_of_a_stack_and_not_behind_it():
+    class Copy(nn.Module):
+        state_sizes = (50,)
+
+        def forward(self, x, h):
+            return x + 0 * h
+
+    tg.manual_seed(0)
+    xs = np.ones((4, 3, 50))
+    assert (nn.Recurrent(Copy(), dropout=0.5)(xs)[0].numpy() == 1).all()
+    two = nn.Recurrent([Copy(), Copy()], dropout=0.2)
+    out = two(xs)[0].numpy()
+    assert set(np.unique(out)) == {0, 1.25} and abs((out > 0).mean() - 0.8) < 0.1
+    assert (two.eval()(xs)[0].numpy() == 1).all()
+    layer = nn.Dropout()
+    assert layer.p == 0.5 and set(np.unique(layer(xs).numpy())) == {0, 2}
+    assert nn.LayerNorm(3).eps == 1e-5
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_layer_goes_on_from_the_state_that_it_gave(both):
+    rng = np.random.default_rng(0)
+    layer = nn.GRU(2, 3, 2, bidirectional=both, dtype=np.float64, rng=rng)
+    xs, h = rng.normal(size=(2, 4, 2)), rng.normal(size=(4 if both else 2, 2, 3))
+    hs, last = layer(xs, h)
+    for k in range(2 if both else 1):  # the lowest layer by hand, each direction
+        cell, state = layer.cells[k], Tensor(h[k])
+        for x in np.moveaxis(xs[:, ::-1] if k else xs, 1, 0):
+            state = cell(Tensor(x), state)
+        assert_allclose(last.detach().numpy()[k], state.detach().numpy(), atol=1e-12)
+    layer.stateful = True
+    layer(xs)
+    carried = layer.state
+    assert not carried.requires_grad
+    second = layer(xs)[0].detach().numpy()
+    layer.reset_state()
+    layer.stateful = False
+    assert_allclose(layer(xs, carried)[0].detach().numpy(), second, atol=1e-13)
+    assert not np.allclose(layer(xs)[0].detach().numpy(), second) and hs.shape[0] == 2

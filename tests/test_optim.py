@@ -585,3 +585,35 @@ def test_a_norm_that_is_not_finite_is_an_error_in_a_replay_too():
     p.grad = None
     with pytest.raises(RuntimeError, match="clip_grad_norm_"):
         step(np.array([1.0, math.inf, 1.0]))
+
+
+def test_plateaus_with_all_their_options_by_hand():
+    def rates(measures, **options):
+        optimizer = optim.SGD([Tensor([1.0], requires_grad=True)], lr=1.0)
+        schedule = optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, **options)
+        found = []
+        for measure in measures:
+            schedule.step(measure)
+            found.append(optimizer.lr)
+        return found
+
+    assert rates([1, 2, 2, 3], mode="max") == [1, 1, 0.5, 0.5]
+    assert rates([4, 3.5, 3.4, 2], threshold=0.25, threshold_mode="abs") == [1, 1, 0.5, 0.5]
+    assert rates([4, 3.5, 2.9, 2], threshold=0.25) == [1, 0.5, 0.5, 0.5]
+    assert rates([1, 1, 1, 1, 1], cooldown=2) == [1, 0.5, 0.5, 0.5, 0.25]
+    assert rates([1, 1, 1, 1], min_lr=0.3) == [1, 0.5, 0.3, 0.3]
+    assert rates([1, 1, 1, 1], eps=0.3) == [1, 0.5, 0.5, 0.5]
+
+
+def test_numbers_that_are_not_given():
+    p = Tensor([1.0], requires_grad=True)
+    wanted = {"SGD": {"lr": 0.01}, "Momentum": {"lr": 0.01, "momentum": 0.9, "dampening": 0.0},
+              "Nesterov": {"lr": 0.01, "momentum": 0.9}, "AdaGrad": {"lr": 0.01, "eps": 1e-10},
+              "RMSprop": {"lr": 0.01, "alpha": 0.99, "eps": 1e-8, "momentum": 0.0},
+              "Adam": {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-8, "book": False},
+              "AdamW": {"lr": 0.001, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}}
+    for name, numbers in wanted.items():
+        optimizer = getattr(optim, name)([p])
+        for k, v in ({"weight_decay": 0.0, "maximize": False} | numbers).items():
+            assert getattr(optimizer, k) == v, (name, k)
+    assert optim.EMA([p]).decay == 0.999
