@@ -201,6 +201,8 @@ def _take(name: str, place: str, kind: str, options: Any, store: Any, version: s
             kind == "RNN") else [(kind, inner)]
         if any(k not in KINDS for k, _ in specs):
             raise _Left(f"{shown(kind)} of cells that are none of {', '.join(CELLS)}")
+        if len({k for k, _ in specs}) > 1:
+            raise _Left("its cells are of different kinds")
         arrays = store.cells(place, found_name(name), "Bidirectional" if two else "")
         specs = specs * 2 if two else specs
         if len(arrays) != len(specs) or (two and len(specs) > 2):
