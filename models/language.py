@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, nn
 from tinygrad_rnn.functional import cross_entropy
-from tinygrad_rnn.tensor import Array
+from tinygrad_rnn.tensor import Array, host
 
 from .sampling import distribution, draw
 
@@ -73,7 +73,7 @@ class LanguageModel(nn.Module):
         try:
             with tg.no_grad():
                 for _ in range(length):
-                    logits = self(ids[None])[:, -1].numpy()
+                    logits = host(self(ids[None])[:, -1])
                     ids = draw(distribution(logits, temperature, top_k, top_p, banned), rng)
                     answer.append(int(ids[0]))
         finally:

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, nn
 from tinygrad_rnn.functional import cross_entropy, log_softmax
-from tinygrad_rnn.tensor import Array
+from tinygrad_rnn.tensor import Array, host
 
 from .sampling import Found, beam_search
 
@@ -253,7 +253,7 @@ class Seq2seq(nn.Module):
             def advance(ids: NDArray[np.int64], carried: Any) -> tuple[np.ndarray, Any]:
                 encoded, state = carried
                 logits, state, _ = self.decoder(ids, encoded, state)
-                return log_softmax(logits[:, -1]).numpy(), (encoded, state)
+                return host(log_softmax(logits[:, -1])), (encoded, state)
 
             return beam_search(advance, (encoded, state), start_id, length, len(xs), beam, end_id,
                                length_penalty)  # fmt: skip
@@ -302,7 +302,7 @@ class AttentionSeq2seq(Seq2seq):
         with tg.no_grad():
             _, _, weights = self.decoder(ts[:, :-1], *self.encode(xs))
         assert weights is not None  # this decoder attends
-        return weights.numpy()
+        return host(weights)
 
 
 class DeepAttentionSeq2seq(AttentionSeq2seq):

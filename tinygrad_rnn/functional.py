@@ -15,7 +15,7 @@ import numpy as np
 from .primitive import own_function, rule
 from .random import generator
 from .rules import expand
-from .tensor import Array, Tensor, plain
+from .tensor import Array, Tensor, beside, plain
 
 __all__ = [
     "binary_cross_entropy_with_logits", "celu", "cross_entropy", "dropout", "elu", "embedding",
@@ -77,7 +77,9 @@ BLOCK = 2**16  # elements that stay in the cache from pass to pass
 
 
 def _row_blocks(x: np.ndarray) -> list[slice]:
-    """Slices of rows of x (n, V), of about BLOCK elements each."""
+    """Slices of rows of x (n, V), of about BLOCK elements each: what a CPU has caches for."""
+    if not isinstance(x, np.ndarray):
+        return [slice(0, len(x))]
     step = max(1, BLOCK // max(1, x.shape[1]))
     return [slice(i, i + step) for i in range(0, len(x), step)]
 
@@ -124,13 +126,13 @@ def nll_slope_rows(x: np.ndarray, targets: np.ndarray, totals: np.ndarray, scale
         np.subtract(x, totals[:, :1], out=out)
     np.exp(out, out=out)
     out *= (scale / totals[:, 1])[:, None]
-    out[np.arange(len(targets)), targets] -= scale
-    if not scale.all():
+    out[np.arange(len(targets), like=targets), targets] -= scale
+    if not isinstance(x, np.ndarray) or not scale.all():
         out[scale == 0] = 0
 
 
 def _pick(x: Any, targets: np.ndarray) -> Any:
-    return x[np.arange(len(targets)), targets]
+    return x[np.arange(len(targets), like=targets), targets]
 
 
 def _nll_slope_vjp(g: Any, _y: Any, x: Any, _t: Any, _totals: Any, scale: Any) -> Any:
@@ -349,7 +351,7 @@ def _reduced(name: str, losses: Any, reduction: str, n: Any = None) -> Tensor:
 def _pair(name: str, predictions: Any, targets: Any) -> tuple[Any, Any]:
     """Predictions and targets of one shape, the targets in the dtype of the predictions."""
     x = _tensor(predictions)
-    t = targets if isinstance(targets, Tensor) else plain(targets).astype(x.dtype)
+    t = targets if isinstance(targets, Tensor) else beside(plain(targets), x).astype(x.dtype)
     if t.shape != x.shape:
         what = "logits" if "logits" in name else "predictions"
         raise ValueError(f"{name}: targets {t.shape} for {what} {x.shape}")
@@ -366,9 +368,10 @@ def _classes(name: str, x: Any, targets: Any, weight: Any, ignore_index: int) ->
     rows, targets = x.reshape(math.prod(targets.shape), V), targets.reshape(-1)
     counted = targets != ignore_index
     targets = _ids(np.where(counted, targets, 0), name=name, n=V)
+    counted, targets = beside(counted, x), beside(targets, x)
     if weight is None:
         return rows, targets, counted, counted
-    weight = plain(weight)
+    weight = beside(plain(weight), x)
     if weight.shape != (V,):
         raise ValueError(f"{name}: weight of shape {weight.shape}, wanted {(V,)}: one for each"
                          " class")
@@ -404,7 +407,7 @@ def cross_entropy(logits: Array, targets: Array, ignore_index: int = -1, *,
     if label_smoothing:
         all_classes = -_log_softmax(rows)
         if weight is not None:
-            all_classes = all_classes * plain(weight).astype(x.dtype)
+            all_classes = all_classes * beside(plain(weight), x).astype(x.dtype)
         spread = label_smoothing / x.shape[-1]
         losses = (1 - label_smoothing) * losses + spread * np.sum(all_classes, axis=1)
     losses = np.where(counted, losses, 0)
@@ -509,7 +512,7 @@ def embedding(weight: Array, ids: Array, padding_idx: int | None = None) -> Tens
     weight = _tensor(weight)
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight of shape {weight.shape}, wanted (V, D)")
-    ids = _ids(plain(ids), name="embedding", n=weight.shape[0])
+    ids = beside(_ids(plain(ids), name="embedding", n=weight.shape[0]), weight)
     rows: Any = weight[ids]
     if padding_idx is None:
         return rows
@@ -535,7 +538,8 @@ def dropout(x: Array, p: float = 0.5, training: bool = True,
 
 def dropout_mask(x: Any, p: float, rng: Any) -> Any:
     """What dropout multiplies x with: 0 with probability p, else 1 / (1 - p)."""
-    return (rng.random(x.shape, dtype=np.float32) >= p).astype(x.dtype) * (1 / (1 - p))
+    keep = beside(rng.random(x.shape, dtype=np.float32) >= p, x)
+    return keep.astype(x.dtype) * (1 / (1 - p))
 
 
 @_wide
@@ -567,7 +571,7 @@ def attend(score: Callable[..., Any], query: Array, keys: Array, values: Array,
     if mask is None:
         weights = softmax(score(query, keys))
         return weights @ values, weights
-    seen: Any = plain(mask)
+    seen: Any = beside(plain(mask), query)
     mask = np.astype(seen if np.ndim(seen) > 1 else np.reshape(seen, (1, -1)), bool)
     keys, values = (_where_seen(x, np.any(mask, axis=-2)) for x in (keys, values))
     query = _where_seen(query, np.any(mask, axis=-1))

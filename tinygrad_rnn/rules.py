@@ -179,7 +179,7 @@ def _matmul_right(g, _y, a, _b):
 def _written(g, _y, _v, _x, index):
     c = np.copy(g[index])
     if not names_nothing_twice(index):  # of what is written twice, the last stands
-        turn = np.arange(math.prod(c.shape)).reshape(c.shape)
+        turn = np.reshape(np.cumsum(np.ones_like(c, dtype=int)), c.shape)
         turns = np.zeros_like(g, dtype=turn.dtype)
         turns[index] = turn
         c = np.where(turns[index] == turn, c, 0)

@@ -101,7 +101,8 @@ def add_at(buffer: Any, index: Any, g: Any) -> None:
     gets both."""
     if names_nothing_twice(index):
         buffer[index] += g
-    elif isinstance(index, tuple) or buffer.ndim == 1 or index.size == 0:
+    elif isinstance(index, tuple) or buffer.ndim == 1 or index.size == 0 or not isinstance(
+            buffer, np.ndarray):  # of a GPU: it adds at once, and has no segments
         np.add.at(buffer, index, g)
     else:  # rows of a matrix: sorted segments take a tenth of the time of np.add.at
         ids = index.ravel().astype(np.intp) % len(buffer)  # a uint8 cannot name row 256

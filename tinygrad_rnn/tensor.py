@@ -25,7 +25,7 @@ from .primitive import RULES, Function, Primitive, own
 from .rules import write
 from .show import array_html
 
-__all__ = ["Tensor", "apply", "from_dlpack"]
+__all__ = ["Tensor", "apply", "beside", "from_dlpack", "host"]
 
 Array: TypeAlias = Union["Tensor", np.ndarray]
 Axis: TypeAlias = int | tuple[int, ...] | None
@@ -99,6 +99,20 @@ def plain(x: Any) -> Any:
     if isinstance(x, Tensor):
         return x._value()
     return x if hasattr(x, "__array_function__") else np.asarray(x)
+
+
+def beside(x: Any, like: Any) -> Any:
+    """``x`` where the array or Tensor ``like`` is: an array of the host moves to its library."""
+    like = like._data if isinstance(like, Tensor) else like
+    if isinstance(like, np.ndarray) or not isinstance(x, np.ndarray):
+        return x
+    return np.asarray(x, like=like)
+
+
+def host(x: Any) -> np.ndarray:
+    """The array of NumPy's with the values of a Tensor or of an array of any library."""
+    x = plain(x)
+    return x if isinstance(x, np.ndarray) or not hasattr(x, "get") else x.get()
 
 
 def cotangents(name: str, output: Tensor, g: Any, targets: set[Node] | None, retain: bool,
@@ -386,14 +400,14 @@ class Tensor(Operators):
     # indexing
 
     def __getitem__(self, index: Any) -> Tensor:
-        return apply(operator.getitem, self, _index(index))
+        return apply(operator.getitem, self, _index(index, self._data))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """A new version of this Tensor; graphs made before keep the old one."""
         if self._node is not None and self._node.fn is None and not no_grad_blocks.get():
             raise RuntimeError("t[i] = v: this Tensor is a leaf that requires grad; write into a"
                                " copy of it")
-        index = _index(index)
+        index = _index(index, self._data)
         node = None
         needs = (value._node is not None) if isinstance(value, Tensor) else False
         if (needs or self._node is not None) and not no_grad_blocks.get():
@@ -421,16 +435,18 @@ def _rebuilt(cls: type[Tensor], data: Any, requires_grad: bool) -> Tensor:
     return t
 
 
-def _index(index: Any) -> Any:
-    """An index whose arrays belong to the graph: later edits outside do not reach it."""
+def _index(index: Any, like: Any) -> Any:
+    """An index whose arrays belong to the graph: later edits outside do not reach it. They are
+    where the indexed array is."""
     if isinstance(index, (int, slice)):
         return index
     if isinstance(index, Tensor):
-        return index._value()
+        return beside(index._value(), like)
     if isinstance(index, tuple):
-        return tuple(map(_index, index))
-    return np.array(index, dtype=None if len(index) else int) if isinstance(index, list) else own(
-        index)
+        return tuple(_index(i, like) for i in index)
+    if isinstance(index, list):
+        return beside(np.array(index, dtype=None if len(index) else int), like)
+    return beside(own(index), like)
 
 
 _ALONE = Tensor(0.0)._holders()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 import numpy as np
 
-from ..tensor import Tensor, plain
+from ..tensor import Tensor, beside, host, plain
 
 __all__ = ["Buffer", "Module", "Parameter", "Sequential"]
 
@@ -104,8 +104,8 @@ class Module:
         return "\n".join(_tree(self, "", {}))
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and buffers as arrays, by name."""
-        return {name: np.copy(t.detach().numpy()) for name, t in self._named_state()}
+        """Copies of all parameters and buffers as arrays of NumPy's, by name."""
+        return {name: np.copy(host(t)) for name, t in self._named_state()}
 
     def _named_state(self) -> Iterator[tuple[str, Tensor]]:
         return _once(self, lambda value: isinstance(value, Tensor))
@@ -128,7 +128,19 @@ class Module:
                 raise TypeError(f"{kind}: {name} of {array.dtype}, wanted real numbers")
             new[name] = np.astype(array, t.dtype)
         for name, t in ours.items():
-            t.data[...] = new[name]
+            t.data[...] = beside(new[name], t.data)
+
+    def to(self, library: Any) -> Self:
+        """Move all parameters and buffers to where the arrays of a library are: ``model.to(cupy)``
+        to a GPU, ``model.to(np)`` back. Gradients are forgotten, states reset; an optimizer is made
+        afterwards. The library has ``asarray``, and takes part in NumPy's protocols."""
+        for _, t in self._named_state():
+            t.data = library.asarray(host(t))
+            t.grad = None
+        for module in self.modules():
+            if hasattr(module, "reset_state"):
+                module.reset_state()
+        return self
 
     def train(self, training: bool = True) -> Self:
         """Switch this module and all inside it to training (dropout on)."""

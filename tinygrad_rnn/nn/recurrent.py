@@ -22,7 +22,7 @@ from ..functional import sigmoid
 from ..primitive import own_function
 from ..random import generator
 from ..speed import collector_paused
-from ..tensor import Array, Tensor, plain
+from ..tensor import Array, Tensor, beside, plain
 from .layers import normal
 from .module import Module, Parameter
 
@@ -239,9 +239,9 @@ class Recurrent(Module):
         N, T = xs.shape[:2]
         order: Any = None
         if backward:  # only the real part is reversed; the padding stays where it is
-            steps = np.arange(T)
-            ends = np.full((N, 1), T) if lengths is None else lengths[:, None]
-            order = np.arange(N)[:, None], np.where(steps < ends, ends - 1 - steps, steps)
+            steps, rows = (beside(np.arange(n), xs) for n in (T, N))
+            ends = T if lengths is None else lengths[:, None]
+            order = rows[:, None], np.where(steps < ends, ends - 1 - steps, steps)
             xs = np.flip(xs, 1) if lengths is None else xs[order]
             if resets is not None:  # what begins at t + 1 ends at t
                 last = np.concatenate([resets[:, 1:], np.zeros_like(resets[:, :1])], axis=1)
@@ -289,9 +289,9 @@ class Recurrent(Module):
             if lengths.shape != (N,) or lengths.dtype.kind not in "iu":
                 raise ValueError(f"{name}: lengths of shape {lengths.shape} and {lengths.dtype},"
                                  f" wanted ({N},) integers")
-            lengths = _within(lengths, name=name, T=T)
+            lengths = beside(_within(lengths, name=name, T=T), xs)
         if resets is not None:
-            resets = plain(resets)
+            resets = beside(plain(resets), xs)
             if resets.shape != (N, T) or resets.dtype.kind not in "biu":
                 raise ValueError(f"{name}: resets of shape {resets.shape} and {resets.dtype},"
                                  f" wanted ({N}, {T}) booleans")
@@ -378,7 +378,7 @@ def _within(lengths: np.ndarray, *, name: str, T: int) -> np.ndarray:
 
 def _real(lengths: np.ndarray, T: int) -> np.ndarray:
     """(N, T): which steps are not padding."""
-    return np.arange(T) < lengths[:, None]
+    return np.arange(T, like=lengths) < lengths[:, None]
 
 
 def _without_padding(xs: Any, lengths: np.ndarray, cells: Sequence[Any]) -> Any:
@@ -394,7 +394,7 @@ def _without_padding(xs: Any, lengths: np.ndarray, cells: Sequence[Any]) -> Any:
         return np.where(real, xs, 0)
     data = plain(xs)
     some = np.argmax(lengths > 0)
-    lender = np.where(lengths > 0, np.arange(len(lengths)), some)
+    lender = np.where(lengths > 0, np.arange(len(lengths), like=lengths), some)
     first = np.where((lengths[lender] > 0)[:, None], data[lender, 0], 0)
     return np.where(real, xs, first[:, None])
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..tensor import Tensor, beside, host
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSprop"]
 
@@ -154,7 +154,7 @@ class Optimizer:
                                              if state.group is group]} for group in self.groups]
         return {"steps": self.steps, "lr": self.lr, "groups": groups,
                 "counts": [state.steps for state in self.state],
-                "state": [{k: v.copy() for k, v in state.items()} for state in self.state]}
+                "state": [{k: host(v).copy() for k, v in state.items()} for state in self.state]}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on from ``state_dict()`` of the same rule for parameters of the same shapes in the
@@ -168,7 +168,7 @@ class Optimizer:
         theirs = [{k: np.shape(v) for k, v in state.items()} for state in saved["state"]]
         if ours != theirs:
             raise ValueError(f"{name}: arrays of shapes {theirs}, wanted {ours}")
-        arrays = [{k: np.array(v, state[k].dtype) for k, v in new.items()}
+        arrays = [{k: np.array(host(v), state[k].dtype) for k, v in new.items()}
                   for state, new in zip(self.state, saved["state"], strict=True)]
         lr, steps = saved["lr"], saved["steps"]
         counts = list(saved.get("counts", [steps] * len(self.state)))
@@ -184,7 +184,7 @@ class Optimizer:
         for state, count, new in zip(self.state, counts, arrays, strict=True):
             state.steps = count
             for k, v in new.items():
-                state[k][...] = v
+                state[k][...] = beside(v, state[k])
 
 
 def _kept_as(p: Tensor) -> Any:
