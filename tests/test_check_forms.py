@@ -46,3 +46,27 @@ def test_a_mistake_is_found_in_every_form(name, right, wrong, tmp_path):
     (tmp_path / "m.py").write_text(text.replace(right, wrong))
     (report,) = check_here(tmp_path / "m.py", only=name, explain=False)
     assert report.verdict == "wrong", str(report)
+
+
+# --- layers in layers, and forwards that are wrong -----------------------------------------------
+
+PARTS = FORMS.parent / "parts.py"
+
+
+@pytest.mark.parametrize("name, verdict, words", [
+    ("MyTimeRNN", "wrong",
+     "uses MyRNN, which is wrong: mend that first; MyTimeRNN itself is right"),
+    ("Unwritten", "wrong", "never written"),
+    ("Blind", "wrong", "does not depend on the input idx"),
+    ("Sigmoid", "convention", "is the derivative at x"),
+])  # fmt: skip
+def test_a_layer_is_judged_after_its_parts(name, verdict, words):
+    (report,) = check_here(PARTS, only=name)
+    assert report.verdict == verdict and words in report.cause, str(report)
+
+
+def test_a_layer_that_is_wrong_beside_its_part_is_told_so(tmp_path):
+    text = PARTS.read_text().replace("dhs[:, t] + dh", "dhs[:, t]")
+    (tmp_path / "m.py").write_text(text)
+    (report,) = check_here(tmp_path / "m.py", only="MyTimeRNN")
+    assert report.verdict == "wrong" and "MyTimeRNN is not right then either" in report.notes[0]

@@ -3,6 +3,7 @@ which order, and how long each may take."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 import types
@@ -17,8 +18,9 @@ from .forms import as_layer, layers_of
 from .layer import SECONDS, check_class, check_layer, could_not_run, unchecked
 from .limits import TimeUp, time_limit
 from .loading import LoadError, Program
+from .parts import mended, names_of, parts_of
 from .recipes import CannotMake
-from .report import Report
+from .report import Cause, Report
 from .running import CannotRun
 
 # Folders that hold no code of the author.
@@ -101,6 +103,7 @@ class Checks:
                                 f" has: {have}")
             layers = found
         self.left = len(layers)
+        self.verdicts: dict[type, str] = {}
         self.found: list[tuple[str, Callable[[], Iterator[Report]]]] = []
         if make is not None:
             self.found = [(only or make, lambda: self._made(make, only or make))]
@@ -116,11 +119,45 @@ class Checks:
         share = now + max(1.0, (self.end - now) / min(self.left, 3)) if self.end > now else now
         self.left -= 1
         try:
-            report = check_class(cls, None, name, self.seed, self.explain, self.seconds, share)
+            report = self._with_parts(name, cls, share)
         except (Exception, SystemExit) as error:
             report = unchecked(Report(name), "the check itself failed:"
                                f" {type(error).__name__}: {error}")
         yield from self._with_file([report])
+
+    def _with_parts(self, name, cls, end: float) -> Report:
+        """The report of a class. Where it is wrong and uses a layer that is wrong, that is said,
+        and whether it is right once that is mended."""
+        def checked(c, explain, seconds_end=end):
+            return check_class(c, None, name if c is cls else None, self.seed, explain,
+                               self.seconds, seconds_end)
+
+        parts = parts_of(cls)
+        report: Report = checked(cls, self.explain and not parts)
+        if report.verdict == "wrong" and parts:
+            wrong = [part for part in parts if self._is_wrong(part, checked)]
+            if not wrong:
+                report = checked(cls, self.explain)
+            else:
+                with contextlib.ExitStack() as stack:
+                    for part in wrong:
+                        stack.enter_context(mended(part))
+                    after = checked(cls, False)
+                text = f"{name} uses {names_of(wrong)}, which is wrong: mend that first"
+                if not after.ok and self.explain:
+                    report = checked(cls, True)
+                    report.notes.insert(0, text + f"; {name} is not right then either")
+                else:
+                    report.kind, report.line = "inherits", None
+                    report.cause = text + f"; {name} itself is right"
+                    report.causes = [Cause("inherits", report.cause)]
+        self.verdicts[cls] = report.verdict
+        return report
+
+    def _is_wrong(self, part, checked):
+        if part not in self.verdicts:
+            self.verdicts[part] = checked(part, False).verdict
+        return self.verdicts[part] == "wrong"
 
     def _made(self, make, name):
         try:

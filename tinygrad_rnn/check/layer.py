@@ -126,6 +126,12 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
                 right.cause = say("right for {these}, wrong for {those}", these=other.words(),
                                   those=recipe.words())
             return right
+    if _is_derivative(setup, recipe.input_names, seed):
+        report.verdict, report.kind = "convention", "derivative_at_x"
+        report.cause = (f"backward({recipe.input_names[0]}) is the derivative at"
+                        f" {recipe.input_names[0]}, and right: whoever calls it multiplies it with"
+                        " the gradient")
+        return report
     report = _check(report, setup, recipe.input_names, recipe, seed, explain, seconds, deadline)
     report.notes += recipe.notes
     first = recipe.first_error
@@ -133,6 +139,24 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
         report.notes.append(f"with the likeliest inputs {first.phase} raises {first}; checked with"
                             f" {recipe.words()}")
     return report
+
+
+def _is_derivative(setup: Setup, names, seed: int):
+    """Whether backward takes the input, not a gradient, and gives the derivative there."""
+    x = setup.inputs[0] if len(setup.inputs) == 1 else None
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or setup.slots.names:
+        return False
+    try:
+        if evaluate(setup, names, seed, light=True).right:
+            return False
+        layer, _ = clone(setup.layer)
+        with quietly(), numpy_replaced(layer):
+            y = layer.forward(x.copy())
+            got = layer.backward(x.copy())
+        wanted = truth(setup, [np.ones_like(y)]).inputs[0]
+    except Exception:
+        return False
+    return np.shape(y) == x.shape and np.shape(got) == x.shape and np.allclose(got, wanted)
 
 
 def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
@@ -188,7 +212,7 @@ def could_not_run(report: Report, error: CannotRun, filename: str) -> Report:
             "{phase} did not end in time (a loop without end?)", phase=error.phase),
                           error.line)
     what: str = say("{phase} raises {error}", phase=error.phase, error=error)
-    if error.phase == "output":
+    if error.phase in ("output", "unwritten"):
         what = str(error.error)
     if error.phase == "forward":
         what = say("{phase} raises {error}: if it wants other inputs, let --make name a function"
@@ -197,6 +221,8 @@ def could_not_run(report: Report, error: CannotRun, filename: str) -> Report:
         what = say("forward cannot be differentiated: {error}", error=error)
     report.file = Path(filename).name if filename else ""
     unchecked(report, what, error.line)
+    if error.phase == "unwritten":
+        report.verdict, report.kind = "wrong", "uninitialised"
     report.source = source_line(filename, error.line)
     return report
 
@@ -257,6 +283,9 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
             conventions += compare_forward(report.name, first)
     except TimeUp:
         pass
+    for name in _idle(first):
+        conventions.insert(0, Problem("idle_input", f"the output does not depend on the input"
+                                      f" {name}: whatever it is, forward gives the same"))
     missed = _unseen(first)
     if missed:
         return unchecked(report, f"{_names_of(missed, 'd')} {'was' if len(missed) == 1 else 'were'}"
@@ -277,6 +306,32 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
 
 def _names_of(names, mark: str = ""):
     return ", ".join(mark + name for name in names)
+
+
+def _idle(outcome: Outcome):
+    """The names of inputs, floats and ids, on which no output depends."""
+    setup, rng = outcome.setup, np.random.default_rng(7)
+
+    def outputs(inputs):
+        seen, _ = observe(replace(setup, inputs=inputs), np.random.default_rng(0), light=True)
+        return seen.outputs
+
+    for i, x in enumerate(setup.inputs):
+        if not isinstance(x, np.ndarray) or x.dtype.kind not in "fi" or not x.size:
+            continue
+        if x.dtype.kind == "f":
+            if i >= len(outcome.truth.inputs) or np.any(outcome.truth.inputs[i]):
+                continue
+            drawn = [rng.normal(size=x.shape) for _ in range(2)]
+        else:
+            drawn = [rng.integers(0, max(x.max(), 1) + 1, x.shape) for _ in range(6)]
+        with contextlib.suppress(CannotRun):
+            first = outputs(setup.inputs)
+            if all(np.shape(a) == np.shape(b) and np.array_equal(a, b)
+                   for other in drawn for a, b in zip(
+                       first, outputs([*setup.inputs[:i], other, *setup.inputs[i + 1:]]),
+                       strict=True)):
+                yield outcome.input_names[i]
 
 
 def _unseen(outcome: Outcome):

@@ -20,6 +20,7 @@ import numpy as np
 from ..tensor import Tensor
 
 _tracing: ContextVar[bool] = ContextVar("tracing", default=False)
+_zeroed: ContextVar[bool] = ContextVar("zeroed", default=False)
 _widened: ContextVar[list[Any] | None] = ContextVar("widened", default=None)
 
 
@@ -31,6 +32,20 @@ def tracing():
         yield
     finally:
         _tracing.reset(token)
+
+
+def is_tracing() -> bool:
+    return _tracing.get()
+
+
+@contextlib.contextmanager
+def unpoisoned():
+    """Memory that NumPy leaves uninitialised is zero inside the block."""
+    token = _zeroed.set(True)
+    try:
+        yield
+    finally:
+        _zeroed.reset(token)
 
 
 @contextlib.contextmanager
@@ -69,7 +84,7 @@ def _fillable(array):
 
 def _poisoned(array):
     if array.dtype.kind == "f":
-        array.fill(np.nan)
+        array.fill(0.0 if _zeroed.get() else np.nan)
     return array
 
 

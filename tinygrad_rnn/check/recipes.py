@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .limits import TimeUp, time_limit
-from .numpy_standin import numpy_standin
+from .numpy_standin import numpy_standin, unpoisoned
 from .running import (
     CannotRun,
     Setup,
@@ -535,6 +535,9 @@ def attempt(setup: Setup, recipe=None):
     if not values:
         return CannotRun("output", ValueError("forward returns no array"))
     if not all(np.isfinite(y).all() for y in values):
+        if _is_unwritten(setup):
+            return CannotRun("unwritten", ValueError("part of the output is never written:"
+                                                     " uninitialised memory (np.empty)"))
         return CannotRun("output", ValueError("the output is not finite"))
     if recipe is not None and not setup.slots.names and not any(map(_is_float, setup.inputs)):
         return CannotRun("output", ValueError("nothing to compare: no parameter and no input of"
@@ -542,6 +545,13 @@ def attempt(setup: Setup, recipe=None):
     if not _fits(seen, setup):
         return CannotRun("returned", ValueError("shapes do not fit"))
     return None
+
+
+def _is_unwritten(setup: Setup):
+    """Whether an output is finite once memory that is left uninitialised is zero."""
+    with unpoisoned():
+        seen, _ = observe(setup, np.random.default_rng(1), light=True)
+    return all(np.isfinite(y).all() for y in seen.outputs if isinstance(y, np.ndarray))
 
 
 def _fits(seen, setup: Setup):

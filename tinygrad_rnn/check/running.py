@@ -36,7 +36,8 @@ class CannotRun(Exception):
         self.depth = (_PHASES.get(phase, 2), *depth_of(error))  # how far it came
 
 
-_PHASES = {"construction": 0, "forward": 1, "output": 2, "backward": 3, "returned": 4}
+_PHASES = {"construction": 0, "forward": 1, "output": 2, "backward": 3, "unwritten": 4,
+           "returned": 5}
 
 
 def depth_of(error):
