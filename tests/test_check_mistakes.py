@@ -89,3 +89,12 @@ def test_two_mistakes_in_one_layer_are_both_named(tmp_path):
         if not all(hits):
             said.append(f"{pair.first.text}\n{pair.second.text}\n{report}")
     assert both >= 0.8 * len(drawn), "\n\n".join(said)
+
+
+def test_sums_that_are_none(tmp_path):
+    reports = {r.name: r for r in check_here(Path(__file__).parent / "checked" / "sums.py")}
+    said = {name: [(c.kind, c.line) for c in r.causes] for name, r in reports.items()}
+    assert said["SumLoss"] == [("overwritten", 9)], str(reports["SumLoss"])
+    assert said["TimeCell"] == [("not_added", 46)], str(reports["TimeCell"])
+    assert [k for k, _ in said["Twice"]] == ["never_called"], str(reports["Twice"])
+    assert reports["Cell"].verdict == "ok"

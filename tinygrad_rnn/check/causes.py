@@ -23,7 +23,7 @@ from ..primitive import RULES, Primitive
 from .gates import tell_gates
 from .mistakes import ratio_in_words, ratio_of
 from .outcome import evaluate, pairs
-from .repair import Budget, find_repair
+from .repair import Budget, find_repair, forward_repair
 from .report import Cause
 from .running import CannotRun, arrays_of, observe, truth
 from .source import replaced
@@ -103,6 +103,12 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
         report.notes.append(join([p.text for p in rebound]))
         findings = [p for p in findings if p.kind != "replaced"]
         facts["replaced"] = outcome
+    forward = forward_repair(outcome) if wrong and not findings and not edited else None
+    if forward is not None:  # backward is right, and forward is not
+        _put(report, [*report.causes, Cause(
+            forward.kind, forward.said, forward.line, forward.function.filename, wrong,
+            forward.change)])
+        return None
     shown = {n: s for n in wrong if (s := _shown(n, outcome)) is not None}
     causes: list[Cause] = []
     explained: set[str] = set()

@@ -599,7 +599,8 @@ def _another_variable(p):
     own = p.name
     value = p.array
     if own is None or (isinstance(p.parent, ast.Call) and p.field == "func") or (
-            isinstance(p.parent, ast.Attribute) and value is None):  # self, np
+            isinstance(p.parent, ast.Attribute) and value is None) or (  # self, np
+            p.written and isinstance(p.parent, ast.Subscript)):
         return
     returned = isinstance(p.parent, ast.Return) or (
         isinstance(p.parent, ast.Tuple) and isinstance(p.parent.ctx, ast.Load))
@@ -649,8 +650,8 @@ def _exchange(p, own, other, value, candidate):
         return "wrong_variable", ("the loop binds `{old}` and its body reads another variable,"
                                   " which is left over from before: `{other}` is meant")
     if other.endswith(".grads"):
-        return "wrong_variable", ("`{old}` stands where `{other}` belongs: the gradients of the"
-                                  " step are not added")
+        return "not_added", ("`{old}` stands where `{other}` belongs: the gradients of the step are"
+                             " not added")
     handed = (isinstance(p.parent, ast.Call) and _called(p.parent) == "backward") or isinstance(
         p.parent, (ast.Return, ast.Tuple))
     if handed and is_gradient(other, p.scope) and not is_gradient(own, p.scope):
@@ -1091,9 +1092,9 @@ def _ids_once(p):
         target.slice, (ast.Slice, ast.Tuple)) else whole[len(base) + 1 : -1]
     added = [p.node.value]
     if isinstance(p.node.value, ast.BinOp) and isinstance(p.node.value.op, ast.Add):
-        added += [b for a, b in ((p.node.value.left, p.node.value.right),
-                                 (p.node.value.right, p.node.value.left))
-                  if ast.unparse(a) == whole]  # dW[ids] = dW[ids] + dout
+        both = p.node.value.left, p.node.value.right
+        added = [b for a, b in (both, both[::-1])
+                 if ast.unparse(a) == whole] + added  # dW[ids] = dW[ids] + dout
     for value in added:
         yield ast.Expr(expression(f"np.add.at({base}, {index}, {ast.unparse(value)})")), {
             "target": whole}

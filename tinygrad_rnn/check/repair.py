@@ -49,6 +49,11 @@ MOST = 3  # mistakes that are looked for in one layer
 RETURNS = "backward returns"  # as many gradients as forward takes inputs
 
 
+# What shows as one kind in the numbers, and is another in the source.
+_MAY_BE = {"uninitialised": ("return_in_loop", "steps"),
+           "zero": ("never_called", "not_added", "overwritten", "last_step")}
+
+
 class Budget:
     """CPU time of this process, so that a busy machine finds what an idle one finds."""
 
@@ -215,6 +220,38 @@ def find_repair(outcome: Outcome, budget: Budget, evidence=None, trusted=(), edi
             return search.found
 
 
+def forward_repair(outcome: Outcome):
+    """The edit of forward after which backward is right: a sum over a loop that is assigned with =;
+    None if there is none."""
+    setup = outcome.setup
+    forward = getattr(type(setup.layer), "forward", None)
+    if not hasattr(forward, "__code__"):
+        return None
+    evidence = Evidence(setup, outcome.wanted, [])
+    with quietly(), numpy_replaced(setup.layer):
+        for f in with_source([forward]):
+            if not any(isinstance(n, (ast.For, ast.While)) for n in ast.walk(f.node)):
+                continue
+            for edit in edits(f, Scope(), evidence):
+                if edit.kind != "overwritten":
+                    continue
+                edit.said, edit.change = edit.text, change_of(edit)
+                held, undo = f.fn.__code__, edit.make()
+                try:
+                    code = compiled(f, f.node)
+                    if code is not None:
+                        f.fn.__code__ = code
+                        with contextlib.suppress(Exception):
+                            if all(evaluate(setup, outcome.input_names, seed, light=True,
+                                            scenario=outcome.scenario).right
+                                   for seed in (outcome.seed, outcome.seed + 1)):
+                                return edit
+                finally:
+                    f.fn.__code__ = held
+                    undo()
+    return None
+
+
 class _Search:
     def __init__(self, outcome: Outcome, budget: Budget, evidence, trusted, edited):
         self.outcome, self.budget, self.evidence = outcome, budget, evidence
@@ -353,8 +390,8 @@ class _Search:
         shown = {self.evidence[n] for n in won.names if n in self.evidence}
         shown |= {p.kind for p in self.outcome.problems} if shown else set()
         others = [n for n in won.names if n not in self.evidence]
-        return bool(others) or not shown or edit.kind in shown or (
-            "uninitialised" in shown and edit.kind in ("return_in_loop", "steps"))
+        return bool(others) or not shown or edit.kind in shown or any(
+            edit.kind in _MAY_BE.get(kind, ()) for kind in shown)
 
     def best_of(self, partial):
         """The edit that makes most gradients right, or else most elements, or brings most into
