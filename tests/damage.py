@@ -3,14 +3,18 @@
     python -m tests.damage [--kills 100] [--writers 20] [--every 1]
 
 trains a small model in a temporary folder, and then: flips every bit of one byte after the other of
-its checkpoint, cuts it off at every length, kills trainings with SIGKILL at random moments and lets
-them go on, and sends two trainings into one folder. Prints a table of what happened. Everything
-that is neither an error of one sentence nor what an undamaged run gives is counted as believed.
+its checkpoint, cuts it off at every length, has it say odd things of itself, kills trainings with
+SIGKILL at random moments and lets them go on, and sends two trainings into one folder. Prints a
+table of what happened. Everything that is neither an error of one sentence nor what an undamaged
+run gives is counted as believed.
 ``--every 10`` takes every tenth byte and length; the whole takes an hour on a laptop.
 """
 
 import argparse
+import contextlib
 import hashlib
+import io
+import json
 import os
 import random
 import signal
@@ -21,7 +25,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from models.commands.main import main as main_of_models
 from models.data import DataError, make_sums
+from models.files import checkpoint
 from models.training import MODEL, load_model
 
 TRAIN = ("import models.training.run as t; t.SAVE_EVERY = 0; from models.commands.main import main;"
@@ -89,6 +95,47 @@ def flips(content, folder, places):
 def prefixes(content, folder, lengths):
     """The file cut off after so many bytes."""
     return Counter(read(content[:n], folder) for n in lengths)
+
+
+ODD = [None, True, -1, 0, 1, 2, 10**9, 2**70, -0.5, 1.5, 1e308, float("nan"), float("inf"), "",
+       "x", "/dev/zero", "\x1b[31m", "a" * 10_000, [], {}, [[]], {"a": 1}, [1, 2], ["a"],
+       "left out"]  # fmt: skip
+
+
+def places(value, path=()):
+    """All places in a value of JSON; of a list the first three."""
+    for key in list(value) if isinstance(value, dict) else range(min(len(value), 3)):
+        yield (*path, key)
+        if isinstance(value[key], (dict, list)):
+            yield from places(value[key], (*path, key))
+
+
+def lies(folder, run, every):
+    """Every value in what a checkpoint says of itself replaced by odd ones, with digests that fit,
+    as a stranger may do it; then the model answers, is measured and trains on."""
+    arrays, about = checkpoint.load(run / MODEL)
+    found = Counter()
+    for path in list(places(about))[::every]:
+        for odd in ODD:
+            told = into = json.loads(json.dumps(about))
+            for key in path[:-1]:
+                into = into[key]
+            if odd == "left out":
+                del into[path[-1]]
+            else:
+                into[path[-1]] = odd
+            for command in (["answer", str(folder), "1+1"], ["evaluate", str(folder)],
+                            ["train", "addition", "--resume", str(folder), "--epochs", "3",
+                             "--no-jit"]):  # fmt: skip
+                checkpoint.save(folder / MODEL, arrays, told)
+                error, began = io.StringIO(), time.perf_counter()
+                with contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
+                    status = main_of_models(command)
+                said = error.getvalue()
+                one = said.count("\n") == 1 and said.strip().isprintable()
+                what = "used" if status == 0 else "told" if status == 1 and one else said
+                found[what if time.perf_counter() - began < 20 else "slow"] += 1
+    return found
 
 
 def kills(data, folder, count, rng):
@@ -163,7 +210,11 @@ def main():
         content = (folder / "run" / MODEL).read_bytes()
         target = folder / "damaged"
         target.mkdir()
+        lied = folder / "lied"
+        lied.mkdir()
         table({
+            "one value of what a checkpoint says is another":
+                lies(lied, folder / "run", args.every),
             f"one bit flipped, checkpoint of {len(content):,} bytes":
                 flips(content, target, range(0, len(content), args.every)),
             "the checkpoint cut off":

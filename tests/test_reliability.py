@@ -153,6 +153,10 @@ def test_what_a_checkpoint_may_not_say(run, path, tmp_path, capsys):
             told(capsys, command)
 
 
+def test_odd_things_that_a_checkpoint_says(run, tmp_path):
+    assert set(damage.lies(tmp_path, run / "out", 20)) <= {"told", "used"}
+
+
 @pytest.mark.parametrize("path", ["config", "config.task", "vocabulary", "widths", "training"])
 def test_what_a_checkpoint_must_say(run, path, tmp_path, capsys):
     arrays, about = checkpoint.load(run / "out" / MODEL)

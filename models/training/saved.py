@@ -99,8 +99,8 @@ def _config(saved: dict[str, Any]) -> Config:
         _conforms(value, hints[name], f"config.{name}")
         if name in CHOICES and value not in CHOICES[name]:
             raise _Wrong(f"config.{name} is {shown(value)}")
-        lowest = 0 if name in ("seed", "warmup") else 1
-        if type(value) is int and value < lowest:
+        lowest = 0 if name in ("seed", "warmup") or type(value) is float else 1
+        if type(value) in (int, float) and not lowest <= value < 1e30:
             raise _Wrong(f"config.{name} is {value}")
     if not 0 <= saved.get("dropout", 0) < 1:
         raise _Wrong(f"config.dropout is {saved['dropout']}")
@@ -113,8 +113,9 @@ def _config(saved: dict[str, Any]) -> Config:
 
 def _follows(place: Mapping[str, Any]) -> None:
     """How far a training is, in steps, batches and epochs that were measured, is one place."""
-    for name in ("step", "epoch_steps", "optimizer_steps", "measured", "best_epoch", "seconds"):
-        if place.get(name, 0) < 0:
+    for name in ("step", "epoch_steps", "optimizer_steps", "measured", "best_epoch", "seconds",
+                 "lr"):
+        if not 0 <= place.get(name, 0) < 1e30:
             raise _Wrong(f"training.{name} is {place[name]}")
     batches = place.get("batches", {})
     epoch, index, length = (batches.get(name, 0) for name in ("epoch", "index", "length"))
