@@ -1,7 +1,7 @@
 """Faults put in one at a time, to see whether the tests notice.
 
     python -m tests.mutation tinygrad_rnn/graph.py --tests tests/test_engine.py tests/test_rules.py
-    python -m tests.mutation tinygrad_rnn/optim.py --tests tests/test_optim.py -n 50 --seed 3
+    python -m tests.mutation tinygrad_rnn/optim/optimizers.py -n 50 --tests tests/test_optim.py
 
 Each fault is one small edit of the syntax tree (another operator, a comparison that takes one more,
 a constant, a condition turned round, a statement left out, a default) in a copy of the checkout,

@@ -617,3 +617,15 @@ def test_numbers_that_are_not_given():
         for k, v in ({"weight_decay": 0.0, "maximize": False} | numbers).items():
             assert getattr(optimizer, k) == v, (name, k)
     assert optim.EMA([p]).decay == 0.999
+
+
+def test_schedules_of_one_step():
+    optimizer = new_adam()
+    for make, after in ((lambda: optim.LinearLR(optimizer, 0.5, total_iters=1), 0.1),
+                        (lambda: optim.StepLR(optimizer, 1), 0.01),
+                        (lambda: optim.CosineAnnealingLR(optimizer, 1), 0.0)):  # fmt: skip
+        optimizer.lr = 0.1
+        make().step()
+        assert optimizer.lr == pytest.approx(after)
+    optim.OneCycleLR(optimizer, 0.5, 1)
+    assert 0 <= optimizer.lr <= 0.5
