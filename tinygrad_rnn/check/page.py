@@ -54,6 +54,8 @@ def fragment(report: Report, lang: str = "en") -> str:
         of = ", ".join(f"d{escape(n)}" for n in report.unexplained)
         parts.append(f"<p><b>{said(say('cause'))}</b>{f' ({of})' * bool(of)}:"
                      f" {said(report.searched)}</p>")
+    if report.derivation and report.causes:
+        parts.append(f"<p>{said(say('derivation'))}: {escape(report.derivation)}</p>")
     if report.example:
         lines = "\n".join(escape(line) for line in report.worked_lines(lang))
         parts.append(f"<details><summary>{said(say('smallest example'))}: {said(report.example)}"

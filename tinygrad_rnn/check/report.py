@@ -85,6 +85,12 @@ class Report:
         """Whether the layer is right (a convention is)."""
         return self.verdict in ("ok", "convention")
 
+    @property
+    def derivation(self) -> str:
+        """Where the derivation of a layer of this kind stands, "" if it is not written down."""
+        kind = next((k for k in ("lstm", "gru") if k in self.name.lower()), "")
+        return f"docs/derivations.md#{kind}" if kind and self.verdict == "wrong" else ""
+
     def as_dict(self) -> dict[str, Any]:
         """The report as ``--json`` prints it."""
         return {
@@ -141,6 +147,8 @@ class Report:
             which = f" ({_names(self.unexplained)})" * bool(self.unexplained)
             lines.append(f"  {tr('cause')}{which}: {in_language(self.searched, lang)}; "
                          + tr("the first wrong element is a place to begin"))
+        if self.derivation and self.causes:
+            lines.append(f"  {tr('derivation')}: {self.derivation}")
         if self.example:
             lines.append(f"  {tr('smallest example')}: {in_language(self.example, lang)}")
             lines += [f"    {line}" for line in self.worked_lines(lang)]
