@@ -39,6 +39,16 @@ def _parameters(fn: Function) -> list[inspect.Parameter]:
 
 
 @cache
+def _by_name(fn: Function) -> dict[str, inspect.Parameter]:
+    return {p.name: p for p in _parameters(fn)}
+
+
+@cache
+def _first(fn: Function, n: int) -> tuple[str, ...]:
+    return tuple(_by_name(fn))[:n]
+
+
+@cache
 def names(same: Function) -> tuple[str, ...]:
     """The parameters of a derivation."""
     return tuple(inspect.signature(same).parameters)
@@ -56,29 +66,29 @@ def canonical(fn: Function, primitive: Primitive, args: Any,
               kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """The call of a primitive with arrays positional and metadata by keyword, or None if its rule
     does not take it."""
-    parameters = _parameters(fn)
+    parameters = _by_name(fn)
     if len(args) > len(parameters):
         return None
-    bound = dict(zip((p.name for p in parameters), args, strict=False))
+    bound = dict(zip(parameters, args, strict=False))
     bound.update(kwargs)
     if primitive.sequence:
-        if not np.iterable(bound.get(parameters[0].name)):
+        arrays = bound.pop(next(iter(parameters)), None)
+        if not np.iterable(arrays):
             return None
-        arrays = tuple(bound.pop(parameters[0].name))
     else:
-        first = [p.name for p in parameters[: primitive.arity]]
-        if any(bound.get(name) is None for name in first):
-            return None
-        arrays = tuple(bound.pop(name) for name in first)
-    meta = {}
-    for p in parameters:
-        if p.name in bound:
-            value = bound.pop(p.name)
-            if p.name in primitive.metadata:
-                meta[p.name] = value
-            elif not _at_default(value, p):
+        arrays = []
+        for name in _first(fn, primitive.arity):
+            array = bound.pop(name, None)
+            if array is None:
                 return None
-    return None if bound else (arrays, meta)
+            arrays.append(array)
+    meta = {}
+    for name, value in bound.items():
+        if name in primitive.metadata:
+            meta[name] = value
+        elif name not in parameters or not _at_default(value, parameters[name]):
+            return None
+    return tuple(arrays), meta
 
 
 @cache

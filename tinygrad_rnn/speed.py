@@ -83,7 +83,7 @@ def add_reduce(c: Any, axes: tuple[int, ...]) -> Any:
     if c.size > MANY and c.dtype.kind == "f" and axes == tuple(range(len(c.shape) - 1)):
         n = math.prod(c.shape[:-1])
         return np.ones_like(c, shape=n) @ np.reshape(c, (n, c.shape[-1]))
-    if c.dtype == np.float16:  # NumPy would add up in it: from 2048 on, 1 more is no more
+    if c.dtype.char == "e":  # float16: NumPy would add up in it: from 2048 on, 1 more is no more
         return np.add.reduce(c, axis=axes, dtype=np.float32)
     return np.add.reduce(c, axis=axes)
 

@@ -62,10 +62,10 @@ def apply(fn: Function, *args: Any, **meta: Any) -> Any:
         if isinstance(out, np.generic):
             out = np.asarray(out)
     dtype = out.dtype
-    if dtype.kind in "cO":
-        raise TypeError(f"{primitive.name}: real numbers are wanted, {dtype} came out; complex"
-                        " numbers and Python objects are not supported")
-    if not needs or no_grad_blocks.get() or dtype.kind != "f":
+    if not needs or dtype.kind != "f" or no_grad_blocks.get():
+        if dtype.kind in "cO":
+            raise TypeError(f"{primitive.name}: real numbers are wanted, {dtype} came out; complex"
+                            " numbers and Python objects are not supported")
         return _wrap(out, None)
     node = record(primitive, args, values, parents, needs, meta, out, out.shape, dtype)
     return _wrap(out, node)

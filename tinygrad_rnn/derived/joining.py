@@ -103,7 +103,7 @@ def _delete(arr, obj, axis=None):
 @derive(np.split)
 def _split(ary, indices_or_sections, axis=0):
     n = indices_or_sections
-    if np.ndim(n) == 0 and (n < 1 or ary.shape[axis] % n):
+    if isinstance(n, (int, np.integer)) and (n < 1 or ary.shape[axis] % n):
         raise ValueError(f"split: {ary.shape[axis]} elements along axis {axis} are not divisible"
                          f" by {n}")
     return np.array_split(ary, n, axis)
