@@ -66,7 +66,7 @@ CALL = re.compile(r"(?:^    |`)(?:python run\.py|tinygrad-rnn) ([^`\n]+)", re.M)
 def test_the_command_line_knows_the_commands_of_a_page(page):
     for command in CALL.findall(page.read_text(encoding="utf-8")):
         words = shlex.split(command, comments=True)
-        words = words[: words.index(">")] if ">" in words else words  # what a shell takes for itself
+        words = words[: words.index(">")] if ">" in words else words  # for the shell
         if len(words) > 1:  # else it is a name in a sentence
             parser().parse_args(words)
         else:
