@@ -81,9 +81,9 @@ def explain_wrong(report: Report, outcome: Outcome, budget: Budget, filename: st
             outcome = more(set(facts))
             if outcome is None:
                 break
-            # what a repair brings about is no fact of the layer
-            known = _kinds(outcome, list(first.items()))
-            outcome.problems = [p for p in outcome.problems if p.kind in known]
+            # what a repair that stores something brings about is no fact of the layer
+            known = {"cache", "input_edited"} - _kinds(outcome, list(first.items()))
+            outcome.problems = [p for p in outcome.problems if p.kind not in known]
     if report.unexplained or not report.causes:
         report.searched = say("none of the known mistakes") if not budget.used_up else (
             say("not found within {seconds} s of CPU time (--time-limit)",
