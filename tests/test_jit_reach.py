@@ -10,6 +10,7 @@ import sys
 import threading
 import tracemalloc
 import types
+import warnings
 import weakref
 from dataclasses import dataclass
 
@@ -947,15 +948,21 @@ def test_edits_in_numpys_own_ways(f):
             assert_array_equal(a, b)
 
 
+def without_warning(fn, *args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return fn(*args, **kwargs)
+
+
 SAID = {
     "how many elements": [lambda x: x[: x.argmax()], lambda x: np.where(x > 0),
-                          lambda x: np.compress(x[:, 0] > 0, x, 0), lambda x: np.bincount(x),
+                          lambda x: np.compress(x[:, 0] > 0, x, 0), lambda x: np.bincount(np.argmax(x, 0)),
                           lambda x: np.repeat(x, np.argmax(x, 0), 1)],
-    "edits its argument": [lambda x: np.put(x, 0, 1)],
+    "edits its argument": [lambda x: np.nan_to_num(x, copy=False)],
     "would become a plain one": [lambda x: np.array([x, x])],
-    r"\.strides": [lambda x: x.strides],
+    r"\.flat": [lambda x: x.flat[0]],
     "Python objects": [lambda x: x * np.array(1.0, object)],
-    "leaves the other elements": [lambda x: np.add(x, 1, where=x > 0)],
+    "leaves the other elements": [lambda x: without_warning(np.add, x, 1, where=x > 0)],
 }  # fmt: skip
 
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from ..functional import _nll_slope, _row_totals, nll_slope_rows, row_totals
 
-__all__ = ["BLOCKED", "beside", "ctrl_c_later", "each", "softmax_nll", "softmax_nll_compiled",
-           "softmax_slope", "threads"]  # fmt: skip
+__all__ = ["BLOCKED", "beside", "ctrl_c_between", "ctrl_c_later", "each", "softmax_nll",
+           "softmax_nll_compiled", "softmax_slope", "threads"]  # fmt: skip
 
 SMALL = 1 << 18  # elements below which handing over costs more than it gives
 SHARES = 4  # of the rows, for each thread
@@ -93,6 +93,38 @@ def ctrl_c_later() -> Iterator[None]:
     signal.signal(signal.SIGINT, lambda *event: came.append(event))
     try:
         yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            handler(*came[0])
+
+
+@contextmanager
+def ctrl_c_between() -> Iterator[Callable[[bool], None]]:
+    """Ctrl-C comes between ``critical(False)`` and ``critical(True)`` alone, or at the end; when
+    it comes, what follows is critical."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield lambda on: None
+        return
+    came: list[tuple] = []
+    now = [True]
+
+    def on_signal(*event):
+        if now[0]:
+            came.append(event)
+        else:
+            now[0] = True
+            handler(*event)
+
+    def critical(on):
+        now[0] = on
+        if came and not on:
+            on_signal(*came.pop())
+
+    signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield critical
     finally:
         signal.signal(signal.SIGINT, handler)
         if came:

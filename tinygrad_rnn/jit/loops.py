@@ -196,11 +196,6 @@ class Kernel(Chain):
             return len(out.shape) == 2
         return call.fn in EXPRESSIONS and all(kind_of(x, out.shape, FLOAT) for x in call.args)
 
-    def on(self, own: dict[Value, Value], shape: tuple[int, ...]) -> Chain:
-        other: Any = super().on(own, shape)
-        other._names = {own.get(v, v): name for v, name in self._names.items()}
-        return other
-
     @property
     def key(self) -> str:
         return self._key
@@ -208,9 +203,6 @@ class Kernel(Chain):
     @property
     def saves(self) -> float:
         return (len(self.chain) - 1) * (2e-6 + math.prod(self.shape) * 0.08e-9)
-
-    def temporaries(self, C: int) -> list[np.ndarray]:
-        return []
 
     def function(self, edited: dict[str, str]) -> Callable:
         return load(self.source(edited))

@@ -14,8 +14,7 @@ import numpy as np
 
 from .blocks import BLOCKED
 from .chains import Chain
-from .recording import added, overwritten, through
-from .rows import added_rows, moved_rows, summed_rows
+from .rows import summed_rows
 from .tape import Call, Tape, Value, values_in
 
 __all__ = ["JOINS", "Block", "Memory", "elementwise", "joined"]
@@ -117,11 +116,13 @@ class Memory:
             elif editing(call):
                 source = call.args[0]
                 free = self._ends(source, i) and source not in outside and same_place(source, out)
+                # what else it reads of this memory would change under way
+                free &= all(self.root[v] is not source for v in call.inputs() if v is not source)
                 self.how[out] = "edit" if free else "copy"
                 self._give(out, i, self._in[source] if free else None)
             elif takes_out(call):
                 for value in call.outs:
-                    if value.nbytes > UNPLANNED or call.more or call.fn in BLOCKED:
+                    if value.nbytes > UNPLANNED or call.fn in BLOCKED:
                         self.how[value] = "buffer"
                         self._give(value, i, self._heir(call, value, i))
 
@@ -288,7 +289,8 @@ def takes_out(call: Call) -> bool:
 
 
 def editing(call: Call) -> bool:
-    return call.fn in (overwritten, added, added_rows, moved_rows, through)
+    """Whether it gives a copy of its first argument, edited."""
+    return hasattr(call.fn, "edit")
 
 
 def aligned(nbytes: int) -> np.ndarray:

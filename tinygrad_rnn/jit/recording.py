@@ -9,6 +9,7 @@ import operator
 import os
 import sys
 import weakref
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -18,11 +19,11 @@ from ..functional import _sigmoid
 from ..speed import add_at
 from ..tensor import Tensor
 from . import JitError
-from .state import ARRAYS
+from .state import ARRAYS, rebuilt
 from .tape import Call, Tape, Value, name_of
 
 __all__ = ["Recorder", "RecordingArray", "RecordingGenerator", "RecordingNumber", "added",
-           "draw", "overwritten"]  # fmt: skip
+           "draw", "line_of", "overwritten", "source_line"]  # fmt: skip
 
 
 class JitAttributeError(JitError, AttributeError):
@@ -44,6 +45,17 @@ def source_line():
     return engine or "?"
 
 
+def line_of(error):
+    """Where an error was raised: the innermost line outside this library and outside NumPy."""
+    line, trail = "jit", error.__traceback__
+    while trail is not None:
+        file = trail.tb_frame.f_code.co_filename
+        if not file.startswith(_package()) and NUMPY not in file and "<__array_" not in file:
+            line = f"{file}:{trail.tb_lineno}"
+        trail = trail.tb_next
+    return line
+
+
 NUMPY = f"{os.sep}numpy{os.sep}"
 
 
@@ -55,26 +67,32 @@ def _package():
     return os.path.dirname(_here()) + os.sep
 
 
-class Storage:
-    """Memory that one or several recording arrays look at: the value that it holds now."""
-
-    __slots__ = ("value", "version")
-
-    def __init__(self, value):
-        self.value, self.version = value, 0
-
-
 class Recorder:
-    """One recording: the tape, and who wraps what."""
+    """One recording: the tape, and which array looks at which memory.
+
+    Arrays under recording lie in real memory, on which NumPy computes: what is a view, what
+    overlaps, what is a scalar, NumPy decides. An array that owns its memory has the value that
+    stands for this memory on the tape now; a view of it is the way from there.
+    """
 
     def __init__(self):
         self.tape = Tape()
         self._constants = {}  # id of an array -> (the array, its value): the reference keeps the id
         self.made = []  # weak references to all recording arrays
+        self._owners = {}  # id of what owns memory -> weak reference to the array that has it
+        self._errors = np.geterr()
+        self.refused: JitError | None = None  # the first refusal: it counts, even if it is caught
 
     def alive(self):
         """The recording arrays that something still holds."""
         return [array for made in self.made if (array := made()) is not None]
+
+    def refuse(self, what, error=None):
+        """A JitError that names the line."""
+        refusal = (error or JitError)(f"{source_line()}: {what}")
+        if error is None:
+            self.refused = self.refused or refusal
+        return refusal
 
     # values from outside
 
@@ -86,15 +104,27 @@ class Recorder:
             return RecordingGenerator(self, x, value)
         value = Value.of(x)
         self.tape.inputs.append(value)
-        if isinstance(x, (int, float)):
-            return RecordingNumber(self, x, Storage(value))
-        return RecordingArray(self, x, Storage(value))
+        return self.wrap(x, value)
+
+    def wrap(self, x, value, base=None, path=()):
+        """What the program sees of ``x``, which ``value`` is on the tape."""
+        if isinstance(x, np.ndarray):
+            array = RecordingArray(self, x, value, base, path)
+            if base is None:
+                self._owners[id(owner(x))] = weakref.ref(array)
+            return array
+        return (RecordingScalar if isinstance(x, np.generic) else RecordingNumber)(self, x, value)
+
+    def owner(self, array):
+        """The recording array that has the memory of ``array``, or None."""
+        known = self._owners.get(id(owner(array)))
+        return known and known()
 
     def constant(self, array):
         """The value of an array that the program brought along, copied: it may be edited later."""
         if type(array) not in ARRAYS:
-            raise JitError(f"{source_line()}: {type(array).__name__} computes in a way of its own,"
-                           " which is not recorded; hand in np.asarray of it")
+            raise self.refuse(f"{type(array).__name__} computes in a way of its own, which is not"
+                              " recorded; hand in np.asarray of it")
         held = self._constants.get(id(array))
         if held is None or not np.array_equal(held[1], array, equal_nan=array.dtype.kind == "f"):
             value = Value.of(array)
@@ -107,43 +137,63 @@ class Recorder:
     def call(self, fn, args, kwargs, effect=False):
         """Compute ``fn(*args, **kwargs)``, and record it."""
         out = fn(*_plain(args), **_plain(kwargs))
-        args, kwargs = self.symbolic(args), self.symbolic(kwargs)
         return self.record(fn, args, kwargs, out, effect)
 
-    def record(self, fn, args, kwargs, out, effect=False, base=None):
+    def record(self, fn, args, kwargs, out, effect=False):
+        """What the program gets for ``out``, which ``fn`` has given."""
         if isinstance(out, (tuple, list)):
-            raise JitError(f"{source_line()}: {name_of(fn)} gives several arrays, which is not"
-                           " supported under tg.jit")
-        number = not isinstance(out, (np.ndarray, np.generic))
-        if not number and out.dtype.hasobject:
-            raise JitError(f"{source_line()}: {name_of(fn)} gives an array of Python objects, which"
-                           " cannot be recorded")
-        if number and not isinstance(out, (int, float)):
-            raise JitError(f"{source_line()}: {name_of(fn)} gives {type(out).__name__}, which"
-                           " cannot be recorded")
+            if effect:
+                raise self.refuse(f"{name_of(fn)} gives several arrays, which is not supported"
+                                  " under tg.jit")
+            return rebuilt(out, [self.record(nth(fn, i), args, kwargs, one)
+                                 for i, one in enumerate(out)])
+        array = isinstance(out, (np.ndarray, np.generic))
+        if array and out.dtype.hasobject:
+            raise self.refuse(f"{name_of(fn)} gives an array of Python objects, which cannot be"
+                              " recorded")
+        if not array and not isinstance(out, (int, float)):
+            raise self.refuse(f"{name_of(fn)} gives {type(out).__name__}, which cannot be recorded")
         value = Value.of(out)
-        view = base is not None and np.may_share_memory(out, base.value)
-        self.tape.calls.append(Call(fn, args, kwargs, value, effect, view, source_line()))
-        if number:
-            return RecordingNumber(self, out, Storage(value))
-        if isinstance(out, np.generic):
-            out = np.asarray(out)
-        if view:
-            path = (*base._path, (fn, args[1:], kwargs))
-            return RecordingArray(self, out, base._storage, path, value)
-        return RecordingArray(self, out, Storage(value))
+        root = self.owner(out) if isinstance(out, np.ndarray) else None
+        if root is None:
+            self.add(fn, self.symbolic(args), self.symbolic(kwargs), value, effect)
+            return self.wrap(out, value)
+        first = args[0] if args else None
+        if isinstance(first, RecordingArray) and (root is first or root is first.base) and (
+                _first((args[1:], kwargs)) is None):
+            step, path = (fn, args[1:], kwargs), first._path
+        else:  # a view of something else than of the first argument
+            step, path, first = (window, self._place(out, root.value), {}), (), root
+        self.add(fn if step[0] is fn else window, (first._symbol(), *step[1]), step[2], value,
+                 view=True)
+        return self.wrap(out, value, root, (*path, step))
+
+    def _place(self, view, root):
+        """Where a view lies in the memory of ``root``: offset in bytes, shape, strides."""
+        offset = view.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+        if view.dtype != root.dtype or min((*root.strides, offset), default=0) < 0:
+            raise self.refuse("this view of an array cannot be recorded; make it in another way,"
+                              " or of a copy")
+        return offset, view.shape, view.strides
+
+    def add(self, fn, args, kwargs, out, effect=False, view=False):
+        """One call more on the tape."""
+        errors = np.geterr()
+        if errors != self._errors and not view:
+            fn = under(fn, {k: v for k, v in errors.items() if v != self._errors[k]})
+        self.tape.calls.append(Call(fn, args, kwargs, out, effect, view, source_line()))
 
     def symbolic(self, x):
         """The argument as it stands on the tape."""
         if isinstance(x, RecordingArray):
             if x._recorder is not self:
-                raise JitError(f"{source_line()}: an array of another recording came; nothing that"
-                               " was made in a recorded step may be kept for the next")
-            return x._value()
+                raise self.refuse("an array of another recording came; nothing that was made in a"
+                                  " recorded step may be kept for the next")
+            return x._symbol()
         if isinstance(x, np.ndarray):
             return self.constant(x)
         if isinstance(x, (tuple, list)):
-            return type(x)([self.symbolic(item) for item in x])
+            return rebuilt(x, [self.symbolic(item) for item in x])
         if isinstance(x, dict):
             return {k: self.symbolic(v) for k, v in x.items()}
         if isinstance(x, slice):
@@ -151,59 +201,135 @@ class Recorder:
         return x
 
     def update(self, target, fn, args, kwargs=None):
-        """``target`` becomes ``fn(*args)``: a new value; its memory is edited as in eager."""
+        """``target`` becomes ``fn(*args)``, as ``out=`` does it: a new value on the tape."""
         kwargs = kwargs or {}
         symbolic = self.symbolic(args), self.symbolic(kwargs)
-        new = fn(*_plain(args), **_plain(kwargs))
-        value = Value.of(target.value)
-        if not isinstance(target.value, np.ndarray):
-            raise JitError(f"{source_line()}: a number cannot be updated in place")
-        if new.dtype != target.dtype:  # as out= casts
-            made = Value.of(new)
-            self.tape.calls.append(Call(fn, *symbolic, made, line=source_line()))
-            fn, symbolic = np.astype, ((made, target.dtype), {})
-        if np.shape(new) != target.shape:
-            raise ValueError(f"{name_of(fn)}: a result of {np.shape(new)} for {target.shape}")
-        target.value[...] = new
-        self.tape.calls.append(Call(fn, *symbolic, value, line=source_line()))
-        storage = target._storage
-        if target._path:
-            root = Value(storage.value.shape, storage.value.dtype, storage.value.order)
-            self.tape.calls.append(Call(through, (storage.value, value, self.path(target)), {},
-                                        root, line=source_line()))
-            storage.value = root
+        plain = _plain(args), _plain(kwargs)
+        if elementwise(fn) and _kind(fn, *plain) == (target.shape, target.dtype):
+            fn(*plain[0], **plain[1], out=target.value)
+        else:  # it casts, or stretches, or does something else to what was there
+            fn, symbolic = into(fn), ((target._symbol(), *symbolic[0]), symbolic[1])
+            fn.edit(target.value, *plain[0], **plain[1])
+        return self.edited(target, fn, *symbolic)
+
+    def edit(self, target, fn, args, kwargs=None):
+        """``fn(target, *args)`` has edited ``target``: ``fn.edit`` does it to an array."""
+        symbolic = (target._symbol(), *self.symbolic(args)), self.symbolic(kwargs or {})
+        fn.edit(target.value, *_plain(args), **_plain(kwargs or {}))
+        return self.edited(target, fn, *symbolic)
+
+    def edited(self, target, fn, args, kwargs):
+        """What is in the memory of ``target`` now is ``fn(*args)``."""
+        value, root = Value.of(target.value), target.base
+        self.add(fn, args, kwargs, value)
+        if root is None:
+            target._now = value
         else:
-            storage.value = value
-        storage.version += 1
-        target._version, target._cached = storage.version, value
+            whole = Value.of(root.value)
+            self.add(through, (root._now, value, list(target._path)), {}, whole)
+            root._now, root._version = whole, root._version + 1
+            target._now, target._version = value, root._version
+        if root is None:
+            target._version += 1
         return target
 
-    @staticmethod
-    def path(array):
-        return [(fn, args, kwargs) for fn, args, kwargs in array._path]
 
-
-def through(root, value, path):
-    """A copy of ``root`` with ``value`` written into a view of it."""
-    root = view = root.copy(order="K")
-    for fn, args, kwargs in path:
-        view = fn(view, *args, **kwargs)
-    view[...] = value
-    return root
-
-
-def overwritten(array, index, value):
-    """A copy of ``array`` with ``value`` at ``index``."""
-    array = array.copy(order="K")
-    array[index] = value
+def owner(array):
+    """What the memory of an array belongs to."""
+    while isinstance(base := array.base, np.ndarray):
+        array = base
     return array
 
 
-def added(buffer, index, g):
-    """A copy of ``buffer`` with ``g`` added at ``index``."""
-    buffer = buffer.copy(order="K")
-    add_at(buffer, index, g)
-    return buffer
+def elementwise(fn):
+    return isinstance(fn, np.ufunc) and fn.signature is None and fn.nout == 1
+
+
+def _kind(fn, args, kwargs):
+    """Shape and dtype of what an elementwise function gives; None where that is not so simple."""
+    kinds = [x.dtype if hasattr(x, "dtype") else type(x) for x in args]
+    if kwargs or not all(kind in (int, float) or isinstance(kind, np.dtype) for kind in kinds):
+        return None
+    return np.broadcast_shapes(*map(np.shape, args)), fn.resolve_dtypes((*kinds, None))[-1]
+
+
+def window(root, offset, shape, strides):
+    """A view of an array: so many bytes from its beginning."""
+    flat = np.lib.stride_tricks.as_strided(root, (offset // root.itemsize + 1,), (root.itemsize,))
+    return np.lib.stride_tricks.as_strided(flat[-1:], shape, strides)
+
+
+def editing(edit, name):
+    """The function that gives a copy of its first argument, edited; ``edit`` works in place."""
+    def fn(array, *args, **kwargs):
+        array = array.copy(order="K")
+        edit(array, *args, **kwargs)
+        return array
+
+    fn.edit, fn.__name__ = edit, name
+    return fn
+
+
+# what ``a[index] = value`` makes of a, and what ``add_at`` does
+overwritten = editing(operator.setitem, "overwritten")
+added = editing(add_at, "added")
+
+
+def _write_through(view, value, path):
+    for fn, args, kwargs in path:
+        view = fn(view, *args, **kwargs)
+    view[...] = value
+
+
+# what a value that is written into a view makes of the array that the view looks at
+through = editing(_write_through, "through")
+
+
+@cache
+def edited(fn):
+    """np.put and its kind, which edit their first argument."""
+    return editing(fn, name_of(fn))
+
+
+@cache
+def into(fn):
+    """A call with ``out=``: the first argument is what was there, of which some may stay."""
+    def edit(array, *args, **kwargs):
+        fn(*args, **kwargs, out=array)
+
+    return editing(edit, f"{name_of(fn)}.out")
+
+
+@cache
+def masked(ufunc):
+    """``ufunc`` with ``where=``: the first argument is what was there."""
+    def edit(array, mask, *inputs, **kwargs):
+        ufunc(*inputs, out=array, where=mask, **kwargs)
+
+    return editing(edit, f"{ufunc.__name__}.where")
+
+
+@cache
+def nth(fn, i):
+    """One of the arrays that ``fn`` gives."""
+    def pick(*args, **kwargs):
+        return fn(*args, **kwargs)[i]
+
+    pick.__name__ = f"{name_of(fn)}[{i}]"
+    return pick
+
+
+def under(fn, errors):
+    """``fn``, which the program calls under a np.errstate of its own."""
+    if hasattr(fn, "edit"):
+        return editing(under(fn.edit, errors), name_of(fn))
+
+    def call(*args, **kwargs):
+        with np.errstate(**errors):
+            return fn(*args, **kwargs)
+
+    call.__name__ = name_of(fn)
+    return call
 
 
 def draw(generator, method, args, kwargs):
@@ -211,16 +337,24 @@ def draw(generator, method, args, kwargs):
     return getattr(generator, method)(*args, **kwargs)
 
 
-def _plain(x):
+def _plain(x, look=lambda array: array):
     """The arrays themselves, to compute with."""
     if isinstance(x, RecordingArray):
-        return x.value
+        return look(x.value)
     if isinstance(x, (tuple, list)):
-        return type(x)([_plain(item) for item in x])
+        return rebuilt(x, [_plain(item, look) for item in x])
     if isinstance(x, dict):
-        return {k: _plain(v) for k, v in x.items()}
+        return {k: _plain(v, look) for k, v in x.items()}
     if isinstance(x, slice):
         return slice(*map(_plain, (x.start, x.stop, x.step)))
+    return x
+
+
+def _read_only(x):
+    """The array for a function that should not edit it."""
+    if isinstance(x, np.ndarray):
+        x = x.view()
+        x.flags.writeable = False
     return x
 
 
@@ -238,9 +372,10 @@ def _refused(what):
     def refuse(self, *args, **kwargs):
         hint = (". An argument may decide if it is an int, a bool or a string: for each, the step"
                 " is recorded anew") if isinstance(self, RecordingNumber) else ""
-        raise JitError(f"{source_line()}: {what} of a value that is being recorded: a replay could"
-                       " not follow it. Compute it with NumPy calls (np.where for a choice), or"
-                       f" return it and look at it outside the recorded step{hint}")
+        raise self._recorder.refuse(
+            f"{what} of a value that is being recorded: a replay could not follow it. Compute it"
+            " with NumPy calls (np.where for a choice), or return it and look at it outside the"
+            f" recorded step{hint}")
     return refuse
 
 
@@ -254,7 +389,7 @@ def _operator(fn):
         return self._recorder.call(fn, (other, self), {})
 
     def in_place(self, other):
-        return self._recorder.update(self, fn, (self, other))
+        return fn(self, other, out=self)
 
     return method, reflected, in_place
 
@@ -268,46 +403,51 @@ def _method(fn):
 
 
 class RecordingArray:
-    """An array under recording. What it holds now is ``value``; what stands for it on the tape
-    changes with every edit of its memory, also through another view of it."""
+    """An array under recording. What it holds now is ``value``; ``base`` is the array whose memory
+    it looks at, None for its own, as NumPy has it. What stands for that memory on the tape changes
+    with every edit, also through another view of it."""
 
-    __slots__ = ("__weakref__", "_cached", "_path", "_recorder", "_storage", "_version", "value")
+    __slots__ = ("__weakref__", "_now", "_path", "_recorder", "_version", "base", "value")
 
-    def __init__(self, recorder, value, storage, path=(), cached=None):
-        self._recorder, self.value, self._storage, self._path = recorder, value, storage, path
-        self._version, self._cached = storage.version, cached or storage.value
+    def __init__(self, recorder, array, value, base=None, path=()):
+        self._recorder, self.value, self.base, self._path = recorder, array, base, path
+        self._now, self._version = value, base._version if base is not None else 0
         recorder.made.append(weakref.ref(self))
 
-    def _value(self):
-        if self._version != self._storage.version:  # edited through another view: look again
-            value, array = self._storage.value, None
+    # for isinstance
+    __class__ = property(lambda self: type(self.value))  # type: ignore[assignment]
+
+    def _symbol(self):
+        """Its value on the tape."""
+        if self.base is not None and self._version != self.base._version:
+            value, array = self.base._now, self.base.value  # edited: look again
             for fn, args, kwargs in self._path:
-                out = Value(self.shape, self.dtype) if array is None else array
-                self._recorder.tape.calls.append(
-                    Call(fn, (value, *args), kwargs, out, view=True, line=source_line()))
-                value = out
-            self._version, self._cached = self._storage.version, value
-        return self._cached
+                array = fn(array, *args, **kwargs)
+                seen = Value.of(array)
+                self._recorder.add(fn, (value, *args), kwargs, seen, view=True)
+                value = seen
+            self._version, self._now = self.base._version, value
+        return self._now
 
     # the protocols
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
         if any(isinstance(x, Tensor) for x in inputs):
             return NotImplemented
-        recorder = _first(inputs)._recorder if _first(inputs) is not None else out[0]._recorder
+        recorder = _first((inputs, out, kwargs))._recorder
         if method == "at":
-            recorder.update(_target(inputs[0]), added_of(ufunc), inputs)
+            recorder.edit(self._target(inputs[0]), edited(ufunc.at), inputs[1:])
             return None
         fn = ufunc if method == "__call__" else getattr(ufunc, method)
         if method == "__call__" and kwargs.get("where", True) is not True:
             if out is None:
-                raise JitError(f"{source_line()}: np.{ufunc.__name__} with where= and without out="
-                               " leaves the other elements to chance; use np.where")
-            target, mask = _target(out), kwargs.pop("where")
-            return recorder.update(target, masked(ufunc), (target, mask, *inputs), kwargs)
+                raise recorder.refuse(f"np.{ufunc.__name__} with where= and without out= leaves the"
+                                      " other elements to chance; use np.where")
+            mask = kwargs.pop("where")
+            return recorder.edit(self._target(out), masked(ufunc), (mask, *inputs), kwargs)
         if out is None:
             return recorder.call(fn, inputs, kwargs)
-        return recorder.update(_target(out[0]), fn, inputs, kwargs)
+        return recorder.update(self._target(out), fn, inputs, kwargs)
 
     def __array_function__(self, func, types, args, kwargs):
         if any(issubclass(t, Tensor) for t in types):
@@ -316,45 +456,71 @@ class RecordingArray:
             return func(*_plain(args), **_plain(kwargs))
         if func in _OWN:
             return _OWN[func](*args, **kwargs)
+        recorder = self._recorder
         if func in _EDITING:
-            raise JitError(f"{source_line()}: np.{func.__name__} edits its argument and gives"
-                           " nothing, which cannot be recorded; write a[index] = value, or use"
-                           " np.where")
-        if func in _UNKNOWN_SHAPE or (func is np.where and len(args) == 1) or (
-                func in _COUNTED and isinstance(args[1], RecordingArray)):
-            raise _unknown_shape(f"np.{func.__name__}")
-        recorder = _first((args, kwargs))._recorder
+            if not args:
+                raise recorder.refuse(f"np.{func.__name__}: hand in the array that it edits as the"
+                                      " first argument, without its name")
+            recorder.edit(self._target(args[0]), edited(func), args[1:], kwargs)
+            return None
+        if func in _UNKNOWN_SHAPE or (func is np.where and len(args) + len(kwargs) == 1) or (
+                func in _COUNTED and _first((args[1:], kwargs)) is not None):
+            raise self._unknown_shape(f"np.{func.__name__}")
         out = kwargs.pop("out", None)
-        if out is not None:
-            return recorder.update(_target(out), func, args, kwargs)
-        result = func(*_plain(args), **_plain(kwargs))
-        base = args[0] if args and isinstance(args[0], RecordingArray) else None
-        return recorder.record(func, recorder.symbolic(args), recorder.symbolic(kwargs), result,
-                               base=base)
+        if out is not None and out is not np._NoValue:
+            return recorder.update(self._target(out), func, args, kwargs)
+        try:
+            result = func(*_plain(args, _read_only), **_plain(kwargs, _read_only))
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            raise recorder.refuse(f"np.{func.__name__} edits its argument in this form, which"
+                                  " cannot be recorded; write a[index] = value, or use np.where"
+                                  ) from None
+        return recorder.record(func, args, kwargs, _writable(func, result))
 
     @staticmethod
     def __primitive__(fn, *args, **kwargs):
         """One of the engine's own functions: one call on the tape."""
+        recorder = _first((args, kwargs))._recorder
         if fn is add_at:
-            buffer = _target(args[0])
-            buffer._recorder.update(buffer, added, args)
+            recorder.edit(_first((args, kwargs))._target(args[0]), added, args[1:])
             return None
         if fn in _INLINE:  # a few NumPy calls and no loop: they are better planned one by one
             return fn.__wrapped__(*args, **kwargs)
-        recorder = _first((args, kwargs))._recorder
         return recorder.call(fn, args, kwargs, effect=getattr(fn, "checks", False))
 
+    def _target(self, out):
+        """The array that a recorded value is written into."""
+        if isinstance(out, tuple) and len(out) == 1:
+            (out,) = out
+        if not isinstance(out, RecordingArray):
+            raise self._recorder.refuse(
+                "a value that is being recorded is written into an array that is not; make that"
+                " one with np.zeros_like(a, shape=...)")
+        if not isinstance(out.value, np.ndarray):
+            raise TypeError("return arrays must be of ArrayType")
+        return out
+
+    def _unknown_shape(self, what, instead=""):
+        return self._recorder.refuse(f"{what}: how many elements come out hangs on the values,"
+                                     f" which a recording cannot follow{instead}")
+
     def __array__(self, *args, **kwargs):
-        raise JitError(f"{source_line()}: an array that is being recorded would become a plain one"
-                       " (np.asarray(a), np.array([a, b]), zeros[i] = a), which a replay could not"
-                       " follow: join arrays with np.stack, and make one that is filled with"
-                       " np.zeros_like(a, shape=...)")
+        raise self._recorder.refuse(
+            "an array that is being recorded would become a plain one (np.asarray(a), np.array([a,"
+            " b]), zeros[i] = a), which a replay could not follow: join arrays with np.stack, and"
+            " make one that is filled with np.zeros_like(a, shape=...)")
+
+    def __reduce_ex__(self, _):
+        raise self._recorder.refuse("pickling an array that is being recorded: return it, and save"
+                                    " it outside the recorded step")
 
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
-        raise JitAttributeError(f"{source_line()}: .{name} of an array that is being recorded:"
-                                f" use the function np.{name}, if there is one")
+        raise self._recorder.refuse(f".{name} of an array that is being recorded: use the function"
+                                    f" np.{name}, if there is one", JitAttributeError)
 
     # what it is
 
@@ -364,7 +530,8 @@ class RecordingArray:
     dtype = property(lambda self: self.value.dtype)
     itemsize = property(lambda self: self.value.itemsize)
     nbytes = property(lambda self: self.value.nbytes)
-    base = property(lambda self: self._storage if self._path else None)
+    strides = property(lambda self: self.value.strides)
+    flags = property(lambda self: self.value.flags)
     T = property(lambda self: np.transpose(self))
     mT = property(lambda self: np.swapaxes(self, -1, -2))
 
@@ -374,33 +541,40 @@ class RecordingArray:
     def __iter__(self):
         return iter([self[i] for i in range(len(self.value))])
 
+    # A text that hangs on values is marked: should it come out of the function, the proof sees it.
+
     def __repr__(self):
         return f"recorded {self.value!r}"
 
+    def __format__(self, spec):
+        return f"recorded {self.value:{spec}}"
+
     __bool__, __float__, __int__ = map(_refused, ("bool", "float", "int"))
     __index__, item, tolist = map(_refused, ("an index", "item", "tolist"))
+    __complex__, tobytes = map(_refused, ("complex", "tobytes"))
     __hash__ = object.__hash__
 
     # indexing
 
     def __getitem__(self, index):
-        if any(getattr(i, "dtype", None) == np.bool_ for i in
-               (index if isinstance(index, tuple) else (index,))):
-            raise _unknown_shape("a[mask]", "; use np.where(mask, a, 0)")
-        if any(isinstance(i, slice) and _first((i.start, i.stop, i.step)) is not None for i in
-               (index if isinstance(index, tuple) else (index,))):
-            raise _unknown_shape("a[i:j]", "; use an index of fixed length, a[i + np.arange(n)]")
-        out = self.value[_plain(index)]
-        recorder = self._recorder
-        args = recorder.symbolic((self, index))
-        return recorder.record(operator.getitem, args, {}, out, base=self)
+        parts = index if isinstance(index, tuple) else (index,)
+        if any(getattr(i, "dtype", None) == np.bool_ for i in parts):
+            raise self._unknown_shape("a[mask]", "; use np.where(mask, a, 0)")
+        if any(isinstance(i, slice) and _first((i.start, i.stop, i.step)) is not None
+               for i in parts):
+            raise self._unknown_shape("a[i:j]", "; use an index of fixed length,"
+                                      " a[i + np.arange(n)]")
+        return self._recorder.call(operator.getitem, (self, index), {})
 
     def __setitem__(self, index, value):
-        if isinstance(value, RecordingArray) and value._storage is self._storage:
+        if isinstance(value, RecordingArray) and value.base is not None and (
+                value.base is self or value.base is self.base):
             here = self.value[_plain(index)]
-            if same_memory(here, value.value):
+            if isinstance(here, np.ndarray) and same_memory(here, value.value):
                 return  # a[i] += b has already edited a[i]
-        self._recorder.update(self, overwritten, (self, index, value))
+        if isinstance(value, Tensor):
+            value = value.numpy()
+        self._recorder.edit(self, overwritten, (index, value))
 
     # operators
 
@@ -438,8 +612,29 @@ class RecordingArray:
     def sort(self, axis=-1):
         self[...] = np.sort(self, axis)
 
-    def copy(self, order="K"):
+    def partition(self, kth, axis=-1):
+        self[...] = np.partition(self, kth, axis)
+
+    def put(self, indices, values, mode="raise"):
+        np.put(self, indices, values, mode)
+
+    def view(self):
+        return self[...]
+
+    def copy(self, order="C"):
         return _copy(self, order)
+
+    def __copy__(self):
+        return _copy(self)
+
+    def __deepcopy__(self, _):
+        return _copy(self)
+
+    def __divmod__(self, other):
+        return np.divmod(self, other)
+
+    def __rdivmod__(self, other):
+        return np.divmod(other, self)
 
     def astype(self: Any, dtype, copy=True):
         if np.dtype(dtype) == self.dtype:
@@ -454,6 +649,31 @@ class RecordingArray:
 
     def fill(self, value):
         self[...] = value
+
+
+class RecordingScalar(RecordingArray):
+    """A number of NumPy under recording, which cannot be edited: ``s += 1`` binds a new one."""
+
+    __slots__ = ()
+    __class__ = property(lambda self: np.generic)  # type: ignore[assignment]  # and no float
+
+    def __getitem__(self, index):
+        if index == ():
+            return self
+        if index is ...:
+            return self._recorder.wrap(np.asarray(self.value), self._now)
+        return super().__getitem__(index)
+
+    def __setitem__(self, index, value):
+        raise TypeError(f"{type(self.value).__name__!r} object does not support item assignment")
+
+    def __round__(self, digits=None):
+        return _refused("round")(self) if digits is None else np.round(self, digits)
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "matmul", "and", "or",
+              "xor"):
+    setattr(RecordingScalar, f"__i{_name}__", lambda self, other: NotImplemented)
 
 
 class RecordingNumber(RecordingArray):
@@ -543,40 +763,13 @@ def same_memory(a, b):
     return all(a.__array_interface__[key] == b.__array_interface__[key] for key in keys)
 
 
-def added_of(ufunc):
-    """``ufunc.at`` that makes a new array."""
-    def at(array, index, *values):
-        array = array.copy(order="K")
-        ufunc.at(array, index, *values)
-        return array
-
-    at.__name__ = f"{ufunc.__name__}.at"
-    return at
-
-
-def masked(ufunc):
-    """``ufunc`` with ``where=`` that makes a new array."""
-    def where(array, mask, *inputs, **kwargs):
-        array = array.copy(order="K")
-        ufunc(*inputs, out=array, where=mask, **kwargs)
-        return array
-
-    where.__name__ = f"{ufunc.__name__}.where"
-    return where
-
-
-def _unknown_shape(what, instead=""):
-    return JitError(f"{source_line()}: {what}: how many elements come out hangs on the values,"
-                    f" which a recording cannot follow{instead}")
-
-
-def _target(out):
-    if isinstance(out, tuple):
-        (out,) = out
-    if not isinstance(out, RecordingArray):
-        raise JitError(f"{source_line()}: a value that is being recorded is written into an array"
-                       " that is not; make that one with np.zeros_like(a, shape=...)")
-    return out
+def _writable(fn, result):
+    """What came of read-only views of the arguments: a view of these may be edited like them."""
+    if isinstance(result, (tuple, list)):
+        return rebuilt(result, [_writable(fn, one) for one in result])
+    if isinstance(result, np.ndarray) and fn not in _READ_ONLY and owner(result).flags.writeable:
+        result.flags.writeable = True
+    return result
 
 
 # --- functions of NumPy that are not simply recorded ---------------------------------------------
@@ -584,15 +777,13 @@ def _target(out):
 
 def _copy(a, order="K", subok=False):
     """A copy: the same value on the tape, where nothing is overwritten, in new memory."""
-    if isinstance(a, RecordingNumber):
+    if not isinstance(a.value, np.ndarray):
         return a
-    if order == "C" and not a.value.flags.c_contiguous:
-        return np.positive(a, order=order)
-    value = a.value.copy(order="K")
-    if not isinstance(a.value, np.ndarray) or not a._path or Value.of(value).order == (
-            Value.of(a.value).order):
-        return type(a)(a._recorder, value, Storage(a._value()))
-    return a._recorder.record(np.copy, (a._value(),), {"order": "K"}, value)
+    copied = a.value.copy(order)
+    value = Value.of(copied)
+    if value.order == a._symbol().order and a._symbol().contiguous:
+        return a._recorder.wrap(copied, a._symbol())
+    return a._recorder.call(np.copy, (a,), {"order": order})
 
 
 def _filled(fill):
@@ -629,6 +820,8 @@ def _reduction(ufunc):
         kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}
         if dtype is not None:
             kwargs["dtype"] = dtype
+        if out is not None:
+            kwargs["out"] = out
         return ufunc.reduce(a, axis=axis, keepdims=keepdims, **kwargs)
 
     return reduce
@@ -636,12 +829,12 @@ def _reduction(ufunc):
 
 def _clip(a, a_min=None, a_max=None, out=None, *, min=None, max=None):
     low, high = a_min if min is None else min, a_max if max is None else max
-    a = a if low is None else np.maximum(a, low)
-    return a if high is None else np.minimum(a, high)
-
-
-def _copyto(dst, src, casting="same_kind", where=True):
-    dst[...] = src if where is True else np.where(where, src, dst)
+    if low is None or high is None:
+        a = np.positive(a) if low is high else np.minimum(a, high) if low is None else (
+            np.maximum(a, low))
+    else:
+        a = np.minimum(np.maximum(a, low), high)
+    return a if out is None else np.positive(a, out=out)
 
 
 def _result_type(*args):
@@ -657,7 +850,7 @@ _OWN = {
     np.sum: _reduction(np.add), np.prod: _reduction(np.multiply),
     np.max: _reduction(np.maximum), np.min: _reduction(np.minimum), np.clip: _clip,
     np.any: _reduction(np.logical_or), np.all: _reduction(np.logical_and),
-    np.result_type: _result_type, np.copyto: _copyto,
+    np.result_type: _result_type,
 }  # fmt: skip
 _INLINE = {_sigmoid}
 _QUESTIONS = {np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.shares_memory,
@@ -666,4 +859,6 @@ _UNKNOWN_SHAPE = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.unique_
                   np.extract, np.bincount, np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d,
                   np.trim_zeros}  # fmt: skip
 _COUNTED = {np.repeat, np.delete}  # whose second argument says how many
-_EDITING = {np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis}
+_EDITING = {np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis, np.copyto}
+_READ_ONLY = {np.broadcast_to, np.diagonal, np.linalg.diagonal, np.broadcast_arrays,
+              np.lib.stride_tricks.sliding_window_view}  # fmt: skip

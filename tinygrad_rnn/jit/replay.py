@@ -17,8 +17,7 @@ import numpy as np
 from .blocks import BLOCKED, beside
 from .chains import Chain, as_rows, rows, width
 from .memory import JOINS, Block, Memory, editing, joined
-from .recording import added, draw, overwritten, through
-from .rows import add_rows_at, added_rows, move_rows, moved_rows
+from .recording import draw, overwritten
 from .tape import Call, Tape, Value, name_of, values_in
 
 __all__ = ["Program"]
@@ -163,7 +162,8 @@ class Program:
                 ready = f"{target}.fill(0); "
             if call.fn is overwritten:
                 return f"{ready}{target}[{rest[0]}] = {rest[1]}"
-            edit = self._object(_EDITS[call.fn])
+            edit = self._object(call.fn.edit)
+            rest += [f"{k}={self._text(v)}" for k, v in call.kwargs.items()]
             return f"{ready}{edit}({target}, {', '.join(rest)})"
         if call.fn is operator.getitem:
             return f"{target} = {args[0]}[{args[1]}]"
@@ -235,23 +235,6 @@ class Program:
         times = self._compile(timed=True)(inputs)
         calls = [call for _, call in self.lines if call]
         return sorted(zip(times, calls, strict=True), key=lambda pair: -pair[0])
-
-
-def _edit_added(buffer, index, g):
-    from ..speed import add_at
-
-    add_at(buffer, index, g)
-
-
-def _edit_through(root, value, path):
-    view = root
-    for fn, args, kwargs in path:
-        view = fn(view, *args, **kwargs)
-    view[...] = value
-
-
-_EDITS = {added: _edit_added, added_rows: add_rows_at, moved_rows: move_rows,
-          through: _edit_through}  # fmt: skip
 
 
 def describe(call: Call) -> str:

@@ -21,6 +21,9 @@ def add_rows_at(table, ids, g):
     add_rows(table, ids.ravel(), np.ascontiguousarray(g).reshape(-1, table.shape[1]))
 
 
+added_rows.edit = add_rows_at  # type: ignore[attr-defined]
+
+
 def in_range(ids, n):
     """Raise IndexError, as NumPy does, where ids are no rows of a table of n: loops do not look."""
     if ids.size and not -n <= ids.min() <= ids.max() < n:
@@ -69,3 +72,6 @@ def move_rows(table, ids, step):
     subtract_rows(table, ids.ravel(), step, moved)
     if step[-1].any():  # 0 times what is not finite
         table[~moved] -= step[-1]
+
+
+moved_rows.edit = move_rows  # type: ignore[attr-defined]

@@ -1,0 +1,518 @@
+"""Random programs, run as they are and under tg.jit: what differs is a defect.
+
+A program is a function of Python text that edits parameters, arrays that it reaches and its
+arguments. It is grown line by line: a line that raises is not taken. Then it runs on two worlds,
+one eager and one recorded, call after call; after each call all that came out and all that was
+reached must be equal: bit for bit in float64 without compiled loops. tg.jit may refuse a program
+(JitError), and then nothing may have happened.
+
+    python tests/jit_programs.py --minutes 60           all modes, until the time is over
+    python tests/jit_programs.py --seed 17 --mode exact   one program, said again
+"""
+
+import argparse
+import collections
+import contextlib
+import itertools
+import random
+import sys
+import time
+import warnings
+
+import numpy as np
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn, optim
+from tinygrad_rnn import functional as F
+from tinygrad_rnn.jit import blocks, chains, cut, lanes, loops, memory, products
+
+# dtype, compiled loops, threads, how far numbers may be apart
+MODES = {
+    "exact": (np.float64, False, 1, 0.0), "lanes": (np.float64, False, 2, 1e-9),
+    "single": (np.float32, False, 1, 2e-3), "loops": (np.float32, True, 2, 2e-3),
+}  # fmt: skip
+
+# a b c: arrays; t u: Tensors; s: a scalar of NumPy; v: a new name; i: a small number
+VIEWS = """
+v = a[1:] | v = a[::-1] | v = a.T | v = a.reshape(-1) | v = np.ravel(a) | v = a.swapaxes(0, -1)
+v = a[0] | v = a[..., 1] | v = a[:, ::2] | v = a[None] | v = np.atleast_2d(a) | v = a.view()
+v = np.moveaxis(a, 0, -1) | v = np.split(a, 2)[0] | v, _ = np.split(a, 2, axis=-1)
+v = np.expand_dims(a, axis=i) | v = np.squeeze(a) | v = np.flip(a, axis=0) | v = np.rot90(a)
+v = np.lib.stride_tricks.sliding_window_view(a, 2, axis=-1) | v = np.diagonal(a)
+v = np.transpose(a=a) | v = np.reshape(a, shape=(-1,)) | v = np.real(a) | v = np.asarray(a)
+v = np.broadcast_to(a, (2, *a.shape)) | v = np.broadcast_arrays(a, b)[0] | v = a.squeeze()
+v = np.array_split(a, 2)[i - 1] | v = np.asfortranarray(a) | v = np.ascontiguousarray(a)
+v = np.nan_to_num(x=a, copy=False) | v = a.astype(a.dtype, copy=False) | v = a.ravel()
+v = np.require(a, requirements="C") | v = a.transpose() | v = np.swapaxes(a, axis1=0, axis2=-1)
+v = np.atleast_1d(a, b)[1] | v = a[...] | v = np.vsplit(a, [1])[0] | v = np.rollaxis(a, 1)
+v = a.flatten() | v = a.copy(order="F") | v = a.repeat(2, 0) | v = a.take([0, 1], axis=0)
+""".replace("\n", " | ").split(" | ")  # fmt: skip
+EDITS = """
+a += 1 | a -= b | a *= 0.5 | a /= 2 | a[0] = b[0] | a[...] = 0.25 | a[1:] += 1 | a[i] *= 2
+a[::-1] = a | a[1:] = a[:-1] | a[:, 0] = s | a[i, 0] = s | a[0, 0] += s | a **= 2
+np.add(a, b, out=c) | np.tanh(a, out=a) | np.multiply(a, 2, a) | np.maximum(a, 0, out=a)
+np.sum(a, axis=0, out=b[0]) | np.sum(a, axis=1, out=c[:, 0]) | np.max(a, axis=0, out=b[i])
+np.prod(a, axis=-1, out=b[:, 1]) | np.min(a, axis=0, keepdims=True, out=b[:1])
+np.clip(a, -1, 1, out=a) | np.clip(a, -1, 1, out=c) | a.clip(-0.5, 0.5, out=a)
+np.mean(a, axis=0, out=c[0]) | np.cumsum(a, axis=0, out=b) | np.matmul(a, b.T, out=c[:, :3])
+a.sum(axis=0, out=c[1]) | a.fill(0.5) | a.sort() | a.sort(axis=0) | np.copyto(a, b)
+np.copyto(a, b, where=b > 0) | np.add.at(a, 0, 1.0) | np.add.at(a, [0, 0], b[0])
+np.put(a, [0, 1], 5.0) | np.fill_diagonal(a, 2.0) | np.place(a, a > 1, 0.5)
+np.putmask(a, b > 0, 1.0) | np.nan_to_num(a, copy=False) | np.add(a, 1, out=a, where=b > 0)
+a.put([0], 3.0) | a.partition(1) | np.subtract(a, a[0], out=a) | np.add(a[1:], a[:-1], out=a[1:])
+np.multiply(a, a.T, out=a) | np.stack([a[0], b[0]], out=c[:2]) | np.negative(x=a, out=c)
+np.concatenate([a[:1], b[1:]], out=c) | np.dot(a, b.T, out=c[:, :3]) | np.add(a, b, out=(c,))
+np.take(a, [1, 0, 2], axis=0, out=c) | np.cumprod(a, axis=1, out=a) | np.round(a, 1, out=a)
+np.nan_to_num(a, False) | a.T[0] = 0.1 | a.reshape(-1)[1] = 0.2 | a.flat[2] = 0.3 | a.flat = 0.1
+np.random.default_rng(0).shuffle(a) | W.g.shuffle(a) | a.resize(a.shape) | np.put_along_axis(
+a, np.argsort(a), b, -1)
+""".replace("np.put_along_axis(\na", "np.put_along_axis(a").replace("\n", " | ").split(" | ")
+SCALARS = """
+v = np.sum(a) | v = a.max() | v = a[0, 0] | v = np.mean(a) | s += 1 | s *= 2 | v = s | v = -s
+v = s * s | v = np.tanh(s) | v = np.sum(a, axis=0)[0] | v = np.add.reduce(a, axis=None) | s -= f
+v = np.minimum(s, 0.5) | v = np.dot(a[0], b[0]) | v = np.float32(s) | v = s + f | v = f * s
+v = np.array(s) | v = np.asarray(s) | v = np.where(s > 0, s, -s) | v = abs(s) | v = s.copy()
+v = s[()] | v = s[...] | v = np.any(a > 0) | v = np.argmax(a) | v = round(s, 2) | v = divmod(s, 2)[1]
+v = float(s) | v = f"{s:.2f}" | v = s.astype(np.float64) | v = np.sum(a, keepdims=True)
+v = np.vdot(a, b) | v = np.count_nonzero(a > 0) | v = s // 2 | v = s % 2 | v = np.linalg.norm(a)
+v = np.ptp(a) | v = s > 0 | v = np.max(a, initial=0.5) | v = np.sum(a, where=b > 0)
+""".replace("\n", " | ").split(" | ")
+ARRAYS = """
+v = a + b | v = a * 0.5 | v = np.tanh(a) | v = a - s | v = f * a | v = a / (1 + np.abs(b))
+v = np.where(a > 0, a, b) | v = a @ b.T @ c | v = np.concatenate([a[:2], b[2:]]) | v = a > b
+v = np.stack([a, b], axis=1)[:, 0] | v = np.zeros_like(a) | v = np.full_like(a, 0.5)
+v = np.cumsum(a, axis=-1) | v = np.sort(a, axis=0) | v = np.take(a, [0, 2, 1], 0) | v = a[[0, 2]]
+v = np.sum(a, axis=0) | v = np.mean(a, axis=1, keepdims=True) | v = np.maximum(a, s) | v = -a
+v = np.einsum("ij,kj->ik", a, b) | v = np.outer(a[0], b[0]) | v = np.exp(-a * a) | v = abs(a)
+v = np.zeros((3, 4), a.dtype) | v = np.ones(a.shape, a.dtype) | v = np.empty_like(a) * 0
+v = np.argsort(a, axis=-1) | v = a[np.argsort(a[:, 0])] | v = np.tile(a, 2)[:, :4] | v = +a
+v = W.g.normal(size=(3, 4)).astype(a.dtype) | v = W.g.random((3, 4)) < 0.5 | v = a.var(axis=0)
+v = np.roll(a, 1, axis=0) | v = np.pad(a, 1)[1:4, 1:5] | v = np.tril(a) | v = np.diff(a, axis=0)
+v = np.clip(a, -0.5, s) | v = np.arange(12, dtype=a.dtype).reshape(3, 4) | v = a.astype(np.float32)
+v = np.linalg.norm(a, axis=1) | v = np.repeat(a, 2, axis=0)[::2] | v = a.dot(b.T) | v = a ** 2
+v = np.hstack([a, b])[:, 2:6] | v = np.vstack((a, b))[1:4] | v = np.meshgrid(a[0], b[0])[0]
+v = np.divmod(a, 0.5)[1] | v = np.modf(a)[0] | v = np.apply_along_axis(np.cumsum, 0, a)
+v = helper(a, b) | v = outer(a) | v = np.interp(a, [-1.0, 1.0], [0.0, 1.0]) | v = a.cumsum(0)
+v = np.searchsorted(np.sort(a[0]), b[0]) | v = np.nan_to_num(a) | v = W.t * a | v = a.mean(0)
+v = np.array([s, s]) | v = np.array([a, b])[0] | v = np.copy(a) | v = np.frexp(a)[0] | v = ~(a > 0)
+""".replace("\n", " | ").split(" | ")
+TENSORS = """
+v = W.p * a | v = t * u | v = t + a | v = np.tanh(t) | v = t[0:2] | v = t.reshape(-1) | v = t.T
+v = np.split(t, 2, axis=-1)[0] | v = np.sum(t, axis=0) | v = t[0] | v = t[::-1] | v = t.detach()
+v = t @ u.T | v = np.concatenate([t, u]) | v = F.sigmoid(t) | v = F.softmax(t) | v = t * s
+v = np.where(a > 0, t, 0.0) | v = np.stack([t, u])[1] | v = t.swapaxes(0, -1) | v = np.copy(t)
+v = np.zeros_like(t) | t[0] = 0.0 | t[0] = u[0] | t[:, 1] = u[:, 1] * 2 | t[i] = a[0] | t *= 2
+t += u | t -= a | v = t.data | v = t.data[0:2] | t.data *= 0.5 | t.data[0] = 0.5 | v = t.numpy()
+v = W.p.reshape(2, 6) | v = W.p[0:2] | v = W.p.T | v = W.q.data | v = np.split(W.p, 3)[1]
+v = F.dropout(t, 0.5, True) | v = nn.Dropout(0.5)(t) | v = W.cell(t, t)[..., :3] | v = t.copy()
+v = F.layer_norm(t, W.one, W.nought) | v = np.maximum(t, 0) | v = np.max(t, axis=0) | v = t.mean()
+v = tg.Tensor(a) | v = W.cell(tg.Tensor(a), tg.Tensor(b)) | v = t ** 2 | v = np.sqrt(t * t + 1)
+for k in range(3): t = np.tanh(t * W.p) | v = functools_sum([t[k] for k in range(3)])
+hs = []; h = tg.Tensor(a[:, :4]) * 0\nfor k in range(4): h = W.cell(tg.Tensor(a), h); hs.append(h)
+v = np.stack(hs, axis=1) | v = hs[-1] * t | v = np.mean(t) | v = np.sum(t) | t[...] += 1
+""".replace("\n", " | ").replace("\\n", "\n    ").split(" | ")
+STEPS = """
+backward(t) | backward(np.tanh(t)) | W.opt.step() | W.opt.zero_grad() | W.p.grad = None
+W.p.data *= 0.9 | W.p.data -= 0.1 * a | W.p.data[0] = 0.5 | W.p.grad.data *= 0.5
+optim.clip_grad_norm_(W.opt.params, 0.25) | v = W.p.grad | v = W.p.grad.data | W.held += a
+v = optim.clip_grad_norm_(W.opt.params, 1.0) | v = tg.grad(np.sum(t * t), W.p, allow_unused=True)
+W.held[0] = s | W.held = W.held * 0.5 | W.t = t.detach() | W.t.data[0] += 1 | v = W.held
+v = W.held[1:] | v = W.pair[0] | W.pair[1] += a | W.number = f | W.h.append(a) | v = W.pair
+v = W.opt.state[0] | W.opt.lr *= 0.5 | x += 1 | y[0] = 0.5 | v = x[1:] | v = y.T | W.q.data = t
+W.q.data[...] = a | v = W.q * t | v = W.pair[0][::2] | W.window[0] += 1 | v = W.window[1] * 2
+W.kept = a | W.kept = t.detach() | W.q.data += W.held | v = W.scalar * a | W.scalar += 1
+""".replace("\n", " | ").split(" | ")
+BLOCKS = """
+with np.errstate(all="ignore"): | with np.errstate(divide="raise"): | with tg.no_grad():
+for k in range(2): | for k in range(3): | if f > 0: | if x.shape[0] == 3: | def inner(a=a):
+with contextlib.suppress(FloatingPointError), np.errstate(divide="raise"): | try:
+""".replace("\n", " | ").split(" | ")
+KINDS = [(VIEWS, 5), (EDITS, 5), (SCALARS, 3), (ARRAYS, 5), (TENSORS, 6), (STEPS, 5)]
+KINDS = [(tuple(line for line in map(str.strip, lines) if line), n) for lines, n in KINDS]
+BLOCKS = [line.strip() for line in BLOCKS if line.strip()]
+
+SPACE = """
+def helper(a, b):
+    c = a + b
+    c[0] = b[0]
+    a = a[1:]
+    return c[1:] * a
+
+def outer(a):
+    total = np.zeros_like(a)
+    def add(k):
+        nonlocal total
+        total = total + a * k
+        return total
+    for k in range(3):
+        add(k)
+    return total
+
+def functools_sum(parts):
+    total = 0
+    for part in parts:
+        total = total + part
+    return total
+
+def backward(t):
+    loss = np.sum(t * t)
+    loss.backward()
+"""
+
+
+class World:
+    """What a program can reach, besides its arguments."""
+
+    def __init__(self, seed, dtype):
+        rng = np.random.default_rng(seed)
+        tg.manual_seed(seed)
+
+        def array(*shape):
+            return rng.normal(size=shape).astype(dtype)
+
+        self.p, self.q = nn.Parameter(array(3, 4)), nn.Parameter(array(3, 4))
+        self.one, self.nought = nn.Parameter(np.ones(4, dtype)), nn.Parameter(np.zeros(4, dtype))
+        self.cell = nn.RNNCell(4, 4, dtype=dtype, rng=rng)
+        params = [self.p, self.q, self.one, *self.cell.parameters()]
+        kinds = [lambda p: optim.SGD(p, 0.1), lambda p: optim.Momentum(p, 0.1),
+                 lambda p: optim.Adam(p, 0.1, eps=0.1), lambda p: optim.AdamW(p, 0.1, eps=0.1)]
+        self.opt = kinds[seed % len(kinds)](params)
+        self.held, self.pair, self.t = array(3, 4), [array(3, 4), array(3, 4)], tg.Tensor(array(3, 4))
+        self.big = array(6, 4)
+        self.window = [self.big[1:4], self.big[2:5]]
+        self.kept, self.number, self.h, self.scalar = None, 0.5, [], dtype(1.5)
+        self.g = np.random.default_rng(seed)
+
+    def all(self):
+        """Everything, in order."""
+        params = [("p", self.p), ("q", self.q), ("one", self.one), ("nought", self.nought)]
+        params += [(f"cell.{i}", p) for i, p in enumerate(self.cell.parameters())]
+        for name, p in params:
+            yield name, p
+            yield f"{name}.grad", p.grad
+        for i, state in enumerate(self.opt.state):
+            yield from ((f"opt.{i}.{k}", v) for k, v in state.items())
+        yield from (("opt.lr", self.opt.lr), ("opt.steps", self.opt.steps))
+        for name in ("held", "pair", "t", "big", "window", "kept", "number", "h", "scalar"):
+            yield name, getattr(self, name)
+        yield "generator", str(self.g.bit_generator.state)
+
+
+class Program:
+    """Lines of one or two functions on one world, and the calls."""
+
+    def __init__(self, seed, dtype):
+        self.seed, self.dtype = seed, dtype
+        self.random = random.Random(seed)
+        self.functions = [self.grow() for _ in range(1 + (self.random.random() < 0.3))]
+        self.calls = self.plan()
+
+    def grow(self):
+        rng, space = self.random, space_of(World(self.seed, self.dtype))
+        x, y = arguments(self.seed, 0, self.dtype, 3, "C")
+        space.update(x=x, y=y, f=0.5, a0=space["W"].held, t0=space["W"].p * x)
+        lines = ["t0 = W.p * x", "a0 = W.held"]
+        for n in range(rng.randint(3, 24)):
+            kinds, weights = zip(*KINDS, strict=True)
+            line = rng.choice(rng.choices(kinds, weights)[0])
+            line = self.named(line, space, n)
+            if line is None:
+                continue
+            if rng.random() < 0.06 and "\n" not in line:
+                head = rng.choice(BLOCKS)
+                tail = {"try": "\nexcept FloatingPointError:\n    pass",
+                        "def": f"\nW.inner = None; inner()"}.get(head[:3], "")
+                line = f"{head}\n    {line}{tail}"
+            try:
+                with np.errstate(all="raise"):
+                    exec(line, space)
+            except Exception:
+                continue
+            lines.append(line)
+        names = [k for k, v in space.items() if k[0] in "vt" and k[1:].isdigit()]
+        rng.shuffle(names)
+        return lines, names[: rng.randint(1, 6)]
+
+    def named(self, line, space, n):
+        """The line with names of things that there are."""
+        rng, world = self.random, space["W"]
+        arrays = [k for k, v in space.items() if isinstance(v, np.ndarray) and v.ndim > 0
+                  and k not in ("_", "__builtins__") and v.dtype.kind == "f"]
+        tensors = [k for k, v in space.items() if isinstance(v, tg.Tensor) and v.ndim > 0]
+        scalars = [k for k, v in space.items() if isinstance(v, np.generic)] or ["f"]
+        old = [k for k in space if k[0] == "v" and k[1:].isdigit()]
+        new = rng.choice(old) if old and rng.random() < 0.1 else f"v{n}"
+        # those of late are read more often
+        pick = lambda names: rng.choice(names[-4:] if rng.random() < 0.6 else names)
+        chosen = {}
+        words = tokens(line)
+        for i, word in enumerate(words):
+            if word in ("a", "b", "c", "t", "u", "s", "v", "i") and (
+                    i == 0 or words[i - 1] not in (".", '"')) and not keyword(words, i):
+                if word not in chosen:
+                    chosen[word] = {"a": arrays, "b": arrays, "c": arrays, "t": tensors,
+                                    "u": tensors, "s": scalars}.get(word)
+                    chosen[word] = pick(chosen[word]) if chosen[word] else None
+                    if word == "v":
+                        chosen[word] = new
+                    elif word == "i":
+                        chosen[word] = str(rng.randint(0, 2))
+                if chosen[word] is None:
+                    return None
+                words[i] = chosen[word]
+        return "".join(words)
+
+    def plan(self):
+        """Which function, which data, rows, order; and what happens before the call."""
+        rng, calls = self.random, []
+        for _ in range(rng.randint(4, 8)):
+            calls.append((rng.randrange(len(self.functions)), rng.randint(0, 3),
+                          rng.choice([3] * 8 + [2, 4]), rng.choice(["C"] * 6 + ["F", "window", "step"]),
+                          rng.choice([None] * 6 + ["eager", "lr", "edit", "grad", "seed"])))
+        if rng.random() < 0.3:  # the proof sees the same values twice
+            calls[:0] = [(0, 0, 3, "C", None)] * 2
+        return calls
+
+    def source(self, k):
+        lines, names = self.functions[k]
+        body = "\n".join(lines).split("\n")
+        text = "\n".join(f"    {line}" for line in body)
+        return f"def step{k}(x, y, f):\n{text}\n    return {', '.join(names) or 'None'}{',' * (len(names) == 1)}\n"
+
+    def __str__(self):
+        return "\n".join([*(self.source(k) for k in range(len(self.functions))),
+                          *(f"# call {c}" for c in self.calls)])
+
+
+def tokens(line):
+    words, word = [], ""
+    for c in line:
+        if c.isalnum() or c == "_":
+            word += c
+        else:
+            if word:
+                words.append(word)
+            words.append(c)
+            word = ""
+    return [*words, word] if word else words
+
+
+def keyword(words, i):
+    """Whether a name is that of a parameter, or of something in quotes."""
+    after = words[i + 1 : i + 3]
+    return (after[:1] == ["="] and after[1:] not in (["="], [" "]) and i > 0
+            and words[i - 1] in ("(", " ") and "(" in words[:i]) or '"' in words[max(0, i - 3) : i]
+
+
+def space_of(world):
+    space = {"np": np, "tg": tg, "nn": nn, "F": F, "optim": optim, "contextlib": contextlib,
+             "W": world, "__name__": "__main__"}
+    exec(SPACE, space)
+    return space
+
+
+def arguments(seed, data, dtype, rows, order):
+    rng = np.random.default_rng((seed, data))
+    big = rng.normal(size=(10, 8)).astype(dtype)
+    if order == "window":  # they overlap
+        return big[0:rows, :4], big[1 : rows + 1, :4]
+    if order == "step":
+        return big[:rows, ::2], big[rows : 2 * rows, ::2][::-1]
+    x, y = (rng.normal(size=(rows, 4)).astype(dtype) for _ in range(2))
+    return (np.asfortranarray(x), np.asfortranarray(y)) if order == "F" else (x, y)
+
+
+class Run:
+    """A program on a world of its own."""
+
+    def __init__(self, program, mode=None, fallback=None):
+        self.program = program
+        self.world = World(program.seed, program.dtype)
+        self.drawn = tg.random.state()
+        space = space_of(self.world)
+        for k in range(len(program.functions)):
+            exec(compile(program.source(k), f"<program {program.seed}>", "exec"), space)
+        self.plain = [space[f"step{k}"] for k in range(len(program.functions))]
+        self.steps = self.plain
+        if mode:
+            self.steps = [tg.jit(f, fast=MODES[mode][1], fallback=fallback, cache_size=20)
+                          for f in self.plain]
+
+    def call(self, k, data, rows, order, before):
+        tg.random.restore(self.drawn)
+        world, x_y = self.world, arguments(self.program.seed, data, self.program.dtype, rows, order)
+        if before == "eager":
+            with contextlib.suppress(Exception):
+                self.plain[0](*(x.copy() for x in x_y), 0.25)
+        elif before == "lr":
+            world.opt.lr *= 0.5
+        elif before == "edit":
+            world.p.data[...] *= 0.5
+            world.held[0] += 1
+        elif before == "grad":
+            world.p.grad = None
+        elif before == "seed":
+            tg.manual_seed(7)
+        try:
+            out = self.steps[k](*x_y, 0.5 if data % 2 else 0.75)
+        except tg.JitError:
+            raise
+        except Exception as error:
+            out = type(error).__name__
+        self.drawn = tg.random.state()
+        return [("returned", out), ("x", x_y[0]), ("y", x_y[1]), *world.all()]
+
+
+def different(one, other, tolerance):
+    """What differs, as a text, or None."""
+    for (name, a), (_, b) in itertools.zip_longest(one, other, fillvalue=("?", None)):
+        what = apart(a, b, tolerance)
+        if what:
+            return f"{name}: {what}"
+    return None
+
+
+def apart(a, b, tolerance):
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+        if len(a) != len(b):
+            return f"{len(a)} items, then {len(b)}"
+        found = ((i, apart(x, y, tolerance)) for i, (x, y) in enumerate(zip(a, b, strict=True)))
+        return next((f"[{i}] {what}" for i, what in found if what), None)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return apart(list(a.items()), list(b.items()), tolerance)
+    if isinstance(a, tg.Tensor) and isinstance(b, tg.Tensor):
+        if a.requires_grad != b.requires_grad:
+            return f"requires_grad {a.requires_grad}, then {b.requires_grad}"
+        a, b = a._data, b._data
+    elif type(a) is not type(b) and not all(isinstance(x, (np.ndarray, np.generic)) for x in (a, b)):
+        return f"{type(a).__name__} {a!r:.60}, then {type(b).__name__} {b!r:.60}"
+    if isinstance(a, (np.ndarray, np.generic)):
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return f"{a.dtype}{a.shape}, then {b.dtype}{b.shape}"
+        if a.dtype.kind not in "fc":
+            return None if np.array_equal(a, b) else f"{a}, then {b}"
+        with np.errstate(all="ignore"):
+            if tolerance:
+                scale = tolerance * max(1.0, float(np.nanmax(np.abs(a), initial=0)))
+                same = np.allclose(a, b, tolerance, scale, equal_nan=True)
+            else:
+                same = np.array_equal(a, b, equal_nan=True)
+        return None if same else f"{a}, then {b}"
+    if isinstance(a, float) and tolerance:
+        return None if abs(a - b) <= tolerance * max(1, abs(a)) else f"{a}, then {b}"
+    return None if a == b else f"{a!r:.200}, then {b!r:.200}"
+
+
+def judge(program, mode, fallback=None):
+    """("same", None), ("refused", why) or ("different", what) for one program."""
+    tolerance = MODES[mode][3]
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        eager, recorded = Run(program), Run(program, mode, fallback)
+        for n, call in enumerate(program.calls):
+            before = list(map(str, recorded.world.all()))
+            one = eager.call(*call)
+            try:
+                other = recorded.call(*call)
+            except tg.JitError as error:
+                if fallback:
+                    return "different", f"call {n}: raised {error}"
+                after = list(map(str, recorded.world.all()))
+                if call[-1] is None and before != after:
+                    changed = next(b for a, b in zip(before, after, strict=True) if a != b)
+                    return "different", f"call {n}: refused, and yet changed {changed:.80}: {error}"
+                return "refused", str(error)
+            except Exception as error:
+                return "different", f"call {n}: {type(error).__name__}: {error}"
+            what = different(one, other, tolerance)
+            if what:
+                return "different", f"call {n}, {what}"
+    return "same", None
+
+
+def shorter(program, mode, fallback):
+    """The program without the lines and calls that are not needed to make it differ."""
+    def still():
+        try:
+            return judge(program, mode, fallback)[0] == "different"
+        except Exception:
+            return False
+
+    for k in range(len(program.functions)):
+        lines, names = program.functions[k]
+        for parts in (names, lines):
+            for i in reversed(range(len(parts))):
+                part = parts.pop(i)
+                if not still():
+                    parts.insert(i, part)
+    for i in reversed(range(len(program.calls))):
+        call = program.calls.pop(i)
+        if not still():
+            program.calls.insert(i, call)
+    return program
+
+
+@contextlib.contextmanager
+def forced(mode):
+    """Compiled loops (without the compiler), lanes and cuts also where they do not pay."""
+    _, fast, cores, _ = MODES[mode]
+    settings = {}
+    if mode != "exact":
+        settings |= {(cut, "LARGE"): 64, (cut, "BLOCK"): 32, (lanes, "WORTH"): 0,
+                     (products, "WORTH"): 0, (products, "HEIGHT"): 1,
+                     (products, "WIDTHS"): range(1, 66), (memory, "RUN"): 1}
+    if fast:
+        settings |= {(loops, "MANY"): 0, (loops, "WORTH"): 0}
+    kept = {place: getattr(*place) for place in settings if hasattr(*place)}
+    from tinygrad_rnn.jit import jitted
+    functions = {(jitted, "threads"): lambda: cores, (jitted, "takes_blocks"): lambda: cores > 1}
+    kept |= {place: getattr(*place) for place in functions if hasattr(*place)}
+    for (module, name), value in (settings | functions).items():
+        if (module, name) in kept:
+            setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for (module, name), value in kept.items():
+            setattr(module, name, value)
+
+
+def campaign(seeds, modes, seconds, fallback=None, quiet=False):
+    """Programs until the time is over: how many of each verdict, and those that differ."""
+    counts, reasons, found, end = collections.Counter(), collections.Counter(), [], (
+        time.monotonic() + seconds)
+    for seed in seeds:
+        mode = modes[seed % len(modes)]
+        program = Program(seed, MODES[mode][0])
+        back = fallback if fallback is not None else [None, None, "eager"][seed % 3]
+        with forced(mode):
+            verdict, why = judge(program, mode, back)
+            counts[verdict] += 1
+            if verdict == "refused":
+                reasons[why.split(": ", 1)[-1][:70]] += 1
+            if verdict == "different":
+                program = shorter(program, mode, back)
+                why = judge(program, mode, back)[1]
+                found.append((seed, mode, back, why, str(program)))
+                if not quiet:
+                    print(f"--- seed {seed}, {mode}, fallback={back}: {why}\n{program}", flush=True)
+        if time.monotonic() > end:
+            break
+    return counts, reasons, found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--seed", type=int, help="only this one")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--mode", choices=MODES, action="append")
+    parser.add_argument("--reasons", action="store_true", help="say what was refused, and how often")
+    options = parser.parse_args()
+    seeds = itertools.count(options.first) if options.seed is None else [options.seed]
+    counts, reasons, found = campaign(seeds, options.mode or list(MODES), options.minutes * 60)
+    if options.reasons:
+        for why, n in reasons.most_common(40):
+            print(f"{n:6} {why}")
+    print(f"{sum(counts.values())} programs: {dict(counts)}")
+    sys.exit(bool(found))

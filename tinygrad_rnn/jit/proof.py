@@ -1,0 +1,374 @@
+"""The proof of a recording: its replay must give what a real run of the function gave.
+
+Compared are results, every array and number that the function reached, and the states of
+generators. Where no call computes otherwise than NumPy does, they must be the same, bit for bit.
+Compiled loops and lanes round otherwise; how much that may change shows a third run, in which each
+result of a call is off by some units in the last place (as in Vignes' CESTAC method).
+"""
+
+from __future__ import annotations
+
+import itertools
+import random as stdlib_random
+import weakref
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..tensor import Tensor
+from .blocks import ctrl_c_later
+from .recording import draw
+from .state import Place, Reached
+from .tape import Call, Tape, Value, name_of, replace
+from .trace import trace
+
+__all__ = ["Snapshot", "explained", "interpret", "prove"]
+
+UNITS = 8  # in the last place, by which the results of calls are off in the third run
+TIMES = 16  # what that changes is allowed
+ULPS = 256  # of the largest element, allowed besides
+ROUNDING = (np.add, np.subtract, np.multiply, np.divide, np.sqrt, np.tanh, np.exp, np.log,
+            np.power, np.square, np.matmul)  # fmt: skip
+
+
+class Snapshot:
+    """All that a function reaches, as it is now: to be compared, and to be put back. Arrays that
+    were in their places at the time of an ``earlier`` one count, too: someone else may hold them.
+
+    The arrays of Tensors are not held: a Tensor looks at who else has its array before it edits.
+    """
+
+    def __init__(self, reached: Reached, earlier: Snapshot | None = None) -> None:
+        self.insides = [(inside, dict(inside) if isinstance(inside, dict) else list(inside))
+                        for _, inside, _ in reached.containers]
+        self.places = [(place, _held(place)) for place in reached.places if place.kind != "tuple"]
+        self.tensors = [(t, weakref.ref(t._data), t._data.copy(), t._exposed, t._node)
+                        for t in reached.tensors]
+        self.data = {id(t): data for t, _, data, _, _ in self.tensors}
+        arrays = [place.get() for place in reached.arrays]
+        arrays += [x for x, _ in earlier.arrays.values()] if earlier else []
+        self.arrays = {id(x): (x, x.copy()) for x in arrays if isinstance(x, np.ndarray)}
+        generators = [place.get() for place in reached.generators]
+        self.generators = [(g, g.bit_generator.state) for g in generators]
+        self.random = random.state(), np.random.get_state(), stdlib_random.getstate()  # noqa: NPY002
+
+    def restore(self) -> None:
+        """Put all of it back."""
+        with ctrl_c_later():
+            for inside, was in self.insides:
+                if not _same_items(inside, was):
+                    inside.clear()
+                    (inside.update if isinstance(inside, dict) else inside.extend)(was)
+            for tensor, held, was, exposed, node in self.tensors:
+                array = held()
+                if array is None:
+                    array = was.copy()
+                elif array.flags.writeable:
+                    array[...] = was
+                tensor._data, tensor._exposed, tensor._node = array, exposed, node
+            for place, was in self.places:
+                if was is not _MISSING and _held(place) is not was:
+                    place.set(was)
+            for array, was in self.arrays.values():
+                if array.flags.writeable:
+                    array[...] = was
+            for generator, state in self.generators:
+                generator.bit_generator.state = state
+            random.restore(self.random[0])
+            np.random.set_state(self.random[1])  # noqa: NPY002
+            stdlib_random.setstate(self.random[2])
+
+    def then(self, x: Any) -> Any:
+        """What was in an array, or in that of a Tensor."""
+        if isinstance(x, Tensor):
+            return self.data.get(id(x), x._data)
+        if id(x) in self.arrays:
+            return self.arrays[id(x)][1]
+        return next((was for _, held, was, _, _ in self.tensors if held() is x), x)
+
+
+_MISSING = object()
+
+
+def _held(place: Place) -> Any:
+    try:
+        return place.get()
+    except (AttributeError, LookupError, ValueError):
+        return _MISSING
+
+
+def _same_items(inside, was):
+    if isinstance(was, dict):
+        return len(inside) == len(was) and all(
+            a is b and inside[a] is was[b] for a, b in zip(inside, was, strict=True))
+    return len(inside) == len(was) and all(a is b for a, b in zip(inside, was, strict=True))
+
+
+# ---- comparing ----
+
+
+class Difference(Exception):
+    """What differs."""
+
+
+def prove(recording, reached, before: Snapshot, real) -> tuple[Any, str | None]:
+    """Replay a recording, for real. Returns what the replay gives, and what is other in it than in
+    a real run, as a text, or None. ``real``: what that returned, and a Snapshot after it."""
+    noisy = None
+    if recording.rounds:
+        def outcome(noise=None):
+            run = interpret(recording.recorded, recording.homes, noise)
+            made = recording.replay(reached, run), Snapshot(reached, before)
+            before.restore()
+            return made
+
+        plain, noisy = outcome(), outcome(np.random.default_rng(0))
+        difference = _differs(real, plain)
+        if difference:
+            return None, difference
+        real = plain
+    result = recording.replay(reached)
+    return result, _differs(real, (result, Snapshot(reached, before)), noisy)
+
+
+def _differs(real, replayed, noisy=None) -> str | None:
+    """What is other after a replay than after a real run. Each is what was returned, and a
+    Snapshot; ``noisy`` is the same after a run that rounds otherwise."""
+    outcomes = (real, replayed, noisy or real)
+    try:
+        _agree([returned for returned, _ in outcomes], outcomes, noisy, "the result")
+        snapshots = [snapshot for _, snapshot in outcomes]
+        for trio in zip(*(s.insides for s in snapshots), strict=True):
+            (inside, a), (_, b), _ = trio
+            if (list(a) != list(b)) if isinstance(a, dict) else len(a) != len(b):
+                raise Difference(f"the items of a {type(inside).__name__}")
+        for trio in zip(*(s.places for s in snapshots), strict=True):
+            place = trio[0][0]
+            _agree([value for _, value in trio], outcomes, noisy, f"{place}")
+        for trio in zip(*(s.tensors for s in snapshots), strict=True):
+            _agree([tensor for tensor, *_ in trio], outcomes, noisy, f"a Tensor {trio[0][2].shape}")
+            if (trio[0][4] is None) != (trio[1][4] is None):
+                raise Difference("requires_grad of a Tensor")
+        for at, (array, _) in snapshots[0].arrays.items():
+            if all(at in s.arrays for s in snapshots):
+                _agree([s.arrays[at][1] for s in snapshots], outcomes, noisy,
+                       f"an array {array.shape}")
+        for trio in zip(*(s.generators for s in snapshots), strict=True):
+            if _state(trio[0][1]) != _state(trio[1][1]):
+                raise Difference("the state of a random generator")
+    except Difference as difference:
+        return str(difference)
+    return None
+
+
+def _state(state) -> str:
+    """The state of a generator without half a number of which nothing is left."""
+    return str(state if state.get("has_uint32") else {**state, "uinteger": 0})
+
+
+def _agree(trio, outcomes, noisy, what) -> None:
+    """Raise Difference where the first two are not the same."""
+    a, b, c = trio
+    tensors = [isinstance(x, Tensor) for x in trio]
+    if all(tensors):
+        if (a._node is None) != (b._node is None):
+            raise Difference(f"requires_grad of {what}")
+    elif any(tensors):
+        raise Difference(f"{what}: a {type(b).__name__} in a replay, and a {type(a).__name__}")
+    if all(isinstance(x, (np.ndarray, np.generic, Tensor)) for x in (a, b)):
+        if isinstance(a, np.generic) != isinstance(b, np.generic):
+            raise Difference(f"{what}: a {type(b).__name__} in a replay, and a {type(a).__name__}")
+        a, b, c = (outcome[1].then(x) for outcome, x in zip(outcomes, (a, b, c), strict=True))
+        if a.shape != b.shape or a.dtype != b.dtype:
+            raise Difference(f"{what}: {b.dtype}{list(b.shape)} in a replay, and"
+                             f" {a.dtype}{list(a.shape)}")
+        if not _same_numbers(a, b, c if noisy else None):
+            raise Difference(f"{what}: {_short_array(b)} in a replay, and {_short_array(a)}")
+        return
+    if a is b:
+        return
+    if type(a) is not type(b):
+        raise Difference(f"{what}: {b!r:.60} in a replay, and {a!r:.60}")
+    if isinstance(a, (tuple, list)) and len(a) == len(b):
+        c = c if isinstance(c, (tuple, list)) and len(c) == len(a) else a
+        for i, items in enumerate(zip(a, b, c, strict=True)):
+            _agree(items, outcomes, noisy, f"{what}[{i}]")
+    elif isinstance(a, dict) and list(a) == list(b):
+        for key in a:
+            _agree((a[key], b[key], c[key]), outcomes, noisy, f"{what}[{key!r}]")
+    elif is_dataclass(a) and not isinstance(a, type):
+        for part in fields(a):
+            _agree([getattr(x, part.name) for x in (a, b, c)], outcomes, noisy,
+                   f"{what}.{part.name}")
+    elif isinstance(a, float) and noisy:
+        if not _same_numbers(np.asarray(a), np.asarray(b), np.asarray(c)):
+            raise Difference(f"{what}: {b} in a replay, and {a}")
+    elif isinstance(a, (int, float, complex, str, bytes, tuple, list, dict)) and not (
+            a == b or (a != a and b != b)):
+        text = ("; a text that is made of recorded values cannot be made again: return the values"
+                if isinstance(b, str) and "recorded " in b else "")
+        raise Difference(f"{what}: {b!r:.60} in a replay, and {a!r:.60}{text}")
+
+
+def _same_numbers(a, b, c) -> bool:
+    if a.dtype.kind not in "fc":
+        return np.array_equal(a, b) or (c is not None and a.shape == c.shape
+                                        and not np.array_equal(a, c))
+    if np.array_equal(a, b, equal_nan=True):
+        return True
+    if c is None or a.shape != c.shape:
+        return False
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(a) & np.isfinite(b)
+        if not np.array_equal(a[~finite], b[~finite], equal_nan=True) and (
+                np.isfinite(c) == np.isfinite(a)).all():
+            return False
+        apart = np.abs(a - b)[finite].max(initial=0)
+        noise = np.nan_to_num(np.abs(a - c)[finite], posinf=np.inf).max(initial=0)
+        size = np.abs(a[finite]).max(initial=0)
+    return bool(apart <= TIMES * noise + ULPS * np.finfo(a.dtype).eps * size)
+
+
+def _short_array(x):
+    return np.array2string(np.asarray(x), threshold=8, edgeitems=2, precision=6).replace("\n", "")
+
+
+# ---- a tape, call by call ----
+
+
+def interpret(tape: Tape, homes: dict[Value, Value], noise: np.random.Generator | None = None,
+              seen: dict[Value, Any] | None = None):
+    """``run(inputs)`` as the compiled program has it, as plainly as can be. With ``noise``, what
+    calls compute is off by some units in the last place. ``seen`` gets all values."""
+    last: dict[Value, int] = {}
+    for i, call in enumerate(tape.calls):
+        last.update(dict.fromkeys((*call.outs, *call.inputs()), i))
+
+    def run(inputs):
+        known = dict(zip(tape.inputs, inputs, strict=True)) | tape.constants
+        keep = {*tape.inputs, *tape.constants, *tape.results, *homes.values()}
+        for i, call in enumerate(tape.calls):
+            args, kwargs = replace((call.args, call.kwargs), known.__getitem__)
+            out = call.fn(*args, **kwargs)
+            if noise is not None and _rounds(call):
+                out = _off(out, noise)
+            known[call.out] = out
+            if seen is not None:
+                seen[call.out] = out if call.out.shape is None else np.array(out)
+            for value in (*call.inputs(), call.out):
+                if last[value] == i and value not in keep:
+                    known.pop(value, None)
+        made = [known[value] if value.dtype is None or value.shape is None
+                else np.array(known[value])
+                for value in tape.results[: len(tape.results) - len(homes)]]
+        new = [(home, np.array(known[value])) for value, home in homes.items()]
+        for home, value in new:
+            known[home][...] = value
+        return made
+
+    return run
+
+
+def _rounds(call: Call) -> bool:
+    fn = getattr(call.fn, "__self__", call.fn)
+    return (not call.view and call.out.dtype is not None and call.out.dtype.kind == "f"
+            and (fn in ROUNDING if isinstance(fn, np.ufunc) else
+                 call.fn is not draw and call.fn.__module__.startswith(__package__.split(".")[0])))
+
+
+def _off(x, noise):
+    x = np.asarray(x)
+    units = noise.uniform(-UNITS, UNITS, x.shape) * np.finfo(x.dtype).eps
+    return (x * (1 + units)).astype(x.dtype)[()] if x.ndim == 0 else x * (1 + units).astype(
+        x.dtype)
+
+
+# ---- why ----
+
+
+def explained(f, recording, reached, given, difference) -> str:
+    """What an error says about a replay that differs: the first call on the tape that does."""
+    again = compare(recording, trace(f, reached, given))
+    if again:
+        return again
+    advice = ("What the function does with these values is not seen as NumPy calls (a C function"
+              " that writes, a text, a swapped method): keep it outside the recorded step, or pass"
+              ' fallback="eager"')
+    line = _first_other(recording, reached)
+    return (f"{line or 'jit'}: a replay gives something else than the function: {difference}."
+            f" {advice}")
+
+
+def _first_other(recording, reached):
+    """The line of the first call, after the passes, that gives something else than before them."""
+    values: list[dict[Value, Any]] = [{}, {}]
+    before = Snapshot(reached)
+    for tape, seen in zip((recording.recorded, recording.program.tape), values, strict=True):
+        try:
+            interpret(tape, {}, None, seen)(recording.inputs(reached))
+        except Exception:
+            return None
+        finally:
+            before.restore()
+    for call in recording.program.tape.calls:
+        one, other = (seen.get(call.out) for seen in values)
+        if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and not np.allclose(
+                one, other, 1e-3, 1e-5, equal_nan=True):
+            return f"{call.line}: {name_of(call.fn)}"
+    made = {call.out: call.line for call in recording.recorded.calls}
+    return next((made[v] for v in recording.recorded.results if v in made), None)
+
+
+def compare(known, made):
+    """What is other in a second recording of a function, as an error says it, or None."""
+    tape, homes, shape, assigned = made
+    one = known.recorded
+    twin: dict[Value, Value] = dict(zip(one.inputs, tape.inputs, strict=True))
+
+    def same(a, b):
+        if isinstance(a, Value) and isinstance(b, Value):
+            if a not in twin and a in one.constants and b in tape.constants:
+                a, b = one.constants[a], tape.constants[b]
+                return a.dtype == b.dtype and np.array_equal(
+                    a, b, equal_nan=a.dtype.kind in "fc")
+            return twin.get(a) is b
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, (tuple, list)):
+            return len(a) == len(b) and all(map(same, a, b))
+        if isinstance(a, dict):
+            return list(a) == list(b) and all(map(same, a.values(), b.values()))
+        if isinstance(a, slice):
+            return same((a.start, a.stop, a.step), (b.start, b.stop, b.step))
+        if callable(a):
+            return name_of(a) == name_of(b)
+        return a is b or bool(a == b) or (a != a and b != b)
+
+    for a, b in itertools.zip_longest(one.calls, tape.calls):
+        if not (a and b and same((a.fn, a.args, a.kwargs), (b.fn, b.args, b.kwargs))
+                and repr(a.out) == repr(b.out)):
+            return (f"{(b or a).line}: this is not what it was in the last call:\n"
+                    f"  {_short(a, one)} then,\n  {_short(b, tape)} now.\n"
+                    "Something comes in that is no argument, and that a replay would not see change"
+                    " (a clock, an iterator, a counter, a shape that hangs on values): pass it as"
+                    " an argument, an array or a float")
+        twin[a.out] = b.out
+    homes = {twin[new]: twin[old] for new, old in known.homes.items()} == homes
+    if not (homes and same((known.shape, known.assigned, one.results),
+                           (shape, assigned, tape.results))):
+        return ("jit: what the function returns or sets is not made of its arguments alone: it is"
+                " something other than in the last call")
+    return None
+
+
+def _short(call, tape):
+    if call is None:
+        return "nothing"
+    texts = []
+    for x in call.args:
+        array = tape.constants.get(x) if isinstance(x, Value) else None
+        texts.append(repr(x) if array is None else np.array2string(
+            array, threshold=8, edgeitems=2, precision=4).replace("\n", ""))
+    return f"{name_of(call.fn)}({', '.join(texts)}) = {call.out!r}"

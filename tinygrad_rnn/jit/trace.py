@@ -1,0 +1,459 @@
+"""One run of a function on recording arrays: its tape, and where what it makes goes.
+
+Recording arrays take the places of all that the function reaches; afterwards everything is put
+back, whatever has happened.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import random as stdlib_random
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import random
+from ..graph import Node
+from ..tensor import Tensor
+from . import JitError
+from .blocks import ctrl_c_between
+from .recording import Recorder, RecordingArray, RecordingGenerator, line_of, source_line
+from .state import Place, Reached, changed, rebuilt
+from .tape import Call, Tape, Value
+
+__all__ = ["TensorData", "build", "cut_graphs", "forget_recordings", "refuse_shared", "trace"]
+
+
+def trace(f, reached: Reached, given) -> Any:
+    """Run ``f`` once on recording arrays, for its tape, and then undo what it did. Returns the
+    tape, which result is the new value of which input, and the structures of what ``f`` returns
+    and sets."""
+    recorder = Recorder()
+    try:
+        traced = _trace(f, reached, given, recorder)
+    except Exception as error:  # ``f`` as it is did not raise: this comes of the recording
+        if recorder.refused is not None:
+            raise recorder.refused from None
+        if isinstance(error, JitError):
+            raise
+        raise JitError(f"{line_of(error)}: under recording: {type(error).__name__}: {error}"
+                       ) from error
+    if recorder.refused is not None:  # and the function has gone on in another way
+        raise recorder.refused
+    if recorder.alive():
+        gc.collect()  # what only cycles hold is not kept
+    for array in recorder.alive():
+        line = next((c.line for c in recorder.tape.calls if c.out is array._now), "jit")
+        raise JitError(f"{line}: the function keeps {array.value.dtype}{list(array.shape)}, which"
+                       " is made here, in a place that a replay does not see; return it")
+    return traced
+
+
+def _trace(f, reached, given, recorder):
+    state = State(reached)
+    drawn, states = _global_generators(), [copy.deepcopy(g.bit_generator.state)
+                                           for g in state.generators()]
+    root = random.state()
+    spawned = random.recording.set(lambda spawn: _spawn(recorder, spawn))
+    with ctrl_c_between() as critical:
+        try:
+            state.exchange(recorder)
+            with _no_foreign_generators(), cut_graphs(reached):
+                critical(False)
+                returned = f(*given[0], **given[1])
+                critical(True)
+            if _global_generators() != drawn:
+                raise JitError("jit: the function draws from the global random generator, which a"
+                               " replay would not; make a np.random.Generator outside it")
+            results: list[Value] = []
+            shape = _structure(returned, results, reached, recorder)
+            assigned = state.assigned(results, recorder)
+            updates = state.updates()
+        finally:
+            critical(True)
+            random.recording.reset(spawned)
+            state.put_back()
+            random.restore(root)
+            for generator, before in zip(state.generators(), states, strict=True):
+                generator.bit_generator.state = before
+    tape = recorder.tape
+    homes = {new: old for old, new in updates}
+    tape.results = results + list(homes)
+    return keep_old_values(tape, homes), homes, shape, assigned
+
+
+def keep_old_values(tape: Tape, homes: dict[Value, Value]):
+    """What goes out as it came in is copied before the new value is written over it."""
+    root: dict[Value, Value] = {}
+    for call in tape.calls:
+        if call.view:
+            first = next(iter(call.inputs()))
+            root[call.out] = root.get(first, first)
+    edited = set(homes.values())
+    for i, value in enumerate(tape.results):
+        if root.get(value, value) in edited:
+            copied = Value(value.shape, value.dtype, value.order)
+            tape.calls.append(Call(np.copy, (value,), {"order": "K"}, copied))
+            tape.results[i] = copied
+            if value in homes:
+                homes[copied] = homes.pop(value)
+    return tape
+
+
+class State:
+    """The slots of what lives on: arrays, numbers, data of Tensors, generators."""
+
+    def __init__(self, reached: Reached) -> None:
+        self.reached = reached
+        self.slots: list[Any] = slots_of(reached)
+        self.originals = [slot.get() for slot in self.slots]
+        self.nodes = [t._node for t in reached.tensors]
+        self.inputs: list[tuple[Any, Any]] = []  # what was put in each slot, its first value
+        self.put: list[Any] = []  # what each place held then
+
+    def generators(self):
+        return [x for x in self.originals if isinstance(x, np.random.Generator)]
+
+    def exchange(self, recorder):
+        """Recording arrays, numbers and generators in the places of all that is reached."""
+        again: dict[int, list[Place]] = {}
+        for place, i in self.reached.again:
+            again.setdefault(i, []).append(place)
+        for i, (slot, x) in enumerate(zip(self.slots, self.originals, strict=True)):
+            put = recorder.input(copied(x) if isinstance(x, np.ndarray) else x)
+            for place in (slot, *again.get(i, ())):
+                place.set(put)
+            # a Tensor must be alone with its array, as it is outside: it looks at who else has it
+            self.inputs.append((None if isinstance(slot, TensorData) else put, put._now))
+        self.put = [place.get() for place in self.reached.places]
+
+    def updates(self):
+        """(old value, new value) of every array that the function edited."""
+        pairs, edited = [], []
+        for i, (slot, (put, old)) in enumerate(zip(self.slots, self.inputs, strict=True)):
+            if isinstance(slot, TensorData):
+                new = old if slot.other(self.originals[i]) else slot.get()._symbol()
+            elif isinstance(put, RecordingArray) and isinstance(put.value, np.ndarray):
+                new = put._now
+            else:
+                continue
+            if new is not old:
+                pairs.append((old, new))
+                edited.append(i)
+        refuse_shared(self.originals, edited, len(self.reached.arrays))
+        return pairs
+
+    def assigned(self, results, recorder):
+        """What the function put into places that it reaches: (index of place, structure)."""
+        known = {id(slot.get() if put is None else put): [_Known(i, False), []]
+                 for i, (slot, (put, _)) in enumerate(zip(self.slots, self.inputs, strict=True))}
+
+        def structure(x):
+            return _structure(x, results, self.reached, recorder, known)
+
+        for owner, inside, names in self.reached.containers:
+            if changed(inside, names):
+                if owner is inside:
+                    raise JitError("jit: the function changes which items a"
+                                   f" {type(inside).__name__} has; return them instead, and keep"
+                                   " them outside")
+                name = next(iter(set(inside) ^ set(names)), None)
+                raise JitError(f"jit: the function makes or deletes the attribute {name!r} of a"
+                               f" {type(owner).__name__}; set it before the first call")
+        found = []
+        for i, (place, put) in enumerate(zip(self.reached.places, self.put, strict=True)):
+            now = place.get()
+            if not _same(now, put):
+                if not _holds_values(now) and now is not None:
+                    raise JitError(f"jit: the function sets {place} to {now!r}, which a replay"
+                                   " would not do again; keep such things outside of it")
+                found.append((i, structure(now)))
+        first = len(self.reached.arrays) + len(self.reached.numbers)
+        for i, tensor in enumerate(self.reached.tensors):
+            if TensorData(tensor).other(self.originals[first + i]):
+                found.append((-1 - i, structure(tensor._data)))
+        return found
+
+    def put_back(self):
+        for _, inside, names in self.reached.containers:
+            if changed(inside, names):
+                inside.clear()
+                if isinstance(inside, dict):
+                    inside.update(dict.fromkeys(names))
+                else:
+                    inside.extend([None] * len(names))
+        for place, old in zip(self.reached.places, self.reached.held, strict=True):
+            if not holds(place, old):
+                place.set(old)
+        first = len(self.reached.arrays) + len(self.reached.numbers)
+        for tensor, node, data in zip(self.reached.tensors, self.nodes, self.originals[first:],
+                                      strict=False):
+            tensor._data, tensor._node = data, node
+
+
+def slots_of(reached: Reached) -> list[Any]:
+    """Whatever is an input of a recording, in its order."""
+    return [*reached.arrays, *reached.numbers, *map(TensorData, reached.tensors),
+            *reached.generators]
+
+
+def holds(place, old) -> bool:
+    try:
+        return place.get() is old
+    except (AttributeError, LookupError, ValueError):  # nothing is there now
+        return False
+
+
+def copied(x):
+    """A copy that lies in memory as the array does: a view of it is one of the copy, too."""
+    if x.flags.c_contiguous or x.flags.f_contiguous:
+        return x.copy(order="K")
+    steps = [(n - 1) * step for n, step in zip(x.shape, x.strides, strict=True) if n]
+    first = -sum(step for step in steps if step < 0)
+    memory = np.empty(first + sum(step for step in steps if step > 0) + x.itemsize, np.uint8)
+    new = np.ndarray(x.shape, x.dtype, memory, first, x.strides)
+    new[...] = x
+    return new
+
+
+def holder(x):
+    """What the memory of an array belongs to."""
+    while (base := getattr(x, "base", getattr(x, "obj", None))) is not None:
+        x = base
+    return x
+
+
+def refuse_shared(inputs, edited, arrays):
+    """JitError where an array that the function edits shares memory with another one: on the tape
+    they are two. ``inputs`` begin with so many ``arrays``; Tensors never share what they edit."""
+    views = [i for i in range(arrays) if getattr(inputs[i], "base", None) is not None]
+    if not views or not edited:
+        return
+    owners = [id(holder(x)) if isinstance(x, np.ndarray) else None for x in inputs]
+    many = {owners[i] for i in views}
+    edited = set(edited)
+    for i, owner in enumerate(owners):
+        if owner not in many:
+            continue
+        for k in views:
+            if (k != i and owners[k] == owner and (i in edited or k in edited)
+                    and np.shares_memory(inputs[i], inputs[k])):
+                raise JitError(f"jit: arrays {inputs[i].shape} and {inputs[k].shape} share memory,"
+                               " and the function edits one of them, which a recording cannot"
+                               " follow; hand in a copy")
+
+
+class Cut(Node):
+    """The node of a Tensor whose graph a replay does not have: backward raises and says so."""
+
+    __slots__ = ("why",)
+
+    def __init__(self, array: Any, why: str) -> None:
+        super().__init__(array.shape, array.dtype, SimpleNamespace(name="tg.jit"), parents=None)
+        self.why = why
+
+    @property
+    def parents(self):
+        raise JitError(f"{source_line()}: {self.why}")
+
+    @parents.setter
+    def parents(self, _):
+        pass
+
+
+@contextmanager
+def cut_graphs(reached):
+    """Tensors that have come in with a graph from outside cannot be asked for it in here."""
+    nodes = [(t, t._node) for t in reached.tensors if t._node is not None and t._node.fn]
+    for tensor, _ in nodes:
+        tensor._node = Cut(tensor._data, "a Tensor has come in with a graph from outside, which a"
+                           " replay would not follow: detach it, or make it inside the function")
+    try:
+        yield
+    finally:
+        for tensor, node in nodes:
+            if isinstance(tensor._node, Cut):
+                tensor._node = node
+
+
+class TensorData:
+    """The array of a Tensor."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def get(self):
+        return self.tensor._data
+
+    def set(self, value):
+        self.tensor._data = value
+
+    def other(self, was):
+        """Whether it is something now that cannot be written where ``was`` is."""
+        now = self.tensor._data
+        return (now.shape != was.shape or now.dtype != was.dtype
+                or not isinstance(now, RecordingArray))
+
+
+# ---- structures ----
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Where a result stands in a structure; a Tensor, perhaps one with a graph in eager runs."""
+
+    index: int
+    tensor: bool
+    graph: bool = False
+    scalar: bool = False  # a number of NumPy
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A Tensor that was there before, or an array: the input of this number."""
+
+    index: int
+    tensor: bool
+
+
+def _mapped(x, change):
+    """A tuple, list, dict or dataclass like ``x`` with ``change`` of all in it; None for others."""
+    if isinstance(x, (tuple, list)):
+        return rebuilt(x, [change(item) for item in x])
+    if isinstance(x, dict):
+        items = copy.copy(x)
+        for k, v in x.items():
+            items[k] = change(v)
+        return items
+    if is_dataclass(x) and not isinstance(x, (type, _Made, _Known)):
+        new: Any = copy.copy(x)
+        for part in fields(x):
+            object.__setattr__(new, part.name, change(getattr(x, part.name)))
+        return new
+    return None
+
+
+def _structure(x, results, reached, recorder, kept=None):
+    """``x`` with marks in the places of what a replay makes, whose values join ``results``.
+    ``kept``, where the function keeps ``x``: id of an array -> its mark, and views of it that are
+    kept: one array in several places stays one."""
+    if isinstance(x, Tensor):
+        for i, one in enumerate(reached.tensors):
+            if x is one:
+                return _Known(i, True)
+        results.append(recorder.symbolic(x._data))
+        return _Made(len(results) - 1, True, x._node is not None)
+    if isinstance(x, (RecordingArray, np.ndarray)):
+        recorded = isinstance(x, RecordingArray)
+        view = recorded and x.base is not None
+        array = x.value if recorded else x
+        one = kept.setdefault(id(x.base if view else x), [None, []]) if kept is not None else (
+            [None, []])
+        whole, views = one
+        if (view and whole) or any(np.shares_memory(array, other) for other in views):
+            raise JitError(f"jit: the function keeps a view {x.shape} of an array that it also"
+                           " keeps, or reaches; a replay would make two: keep a copy")
+        if whole:
+            return whole
+        results.append(recorder.symbolic(x))
+        mark = _Made(len(results) - 1, False, scalar=not isinstance(array, np.ndarray))
+        if view:
+            views.append(array)
+        else:
+            one[0] = mark
+        return mark
+    new = _mapped(x, lambda item: _structure(item, results, reached, recorder, kept))
+    return x if new is None else new
+
+
+def build(structure, made, reached, inputs):
+    """The structure with the arrays of this call in it."""
+    if isinstance(structure, _Made):
+        value = made[structure.index]
+        if not structure.tensor:
+            return value[()] if structure.scalar and isinstance(value, np.ndarray) else value
+        tensor = Tensor.__new__(Tensor)
+        tensor._data, tensor._node, tensor._exposed = np.asarray(value), None, False
+        if structure.graph:
+            tensor._node = Cut(tensor._data, "backward: this Tensor comes out of a function under"
+                               " tg.jit, which keeps no graph; call backward, or tg.grad, inside"
+                               " that function")
+        return tensor
+    if isinstance(structure, _Known):
+        return (reached.tensors if structure.tensor else inputs)[structure.index]
+    new = _mapped(structure, lambda item: build(item, made, reached, inputs))
+    return structure if new is None else new
+
+
+def _holds_values(x):
+    if isinstance(x, (Tensor, RecordingArray, np.ndarray)):
+        return True
+    if isinstance(x, (tuple, list)):
+        return any(map(_holds_values, x))
+    return isinstance(x, dict) and any(map(_holds_values, x.values()))
+
+
+def _same(a, b):
+    if type(a) is type(b) and isinstance(a, tuple) and len(a) == len(b):
+        return all(map(_same, a, b))
+    return a is b
+
+
+# ---- generators ----
+
+
+def _spawn(recorder, spawn):
+    value = Value(None)
+    recorder.tape.calls.append(Call(spawn, (), {}, value, effect=True))
+    return RecordingGenerator(recorder, spawn(), value)
+
+
+class _no_foreign_generators:
+    """While a function is recorded it may not make a generator of its own. Several threads may
+    record at a time: the first one in changes NumPy's function, and the last one out restores it.
+    """
+
+    lock = threading.Lock()
+    recording: ClassVar[set[int]] = set()  # threads
+    original = staticmethod(np.random.default_rng)
+
+    def __enter__(self):
+        with self.lock:
+            self.recording.add(threading.get_ident())
+            np.random.default_rng = self.refuse  # type: ignore[assignment]
+
+    def __exit__(self, *_):
+        with self.lock:
+            self.recording.discard(threading.get_ident())
+            if not self.recording:
+                np.random.default_rng = self.original  # type: ignore[assignment]
+
+    @classmethod
+    def refuse(cls, *args, **kwargs):
+        if threading.get_ident() not in cls.recording or _inside_library():
+            return cls.original(*args, **kwargs)
+        raise JitError("jit: the function makes a random generator, whose numbers a replay would"
+                       " repeat; make it outside, where the recording can see it")
+
+
+def forget_recordings():
+    """In a new process no thread is recording."""
+    _no_foreign_generators.lock = threading.Lock()
+    _no_foreign_generators.recording = set()
+    np.random.default_rng = _no_foreign_generators.original  # type: ignore[assignment]
+
+
+def _inside_library():
+    return sys._getframe(2).f_globals.get("__name__", "") == "tinygrad_rnn.random"
+
+
+def _global_generators():
+    """The states of the generators that belong to everybody."""
+    state = np.random.get_state(legacy=False)["state"]  # noqa: NPY002
+    return state["pos"], state["key"].tobytes(), stdlib_random.getstate()
