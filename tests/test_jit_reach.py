@@ -956,7 +956,8 @@ def without_warning(fn, *args, **kwargs):
 
 SAID = {
     "how many elements": [lambda x: x[: x.argmax()], lambda x: np.where(x > 0),
-                          lambda x: np.compress(x[:, 0] > 0, x, 0), lambda x: np.bincount(np.argmax(x, 0)),
+                          lambda x: np.compress(x[:, 0] > 0, x, 0),
+                          lambda x: np.bincount(np.argmax(x, 0)),
                           lambda x: np.repeat(x, np.argmax(x, 0), 1)],
     "edits its argument": [lambda x: np.nan_to_num(x, copy=False)],
     "would become a plain one": [lambda x: np.array([x, x])],

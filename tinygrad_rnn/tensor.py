@@ -60,7 +60,7 @@ def apply(fn: Function, *args: Any, **meta: Any) -> Any:
         if isinstance(out, (list, tuple)):
             return _several(primitive, args, values, parents, needs, meta, out)
         if isinstance(out, np.generic):
-            out = out[...]
+            out = out[...]  # type: ignore[index]
     dtype = out.dtype
     if not needs or dtype.kind != "f" or no_grad_blocks.get():
         if dtype.kind in "cO":
@@ -91,7 +91,7 @@ _new = object.__new__
 
 def _array(x: Any) -> Any:
     """NumPy gives scalars where an array has no axes: an array again."""
-    return x[...] if isinstance(x, np.generic) else x
+    return x[...] if isinstance(x, np.generic) else x  # type: ignore[index]
 
 
 def plain(x: Any) -> Any:

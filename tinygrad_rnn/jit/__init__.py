@@ -1,10 +1,11 @@
 """``tg.jit``: record one call of a function, plan its memory, and replay it.
 
-The function runs on recording arrays (recording.py), which sit below the Tensors: whatever it
-does ends in NumPy calls, and all of these land on one tape (tape.py): forward, backward, clipping
-and update. The tape is made better in small passes (passes.py), gets buffers and becomes one Python
-function (replay.py), which later calls run. state.py finds what lives on between calls, and
-jitted.py holds all of it together.
+The function runs on recording arrays (recording.py, trace.py), which sit below the Tensors:
+whatever it does ends in NumPy calls, and all of these land on one tape (tape.py): forward,
+backward, clipping and update. The tape is made better in small passes (passes.py), gets buffers
+and becomes one Python function (replay.py), which must prove that it does what the function does
+(proof.py), and which later calls run. state.py finds what lives on between calls, and jitted.py
+holds all of it together.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def jit(*, fallback: str | None = None, cache_size: int = 8,
         fast: bool = True) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
 def jit(f: Any = None, *, fallback: str | None = None, cache_size: int = 8,
         fast: bool = True) -> Any:
-    """Record ``f`` at its first call with each signature, and replay it from then on.
+    """Record ``f`` at its first call with each signature, and replay it from the third on.
+
+    In the first two calls ``f`` runs for real, too, and a replay must give the same.
 
     Args:
         f: a function of arrays, Tensors, numbers and objects, that may change its arguments,
@@ -52,9 +55,8 @@ def jit(f: Any = None, *, fallback: str | None = None, cache_size: int = 8,
 
     Raises JitError, which names the line, where a replay could not follow: ``bool``, ``float`` or
     ``int`` of a value, results whose shape hangs on values, numbers drawn from a generator that
-    it cannot see, and whatever else comes in unseen: the second call is recorded too, and compared
-    with the first. ValueError for another fallback. A call that raises leaves parameters and
-    optimizer usable.
+    it cannot see, and wherever a replay gives something else than ``f`` in the first two calls.
+    Such a call has not happened. ValueError for another fallback.
     """
     if f is None:
         return functools.partial(jit, fallback=fallback, cache_size=cache_size, fast=fast)

@@ -21,7 +21,7 @@ from .. import random
 from ..grad_mode import no_grad_blocks
 from ..speed import collector_paused
 from . import JitError
-from .blocks import threads
+from .blocks import BLOCKED, threads
 from .cut import cut
 from .lanes import on_cores
 from .lookups import look_up_late, moved_alone, tables_first
@@ -89,7 +89,8 @@ class Jitted(Generic[P, R]):
             return self.f(*args, **kwargs)
         with self._lock, once():
             given, mode = (list(args), kwargs), no_grad_blocks.get() > 0
-            recording, reached = self._last, None
+            recording: Any = self._last
+            reached: Reached | None = None
             if self._watch is not None and mode == self._mode:
                 reached = self._watch.reached(given)
             if reached is None:
@@ -125,25 +126,29 @@ class Jitted(Generic[P, R]):
             if self.fallback is None:
                 raise
             self.recordings[key] = None
+            again()
             return self.f(*given[0], **given[1])
         real = Snapshot(reached, before)
         before.restore()
         try:
-            recording = self.recordings.get(key)
+            recording: Any = self.recordings.get(key)
             with collector_paused():  # which walks thousands of calls, and frees none
                 if recording is None:
-                    traced = trace(self.f, reached, given)
-                    recording = Recording(*traced, self.fast, self._block)
+                    tape, homes, shape, assigned = trace(self.f, reached, given)
+                    recording = Recording(tape, homes, shape, assigned, self.fast, self._block)
             result, difference = prove(recording, reached, before, (returned, real))
             if difference:
                 before.restore()
                 raise JitError(difference if self.fallback else explained(
                     self.f, recording, reached, given, difference))
         except BaseException as error:
-            if not isinstance(error, JitError) or self.fallback is None:
+            if not isinstance(error, Exception) or self.fallback is None:
                 self.recordings.pop(key, None)
                 before.restore()
-                raise
+                if not isinstance(error, Exception) or isinstance(error, JitError):
+                    raise
+                # the function itself did not raise
+                raise JitError(f"jit: a replay raises {type(error).__name__}: {error}") from error
             real.restore()
             recording, result = None, returned
         else:
@@ -237,7 +242,8 @@ class Recording:
         self.program, self.homes = Program(better, own_homes(better, homes), block), homes
         self.shape, self.assigned = shape, assigned
         # whether it computes otherwise than NumPy
-        self.rounds = (fast and available()) or (threads() > 1 and takes_blocks())
+        self.rounds = (fast and available()) or (threads() > 1 and takes_blocks()) or any(
+            call.fn in BLOCKED for call in better.calls)
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
         self.proofs = 0  # how often it has given what the function gave
         self.kept: list[Any] = []  # what the signature knows by its id

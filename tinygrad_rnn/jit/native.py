@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from .loops import spared
+
 __all__ = ["add_rows", "softmax_rows", "subtract_rows", "sum_rows"]
 
 f = np.float32
@@ -19,7 +21,7 @@ def compiled(function, freely=()):
     """``function`` compiled, and kept on disk where there is a place to write."""
     options: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", *freely}}
     try:
-        return njit(cache=True, **options)(function)
+        return spared(njit(cache=True, **options)(function))
     except RuntimeError:  # numba finds none
         return njit(**options)(function)
 

@@ -33,14 +33,14 @@ class JitAttributeError(JitError, AttributeError):
 def source_line():
     """Where the program stands: the innermost line outside this folder and outside NumPy."""
     frame: FrameType | None = sys._getframe(1)
-    inside, engine = _here(), None
+    engine = None
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(inside) and NUMPY not in file and "<__array_" not in file:
+        if not file.startswith(HERE) and NUMPY not in file and "<__array_" not in file:
             line = f"{file}:{frame.f_lineno}"
-            if not file.startswith(_package()):
+            if not file.startswith(PACKAGE):
                 return line if engine is None else f"{line} (in {engine})"
-            engine = engine or f"{file[len(_package()):]}:{frame.f_lineno}"
+            engine = engine or f"{file[len(PACKAGE):]}:{frame.f_lineno}"
         frame = frame.f_back
     return engine or "?"
 
@@ -50,7 +50,7 @@ def line_of(error):
     line, trail = "jit", error.__traceback__
     while trail is not None:
         file = trail.tb_frame.f_code.co_filename
-        if not file.startswith(_package()) and NUMPY not in file and "<__array_" not in file:
+        if not file.startswith(PACKAGE) and NUMPY not in file and "<__array_" not in file:
             line = f"{file}:{trail.tb_lineno}"
         trail = trail.tb_next
     return line
@@ -59,12 +59,8 @@ def line_of(error):
 NUMPY = f"{os.sep}numpy{os.sep}"
 
 
-def _here():
-    return os.path.dirname(__file__)
-
-
-def _package():
-    return os.path.dirname(_here()) + os.sep
+HERE = os.path.dirname(__file__)
+PACKAGE = os.path.dirname(HERE) + os.sep
 
 
 class Recorder:
@@ -80,7 +76,7 @@ class Recorder:
         self._constants = {}  # id of an array -> (the array, its value): the reference keeps the id
         self.made = []  # weak references to all recording arrays
         self._owners = {}  # id of what owns memory -> weak reference to the array that has it
-        self._errors = np.geterr()
+        self._errors: dict[str, Any] = dict(np.geterr())
         self.refused: JitError | None = None  # the first refusal: it counts, even if it is caught
 
     def alive(self):
@@ -155,6 +151,8 @@ class Recorder:
             raise self.refuse(f"{name_of(fn)} gives {type(out).__name__}, which cannot be recorded")
         value = Value.of(out)
         root = self.owner(out) if isinstance(out, np.ndarray) else None
+        if effect and root is not None:  # a check, which is done again at each replay
+            out, root = out.copy(order="K"), None
         if root is None:
             self.add(fn, self.symbolic(args), self.symbolic(kwargs), value, effect)
             return self.wrap(out, value)
@@ -178,7 +176,7 @@ class Recorder:
 
     def add(self, fn, args, kwargs, out, effect=False, view=False):
         """One call more on the tape."""
-        errors = np.geterr()
+        errors: dict[str, Any] = dict(np.geterr())
         if errors != self._errors and not view:
             fn = under(fn, {k: v for k, v in errors.items() if v != self._errors[k]})
         self.tape.calls.append(Call(fn, args, kwargs, out, effect, view, source_line()))
@@ -266,7 +264,8 @@ def editing(edit, name):
         edit(array, *args, **kwargs)
         return array
 
-    fn.edit, fn.__name__ = edit, name
+    vars(fn).update(edit=edit)
+    fn.__name__ = name
     return fn
 
 
@@ -615,7 +614,7 @@ class RecordingArray:
     def partition(self, kth, axis=-1):
         self[...] = np.partition(self, kth, axis)
 
-    def put(self, indices, values, mode="raise"):
+    def put(self: Any, indices, values, mode="raise"):
         np.put(self, indices, values, mode)
 
     def view(self):

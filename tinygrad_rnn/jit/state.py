@@ -30,8 +30,8 @@ from ..tensor import Tensor
 __all__ = ["ARRAYS", "Place", "Reached", "rebuilt", "walk"]
 
 MANY = 1_000  # items
-LISTS = ("tensors", "arrays", "again", "generators", "numbers", "spots", "held", "containers",
-         "kept", "key")  # of what is reached
+LISTS = ("tensors", "arrays", "again", "generators", "generators_again", "numbers", "spots",
+         "held", "containers", "kept", "key")  # of what is reached
 ARRAYS = (np.ndarray, np.memmap)  # other subclasses compute in ways of their own
 SCALARS = frozenset((type(None), bool, int, float, str, bytes, complex))
 CODE = (types.FunctionType, type, np.ufunc)
@@ -87,6 +87,7 @@ class Reached:
         self.arrays: list[Place] = []
         self.again: list[tuple[Place, int]] = []  # further places of an array: which one
         self.generators: list[Place] = []
+        self.generators_again: list[tuple[Place, int]] = []  # further places of a generator
         self.numbers: list[Place] = []
         self.spots: list[tuple] = []  # all places, as they are made, with what they hold
         self.held: list[Any] = []
@@ -266,6 +267,8 @@ def walk(f, given=(), watch=None) -> Reached:
                 watch.complete = False  # it is an argument, or a part of one, too
             if sort == "array":
                 found.again.append((Place(*spot), at[1]))
+            if sort == "generator":
+                found.generators_again.append((Place(*spot), at[1]))
             return
         seen[id(x)] = len(seen)
         if sort == "tensor":
@@ -312,6 +315,7 @@ def walk(f, given=(), watch=None) -> Reached:
             visit_class(x)
         elif sort == "generator":
             key.append("generator")
+            seen[id(x)] = len(seen), len(found.generators)
             found.generators.append(Place(*spot))
         elif sort == "set":
             watch.complete = False

@@ -23,6 +23,7 @@ from ..graph import Node
 from ..tensor import Tensor
 from . import JitError
 from .blocks import ctrl_c_between
+from .once import again
 from .recording import Recorder, RecordingArray, RecordingGenerator, line_of, source_line
 from .state import Place, Reached, changed, rebuilt
 from .tape import Call, Tape, Value
@@ -34,6 +35,7 @@ def trace(f, reached: Reached, given) -> Any:
     """Run ``f`` once on recording arrays, for its tape, and then undo what it did. Returns the
     tape, which result is the new value of which input, and the structures of what ``f`` returns
     and sets."""
+    again()
     recorder = Recorder()
     try:
         traced = _trace(f, reached, given, recorder)
@@ -125,6 +127,9 @@ class State:
         again: dict[int, list[Place]] = {}
         for place, i in self.reached.again:
             again.setdefault(i, []).append(place)
+        first = len(self.slots) - len(self.reached.generators)
+        for place, i in self.reached.generators_again:
+            again.setdefault(first + i, []).append(place)
         for i, (slot, x) in enumerate(zip(self.slots, self.originals, strict=True)):
             put = recorder.input(copied(x) if isinstance(x, np.ndarray) else x)
             for place in (slot, *again.get(i, ())):
@@ -352,7 +357,7 @@ def _structure(x, results, reached, recorder, kept=None):
     if isinstance(x, (RecordingArray, np.ndarray)):
         recorded = isinstance(x, RecordingArray)
         view = recorded and x.base is not None
-        array = x.value if recorded else x
+        array: Any = x.value if recorded else x  # type: ignore[union-attr]
         one = kept.setdefault(id(x.base if view else x), [None, []]) if kept is not None else (
             [None, []])
         whole, views = one

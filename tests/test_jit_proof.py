@@ -1,0 +1,292 @@
+"""tg.jit: a recording has proven itself before it is used; what it cannot say it refuses."""
+
+import contextlib
+import functools
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from jit_programs import MODES, campaign
+from numpy.testing import assert_array_equal
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import Tensor, nn, optim
+from tinygrad_rnn.jit import JitError, jitted, loops, memory, recording
+
+X = [np.random.default_rng(k).normal(size=(3, 4)) for k in range(5)]
+
+
+# ---- random programs ----
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_programs_do_under_jit_what_they_do_without(mode, monkeypatch):
+    monkeypatch.setattr(loops, "load", interpreted)
+    counts, _, found = campaign(range(40), [mode], 600, quiet=True)
+    assert not found, "\n\n".join(f"seed {seed}: {why}\n{text}" for seed, *_, why, text in found)
+    assert counts["same"] > 10  # most are not refused
+
+
+def interpreted(source):
+    """A loop without the compiler, which takes a quarter of a second for each."""
+    pytest.importorskip("numba")
+    space = {}
+    source = source[: source.index("class Apart")] + source[source.index("@njit"):]
+    plain = "def njit(**_):\n    return lambda f: f\n\ncompiled = njit()\n"
+    exec(source.replace("from numba import njit", plain)
+         .replace("from numba.core.compiler import CompilerBase, DefaultPassBuilder", "")
+         .replace("compiled = njit(cache", "_ = dict(cache"), space)
+    return space["kernel"]
+
+
+BREAKS = {
+    "a pass": (jitted, "PASSES", (lambda tape: memory.Tape(
+        tape.calls, tape.inputs, tape.constants, tape.results[::-1]),)),
+    "views": (recording.Recorder, "owner", lambda self, array: None),
+    "memory": (memory.Memory, "_life", lambda self, b: (*self.buffers[b][1:2], self.buffers[b][1],
+                                                       -1, -1)),
+    "edits": (recording.Recorder, "edited", lambda self, target, fn, args, kwargs: target),
+    "writing over operands": (memory.Memory, "_ends", lambda self, value, i: value in self._in),
+}  # fmt: skip
+
+
+@functools.cache
+def as_it_is():
+    return campaign(range(40), ["exact"], 600, quiet=True)
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_what_is_broken_is_refused_and_never_silent(name, monkeypatch):
+    """Nothing wrong comes out even of a recording that is made, or planned, wrongly."""
+    place, attribute, wrong = BREAKS[name]
+    intact = as_it_is()
+    monkeypatch.setattr(place, attribute, wrong)
+    counts, reasons, found = campaign(range(40), ["exact"], 600, quiet=True)
+    assert not intact[2] and counts["refused"] + len(found) > intact[0]["refused"]
+    proven = sum(n for why, n in reasons.items() if "gives something else" in why)
+    assert proven + len(found) > 0 and len(found) <= 2, (counts, reasons, found)
+
+
+# ---- each of what was once wrong in silence ----
+
+
+def versions_of_tensors(x):
+    p = nn.Parameter(np.ones(3))
+    y = p * x[0, :3]
+    part, turned, first, second = y[0:2], y.reshape(3, 1).T, *np.split(y, [1])
+    loss = np.sum(part * part)
+    y[0] = 0.0
+    loss.backward()
+    return p.grad, part, turned, first, second
+
+
+def scalars(x):
+    s = np.sum(x)
+    first = s
+    s += 1
+    y = x.copy()
+    y[0, 0] += s
+    return first, s, y, y[0, 0], np.max(x) * 2
+
+
+def outs(x):
+    y, z = x.copy(), x.copy()
+    np.sum(x, axis=0, out=y[0])
+    np.prod(x, 0, out=y[1])
+    np.max(x, axis=0, out=y[2])
+    np.clip(z, -0.5, 0.5, out=z)
+    return y, z, np.min(x, axis=1, out=np.zeros_like(x, shape=3))
+
+
+def errors(x):
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return x / np.zeros_like(x), np.log(x - x)
+
+
+@pytest.mark.parametrize("f", [versions_of_tensors, scalars, outs, errors])
+def test_what_was_once_wrong_in_silence(f):
+    jitted = tg.jit(f)
+    for x in X:
+        for a, b in zip(jitted(x.copy()), f(x.copy()), strict=True):
+            assert type(a) is type(b)
+            assert_array_equal(*(v.numpy() if isinstance(v, Tensor) else v for v in (a, b)))
+
+
+def test_a_view_of_a_parameter_stays_what_it_was_when_that_is_updated():
+    p = nn.Parameter(np.ones(4))
+    opt = optim.SGD([p], 0.1)
+
+    @tg.jit
+    def step(x):
+        old = p.reshape(2, 2)
+        np.sum(p * x).backward()
+        opt.step()
+        opt.zero_grad()
+        return np.sum(np.abs(old - p.reshape(2, 2)))
+
+    for _ in range(4):
+        assert step(np.ones(4)).item() == pytest.approx(0.4)
+
+
+def test_an_error_state_of_the_function_holds_in_replays_too():
+    @tg.jit
+    def f(x):
+        with np.errstate(divide="raise"):
+            return 1 / x
+
+    with np.errstate(all="ignore"):
+        for _ in range(3):
+            f(np.ones(2))
+        with pytest.raises(FloatingPointError):
+            f(np.zeros(2))
+
+
+REFUSED = {
+    "text": lambda x: f"{np.sum(x):.2f}",
+    "item into an array": lambda x: np.zeros(2).__setitem__(0, x[0, 0]),
+    "nan_to_num": lambda x: np.nan_to_num(x, copy=False),
+    "round": lambda x: round(np.sum(x)),
+    "pickle": lambda x: pickle.dumps(x),
+    "a list": lambda x: sorted(x[0]),
+    "caught": lambda x: caught(x),
+    "written by C": lambda x: memoryview(x).nbytes,
+}
+
+
+def caught(x):
+    try:
+        return x * float(x[0, 0])
+    except TypeError:
+        return x * 2
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_followed_names_its_line_and_falls_back(name):
+    f = REFUSED[name]
+    with pytest.raises(JitError, match=r"test_jit_proof\.py:\d+|the result"):
+        tg.jit(f)(X[0].copy())
+    jitted = tg.jit(f, fallback="eager")
+    for x in X[:3]:
+        got, expected = jitted(x.copy()), f(x.copy())
+        assert np.array_equal(got, expected)
+
+
+def test_a_refused_call_has_not_happened_and_one_that_falls_back_has():
+    for fallback in (None, "eager"):
+        p, held = nn.Parameter(np.ones(3)), [np.ones(3)]
+
+        def step(x, p=p, held=held):
+            p.data += x
+            held[0] += 1
+            held.append(x)
+
+        jitted = tg.jit(step, fallback=fallback)
+        with contextlib.suppress(JitError):
+            jitted(np.ones(3))
+        happened = fallback is not None
+        assert_array_equal(p.data, np.full(3, 1.0 + happened))
+        assert_array_equal(held[0], np.full(3, 1.0 + happened))
+        assert len(held) == 1 + happened
+
+
+def test_it_is_recorded_once_and_run_for_real_twice():
+    runs = threading.local()
+    runs.kinds = []
+
+    @tg.jit
+    def f(x):
+        runs.kinds.append(type(x) is np.ndarray)
+        return x + 1
+
+    for x in X:
+        f(x)
+    assert runs.kinds == [True, False, True]
+
+
+# ---- interrupted, forked, cut off ----
+
+
+def test_ctrl_c_in_the_first_calls_leaves_plain_arrays(ctrl_c):
+    layer = nn.LSTM(3, 4, dtype=np.float64)
+    opt = optim.Adam(layer.parameters())
+
+    def step(x):
+        np.sum(layer(x)[0]).backward()
+        opt.step()
+        opt.zero_grad()
+
+    x = np.ones((2, 4, 3))
+    for i in range(60):
+        jitted = tg.jit(step)
+        timer = threading.Timer(0.001 * i, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with contextlib.suppress(KeyboardInterrupt):
+            timer.start()
+            for _ in range(3):
+                jitted(x)
+            timer.join()
+        timer.join()
+        assert all(type(p._data) is np.ndarray for p in layer.parameters())
+        assert all(type(a) is np.ndarray for s in opt.state for a in s.values())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process")
+def test_a_fork_while_another_thread_replays_does_not_hang_the_child():
+    inside, go_on = threading.Event(), threading.Event()
+
+    @tg.jit
+    def f(x):
+        inside.set()
+        go_on.wait(0.2)
+        return x + 1
+
+    thread = threading.Thread(target=f, args=(np.ones(2),))
+    thread.start()
+    assert inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        go_on.set()
+        with contextlib.suppress(BaseException):
+            os._exit(0 if f(np.ones(2))[0] == 2 else 1)
+        os._exit(2)
+    for _ in range(1000):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.02)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    thread.join()
+    assert done and os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_file_of_the_kernel_cache_that_is_cut_off_is_made_anew(tmp_path):
+    pytest.importorskip("numba")
+    program = """
+import numpy as np, tinygrad_rnn as tg
+from tinygrad_rnn.jit import loops
+loops.WORTH = 0
+f = tg.jit(lambda x: np.tanh(x * 2 + 1) * x)
+x = np.linspace(-1, 1, 4000, dtype=np.float32).reshape(40, 100)
+for _ in range(3): y = f(x)
+np.testing.assert_allclose(y, np.tanh(x * 2 + 1) * x, rtol=1e-5)
+"""
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+
+    def run():
+        subprocess.run([sys.executable, "-c", program], env=env, check=True, timeout=300)
+
+    run()
+    files = [path for path in (tmp_path / "tinygrad_rnn").rglob("*") if path.is_file()]
+    assert any(path.suffix == ".nbi" for path in files)
+    for path in files:
+        path.write_bytes(path.read_bytes()[:20])
+    run()
+    assert any(path.stat().st_size > 20 for path in files)
