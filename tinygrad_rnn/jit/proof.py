@@ -28,8 +28,8 @@ from .trace import trace
 __all__ = ["Snapshot", "explained", "interpret", "prove"]
 
 UNITS = 8  # in the last place, by which the results of calls are off in the third run
-TIMES = 16  # what that changes is allowed
-ULPS = 256  # of the largest element, allowed besides
+TIMES = 64  # what that changes is allowed
+ULPS = 1024  # of the largest element, allowed besides
 ROUNDING = (np.add, np.subtract, np.multiply, np.divide, np.sqrt, np.tanh, np.exp, np.log,
             np.power, np.square, np.matmul)  # fmt: skip
 
@@ -118,8 +118,11 @@ class Difference(Exception):
 def prove(recording, reached, before: Snapshot, real) -> tuple[Any, str | None]:
     """Replay a recording, for real. Returns what the replay gives, and what is other in it than in
     a real run, as a text, or None. ``real``: what that returned, and a Snapshot after it."""
-    noisy = None
+    noisy, eps = None, 0.0
     if recording.rounds:
+        kinds = {call.out.dtype for call in recording.recorded.calls if call.out.dtype is not None}
+        eps = max((float(np.finfo(kind).eps) for kind in kinds if kind.kind == "f"), default=0.0)
+
         def outcome(noise=None):
             run = interpret(recording.recorded, recording.homes, noise)
             made = recording.replay(reached, run), Snapshot(reached, before)
@@ -132,15 +135,16 @@ def prove(recording, reached, before: Snapshot, real) -> tuple[Any, str | None]:
             return None, difference
         real = plain
     result = recording.replay(reached)
-    return result, _differs(real, (result, Snapshot(reached, before)), noisy)
+    return result, _differs(real, (result, Snapshot(reached, before)), noisy, eps)
 
 
-def _differs(real, replayed, noisy=None) -> str | None:
+def _differs(real, replayed, noisy=None, eps: float = 0.0) -> str | None:
     """What is other after a replay than after a real run. Each is what was returned, and a
-    Snapshot; ``noisy`` is the same after a run that rounds otherwise."""
+    Snapshot; ``noisy`` is the same after a run that rounds otherwise, in numbers of this ``eps``.
+    """
     outcomes = (real, replayed, noisy or real)
     try:
-        _agree([returned for returned, _ in outcomes], outcomes, noisy, "the result")
+        _agree([returned for returned, _ in outcomes], outcomes, eps, "the result")
         snapshots = [snapshot for _, snapshot in outcomes]
         for trio in zip(*(s.insides for s in snapshots), strict=True):
             (inside, a), (_, b), _ = trio
@@ -148,14 +152,14 @@ def _differs(real, replayed, noisy=None) -> str | None:
                 raise Difference(f"the items of a {type(inside).__name__}")
         for trio in zip(*(s.places for s in snapshots), strict=True):
             place = trio[0][0]
-            _agree([value for _, value in trio], outcomes, noisy, f"{place}")
+            _agree([value for _, value in trio], outcomes, eps, f"{place}")
         for trio in zip(*(s.tensors for s in snapshots), strict=True):
-            _agree([tensor for tensor, *_ in trio], outcomes, noisy, f"a Tensor {trio[0][2].shape}")
+            _agree([tensor for tensor, *_ in trio], outcomes, eps, f"a Tensor {trio[0][2].shape}")
             if (trio[0][4] is None) != (trio[1][4] is None):
                 raise Difference("requires_grad of a Tensor")
         for at, (array, _) in snapshots[0].arrays.items():
             if all(at in s.arrays for s in snapshots):
-                _agree([s.arrays[at][1] for s in snapshots], outcomes, noisy,
+                _agree([s.arrays[at][1] for s in snapshots], outcomes, eps,
                        f"an array {array.shape}")
         for trio in zip(*(s.generators for s in snapshots), strict=True):
             if _state(trio[0][1]) != _state(trio[1][1]):
@@ -170,7 +174,7 @@ def _state(state) -> str:
     return str(state if state.get("has_uint32") else {**state, "uinteger": 0})
 
 
-def _agree(trio, outcomes, noisy, what) -> None:
+def _agree(trio, outcomes, eps, what) -> None:
     """Raise Difference where the first two are not the same."""
     a, b, c = trio
     tensors = [isinstance(x, Tensor) for x in trio]
@@ -184,7 +188,7 @@ def _agree(trio, outcomes, noisy, what) -> None:
         if a.shape != b.shape or a.dtype != b.dtype:
             raise Difference(f"{what}: {b.dtype}{list(b.shape)} in a replay, and"
                              f" {a.dtype}{list(a.shape)}")
-        if not _same_numbers(a, b, c if noisy else None):
+        if not _same_numbers(a, b, c, eps):
             raise Difference(f"{what}: {_short_array(b)} in a replay, and {_short_array(a)}")
         return
     if a is b:
@@ -194,16 +198,16 @@ def _agree(trio, outcomes, noisy, what) -> None:
     if isinstance(a, (tuple, list)) and len(a) == len(b):
         c = c if isinstance(c, (tuple, list)) and len(c) == len(a) else a
         for i, items in enumerate(zip(a, b, c, strict=True)):
-            _agree(items, outcomes, noisy, f"{what}[{i}]")
+            _agree(items, outcomes, eps, f"{what}[{i}]")
     elif isinstance(a, dict) and list(a) == list(b):
         for key in a:
-            _agree((a[key], b[key], c[key]), outcomes, noisy, f"{what}[{key!r}]")
+            _agree((a[key], b[key], c[key]), outcomes, eps, f"{what}[{key!r}]")
     elif is_dataclass(a) and not isinstance(a, type):
         for part in fields(a):
-            _agree([getattr(x, part.name) for x in (a, b, c)], outcomes, noisy,
+            _agree([getattr(x, part.name) for x in (a, b, c)], outcomes, eps,
                    f"{what}.{part.name}")
-    elif isinstance(a, float) and noisy:
-        if not _same_numbers(np.asarray(a), np.asarray(b), np.asarray(c)):
+    elif isinstance(a, float) and eps:
+        if not _same_numbers(np.asarray(a), np.asarray(b), np.asarray(c), eps):
             raise Difference(f"{what}: {b} in a replay, and {a}")
     elif isinstance(a, (int, float, complex, str, bytes, tuple, list, dict)) and not (
             a == b or (a != a and b != b)):
@@ -212,13 +216,13 @@ def _agree(trio, outcomes, noisy, what) -> None:
         raise Difference(f"{what}: {b!r:.60} in a replay, and {a!r:.60}{text}")
 
 
-def _same_numbers(a, b, c) -> bool:
+def _same_numbers(a, b, c, eps) -> bool:
     if a.dtype.kind not in "fc":
-        return np.array_equal(a, b) or (c is not None and a.shape == c.shape
-                                        and not np.array_equal(a, c))
+        return np.array_equal(a, b) or (
+            bool(eps) and a.shape == c.shape and not np.array_equal(a, c))
     if np.array_equal(a, b, equal_nan=True):
         return True
-    if c is None or a.shape != c.shape:
+    if not eps or a.shape != c.shape:
         return False
     with np.errstate(all="ignore"):
         finite = np.isfinite(a) & np.isfinite(b)
@@ -228,7 +232,7 @@ def _same_numbers(a, b, c) -> bool:
         apart = np.abs(a - b)[finite].max(initial=0)
         noise = np.nan_to_num(np.abs(a - c)[finite], posinf=np.inf).max(initial=0)
         size = np.abs(a[finite]).max(initial=0)
-    return bool(apart <= TIMES * noise + ULPS * np.finfo(a.dtype).eps * size)
+    return bool(apart <= TIMES * noise + ULPS * max(eps, np.finfo(a.dtype).eps) * size)
 
 
 def _short_array(x):

@@ -28,7 +28,8 @@ def clip_grad_norm_(params: Iterable[Tensor], max_norm: float, norm_type: float 
     grads = [p.grad.data for p in tensors("clip_grad_norm_", params) if p.grad is not None]
     norm = _norm([_wide(g) for g in grads], norm_type)
     if error_if_nonfinite:
-        norm = _finite(norm[...] if isinstance(norm, np.generic) else norm, norm_type=norm_type)
+        norm = _finite(norm[...] if isinstance(norm, np.generic) else norm,  # type: ignore[index]
+                       norm_type=norm_type)
     # A choice without a branch can be recorded.
     scale = np.minimum(max_norm / (norm + 1e-6), 1.0)
     if not isinstance(scale, (float, np.ndarray)) or scale != 1:
