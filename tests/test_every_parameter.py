@@ -5,7 +5,6 @@ that requires grad in that place alone, and central differences as the judge. Wh
 silence fails.
 """
 
-import inspect
 from decimal import Decimal
 from fractions import Fraction
 
@@ -14,9 +13,14 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor
+from tinygrad_rnn.arguments import signature
 from tinygrad_rnn.derived import CREATES, DERIVED, PLAIN
 from tinygrad_rnn.primitive import RULES
 
+pytestmark = [  # what newer or older versions of NumPy think of functions that are in the tables
+    pytest.mark.filterwarnings("ignore:numpy.fix is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:bias and ddof have no effect:DeprecationWarning"),
+]
 rng = np.random.default_rng(0)
 X = rng.normal(size=(3, 4))
 SQUARE = rng.normal(size=(3, 3)) + 4 * np.eye(3)
@@ -99,18 +103,10 @@ def numpys_own():
         "numpy") or isinstance(f, np.ufunc)), key=lambda f: (f.__name__, str(f)))  # fmt: skip
 
 
-def parameters(fn):
-    try:
-        return list(inspect.signature(fn).parameters.values())
-    except ValueError:  # before NumPy 2.4 those of functions in C are not told
-        same = DERIVED.get(fn)
-        return list(inspect.signature(same).parameters.values()) if same else []
-
-
 def calls():
     """Function, arguments by position, arguments by name, and the place that gets the Tensor."""
     for fn in numpys_own():
-        ps = parameters(fn)
+        ps = list(signature(fn).parameters.values())
         required = [p for p in ps if p.default is p.empty
                     and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]  # fmt: skip
         arrays = [p for p in required if p.name != "out"] or ps[: getattr(fn, "nin", 1)]

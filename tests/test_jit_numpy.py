@@ -7,6 +7,9 @@ from test_rules import raw, sample
 
 import tinygrad_rnn as tg
 
+pytestmark = [  # what newer or older versions of NumPy think of functions that are in the tables
+    pytest.mark.filterwarnings("ignore:numpy.fix is deprecated:DeprecationWarning"),
+]
 CASES = [
     pytest.param(name, *case, id=f"{name}-{i}")
     for name, cases in [*((fn.__name__, c) for fn, c in SAMPLERS.items()), ("at", METHODS)]

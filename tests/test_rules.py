@@ -15,6 +15,9 @@ from samplers.cases import REAL, away
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, derived, graph, primitive
 
+pytestmark = [  # what newer or older versions of NumPy think of functions that are in the tables
+    pytest.mark.filterwarnings("ignore:numpy.fix is deprecated:DeprecationWarning"),
+]
 seeds = st.integers(0, 2**32 - 1)
 CASES = [
     pytest.param(*case, id=f"{fn.__name__}-{i}")

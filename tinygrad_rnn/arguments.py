@@ -19,8 +19,6 @@ from .primitive import Function, Primitive
 _UNTOLD: dict[Any, Function] = {
     np.concatenate: lambda arrays, axis=0, out=None, dtype=None, casting="same_kind": None,
     np.where: lambda condition, x=None, y=None: None,
-    np.maximum: lambda x1, x2: None,
-    np.minimum: lambda x1, x2: None,
 }
 
 
@@ -30,7 +28,8 @@ def signature(fn: Function) -> inspect.Signature:
     try:
         return inspect.signature(_UNTOLD.get(fn, fn))
     except ValueError:
-        return inspect.signature(DERIVED[fn])
+        of_ufunc = (lambda x: None) if getattr(fn, "nin", 2) == 1 else (lambda x1, x2: None)
+        return inspect.signature(DERIVED.get(fn, of_ufunc))
 
 
 @cache

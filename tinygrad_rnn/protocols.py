@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import as_dtype, canonical, fits, given, names, of_ufunc
+from .arguments import as_dtype, canonical, fits, given, names, of_ufunc, signature
 from .derived import CREATES, DERIVED, METHODS, PLAIN
 from .errors import in_numpys_words
 from .primitive import RULES, Function
@@ -83,7 +83,8 @@ class Protocols:
         """A call that neither the rule nor the derivation takes as it came: by NumPy's names,
         without what stands at its default, ``out=`` and ``dtype=`` taken out."""
         same, kwargs, dtype = DERIVED.get(fn), dict(kwargs), None
-        takes = names(same) if same else (*names(fn)[: RULES[fn].arity], *RULES[fn].metadata)
+        takes = names(same) if same else (
+            *tuple(signature(fn).parameters)[: RULES[fn].arity], *RULES[fn].metadata)
         if "dtype" not in takes:
             dtype = kwargs.pop("dtype", None)
         bound = given(_name(fn), fn, args, kwargs)
