@@ -173,6 +173,10 @@ class Operators(Protocols):
     def partition(self, kth: Any, axis: int = -1) -> None:
         self[...] = np.partition(self, kth, axis)
 
+    def tobytes(self, order: Any = "C") -> bytes:
+        """The values as bytes, row after row."""
+        return self._data.tobytes(order)
+
     def view(self, dtype: DTypeLike | None = None) -> Self:
         """The same value. TypeError for another dtype: bits read anew have no derivative."""
         if dtype is not None and np.dtype(dtype) != self.dtype:

@@ -309,10 +309,6 @@ class Tensor(Operators):
         """The values as numbers in nested lists."""
         return self._data.tolist()
 
-    def tobytes(self, order: Any = "C") -> bytes:
-        """The values as bytes, row after row."""
-        return self._data.tobytes(order)
-
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if self._node is not None:
             raise RuntimeError("np.asarray of a Tensor that requires grad would cut the graph in"
