@@ -144,3 +144,61 @@ def test_standard_input(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
     assert main(["train", "text", "--resume", str(out), "--steps", "7"]) == 0
     assert main(["evaluate", str(out)]) == 0
+
+
+# ---- byte-pair encoding ----
+
+
+def test_byte_pairs_lose_nothing(tmp_path, monkeypatch):
+    pytest.importorskip("tokenizers", reason='pip install "tinygrad-rnn[bpe]"')
+    from models.data.bpe import BytePairs
+
+    pairs = BytePairs.train(["the cat sat on the mat, 한글 \n"] * 50, 300)
+    assert len(pairs.vocabulary) <= 300 and len(pairs.encode("the cat")) == 2
+    text = "the cats — 한국 😀\n\n  sat"
+    assert pairs.decode(pairs.encode(text).tolist()) == text
+    again = BytePairs(pairs.vocabulary.symbols, pairs.merges)
+    assert np.array_equal(again.encode(text), pairs.encode(text))
+    write(tmp_path / "t.txt", (text * 9).encode())
+    for block, in_memory in ((1 << 20, 1 << 20), (7, 0)):
+        monkeypatch.setattr(files, "BLOCK", block)
+        monkeypatch.setattr(stream, "IN_MEMORY", in_memory)
+        corpus = read_large_corpus(tmp_path / "t.txt", pairs=pairs, cache=tmp_path)
+        assert pairs.decode(corpus.ids.tolist()) == text * 9
+    for symbols, merges in [(["a"], []), (pairs.vocabulary.symbols, ["a"]),
+                            (pairs.vocabulary.symbols, ["a zzz"])]:  # fmt: skip
+        with pytest.raises(DataError, match="byte-pair encoding"):
+            BytePairs(symbols, merges)
+    with pytest.raises(DataError, match="wanted 256"):
+        BytePairs.train(["a"], 255)
+
+
+def test_training_with_byte_pairs(tmp_path, capsys):
+    tokenizers = pytest.importorskip("tokenizers", reason='pip install "tinygrad-rnn[bpe]"')
+    file = write(tmp_path / "t.txt", "the cat sat on the mat 한글\n".encode() * 60)
+    out = tmp_path / "out"
+    command = ["train", "text", str(file), *SMALL, "--level", "bpe"]
+    assert main([*command, "--max-vocab", "280", "--steps", "10", "--out", str(out)]) == 0
+    assert main(["train", "text", "--resume", str(out), "--steps", "20"]) == 0
+    assert main(["evaluate", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["generate", str(out), "--prompt", "a 글 new", "--length", "5"]) == 0
+    assert capsys.readouterr().out.startswith("a 글 new")
+
+    kinds = tokenizers.pre_tokenizers
+    learner = tokenizers.Tokenizer(tokenizers.models.BPE())
+    learner.pre_tokenizer = kinds.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=270, show_progress=False,
+                                             initial_alphabet=kinds.ByteLevel.alphabet())
+    learner.train_from_iterator([file.read_text(encoding="utf-8")], trainer)
+    learner.save(str(tmp_path / "tokenizer.json"))
+    given = [*command, "--tokenizer", str(tmp_path / "tokenizer.json"), "--steps", "5"]
+    assert main([*given, "--out", str(tmp_path / "given")]) == 0
+    assert len(checkpoint.load(tmp_path / "given" / MODEL)[1]["vocabulary"]) == 270
+    for content in (b"{}", b"[", b'{"model": {"type": "WordPiece"}}', b"\xff"):
+        write(tmp_path / "tokenizer.json", content)
+        assert main([*given, "--out", str(tmp_path / "given")]) == 1
+        assert "not a tokenizer.json of byte-level BPE" in capsys.readouterr().err
+    for more in (["--words", "9"], ["--min-count", "2"]):
+        assert main([*command, *more]) == 1
+    assert main(["train", "text", str(file), "--tokenizer", "x.json"]) == 1

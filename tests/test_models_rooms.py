@@ -10,7 +10,7 @@ MODELS = Path(__file__).resolve().parent.parent / "models"
 ORDER = [
     "sampling", "language", "seq2seq", "export",
     "data.reading", "data.pairs", "data.vocabulary", "data.text", "data.mapped",
-    "data.stream", "data.batches", "data",
+    "data.bpe", "data.stream", "data.batches", "data",
     "files.checkpoint", "files.lock", "files.book", "files",
     "training.schedule", "training.config", "training.saved", "training.inference",
     "training.tasks", "training.load", "training.log", "training.signals", "training.output",

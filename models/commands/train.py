@@ -76,7 +76,9 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
         setting("--encoding", "encoding", "what the text is encoded in", metavar="NAME")
         number("--min-count", "min_count", "symbols that are rarer become <unk>")
         number("--max-vocab", "max_vocab", "all but the most frequent N symbols become <unk>")
-        setting("--level", "level", "what a symbol is", choices=("word", "char"))
+        setting("--level", "level", "what a symbol is", choices=("word", "char", "bpe"))
+        setting("--tokenizer", "tokenizer", "a tokenizer.json of byte-level BPE, instead of"
+                " one that is learnt from the text", metavar="FILE")
     setting("--model", "model", "which network", choices=MODELS[task])
     number("--epochs", "epochs", "times over the data")
     p.add_argument("--steps", type=positive(int), metavar="N", help="steps in all, not epochs")
@@ -251,7 +253,10 @@ def example_of(task: PairsTask) -> str:
 def example_prompt(task: TextTask) -> str | None:
     """The first symbol of the text that a person can read and type."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    pieces = task.pairs is not None  # of words, and bytes under other names
     for symbol in task.vocabulary.symbols[:1000]:
+        if pieces and not (symbol.isascii() and symbol.isalpha()):
+            continue
         if symbol.isprintable() and not symbol.isspace() and symbol not in (END_OF_LINE, *BANNED):
             with suppress(UnicodeError):
                 symbol.encode(encoding)

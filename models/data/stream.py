@@ -13,12 +13,13 @@ import os
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .bpe import BytePairs
 from .mapped import forget
 from .reading import BLOCK, DataError, read_blocks
 from .text import END_OF_LINE, Corpus, Level, nfc, split_text
@@ -31,9 +32,11 @@ UNKNOWN = "<unk>"
 
 def read_large_corpus(
     path: str | Path, level: Level = "word", encoding: str = "utf-8", min_count: int = 1,
-    max_vocab: int | None = None, cache: str | Path | None = None,
+    max_vocab: int | None = None, cache: str | Path | None = None, pairs: BytePairs | None = None,
 ) -> Corpus:
     """Read a text as words or characters (in NFC), in memory that hangs on the vocabulary alone.
+
+    With ``pairs`` it is encoded by these instead of by the first three.
 
     Args:
         path: a text, also ``.gz`` or ``.xz``; ``-`` is standard input.
@@ -46,14 +49,22 @@ def read_large_corpus(
     folder = Path(cache) if cache is not None else cache_folder()
     name = None
     if str(path) != "-" and Path(path).is_file() and Path(path).stat().st_size > IN_MEMORY / 16:
-        name = _name(path, level, encoding, min_count, max_vocab)
+        by = [level, min_count, max_vocab] if pairs is None else [pairs.merges]
+        name = _name(path, encoding, *by)
         if found := _open(folder / name):
             return found
     sink = Sink(folder)
     try:
         blocks = read_blocks(path, encoding, ", or name what it is with --encoding")
-        symbols = _encode(blocks, level, sink)
-        vocabulary, new = _restrict(symbols, sink.counts, min_count, max_vocab)
+        new = None
+        if pairs is not None:
+            for piece in _pieces(blocks, "word"):
+                sink.add(pairs.encode(piece))
+            vocabulary = pairs.vocabulary
+            symbols: Sequence[str] = vocabulary.symbols if sink.size else ()
+        else:
+            symbols = _encode(blocks, level, sink)
+            vocabulary, new = _restrict(symbols, sink.counts, min_count, max_vocab)
         if not any(not s.isspace() and s != END_OF_LINE for s in symbols):
             raise DataError(f"{path}: the file is empty")
         ids = sink.finish(new)
@@ -195,7 +206,7 @@ def _apart(pair: str) -> bool:
         unicodedata.combining(second) == 0 and nfc(pair) == nfc(pair[0]) + nfc(second))
 
 
-def _restrict(symbols: list[str], counts: np.ndarray, min_count: int,
+def _restrict(symbols: Sequence[str], counts: np.ndarray, min_count: int,
               max_vocab: int | None) -> tuple[Vocabulary, np.ndarray | None]:
     """The vocabulary that is kept, and the new id of each symbol (None: as they are)."""
     keep = counts >= min_count

@@ -14,7 +14,7 @@ from typing import Literal
 from .reading import DataError, read_text
 from .vocabulary import Ids, Vocabulary
 
-Level = Literal["word", "char"]
+Level = Literal["word", "char", "bpe"]
 
 END_OF_LINE = "<eos>"
 

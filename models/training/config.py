@@ -66,6 +66,7 @@ class TextConfig:
     encoding: str = "utf-8"
     min_count: int = 1
     max_vocab: int | None = None
+    tokenizer: str | None = None
     epochs: int = 4
     batch_size: int = 20
     time_size: int = 35
@@ -147,7 +148,13 @@ def check_config(config: Config) -> None:
             raise DataError(f"--bidirectional halves --hidden {config.H}: give an even number")
         if not 0 <= config.teacher_forcing <= 1:
             raise DataError(f"--teacher-forcing {config.teacher_forcing}: wanted a share, 0 to 1")
-    elif config.model == "better" and config.D != config.H:
+        return
+    if config.level == "bpe" and (config.words or config.min_count > 1):
+        raise DataError("--level bpe has neither --words nor --min-count; --max-vocab is how many"
+                        " symbols it learns")
+    if config.tokenizer and config.level != "bpe":
+        raise DataError(f"--tokenizer {config.tokenizer} is of --level bpe")
+    if config.model == "better" and config.D != config.H:
         raise DataError(f"--embedding {config.D} and --hidden {config.H}: the model better has one"
                         " matrix for both ends, so they are one number")
 

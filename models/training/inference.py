@@ -20,6 +20,7 @@ from ..data import (
     encode_inputs,
     split_text,
 )
+from ..data.bpe import BytePairs
 from ..language import LanguageModel
 from ..seq2seq import AttentionSeq2seq, Seq2seq
 from .config import PairsConfig
@@ -98,31 +99,43 @@ class Reader:
 
 
 class Writer:
-    """A language model with its vocabulary, and whether its symbols are words or characters."""
+    """A language model with its vocabulary, and whether its symbols are words, characters, or
+    byte pairs: then with their encoding."""
 
-    def __init__(self, model: LanguageModel, vocabulary: Vocabulary, level: Level):
-        self.model, self.vocabulary, self.level = model, vocabulary, level
+    def __init__(self, model: LanguageModel, vocabulary: Vocabulary, level: Level,
+                 pairs: BytePairs | None = None) -> None:
+        self.model, self.vocabulary, self.level, self.pairs = model, vocabulary, level, pairs
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What these symbols say."""
+        if self.pairs is not None:
+            return self.pairs.decode(ids)
+        symbols = self.vocabulary.decode(np.asarray(ids, np.int64))
+        if self.level == "char":
+            return "".join(symbols)
+        return " ".join(symbols).replace(" <eos>", "\n").replace("\n ", "\n")
+
+    def _ids(self, text: str) -> Ids:
+        if self.pairs is not None:
+            return self.pairs.encode(text)
+        return self.vocabulary.encode(split_text(text, self.level))
 
     def write(self, prompt: str, length: int, temperature: float = 1.0, top_k: int | None = None,
               top_p: float | None = None, banned: Sequence[str] = (),
               seed: int | None = None) -> str:
         """``prompt`` and ``length`` symbols more. DataError when a symbol is not known."""
-        symbols = split_text(prompt, self.level)
-        if not symbols:
+        start, left_out = self._ids(prompt), self.vocabulary.encode(banned)
+        if not len(start):
             raise DataError("the prompt is empty: give the text a beginning")
         if not set(self.vocabulary.symbols) - set(banned):
             raise DataError(f"all {len(self.vocabulary)} symbols are banned: nothing is left to"
                             " write")  # fmt: skip
-        start, left_out = self.vocabulary.encode(symbols), self.vocabulary.encode(banned)
         try:
             ids = self.model.generate(start, length, temperature, top_k, top_p, left_out,
                                       np.random.default_rng(seed))  # fmt: skip
         except ValueError as error:
             raise DataError(str(error)) from None
-        symbols += self.vocabulary.decode(ids)
-        if self.level == "char":
-            return "".join(symbols)
-        return " ".join(symbols).replace(" <eos>", "\n").replace("\n ", "\n")
+        return self.text([*start.tolist(), *ids.tolist()])
 
 
 def perplexity(model: LanguageModel, ids: Ids, batch_size: int = 10, time_size: int = 35) -> float:

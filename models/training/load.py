@@ -11,6 +11,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.interop.files import shown
 
 from ..data import DataError, Vocabulary
+from ..data.bpe import BytePairs
 from ..files import checkpoint
 from .config import Config, PairsConfig, build_model
 from .inference import Reader, Writer
@@ -44,7 +45,10 @@ def load_model(path: str | Path) -> Reader | Writer:
         load_weights(model_file(path), model, arrays)
         if isinstance(config, PairsConfig):
             return Reader(model, vocabulary, config, about["widths"])
-        return Writer(model, vocabulary, config.level)
+        pairs = None
+        if config.level == "bpe":
+            pairs = BytePairs(about["vocabulary"], about["merges"])
+        return Writer(model, vocabulary, config.level, pairs)
     except DataError:
         raise
     except (KeyError, TypeError, ValueError) as error:

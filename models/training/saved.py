@@ -61,6 +61,7 @@ class About(Always, total=False):
     """What a checkpoint may hold besides arrays."""
 
     widths: list[int]
+    merges: list[str]
     data: str
 
 

@@ -30,7 +30,9 @@ from ..data import (
     read_pairs,
     split_pairs,
 )
+from ..data.bpe import SIZE, BytePairs
 from ..data.mapped import forget
+from ..data.reading import read_blocks
 from .config import Config, PairsConfig, TextConfig, build_model
 from .inference import Reader, Writer, perplexity
 from .schedule import factor
@@ -158,7 +160,8 @@ class TextTask(Task):
 
     def __init__(self, config: TextConfig):
         self.config = config
-        self.parts = read_text(config)
+        self.pairs = byte_pairs(config) if config.level == "bpe" else None
+        self.parts = read_text(config, self.pairs)
         train = self.parts["train"]
         self.vocabulary = train.vocabulary
         tg.manual_seed(config.seed)
@@ -167,12 +170,12 @@ class TextTask(Task):
         self.optimizer = make(self.model.parameters(), config.lr)
         self.rate = config.lr
         self.batches = TextBatches(train.ids, config.batch_size, config.time_size)
-        self.writer = Writer(self.model, self.vocabulary, config.level)
+        self.writer = Writer(self.model, self.vocabulary, config.level, self.pairs)
         if "valid" not in self.parts:
             self.measured_on = "on the text itself"
 
     def summary(self) -> str:
-        unit = "words" if self.config.level == "word" else "characters"
+        unit = {"word": "words", "char": "characters", "bpe": "pieces"}[self.config.level]
         sizes = ", ".join(f"{name} {len(part.ids):,}" for name, part in self.parts.items())
         return f"{unit}: {sizes}; {len(self.vocabulary):,} different ones; {self._size()}"
 
@@ -189,13 +192,14 @@ class TextTask(Task):
 
     def samples(self) -> str:
         ids = self.part("valid")[1].ids[:1]
-        prompt = self.vocabulary.decode(ids)[0]
-        length = 20 if self.config.level == "word" else 80
+        prompt = self.writer.text(ids.tolist())
+        length = 80 if self.config.level == "char" else 20
         text = self.writer.write(prompt, length, seed=self.config.seed)
         return "  " + " | ".join(line for line in text.split("\n") if line.strip())
 
     def about(self) -> dict[str, Any]:
-        return {"vocabulary": list(self.vocabulary.symbols)}
+        merges = {} if self.pairs is None else {"merges": self.pairs.merges}
+        return {"vocabulary": list(self.vocabulary.symbols), **merges}
 
     def learnt(self) -> Iterator[Ids]:
         return (part.ids for part in self.parts.values())
@@ -204,7 +208,15 @@ class TextTask(Task):
 HELD_OUT = 1_000_000  # symbols at most: measuring must not take longer than learning
 
 
-def read_text(config: TextConfig) -> dict[str, Corpus]:
+def byte_pairs(config: TextConfig) -> BytePairs:
+    """The encoding that is given, or learnt from the text."""
+    if config.tokenizer:
+        return BytePairs.from_file(config.tokenizer)
+    text = read_blocks(config.data or "", config.encoding)
+    return BytePairs.train(text, config.max_vocab or SIZE)
+
+
+def read_text(config: TextConfig, pairs: BytePairs | None = None) -> dict[str, Corpus]:
     """The parts "train", "valid", "test" of the data of a language model, as far as there are."""
     if config.task == "ptb":
         ptb = load_ptb(config.data)
@@ -212,7 +224,7 @@ def read_text(config: TextConfig) -> dict[str, Corpus]:
             return {"train": ptb.train.first(config.words)}
         return {"train": ptb.train, "valid": ptb.valid, "test": ptb.test}
     whole = read_large_corpus(config.data or "", config.level, config.encoding, config.min_count,
-                              config.max_vocab)  # fmt: skip
+                              config.max_vocab, pairs=pairs)  # fmt: skip
     if config.words:
         return {"train": whole.first(config.words)}
     cut = len(whole.ids) - min(len(whole.ids) // 10, HELD_OUT)
