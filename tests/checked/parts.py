@@ -85,3 +85,26 @@ class Sigmoid:
     def backward(self, x):
         y = self.forward(x)
         return y * (1 - y)
+
+
+class Skip:
+    """Contexts and targets are one-hot: labels, which need no gradient."""
+
+    def __init__(self, vocab_size, hidden_size):
+        self.W_in = 0.1 * np.random.randn(vocab_size, hidden_size)
+        self.W_out = 0.1 * np.random.randn(hidden_size, vocab_size)
+        self.params = [self.W_in, self.W_out]
+        self.grads = [np.zeros_like(self.W_in), np.zeros_like(self.W_out)]
+
+    def forward(self, contexts, target):
+        self.c, self.t = contexts[:, 0], target
+        self.h = self.t @ self.W_in
+        s = np.exp(self.h @ self.W_out)
+        self.y = s / s.sum(axis=1, keepdims=True)
+        return -np.sum(np.log(self.y) * self.c) / len(self.c)
+
+    def backward(self, dout=1):
+        ds = (self.y - self.c) * dout / len(self.c)
+        self.grads[1][...] = self.h.T @ ds
+        self.grads[0][...] = self.t.T @ (ds @ self.W_out.T)
+        return None

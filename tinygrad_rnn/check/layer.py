@@ -366,7 +366,7 @@ def _scenarios(setup: Setup, names, seed: int):
     """The plain case first; then those that the layer has: a second round on the same object,
     labels that are ignored, a state that is given and carried."""
     yield evaluate(setup, names, seed)
-    second = Setup(setup.layer, setup.inputs, setup.slots, None, setup.as_tuple, rounds=2)
+    second = replace(setup, rounds=2)
     outcome = evaluate(second, names, seed, scenario="in the second forward and backward of the"
                        " same object")
     yield _allow_accumulation(outcome)
@@ -374,7 +374,7 @@ def _scenarios(setup: Setup, names, seed: int):
     if isinstance(ignored, int):
         inputs = [_ignore(x, ignored) for x in setup.inputs]
         if any(a is not b for a, b in zip(inputs, setup.inputs, strict=True)):
-            yield evaluate(Setup(setup.layer, inputs, setup.slots, None, setup.as_tuple), names,
+            yield evaluate(replace(setup, inputs=inputs), names,
                            seed, scenario="with labels to be ignored")
     if hasattr(setup.layer, "stateful"):
         yield from _with_state(setup, names, seed)
@@ -436,10 +436,10 @@ def _with_state(setup: Setup, names, seed: int):
     def stateful(layer):
         layer.stateful = True
 
-    second = Setup(setup.layer, setup.inputs, setup.slots, stateful, setup.as_tuple, rounds=2)
+    second = replace(setup, prepare=stateful, rounds=2)
     yield _allow_accumulation(evaluate(second, names, seed, scenario="in the second call with"
                                        " stateful=True"))
-    seen, _ = observe(Setup(setup.layer, setup.inputs, setup.slots, stateful, setup.as_tuple),
+    seen, _ = observe(replace(setup, prepare=stateful),
                       np.random.default_rng(0), light=True)
     yield from _carried(setup, stateful, names, seed)
     shapes = {k: getattr(seen.layer, k).shape for k in ("h", "c")
@@ -457,7 +457,7 @@ def _with_state(setup: Setup, names, seed: int):
         layer.stateful = True
         layer.set_state(*[s.copy() for s in list(states.values())[:takes]])
 
-    yield evaluate(Setup(setup.layer, setup.inputs, setup.slots, given, setup.as_tuple), names,
+    yield evaluate(replace(setup, prepare=given), names,
                    seed, scenario="with a given state")
 
 
@@ -469,7 +469,7 @@ def _carried(setup: Setup, stateful, names, seed: int):
     T = xs.shape[1]
 
     def outputs(inputs, rounds: int = 1):
-        run = Setup(setup.layer, inputs, setup.slots, stateful, setup.as_tuple, rounds)
+        run = replace(setup, inputs=inputs, prepare=stateful, rounds=rounds)
         return observe(run, np.random.default_rng(0), light=True)[0].outputs[0]
 
     first, second = outputs([xs]), outputs([xs], 2)

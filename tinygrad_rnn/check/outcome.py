@@ -157,11 +157,11 @@ def _returned(outcome: Outcome, seen, right):
     floats = [i for i, g in enumerate(right.inputs) if g is not None]
     free = getattr(type(outcome.setup.layer), "without_gradient", ())
     floats = [i for i in floats if names[i] not in free]
-    optional = [i for i in floats if (names[i].lower() in LABELS or i in outcome.setup.labels)
-                and len(floats) > 1]
+    optional = [i for i in floats if i in outcome.setup.labels
+                or (names[i].lower() in LABELS and len(inputs) > 1)]
     needed = [i for i in floats if i not in optional]
     returned = list(seen.returned)
-    if not floats:
+    if not floats or (not needed and all(g is None for g in returned)):
         return  # ids and labels: whatever is returned is not used
     if len(returned) == len(inputs) and len(inputs) > len(needed):
         pairs = [(i, returned[i]) for i in floats if i in needed or returned[i] is not None]
@@ -176,6 +176,8 @@ def _returned(outcome: Outcome, seen, right):
                 "count", f"backward returns {_count(len(returned), 'gradient')} where forward takes"
                 f" {_count(len(needed), 'input')} of floats", wrong=True))
     for i, got in pairs:
+        if got is None and i in optional:
+            continue
         yield names[i], got, right.inputs[i]
 
 

@@ -247,7 +247,10 @@ def _input_specs(name, cls_name: str):
                                         *labels[5:]]
     if low in ("idx", "ids", "indices", "index", "word_ids", "words", "contexts", "context",
                "word", "word_id", "target_ids"):
-        return ids if time or low.startswith("context") else ids[::-1]
+        onehot = [Spec("onehot", ("N", "V")), Spec("onehot", ("N", "U", "V"))]
+        if low.startswith("context"):
+            return [*ids, *onehot[::-1]]
+        return [*(ids if time else ids[::-1]), *onehot]
     if re.fullmatch(r"(h|c|s|a|hidden|cell|state)(_?(prev|in|0|t|tm1|old|last|pre|state))|h|c|s"
                     r"|h_?c|hidden|state|cell|prev_?(h|c|s|a|state|hidden|cell)|query|q", low):
         return [_F("N", "H"), _F("N", "D"), _F("N", "T", "H")]

@@ -7,7 +7,7 @@ import ast
 import contextlib
 import itertools
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from .limits import TimeUp, time_limit
 from .outcome import evaluate
 from .recipes import Recipe
-from .running import CannotRun, Setup, observe
+from .running import CannotRun, observe
 from .source import codes_run, definitions, replaced
 from .words import Said, join, say
 
@@ -124,7 +124,7 @@ def _setup(outcome: Outcome, sizes, values):
             x = x[:, :T] if x.ndim == 3 or (x.ndim == 2 and x.dtype.kind in "iu") else x
             x = values.array(x.shape) if x.dtype.kind == "f" else x
         inputs.append(x)
-    return Setup(old.layer, inputs, old.slots, old.prepare, old.as_tuple, old.rounds)
+    return replace(old, inputs=inputs)
 
 
 def _is_symbolic(recipe):
