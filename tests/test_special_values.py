@@ -131,6 +131,13 @@ def test_conventions_of_two_arguments():
         assert (p, q) == (first, second)
 
 
+def test_logaddexp_of_equal_numbers_has_its_second_derivative():
+    x = Tensor([0.7, -3.0], requires_grad=True)
+    (first,) = tg.grad(np.sum(np.logaddexp(x, x.detach())), [x], create_graph=True)
+    assert_allclose(first.detach(), 0.5)
+    assert_allclose(tg.grad(np.sum(first), x).numpy(), 0.25)
+
+
 def test_nan_goes_on_through_maximum_and_minimum():
     for name in ("maximum", "minimum"):
         for a, b in ((np.nan, 1.0), (1.0, np.nan)):

@@ -138,7 +138,7 @@ def _power_exponent(g, y, a, _b):
 
 def _softmax_of_two(a, b):
     """exp(a) / (exp(a) + exp(b)), for numbers of any size."""
-    tie = a == b  # of two infinite ones there is no difference
+    tie = (a == b) & np.isinf(a)  # of two infinite ones there is no difference
     d = np.where(tie, 0, b) - np.where(tie, 0, a)
     d = np.where(tie & (a == -math.inf), math.inf, d)
     return np.exp(-np.logaddexp(0, d))
