@@ -12,6 +12,7 @@ from tinygrad_rnn import manual
 from tinygrad_rnn.check import layer
 from tinygrad_rnn.check.files import check_here
 from tinygrad_rnn.check.mistakes import MISTAKES
+from tinygrad_rnn.check.patch import patch
 
 CATALOGUE = (Path(__file__).parent / "checked" / "catalogue.py").read_text()
 # The same mistake may be undone by another entry that says it as well.
@@ -98,3 +99,13 @@ def test_sums_that_are_none(tmp_path):
     assert said["TimeCell"] == [("not_added", 46)], str(reports["TimeCell"])
     assert [k for k, _ in said["Twice"]] == ["never_called"], str(reports["Twice"])
     assert reports["Cell"].verdict == "ok"
+
+
+def test_two_lines_that_are_missing_at_one_place():
+    path = Path(__file__).parent / "checked" / "unstored.py"
+    (report,) = check_here(path)
+    assert [(c.kind, c.gradients) for c in report.causes] == [("zero", ["W"]), ("zero", ["b"])]
+    lines = patch([c.change for c in report.causes]).splitlines()
+    changed = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    assert sorted(changed) == [
+        "+        self.grads[0][...] = dW", "+        self.grads[1][...] = db"]

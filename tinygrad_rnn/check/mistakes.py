@@ -1052,7 +1052,7 @@ def _by_ids(target, scope: Scope):
 def _overwritten(p):
     if len(p.node.targets) == 1 and not isinstance(p.node.targets[0], (ast.Tuple, ast.List)):
         target = p.node.targets[0]
-        time = {"words": "overwritten instead of summed over time: `{target}` is assigned with ="
+        time = {"words": "overwritten instead of summed in the loop: `{target}` is assigned with ="
                          " where += belongs"} if p.inside else {}
         yield ast.AugAssign(target, ast.Add(), p.node.value), {"target": show(target), **time}
 

@@ -64,7 +64,7 @@ def change_of_statement(edit: Edit) -> Change | None:
     lines = _lines(edit.function.filename)
     for node in ast.walk(edit.function.node):
         if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return, ast.Expr)) and (
-                node.lineno <= first and last <= node.end_lineno + 1):
+                hasattr(node, "original") and node.lineno <= first and last <= node.end_lineno + 1):
             head = lines[node.lineno - 1]
             indent = head[: len(head) - len(head.lstrip())]
             return _change(edit.function.filename, node.lineno, node.end_lineno + 1,
@@ -118,7 +118,13 @@ def _of_statements(edit: Edit, filename: str, lines) -> Change:
 
 
 def _change(filename, first, last, new, lines) -> Change:
-    return Change(filename, first, last, new, tuple(lines[first - 1 : last - 1]))
+    old, new = list(lines[first - 1 : last - 1]), list(new)
+    while old and new and old[-1] == new[-1]:  # what stays is no part of the change
+        old.pop(), new.pop()
+    while old and new and old[0] == new[0]:
+        old.pop(0), new.pop(0)
+        first += 1
+    return Change(filename, first, first + len(old), tuple(new), tuple(old))
 
 
 def _rendered(item, indent, lines):

@@ -452,6 +452,9 @@ class _Search:
             found.mended.append(self.now.right - without.right - {RETURNS})
             self.run_with([edit])
             found.alone.append([(f.fn, f.fn.__code__) for f in self.functions])
+        for i, names in enumerate(found.mended):  # without what only stands at the same place
+            later = set().union(*found.mended[i + 1 :])
+            found.mended[i] = names - later or names
         self.run_with(kept)
         for edit in kept:
             if edit.change and any(e.change and e is not edit and edit.change.meets(e.change)
@@ -463,10 +466,15 @@ class _Search:
     def run_with(self, chosen):
         """Make these edits and no others; what is right then. What stands inside an edit that is
         not made is not made either."""
-        left_out = {id(n) for e in self.made if not any(e is c for c in chosen)
-                    for new in (e.new if isinstance(e.new, list) else [e.new])
-                    for n in ast.walk(new)}
-        chosen = [e for e in chosen if id(e.old) not in left_out and id(e.node) not in left_out]
+        left_out: set[int] = set()
+        kept = []
+        for edit in self.made:
+            if any(edit is c for c in chosen) and not {id(edit.old), id(edit.node)} & left_out:
+                kept.append(edit)
+            else:
+                left_out |= {id(n) for new in (edit.new if isinstance(edit.new, list) else [
+                    edit.new]) for n in ast.walk(new)}
+        chosen = kept
         for edit in reversed(self.made):
             edit.undo()
         for edit in self.made:
