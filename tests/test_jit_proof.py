@@ -134,6 +134,18 @@ def test_a_view_of_a_parameter_stays_what_it_was_when_that_is_updated():
         assert step(np.ones(4)).item() == pytest.approx(0.4)
 
 
+def test_a_generator_that_is_kept_in_two_places_draws_anew():
+    class Noise:
+        pass
+
+    noise, rng = Noise(), np.random.default_rng(0)
+    noise.rng = rng
+    jitted = tg.jit(lambda x: x * noise.rng.random(3) + rng.random(3))
+    other = np.random.default_rng(0)
+    for _ in range(4):
+        assert_array_equal(jitted(np.ones(3)), other.random(3) + other.random(3))
+
+
 def test_an_error_state_of_the_function_holds_in_replays_too():
     @tg.jit
     def f(x):
