@@ -207,6 +207,21 @@ def test_a_refused_call_has_not_happened_and_one_that_falls_back_has():
         assert len(held) == 1 + happened
 
 
+def test_a_view_that_is_kept_by_a_call_that_falls_back_is_whole():
+    p, held = nn.Parameter(np.ones((3, 4))), [None]
+
+    @functools.partial(tg.jit, fallback="eager")
+    def step(x):
+        p.data *= 0.5
+        held[0] = p[1:].detach()
+        p.data -= x
+        float(x[0, 0])
+
+    step(np.ones((3, 4)))
+    assert_array_equal(held[0].numpy(), np.full((2, 4), 0.5))
+    assert_array_equal(p.data, np.full((3, 4), -0.5))
+
+
 def test_it_is_recorded_once_and_run_for_real_twice():
     runs = threading.local()
     runs.kinds = []

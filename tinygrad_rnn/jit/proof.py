@@ -47,6 +47,10 @@ class Snapshot:
         self.places = [(place, _held(place)) for place in reached.places if place.kind != "tuple"]
         self.tensors = [(t, weakref.ref(t._data), t._data.copy(), t._exposed, t._node)
                         for t in reached.tensors]
+        # what a Tensor had before, which a view that was made meanwhile may still look at
+        self.old = [(held, array.copy()) for _, held, *_ in (earlier.tensors if earlier else ())
+                    if (array := held()) is not None]
+        array = None  # not held: see above
         self.data = {id(t): data for t, _, data, _, _ in self.tensors}
         arrays = [place.get() for place in reached.arrays]
         arrays += [x for x, _ in earlier.arrays.values()] if earlier else []
@@ -63,6 +67,10 @@ class Snapshot:
                 if not _same_items(inside, was):
                     inside.clear()
                     (inside.update if isinstance(inside, dict) else inside.extend)(was)
+            for held, values in self.old:
+                array = held()
+                if array is not None and array.flags.writeable:
+                    array[...] = values
             for tensor, held, values, exposed, node in self.tensors:
                 array = held()
                 if array is None:
