@@ -71,3 +71,22 @@ def test_a_layer_that_is_wrong_beside_its_part_is_told_so(tmp_path):
     (tmp_path / "m.py").write_text(text)
     (report,) = check_here(tmp_path / "m.py", only="MyTimeRNN")
     assert report.verdict == "wrong" and "MyTimeRNN is not right then either" in report.notes[0]
+
+
+def test_an_axis_of_size_one_does_not_make_a_layer_right(tmp_path):
+    """Along it a transpose, and the sum that is missing here, are right by chance."""
+    path = tmp_path / "layers.py"
+    path.write_text('''
+class TimesItsSum:
+    def __init__(self):
+        self.params, self.grads = [], []
+
+    def forward(self, x):
+        self.x, self.s = x, x.sum(axis=1, keepdims=True)
+        return x * self.s
+
+    def backward(self, dout):
+        return dout * self.s + dout * self.x
+''')
+    (report,) = check_here(path)
+    assert report.verdict == "wrong" and [g.name for g in report.gradients if not g.ok] == ["x"]
