@@ -101,8 +101,8 @@ class Tower:
 
 
 class MeanLoss:
-    def forward(self, x, y):
-        self.d = x - y
+    def forward(self, x, z):
+        self.d = x - z
         return np.mean(self.d ** 2)
 
     def backward(self, dout):
