@@ -15,8 +15,8 @@ CASES = [
     for name, cases in [*((fn.__name__, c) for fn, c in SAMPLERS.items()), ("at", METHODS)]
     for i, case in enumerate(cases)
 ]
-# What a recording cannot follow: how many elements come out (unique; a mask as an index, of which the
-# error speaks), which elements are named twice (ufunc.at of arrays that are no sums), the rank that
+# What a recording cannot follow: how many elements come out (unique; a mask as an index, whose
+# error says so), which elements are named twice (ufunc.at of arrays that are no sums), rank that
 # decides a shape, and calls of NumPy with several results.
 REFUSED = {
     "unique", "unique_values", "unique_counts", "union1d", "intersect1d", "setdiff1d", "trim_zeros",
