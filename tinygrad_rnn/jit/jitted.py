@@ -241,8 +241,8 @@ class Recording:
             better = on_cores(better, threads())
         self.program, self.homes = Program(better, own_homes(better, homes), block), homes
         self.shape, self.assigned = shape, assigned
-        # whether it computes otherwise than NumPy; NumPy 2.1 does so itself: with an out= it adds up
-        # rows that lie backwards in another order
+        # whether it computes otherwise than NumPy; NumPy 2.1 does so itself: with an out= it adds
+        # up rows that lie backwards in another order
         self.rounds = (fast and available()) or (threads() > 1 and takes_blocks()) or any(
             call.fn in BLOCKED for call in better.calls) or np.__version__.startswith("2.1.")
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
