@@ -62,8 +62,8 @@ def _trace(f, reached, given, recorder):
     drawn, states = _global_generators(), [copy.deepcopy(g.bit_generator.state)
                                            for g in state.generators()]
     root = random.state()
-    spawned = random.recording.set(lambda spawn: _spawn(recorder, spawn))
     with ctrl_c_between() as critical:
+        spawned = random.recording.set(lambda spawn: _spawn(recorder, spawn))
         try:
             state.exchange(recorder)
             with _no_foreign_generators(), cut_graphs(reached):
