@@ -336,6 +336,21 @@ def test_sigusr1_saves_and_goes_on(data, tmp_path, monkeypatch):
 
 
 @posix
+def test_sigusr1_before_there_is_anything_to_save_does_not_end_the_training(
+        data, tmp_path, monkeypatch, request):  # fmt: skip
+    before = signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    request.addfinalizer(functools.partial(signal.signal, signal.SIGUSR1, before))
+    made = train.make_task
+
+    def make_task(config):
+        signal.raise_signal(signal.SIGUSR1)
+        return made(config)
+
+    monkeypatch.setattr(train, "make_task", make_task)
+    assert main(date_run(data, tmp_path)) == 0
+
+
+@posix
 def test_a_signal_that_is_ignored_stays_ignored(data, tmp_path, monkeypatch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
     try:
@@ -558,6 +573,15 @@ def test_suggested_commands_can_be_pasted(name, data, tmp_path, monkeypatch, cap
     for line in told.split("  tinygrad-rnn ")[1:]:
         words = shlex.split(line)
         assert main(words) == 0, line
+
+
+@pytest.mark.parametrize(("word", "quoted"), [
+    ("runs\\a-1", "runs\\a-1"), ("--out=x", "--out=x"), ("a b", '"a b"'), ("a&b", '"a&b"'),
+    ("$HOME", '"$HOME"'), ("x|y>z", '"x|y>z"'), ("", '""'), ("C:\\my dir\\", '"C:\\my dir\\\\"'),
+])  # fmt: skip
+def test_commands_for_windows_are_quoted_as_its_shells_read_them(word, quoted, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert arguments.join(["a", word]) == f"a {quoted}"
 
 
 @pytest.mark.parametrize("symbol", ["--help", "$(ls)", "it's", "-1", '"', "\\"])

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+import warnings
 
 import damage
 import numpy as np
@@ -83,7 +84,7 @@ def test_the_library_reads_what_we_write(run, tmp_path):
         load_safetensors(nn.Linear(2, 3), tmp_path / "w")
 
 
-def test_files_without_digests(run, content, tmp_path):
+def test_files_without_digests(run, content, tmp_path, capsys):
     numpy_io.save_file({"W": np.ones((2, 3)), "b": np.ones(3)}, tmp_path / "w")
     assert load_safetensors(nn.Linear(2, 3), tmp_path / "w").W.numpy().all()
     arrays, about = checkpoint.load(run / "out" / MODEL)
@@ -91,6 +92,11 @@ def test_files_without_digests(run, content, tmp_path):
     numpy_io.save_file(dict(arrays), tmp_path / MODEL, metadata=metadata)  # as version 0.1.0 did
     with pytest.warns(UserWarning, match="without digests"):
         assert load_model(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main(["evaluate", str(tmp_path)]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and told[0].startswith(f"tinygrad-rnn: {tmp_path}"), told
 
 
 @pytest.mark.parametrize("number", [np.nan, -np.inf])

@@ -19,7 +19,15 @@ NAME = "tinygrad-rnn"  # of the program, wherever it speaks of itself
 
 def join(words: Sequence[str]) -> str:
     """Words as one line that the user's shell takes apart again."""
-    return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)
+    return " ".join(map(_windows, words)) if sys.platform == "win32" else shlex.join(words)
+
+
+def _windows(word: str) -> str:
+    """A word as programs of Windows take it apart; ``&`` and the like, which mean something to cmd
+    and PowerShell, only in quotes."""
+    quoted = subprocess.list2cmdline([word])
+    plain = quoted.startswith('"') or re.fullmatch(r"[\w\\/:.,=+-]+", word)
+    return quoted if plain else f'"{quoted}"'
 
 
 def how_called() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 
 import tinygrad_rnn
@@ -41,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     escape_what_cannot_be_shown()
     args = parser().parse_args(arguments)
     try:
-        status = args.run(args) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: complain(f"{NAME}: {message}")
+            status = args.run(args) or 0
         if sys.stdout is not None:
             sys.stdout.flush()  # what cannot be written is an error now, and not at exit
         return status

@@ -33,6 +33,7 @@ from ..training import (
 from ..training.config import MODELS
 from ..training.log import CSV, EVENTS, Events
 from ..training.output import say
+from ..training.signals import nothing_to_save_yet
 from .arguments import at_least_zero, command, duration, positive, share, share_of_all
 from .errors import sentence
 from .use import BANNED, draw_attention
@@ -144,6 +145,7 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
 
 
 def run_train(args: argparse.Namespace) -> None:
+    nothing_to_save_yet()
     names = {f.name for f in fields(PairsConfig)} | {f.name for f in fields(TextConfig)}
     given = {name: value for name, value in vars(args).items() if name in names - {"task"}}
     if args.resume:

@@ -11,6 +11,14 @@ ENDING = [s for s in ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU") if hasattr(signa
 SAVING = [s for s in ("SIGUSR1",) if hasattr(signal, s)]
 
 
+def nothing_to_save_yet() -> None:
+    """From here on, what asks to save no longer ends the process, which it does by itself."""
+    if threading.current_thread() is threading.main_thread():
+        for name in SAVING:
+            if signal.getsignal(getattr(signal, name)) is signal.SIG_DFL:
+                signal.signal(getattr(signal, name), lambda number, frame: None)
+
+
 class Interrupted(KeyboardInterrupt):
     """Training was stopped by a signal, and saved. ``status`` is the exit status of a process that
     the signal has ended: 130 for Ctrl-C, 143 for SIGTERM."""
