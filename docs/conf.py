@@ -4,22 +4,31 @@ import re
 import sys
 from pathlib import Path
 
-from docutils.nodes import SkipNode
+from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.directives.code import LiteralInclude
+from sphinx.pycode import ModuleAnalyzer
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path[:0] = [str(ROOT), str(DOCS)]
+import address  # noqa: E402
 
 project = "tinygrad_rnn"
 copyright = "the authors of tinygrad_rnn"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["dollarmath", "substitution"]
+myst_substitutions = {path.stem: address.buttons(path.stem, address.source())
+                      for path in (ROOT / "notebooks").glob("*.py")}  # fmt: skip
 myst_heading_anchors = 3
 smartquotes = False
 html_theme = "furo"
 html_title = "tinygrad_rnn"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_theme_options = {"source_repository": f"{address.source()}/", "source_branch": "main",
+                      "source_directory": "docs/"}  # fmt: skip
 html_math_renderer = "mathml"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
@@ -33,9 +42,24 @@ def math(block):
         if block:
             mathml = f'<div style="margin: 0.7em 0">{mathml}</div>'
         translator.body.append(mathml)
-        raise SkipNode
+        raise nodes.SkipNode
 
     return visit, None
+
+
+class Quoted(LiteralInclude):
+    """A quoted piece, and below it where it stands."""
+
+    def run(self):
+        quoted = super().run()
+        _, file = self.env.relfn2path(self.arguments[0])
+        path = Path(file).resolve().relative_to(ROOT).as_posix()
+        lines = ""
+        if "pyobject" in self.options and file.endswith(".py"):
+            _, first, last = ModuleAnalyzer.for_file(file, "").find_tags()[self.options["pyobject"]]
+            lines = f"#L{first}-L{last}"
+        link = nodes.reference("", path, refuri=f"{address.source()}/blob/main/{path}{lines}")
+        return [*quoted, nodes.paragraph("", "", link, classes=["quoted-from"])]
 
 
 def as_text(line):
@@ -76,5 +100,6 @@ def from_plain_text(app, what, name, obj, options, lines):
 
 
 def setup(app):
+    app.add_directive("literalinclude", Quoted, override=True)
     app.add_html_math_renderer("mathml", math(block=False), math(block=True))
     app.connect("autodoc-process-docstring", from_plain_text)

@@ -15,7 +15,10 @@ from tinygrad_rnn import manual
 from tinygrad_rnn.check import check
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
-NOTEBOOKS = [path for path in sorted(FOLDER.glob("*.py")) if path.stem != "exercises"]
+build = importlib.util.module_from_spec(
+    spec := importlib.util.spec_from_file_location("build_notebooks", FOLDER / "build.py"))
+spec.loader.exec_module(build)
+NOTEBOOKS = build.NOTEBOOKS
 
 
 @pytest.fixture(autouse=True)
@@ -36,18 +39,31 @@ def test_a_notebook_runs_as_a_program(path, capsys):
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's own
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_in_jupyter(path):
-    jupytext = pytest.importorskip("jupytext", reason="pip install jupytext nbclient ipykernel")
-    nbclient = pytest.importorskip("nbclient", reason="pip install jupytext nbclient ipykernel")
+    pytest.importorskip("jupytext", reason="pip install jupytext nbclient ipykernel")
+    pytest.importorskip("nbclient", reason="pip install jupytext nbclient ipykernel")
     pytest.importorskip("ipykernel", reason="pip install jupytext nbclient ipykernel")
-    notebook = jupytext.read(path)
+    notebook = build.notebook(path, run=True)
     assert len(notebook.cells) > 5
-    client = nbclient.NotebookClient(notebook, timeout=None, kernel_name="python3",
-                                     resources={"metadata": {"path": str(FOLDER)}})  # fmt: skip
-    client.execute()
     if path.stem == "write_your_own_cell":
         shown = [output.data for cell in notebook.cells for output in cell.get("outputs", [])
                  if "data" in output]  # fmt: skip
         assert any("<svg" in data.get("text/html", "") for data in shown)
+
+
+def test_a_built_notebook_brings_what_it_wants(tmp_path):
+    nbformat = pytest.importorskip("nbformat", reason="pip install jupytext nbclient ipykernel")
+    pytest.importorskip("jupytext", reason="pip install jupytext nbclient ipykernel")
+    build.main(str(tmp_path))
+    made = {path.stem: nbformat.read(path, 4) for path in tmp_path.glob("*.ipynb")}
+    assert made.keys() == {path.stem for path in NOTEBOOKS} and len(made) == 8
+    for name, notebook in made.items():
+        code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+        assert code[0].startswith("%pip install") and build.address.source() in code[0]
+        imported = set(re.findall(r"^from (\w+) import", "\n".join(code), re.M))
+        here = {path.stem for path in FOLDER.glob("*.py")} & imported
+        assert here == ({"exercises"} if name == "find_the_mistake" else set())
+        for helper in here:
+            assert any(cell.startswith(f"%%writefile {helper}.py\n") for cell in code)
 
 
 def layer_of(source, name, tmp_path):

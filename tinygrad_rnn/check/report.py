@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..address import page
 from .words import in_language, language, say
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Report:
     def derivation(self) -> str:
         """Where the derivation of a layer of this kind stands, "" if it is not written down."""
         kind = next((k for k in ("lstm", "gru") if k in self.name.lower()), "")
-        return f"docs/derivations.md#{kind}" if kind and self.verdict == "wrong" else ""
+        return page(f"chapter6.md#{kind}") if kind and self.verdict == "wrong" else ""
 
     def as_dict(self) -> dict[str, Any]:
         """The report as ``--json`` prints it."""
