@@ -147,6 +147,35 @@ def test_graphviz_reads_it():
         assert done.returncode == 0 and not done.stderr and "cells.0.Wh" in done.stdout
 
 
+# --- values and gradients in the boxes ---
+
+
+def test_values_and_gradients_stand_in_the_boxes():
+    x, W = (tg.Tensor(v, requires_grad=True) for v in ([1.0, 2.0], [[0.5, 0.0], [0.5, 1.0]]))
+    loss = np.mean(np.tanh(x @ W) ** 2)
+    picture = tg.draw(loss, {"x": x}, values=True, gradients=True)
+    loss.backward()  # the graph is whole, and no gradient was stored by the picture
+    shown = [label for label, _ in parsed(picture)[0].values()]
+    gx, gW = (", ".join(f"{g:.3g}" for g in t.grad.numpy().ravel()) for t in (x, W))
+    assert f"x\n(2,) float64\n= 1, 2\ngrad {gx}" in shown
+    assert f"(2, 2) float64\n= 0.5, 0, 0.5, 1\ngrad {gW}" in shown
+    assert f"mean\n()\n= {loss.item():.3g}\ngrad 1" in shown
+    assert not [label for label in tg.draw(np.mean(np.tanh(x @ W))).boxes if "=" in label.label]
+
+
+@pytest.mark.parametrize("kind", [tg.nn.RNN, tg.nn.LSTM, tg.nn.GRU])
+def test_what_no_rule_reads_is_computed_again(kind):
+    layer = kind(2, 2, dtype=np.float64)
+    hs, _ = layer(np.ones((1, 2, 2)))
+    loss = np.sum(hs)
+    picture = tg.draw(loss, layer, values=True, gradients=True)
+    for box in picture.boxes:
+        whole = re.search(r"\d x \(", box.label)  # a call with several outputs
+        assert whole or "\n= " in box.label, box
+        assert whole or box.kind == "array" or "\ngrad " in box.label, box
+    assert f"sum\n()\n= {loss.item():.3g}\ngrad 1" in [box.label for box in picture.boxes]
+
+
 # --- the picture ---------------------------------------------------------------------------------
 
 
@@ -243,3 +272,34 @@ def test_a_large_matrix_is_shown_by_means_of_blocks(rows, columns):
     if rows <= 24:
         weights = np.diff(np.append(np.arange(shown.shape[1]) * columns // shown.shape[1], columns))
         np.testing.assert_allclose(shown @ weights, values.sum(axis=1), atol=1e-9)
+
+
+# --- a model, and a recorded step ----------------------------------------------------------------
+
+
+def test_a_model_shows_its_tree():
+    model = tg.nn.Sequential(tg.nn.Embedding(5, 3), tg.nn.LSTM(3, 4), tg.nn.Linear(4, 5))
+    html = model._repr_html_()
+    ElementTree.fromstring(f"<div>{html}</div>")  # whatever is opened is closed
+    text = re.sub("<[^>]*>", "", html)
+    for line in repr(model).splitlines():
+        assert line.strip() in text
+    assert html.count("<details ") == 1 + 4  # the model, its three parts, the LSTM's cell
+    odd = tg.nn.Sequential(tg.nn.Linear(1, 1))
+    vars(odd)["name"] = "<script>"
+    assert "<script>" not in odd._repr_html_()
+
+
+def test_a_recorded_step_shows_its_slowest_calls(capsys, monkeypatch):
+    step = tg.jit(lambda x: np.sum(np.tanh(x) * 2))
+    assert "nothing is recorded yet" in step.explain()._repr_html_()
+    for _ in range(3):
+        step(np.ones(3))
+    capsys.readouterr()
+    shown = step.explain()
+    assert capsys.readouterr().out == f"{shown}\n" and repr(shown) == str(shown)
+    html = shown._repr_html_()
+    ElementTree.fromstring(f"<div>{html}</div>")
+    assert html.count("<tr>") == len(shown.times) > 1 and "tanh" in html
+    monkeypatch.setattr("sys.ps1", ">>> ", raising=False)  # a console shows the value by itself
+    assert step.explain() and not capsys.readouterr().out

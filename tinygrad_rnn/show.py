@@ -1,10 +1,13 @@
-"""How a Tensor shows itself in a notebook: its shape, its dtype, and a small picture of its values.
+"""How things show themselves in a notebook: a Tensor with its shape, its dtype and a small picture
+of its values; trees, and times as bars.
 
-Knows arrays only. Colours are laid over the page with transparency, so it reads on dark ones.
+Knows arrays and texts only. Colours are laid over the page with transparency, so it reads on dark
+ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 import numpy as np
@@ -66,3 +69,34 @@ def _picture(values: np.ndarray) -> str:
     return (f'<svg width="{width}" height="{height}" role="img" aria-label="values">'
             f'<rect width="{width}" height="{height}" fill="none" stroke="currentColor"'
             f' stroke-opacity=".4"/>{"".join(cells)}</svg>')  # fmt: skip
+
+
+def tree_html(lines: Sequence[str]) -> str:
+    """Lines that are indented by two spaces for each level, as a tree whose branches fold."""
+    depths = [(len(line) - len(line.lstrip())) // 2 for line in lines]
+    parts, open_at = [], []
+    for k, line in enumerate(lines):
+        while open_at and open_at[-1] >= depths[k]:
+            open_at.pop()
+            parts.append("</div></details>")
+        name, colon, rest = line.strip().partition(": ")
+        told = f"<b>{escape(name)}</b>{colon}{escape(rest)}" if colon else escape(name)
+        if k + 1 < len(lines) and depths[k + 1] > depths[k]:
+            parts.append(f"<details open=""><summary>{told}</summary>"
+                         '<div style="margin-left: 1.5em">')  # fmt: skip
+            open_at.append(depths[k])
+        else:
+            parts.append(f"<div>{told}</div>")
+    return "".join(parts) + "</div></details>" * len(open_at)
+
+
+def bars_html(rows: Sequence[tuple[float, str, str]]) -> str:
+    """A table of (number, the number as text, what it is), the numbers also as bars."""
+    most = max((number for number, _, _ in rows), default=0.0) or 1.0
+    cells = [
+        f'<tr><td style="text-align: right">{escape(text)}</td><td style="width: 8em"><div style="'
+        f'background: {ABOVE}; opacity: .7; height: .8em; width: {100 * number / most:.0f}%">'
+        f'</div></td><td style="text-align: left"><code>{escape(what)}</code></td></tr>'
+        for number, text, what in rows
+    ]
+    return f"<table>{''.join(cells)}</table>" if cells else ""

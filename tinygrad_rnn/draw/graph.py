@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..graph import Node, ancestry, births
 from ..nn import Cell, Module
-from ..tensor import Tensor
+from ..primitive import RULES, Primitive
+from ..tensor import Tensor, cotangents, host
 from .picture import Box, Drawing
 
 
@@ -81,7 +84,8 @@ def _named_modules(module: Any, name: str = "") -> Iterator[tuple[str, Module]]:
 
 
 def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
-         steps: list[Step] | None = None) -> Drawing:
+         steps: list[Step] | None = None, values: bool = False,
+         gradients: bool = False) -> Drawing:
     """The graph that leads to ``tensor``: a picture in a notebook, and DOT text wherever a text is
     wanted (for Graphviz, and many editors and web pages).
 
@@ -89,6 +93,10 @@ def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
         tensor: any Tensor; draw it before ``backward`` frees its graph.
         names: Tensors by name, or a Module for the names of its parameters.
         steps: what ``cell_steps`` noted: the calls of one step become one box.
+        values: write into each box the value that stands there: up to four numbers, and the range
+            of more. What no rule reads was not kept; it is computed again from what was.
+        gradients: write there, too, how much the sum of ``tensor`` changes with that value. The
+            backward pass is run for it, without touching any ``.grad``, and the graph stays.
 
     Leaves (what ``backward`` gives a gradient) are filled boxes with name, shape and dtype; calls
     are ellipses with the NumPy function, its metadata and the shape of the result; arrays without
@@ -114,6 +122,10 @@ def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
                            " with retain_graph=True") from None
     steps = steps or []
     boxes = _boxes(order, steps)
+    kept = _values(order, tensor, names) if values else {}
+    slopes: dict[Node, Tensor] = {}
+    if gradients:
+        slopes = cotangents("draw", tensor, np.ones_like(tensor._data), set(order), True, False)
     identity = {node: f"n{i}" for i, node in enumerate(order)}
     drawn: dict[str, Box] = {}
     edges: dict[tuple[str, str, int], tuple[str, str]] = {}
@@ -125,14 +137,21 @@ def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
                 drawn[here] = Box(here, steps[int(here[1:])].label, "step")
             else:
                 kind = "leaf" if node.fn is None else "call"
-                drawn[here] = Box(here, _label(node, labels.get(node)), kind)
+                label = _label(node, labels.get(node))
+                if not isinstance(node.shape, list):  # one output
+                    label += "\n" + _numbers("=", kept[node]) if node in kept else ""
+                    label += "\n" + _numbers("grad", host(slopes[node])) if node in slopes else ""
+                drawn[here] = Box(here, label, kind)
         for i, parent in enumerate(node.parents):
             argument = node.args[i] if i < len(node.args) else None
             if parent is not None:
                 source = boxes.get(parent, identity[parent])
             elif getattr(argument, "shape", ()):  # an array; numbers stand in the label
                 source = arrays.setdefault(id(argument), f"a{len(arrays)}")
-                drawn.setdefault(source, Box(source, _shape(argument), "array"))
+                label = _shape(argument)
+                if values and isinstance(argument, np.ndarray):
+                    label += "\n" + _numbers("=", argument)
+                drawn.setdefault(source, Box(source, label, "array"))
             else:
                 continue
             if source != here:
@@ -140,6 +159,36 @@ def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
                 once = "s" in source + here
                 edges[source, here, 0 if once else i] = source, here
     return Drawing(list(drawn.values()), list(edges.values()))
+
+
+def _values(order: list[Node], tensor: Tensor,
+            names: Module | Mapping[str, Tensor] | None) -> dict[Node, Any]:
+    """What stood at each node: what the graph has kept, what has a name, and what follows."""
+    named = names.named_parameters() if isinstance(names, Module) else (names or {}).items()
+    known: dict[Node, Any] = {t._node: host(t) for _, t in named if t._node is not None}
+    known[tensor._node] = host(tensor)
+    for node in order:
+        if node.out is not None:
+            known[node] = node.out
+        for argument, parent in zip(node.args, node.parents, strict=False):
+            if parent is not None and isinstance(argument, np.ndarray):
+                known[parent] = argument
+    for node in order:
+        if node in known or node.fn is None:
+            continue
+        arguments = [a if parent is None else known.get(parent)
+                     for a, parent in zip(node.args, node.parents, strict=False)]  # fmt: skip
+        if not any(a is None or isinstance(a, Node) for a in arguments):
+            primitive = node.fn if isinstance(node.fn, Primitive) else RULES[node.fn]
+            found = primitive.call(*arguments, **node.meta)
+            known[node] = np.asarray(found) if isinstance(found, np.generic) else found
+    return known
+
+
+def _numbers(word: str, array: np.ndarray) -> str:
+    if array.size > 4:
+        return f"{word} {array.min():.3g} to {array.max():.3g}"
+    return f"{word} " + ", ".join(f"{x:.3g}" for x in array.ravel().tolist())
 
 
 def _boxes(order: list[Node], steps: list[Step]) -> dict[Node, str]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import copy
 import ctypes
 import functools
 import os
+import sys
 import threading
 import warnings
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from html import escape
 from types import MethodType
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -19,6 +22,7 @@ import numpy as np
 
 from .. import random
 from ..grad_mode import no_grad_blocks
+from ..show import bars_html
 from ..speed import collector_paused
 from . import JitError
 from .blocks import BLOCKED, threads
@@ -176,13 +180,41 @@ class Jitted(Generic[P, R]):
                           " float argument, pad arrays to few shapes, or raise cache_size",
                           stacklevel=4)
 
-    def explain(self, slowest: int = 10) -> None:
-        """Print what the last recording holds: calls, what was left out, memory, slowest calls."""
+    def explain(self, slowest: int = 10) -> Explanation:
+        """What the last recording holds: calls, what was left out, memory, slowest calls.
+
+        A notebook shows it as a table, and a console as text; where nothing shows the value of a
+        line by itself, in a program, it is printed.
+        """
         with self._lock:
             if self._last is None:
-                print("nothing is recorded yet: call the function first")
+                shown = Explanation(["nothing is recorded yet: call the function first"])
             else:
-                print(self._last.explain(self._reached, slowest))
+                shown = self._last.explain(self._reached, slowest)
+        if not (hasattr(sys, "ps1") or hasattr(builtins, "__IPYTHON__")):
+            print(shown)
+        return shown
+
+
+class Explanation(str):
+    """Lines of text, and the times of calls: (seconds, what it is); a table in a notebook."""
+
+    __slots__ = ("lines", "times")
+    lines: list[str]
+    times: list[tuple[float, str]]
+
+    def __new__(cls, lines: list[str], times: Sequence[tuple[float, str]] = ()) -> Explanation:
+        told = [f"  {seconds * 1e6:8.0f} us  {call}" for seconds, call in times]
+        self = super().__new__(cls, "\n".join([*lines, *told]))
+        self.lines, self.times = lines, list(times)
+        return self
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<div>{escape(line)}</div>" for line in self.lines) + bars_html(
+            [(seconds * 1e6, f"{seconds * 1e6:,.0f} us", call) for seconds, call in self.times])
 
 
 @contextlib.contextmanager
@@ -281,11 +313,10 @@ class Recording:
         times = program.profile([copy.deepcopy(x) for x in self.inputs(reached)])
         total = sum(seconds for seconds, _ in times)
         buffers = len(program.memory.buffers)
-        return "\n".join([
+        return Explanation([
             f"{len(tape.calls)} calls recorded, {len(tape.calls) - self.calls} of them left out,"
             f" {self.calls} replayed" + (f", time steps in {lanes} lanes" if lanes > 1 else ""),
             f"{program.nbytes / 2**20:.1f} MB planned for {buffers} buffers; the calls"
             f" of an eager step make {eager / 2**20:.1f} MB",
             f"{total * 1e3:.1f} ms in calls; the slowest:",
-            *(f"  {seconds * 1e6:8.0f} us  {describe(call)}" for seconds, call in times[:slowest]),
-        ])  # fmt: skip
+        ], [(seconds, describe(call)) for seconds, call in times[:slowest]])  # fmt: skip

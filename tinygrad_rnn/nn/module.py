@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 import numpy as np
 
+from ..show import tree_html
 from ..tensor import Tensor, beside, host, plain
 
 __all__ = ["Buffer", "Module", "Parameter", "Sequential"]
@@ -102,6 +103,9 @@ class Module:
 
     def __repr__(self) -> str:
         return "\n".join(_tree(self, "", {}))
+
+    def _repr_html_(self) -> str:
+        return tree_html(list(_tree(self, "", {})))
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers as arrays of NumPy's, by name."""
