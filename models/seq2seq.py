@@ -229,7 +229,8 @@ class Seq2seq(nn.Module):
         assert self.rng is not None
         encoded, state = self.encode(xs)
         N, T = ts.shape[0], ts.shape[1] - 1
-        forced = self.rng.random((T, N)) < self.ratio
+        drawn = self.rng.random((N, T))  # rows of the batch first, as everywhere
+        forced = self.ratio > drawn.T
         read: Any = ts[:, 0]
         steps: list[Any] = []
         for t in range(T):

@@ -160,7 +160,7 @@ def test_scheduled_sampling(name, seed, ratio):
     model.rng = np.random.default_rng(seed)
     model.loss(xs, ts).backward()
     grads = [p.grad.numpy() for p in model.parameters()]
-    forced = np.random.default_rng(seed).random((4, 3)) < ratio
+    forced = ratio > np.random.default_rng(seed).random((3, 4)).T  # rows of the batch first
     read = ts[:, :-1].copy()
     for t in range(1, 4):
         logits, _, _ = model.decoder(read, *model.encode(xs))

@@ -30,6 +30,7 @@ __all__ = ["average_gradients", "broadcast", "communicator", "rank", "shard", "s
 LAUNCHED = ("PMI_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
 
 _weight = 1.0  # of this rank: the rows of its last share
+_arrivals = 0  # where ranks wait for each other
 
 
 @cache
@@ -70,6 +71,18 @@ def size() -> int:
     """How many processes work together; 1 where no MPI has started them."""
     comm = communicator()
     return 1 if comm is None else int(comm.size)
+
+
+def arrive() -> Any:
+    """The communicator, for a call in which ranks wait for each other: ``arrivals`` counts it."""
+    global _arrivals
+    _arrivals += 1
+    return communicator()
+
+
+def arrivals() -> int:
+    """How often this rank has come to such a call: one that is behind keeps the others waiting."""
+    return _arrivals
 
 
 def share(n: int) -> slice:
@@ -167,7 +180,7 @@ def _mean_over_ranks(flat: np.ndarray, *, sizes: tuple[int, ...], there: tuple[b
 
 def _sum_over_ranks(buffer: np.ndarray) -> np.ndarray:
     total = np.empty_like(buffer)
-    communicator().Allreduce(buffer, total)
+    arrive().Allreduce(buffer, total)
     return total
 
 
@@ -176,4 +189,4 @@ def broadcast(module: Module) -> None:
     ``load_state_dict`` where it is another module there."""
     comm = communicator()
     if comm is not None:
-        module.load_state_dict(comm.bcast(module.state_dict() if comm.rank == 0 else None))
+        module.load_state_dict(arrive().bcast(module.state_dict() if comm.rank == 0 else None))

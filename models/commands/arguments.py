@@ -11,8 +11,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
+
+from tinygrad_rnn import distributed
 
 NAME = "tinygrad-rnn"  # of the program, wherever it speaks of itself
 
@@ -53,7 +56,10 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{NAME}: {message}; see {self.prog} --help\n")
+        first = True
+        with suppress(ImportError):  # started by MPI, without mpi4py
+            first = distributed.rank() == 0
+        self.exit(2, f"{NAME}: {message}; see {self.prog} --help\n" if first else None)
 
 
 def command(*arguments: object) -> str:

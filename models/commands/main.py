@@ -9,10 +9,12 @@ import warnings
 from collections.abc import Sequence
 
 import tinygrad_rnn
+from tinygrad_rnn import distributed
 from tinygrad_rnn.check import command as check
 
 from ..training import Interrupted
 from ..training.output import Unbreakable, escape_what_cannot_be_shown, plain, silence
+from ..training.ranks import Common
 from . import machine, pictures, train, use
 from .arguments import COMMAND, NAME, Parser
 from .errors import FAILED, MISTAKE, caused_by_user, sentence
@@ -49,11 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # what cannot be written is an error now, and not at exit
         return status
     except Interrupted as stop:
-        complain(f"\n{NAME}: {stop}")
+        if stop.at_once:
+            return last_words(f"\n{NAME}: {stop}", stop.status)
+        if first():
+            complain(f"\n{NAME}: {stop}")
         return stop.status
+    except Common as error:
+        if first():
+            complain(f"{NAME}: {sentence(error)}")
+        return FAILED
     except KeyboardInterrupt:
-        complain(f"\n{NAME}: interrupted")
-        return 130
+        return last_words(f"\n{NAME}: interrupted", 130)
     except BrokenPipeError:
         silence(sys.stdout)
         return 141
@@ -61,13 +69,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("TINYGRAD_RNN_TRACEBACK"):
             traceback.print_exc()
         if caused_by_user(error):
-            complain(f"{NAME}: {sentence(error)}")
-            return FAILED
-        complain(f"{NAME}: a mistake of this program, please report it: {sentence(error)}"
-                 " (TINYGRAD_RNN_TRACEBACK=1 shows where)")
-        return MISTAKE
+            return last_words(f"{NAME}: {sentence(error)}", FAILED)
+        return last_words(f"{NAME}: a mistake of this program, please report it: {sentence(error)}"
+                          " (TINYGRAD_RNN_TRACEBACK=1 shows where)", MISTAKE)
     finally:
         Unbreakable(sys.stdout).flush()  # so that Python itself has nothing left to fail at
+
+
+def first() -> bool:
+    """Whether this process speaks for all."""
+    return distributed.rank() == 0
+
+
+def last_words(text: str, status: int) -> int:
+    """Complain; one of several ranks says which it is, and ends the others, who wait for it."""
+    if "mpi4py.MPI" not in sys.modules or distributed.size() == 1:
+        complain(text)
+        return status
+    complain(text.replace(f"{NAME}:", f"{NAME}: rank {distributed.rank()}:", 1))
+    sys.stderr.flush()
+    distributed.communicator().Abort(status)
+    return status
 
 
 def complain(text: str) -> None:

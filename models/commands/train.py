@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from tinygrad_rnn import distributed
+
 from ..data import DataError
 from ..data.stream import keep_standard_input
 from ..data.text import END_OF_LINE
@@ -28,6 +30,7 @@ from ..training import (
     load_config,
     make_config,
     make_task,
+    ranks,
     schedule,
 )
 from ..training.config import MODELS
@@ -117,6 +120,8 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
     number("--max-norm", "max_norm", "gradients are clipped to this norm", float)
     number("--embedding", "D", "size of the vectors of symbols")
     number("--hidden", "H", "size of hidden states")
+    setting("--dtype", "dtype", "what weights and states are computed in",
+            choices=("float32", "float64"))
     setting("--seed", "seed", "seed of weights, order and dropout", type=at_least_zero(int),
             metavar="N")
     if task == "ptb":
@@ -131,6 +136,9 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
                    " and where the data are may be given anew")  # fmt: skip
     p.add_argument("--time-limit", type=duration, default=math.inf, metavar="TIME",
                    help="stop and save after this time, such as 90s, 30m, 8h or 1:30:00")
+    p.add_argument("--rank-timeout", type=duration, default=10.0, metavar="TIME",
+                   help="started by mpiexec: end all ranks when one has not answered for this time"
+                   " (default 10s)")
     p.add_argument("--data-changed", action="store_true",
                    help="resume although the data are not those that the run began with")
     p.add_argument("--jit", action=argparse.BooleanOptionalAction, default=True,
@@ -146,6 +154,47 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
 
 def run_train(args: argparse.Namespace) -> None:
     nothing_to_save_yet()
+    config, out, picture = ranks.from_first(lambda: asked(args))
+    task = ranks.together(lambda: make_task(config), first=True)
+    say(task.summary())
+    if args.jit:
+        faster = "" if find_spec("numba") else "; faster yet with numba (pip install numba)"
+        say(f"steps are recorded once and replayed (tg.jit); --no-jit runs them one by one{faster}")
+    run = ranks.together(lambda: Run.resume(out, task, say, args.jit, args.data_changed)
+                         if args.resume else Run(task, out, say, args.jit))
+    run.rank_timeout = args.rank_timeout
+    alone = distributed.rank() == 0  # or the first of several
+    run.log.csv = Path(out) / CSV if args.csv else None
+    run.log.events = Events(Path(out) / EVENTS) if args.tensorboard and alone else None
+    picture = picture if alone else None
+    title = f"{config.model}, {config.task}"
+    if picture is not None:
+        run.draw = lambda: draw(lambda: training_curve(run.log.read(), picture, title))
+    if run.step:
+        say(f"going on after step {run.step:,}")
+    more = ["--steps", args.steps] if args.steps else ["--epochs", config.epochs]
+    try:
+        done = run.train(args.steps, command("train", args.task, "--resume", word(out), *more),
+                         args.time_limit)  # fmt: skip
+    finally:
+        if picture is not None and run.step and (records := run.log.read()):
+            draw(lambda: training_curve(records, picture, title), f"the curves are in {picture}")
+        if run.log.events is not None:
+            run.log.events.close()
+    if not done or not alone:
+        return
+    seen = ""
+    if isinstance(task, PairsTask) and task.config.model in ("attention", "deep"):
+        looks = Path(out) / "attention.png"
+        if draw(lambda: draw_attention(task.reader, example_of(task), looks)):
+            seen = f", a picture of where it looks in {looks}"
+    say(f"\nThe model is in {out}{seen}. Try:")
+    for words in next_commands(task, out):
+        say("  " + command(*words))
+
+
+def asked(args: argparse.Namespace) -> tuple[Config, str, Path | None]:
+    """What is to be trained, where it goes, and the picture if one is wanted."""
     names = {f.name for f in fields(PairsConfig)} | {f.name for f in fields(TextConfig)}
     given = {name: value for name, value in vars(args).items() if name in names - {"task"}}
     if args.resume:
@@ -162,39 +211,7 @@ def run_train(args: argparse.Namespace) -> None:
     picture = None if args.plot is None else Path(args.plot or Path(out) / "curve.png")
     if picture is not None:
         check_picture(picture, folder_comes=picture.parent == Path(out))
-    task = make_task(config)
-    say(task.summary())
-    if args.jit:
-        faster = "" if find_spec("numba") else "; faster yet with numba (pip install numba)"
-        say(f"steps are recorded once and replayed (tg.jit); --no-jit runs them one by one{faster}")
-    run = (Run.resume(out, task, say, args.jit, args.data_changed) if args.resume
-           else Run(task, out, say, args.jit))
-    run.log.csv = Path(out) / CSV if args.csv else None
-    run.log.events = Events(Path(out) / EVENTS) if args.tensorboard else None
-    title = f"{config.model}, {config.task}"
-    if picture is not None:
-        run.draw = lambda: draw(lambda: training_curve(run.log.read(), picture, title))
-    if run.step:
-        say(f"going on after step {run.step:,}")
-    more = ["--steps", args.steps] if args.steps else ["--epochs", config.epochs]
-    try:
-        done = run.train(args.steps, command("train", args.task, "--resume", word(out), *more),
-                         args.time_limit)  # fmt: skip
-    finally:
-        if picture is not None and run.step and (records := run.log.read()):
-            draw(lambda: training_curve(records, picture, title), f"the curves are in {picture}")
-        if run.log.events is not None:
-            run.log.events.close()
-    if not done:
-        return
-    seen = ""
-    if isinstance(task, PairsTask) and task.config.model in ("attention", "deep"):
-        looks = Path(out) / "attention.png"
-        if draw(lambda: draw_attention(task.reader, example_of(task), looks)):
-            seen = f", a picture of where it looks in {looks}"
-    say(f"\nThe model is in {out}{seen}. Try:")
-    for words in next_commands(task, out):
-        say("  " + command(*words))
+    return config, out, picture
 
 
 def draw(picture: Callable[[], object], told: str = "") -> bool:

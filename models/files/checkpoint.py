@@ -92,8 +92,10 @@ def carried_arrays(model: nn.Module) -> dict[str, np.ndarray]:
     return arrays
 
 
-def restore_carried(model: nn.Module, arrays: dict[str, np.ndarray], N: int) -> None:
-    """Give stateful layers what ``carried_arrays`` took from them, for batches of N sequences.
+def restore_carried(model: nn.Module, arrays: dict[str, np.ndarray], N: int,
+                    rows: slice = slice(None)) -> None:
+    """Give stateful layers what ``carried_arrays`` took from them, for batches of N sequences, of
+    which this process has these ``rows``.
 
     ValueError for states of other shapes."""
     for i, layer in enumerate(_recurrent(model)):
@@ -103,7 +105,7 @@ def restore_carried(model: nn.Module, arrays: dict[str, np.ndarray], N: int) -> 
         came = [arrays[name].shape for name in names]
         if came not in ([], wanted):
             raise ValueError(f"a state of shapes {came}, wanted {wanted}")
-        parts = tuple(tg.Tensor(np.array(arrays[name])) for name in names)
+        parts = tuple(tg.Tensor(np.array(arrays[name][..., rows, :])) for name in names)
         layer.state = None if not parts else parts if len(parts) > 1 else parts[0]
 
 

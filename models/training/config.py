@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from tinygrad_rnn import nn
 
@@ -12,6 +14,8 @@ from ..data import DataError, Level
 from ..language import BetterRnnlm, Rnnlm, SimpleRnnlm
 from ..seq2seq import AttentionSeq2seq, DeepAttentionSeq2seq, PeekySeq2seq, Seq2seq
 from . import schedule
+
+Dtype = Literal["float32", "float64"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class PairsConfig:
     num_layers: int = 3
     residual: bool = True
     teacher_forcing: float = 1.0
+    dtype: Dtype = "float32"
     epochs: int = 4
     batch_size: int = 128
     lr: float = 0.003
@@ -67,6 +72,7 @@ class TextConfig:
     min_count: int = 1
     max_vocab: int | None = None
     tokenizer: str | None = None
+    dtype: Dtype = "float32"
     epochs: int = 4
     batch_size: int = 20
     time_size: int = 35
@@ -169,7 +175,7 @@ def check_memory(config: Config, V: int) -> None:
     layers = config.num_layers if config.model in ("better", "deep") else 1
     blocks = 4 if isinstance(config, PairsConfig) else BLOCKS.get(config.cell, 1)
     weights = V * (config.D + config.H) + blocks * config.H * (config.D + config.H * layers)
-    least = 2 * 4 * weights  # with their gradients, in float32
+    least = 2 * np.dtype(config.dtype).itemsize * weights  # with their gradients
     if there is not None and least > there:
         raise DataError(
             f"--hidden {config.H}, --embedding {config.D}, --layers {layers}: with {V:,} symbols"
@@ -207,14 +213,15 @@ def _model(config: Config, V: int) -> Any:
     if isinstance(config, TextConfig):
         if config.model == "better":
             return BetterRnnlm(V, config.D, config.H, config.dropout, config.num_layers,
-                               config.cell)  # fmt: skip
+                               config.cell, dtype=config.dtype)  # fmt: skip
         if config.model == "simple":
-            return SimpleRnnlm(V, config.D, config.H)
-        return Rnnlm(V, config.D, config.H, config.cell)
-    D, H = config.D, config.H
+            return SimpleRnnlm(V, config.D, config.H, dtype=config.dtype)
+        return Rnnlm(V, config.D, config.H, config.cell, dtype=config.dtype)
+    D, H, dtype = config.D, config.H, config.dtype
     if config.model == "deep":
         return DeepAttentionSeq2seq(V, D, H, config.num_layers, config.residual,
-                                    config.bidirectional, config.score)  # fmt: skip
+                                    config.bidirectional, config.score, dtype=dtype)  # fmt: skip
     if config.model == "attention":
-        return AttentionSeq2seq(V, D, H, config.bidirectional, config.input_feeding, config.score)
-    return (PeekySeq2seq if config.model == "peeky" else Seq2seq)(V, D, H)
+        return AttentionSeq2seq(V, D, H, config.bidirectional, config.input_feeding, config.score,
+                                dtype=dtype)  # fmt: skip
+    return (PeekySeq2seq if config.model == "peeky" else Seq2seq)(V, D, H, dtype=dtype)

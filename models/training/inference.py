@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import distributed
 
 from ..data import (
     START,
@@ -23,6 +24,7 @@ from ..data import (
 from ..data.bpe import BytePairs
 from ..language import LanguageModel
 from ..seq2seq import AttentionSeq2seq, Seq2seq
+from . import ranks
 from .config import PairsConfig
 
 
@@ -69,17 +71,18 @@ class Reader:
         return answer, list(padded), weights
 
     def accuracy(self, pairs: Pairs, beam: int = 1, batch_size: int = 500) -> float:
-        """Share of the pairs whose whole answer is right."""
-        right = 0
+        """Share of the pairs whose whole answer is right. Each rank of several answers its own."""
+        pairs, right = _own(pairs), 0
         for i in range(0, len(pairs), batch_size):
             answers = self.answer(pairs.inputs[i : i + batch_size], beam)
             expected = pairs.answers[i : i + batch_size]
             right += sum(START + a == b for a, b in zip(answers, expected, strict=True))
-        return right / len(pairs)
+        return ranks.mean(right / max(len(pairs), 1), len(pairs))
 
     def loss(self, pairs: Pairs, batch_size: int = 500) -> float:
-        """Mean cross-entropy of the answers, in nats, with teacher forcing."""
-        training = self.model.training
+        """Mean cross-entropy of the answers, in nats, with teacher forcing. Each rank of several
+        measures its own."""
+        pairs, training = _own(pairs), self.model.training
         self.model.eval()
         total = 0.0
         with tg.no_grad():
@@ -88,7 +91,7 @@ class Reader:
                 xs = self._encode(pairs.inputs[i : i + batch_size])
                 total += len(xs) * self.model.loss(xs, ts).item()
         self.model.train(training)
-        return total / len(pairs)
+        return ranks.mean(total / max(len(pairs), 1), len(pairs))
 
     @property
     def _start(self) -> int:
@@ -96,6 +99,13 @@ class Reader:
 
     def _encode(self, texts: Sequence[str]) -> Ids:
         return encode_inputs(texts, self.vocabulary, self.widths[0], self.config.reverse)
+
+
+def _own(pairs: Pairs) -> Pairs:
+    """The pairs that this rank measures."""
+    if distributed.size() == 1:
+        return pairs
+    return pairs.select(range(len(pairs))[distributed.share(len(pairs))])
 
 
 class Writer:
@@ -141,16 +151,21 @@ class Writer:
 def perplexity(model: LanguageModel, ids: Ids, batch_size: int = 10, time_size: int = 35) -> float:
     """exp of the mean loss over a text, read as the book reads it: in ``batch_size`` streams.
 
-    A text that is shorter than one batch is one stream. Dropout is off; the state that the model
-    carries is what it was before.
+    A text that is shorter than one batch is one stream. Each rank of several reads its own streams.
+    Dropout is off; the state that the model carries is what it was before.
     """
     if len(ids) <= batch_size * time_size:
         batch_size, time_size = 1, min(time_size, len(ids) - 1)
     training, carried = model.training, model.recurrent.state
     model.eval()
     model.reset_state()
-    with tg.no_grad():
-        losses = [model.loss(xs, ts).item() for xs, ts in TextBatches(ids, batch_size, time_size)]
+    own = distributed.share(batch_size)
+    losses = [0.0]
+    if own.start < own.stop:
+        with tg.no_grad():
+            losses = [model.loss(xs[own], ts[own]).item()
+                      for xs, ts in TextBatches(ids, batch_size, time_size)]
     model.train(training)
     model.recurrent.state = carried
-    return math.exp(min(np.mean(losses), 700.0))
+    mean = ranks.mean(float(np.mean(losses)), own.stop - own.start)
+    return math.exp(min(mean, 700.0))

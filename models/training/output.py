@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TextIO
 
+from tinygrad_rnn import distributed
+
 # What a terminal would obey instead of showing it; line breaks and tabs may stay.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -34,8 +36,9 @@ def silence(stream: TextIO | None) -> None:
 
 
 def say(text: str = "") -> None:
-    """Print, if anybody reads."""
-    Unbreakable(sys.stdout).write(plain(text) + "\n")
+    """Print, if anybody reads; of several ranks the first speaks for all."""
+    if distributed.rank() == 0:
+        Unbreakable(sys.stdout).write(plain(text) + "\n")
 
 
 def unbreakable(show: Callable[[str], Any]) -> Callable[[str], None]:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import distributed
 from tinygrad_rnn.interop.files import shown
 from tinygrad_rnn.optim import clip_grad_norm_
 
 from ..data import DataError, Ids
 from ..files import checkpoint
 from ..files.lock import only_writer
+from . import ranks, watch
 from .load import BEST, MODEL, load_weights, same_data
 from .log import CSV, EVENTS, LOG, Log, Record
 from .output import Unbreakable, plain, unbreakable
@@ -32,16 +34,26 @@ from .tasks import Task
 LOG_EVERY = 20  # steps, as in the book
 SAVE_EVERY = 60  # seconds
 DRAW_EVERY = 30  # seconds
+COMPARE_EVERY = 50  # steps: whether all ranks have the same parameters
+ECHO = 2  # seconds in which a second Ctrl-C counts as the first, with several ranks
 
 
 def training_step(task: Task) -> Callable[[Ids, Ids], tuple[Any, Any]]:
-    """Forward, backward, clipping, update, as a function of a batch: loss, norm of the gradient."""
+    """Forward, backward, clipping, update, as a function of a batch: loss, norm of the gradient.
+
+    Of several ranks each has its rows of the batch and their loss; gradient and norm are those of
+    the whole batch.
+    """
     model, optimizer = task.model, task.optimizer
     limit = math.inf if task.config.max_norm is None else task.config.max_norm
+
+    several = distributed.size() > 1
 
     def step(xs: Ids, ts: Ids) -> tuple[Any, Any]:
         loss = model.loss(xs, ts)
         loss.backward()
+        if several:
+            distributed.average_gradients(optimizer.params)
         norm = clip_grad_norm_(optimizer.params, limit)
         optimizer.step()
         optimizer.zero_grad()
@@ -62,6 +74,10 @@ class Run:
     Nothing that is said, measured or logged costs what was computed: it is saved first; what
     ``show`` cannot show is lost, a log that cannot be written is told, and a checkpoint that cannot
     be written is tried again, and an error only at the end.
+
+    Started by MPI it is one run on several ranks: each has its rows of every batch and of the
+    states that they carry, all have the same parameters, and rank 0 reads, writes and speaks. What
+    is saved does not say how many ranks there were.
     """
 
     # What a checkpoint holds of the run itself, besides model, optimizer and data.
@@ -73,6 +89,10 @@ class Run:
     ):
         checkpoint.require_library()
         self.task, self.out, self.show = task, Path(out), unbreakable(show)
+        self.rank_timeout = 10.0  # seconds
+        ranks.same_data(task)
+        distributed.broadcast(task.model)
+        ranks.draw_for_all(task.model, task.rows)
         self.log = Log(self.out)
         self._step = training_step(task)
         if jit:
@@ -88,6 +108,7 @@ class Run:
         self._saved_at: tuple[int, int] | None = None  # after which step, and how many epochs
         self._shown = -math.inf  # when
         self._bar: Any = None
+        self._line: watch.Line | None = None
         self.draw: Callable[[], object] | None = None  # called now and then, to redraw curves
         self._drawn = 0.0  # when
         self._tokens, self._since = 0, 0.0  # since the last line of the log: how many, and when
@@ -103,15 +124,17 @@ class Run:
         was trained on other data (unless ``data_changed``)."""
         run = cls(task, folder, show, jit)
         path = run.out / MODEL
-        arrays, about = checkpoint.load(path)
+        arrays, about = ranks.from_first(lambda: checkpoint.load(path))
         checked(path, about, arrays)
         same_data(path, about, task, data_changed)
-        run.resumed = os.stat(path)
+        if distributed.rank() == 0:
+            run.resumed = os.stat(path)
         load_weights(path, task.model, arrays)
         try:
             training = {k.removeprefix(checkpoint.PREFIX): v for k, v in arrays.items()}
             place = about["training"]
-            checkpoint.restore_carried(task.model, training, task.config.batch_size)
+            checkpoint.restore_carried(task.model, training, task.config.batch_size,
+                                       distributed.share(task.config.batch_size))
             checkpoint.restore_generators(task.model, place["generators"])
             task.rate = place["lr"]
             checkpoint.restore_optimizer(
@@ -135,17 +158,24 @@ class Run:
             "batches": task.batches.state_dict(),
             "generators": checkpoint.generator_states(task.model),
         }  # fmt: skip
-        extra = checkpoint.carried_arrays(task.model) | checkpoint.optimizer_arrays(task.optimizer)
-        try:
-            checkpoint.save(
-                self.out / file,
-                task.model.state_dict() | {checkpoint.PREFIX + k: v for k, v in extra.items()},
-                {"config": asdict(task.config), **task.about(), "data": task.digest,
-                 "training": place},
-            )
-        except MemoryError:
-            raise DataError(f"{self.out / file}: no memory is left to save it; {self._kept()}"
-                            ) from None  # fmt: skip
+        ranks.compare(task.model, f"after step {self.step}")
+        carried = ranks.gather_rows(checkpoint.carried_arrays(task.model))
+
+        def write() -> None:
+            extra = carried | checkpoint.optimizer_arrays(task.optimizer)
+            try:
+                checkpoint.save(
+                    self.out / file,
+                    task.model.state_dict() | {checkpoint.PREFIX + k: v for k, v in extra.items()},
+                    {"config": asdict(task.config), **task.about(), "data": task.digest,
+                     "training": place},
+                )
+            except MemoryError:
+                raise DataError(f"{self.out / file}: no memory is left to save it; {self._kept()}"
+                                ) from None  # fmt: skip
+
+        with self._at_leisure():
+            ranks.from_first(write)
         self._saved = time.perf_counter()
         if file == MODEL:
             self._saved_at = self.step, self.measured
@@ -153,6 +183,8 @@ class Run:
     def _try_to_save(self, file: str = MODEL) -> None:
         try:
             self.save(file)
+        except ranks.Apart:
+            raise
         except DataError as error:
             self._tell(f"{error}; the training goes on, and saving is tried again")
             self._saved = time.perf_counter()
@@ -173,29 +205,47 @@ class Run:
         if self.step >= total and self.measured == batches.epoch:
             self.show(f"{self.step:,} steps are done already; --epochs or --steps asks for more")
             return True
-        with only_writer(self.out):
+        if self.task.rows < distributed.size():
+            raise ranks.Common(f"a batch of {self.task.rows} rows has none for some of"
+                               f" {distributed.size()} ranks: start fewer, or give a larger"
+                               " --batch-size")  # fmt: skip
+        with ExitStack() as held:
+            ranks.from_first(lambda: held.enter_context(only_writer(self.out)))
+            self._line = held.enter_context(ranks.watched(self.rank_timeout, self.out / MODEL))
+            if self._line is None and distributed.size() > 1:
+                self.show("some ranks cannot reach the machine of rank 0: what dies or hangs is"
+                          " left to MPI to notice")  # fmt: skip
             return self._train(total, command, time_limit)
 
     def _train(self, total: int, command: str, time_limit: float) -> bool:
-        self._still_there()
-        self._make_room()
-        self.log.cut(self.step, self.measured)
+        ranks.from_first(self._prepare)
         self._saved = start = time.perf_counter()
         began = start - self.seconds
         self._tokens, self._since, self._drawn = 0, start, start
-        with Signals() as signals, progress(total, self.step) as self._bar:
-            self._end_epoch_if_due(total)
-            while self.step < total and not self._stalled() and signals.ending is None:
-                if time.perf_counter() - start > time_limit:
-                    break
-                self._one_step_more(total)
-                self.seconds = time.perf_counter() - began
-                self._end_epoch_if_due(total)
-                if signals.saving or time.perf_counter() - self._saved > SAVE_EVERY:
+        echo = ECHO if distributed.size() > 1 else 0
+        with Signals(echo) as signals, progress(total, self.step) as self._bar:
+
+            def tell(loss: float = 0.0, rows: int = 0) -> ranks.Word:
+                now = time.perf_counter()
+                if saving := signals.saving:
                     signals.saving = False
+                return ranks.tell(loss, rows, signals.ending, saving, now - start > time_limit,
+                                  now - self._saved)
+
+            heard = tell()
+            if self._end_epoch_if_due(total, heard):
+                heard = tell()
+            while not (self.step >= total or self._stalled() or heard.ending or heard.over):
+                heard = self._one_step_more(total, tell)
+                self.seconds = time.perf_counter() - began
+                saving = heard.saving
+                if self._end_epoch_if_due(total, heard):
+                    heard = tell()
+                if saving or heard.saving or heard.since > SAVE_EVERY:
                     self._try_to_save()
                 if self.draw is not None and time.perf_counter() - self._drawn > DRAW_EVERY:
-                    self.draw()
+                    with self._at_leisure():
+                        self.draw()
                     self._drawn = time.perf_counter()
             if self._saved_at != (self.step, self.measured):
                 self.save()
@@ -207,23 +257,31 @@ class Run:
                       f" (--patience {self.task.config.patience})")  # fmt: skip
             return True
         where = f"after step {self.step} of {total}; go on with {command}"
-        if signals.ending is not None:
-            raise Interrupted(f"stopped and saved {where}", signals.ending)
+        if heard.ending is not None:
+            raise Interrupted(f"stopped and saved {where}", heard.ending)
         self.show(f"the time is over: stopped and saved {where}")
         return False
 
-    def _one_step_more(self, total: int) -> None:
+    def _one_step_more(self, total: int, tell: Callable[[float, int], ranks.Word]) -> ranks.Word:
+        """A step, and what the ranks tell each other after it."""
         batches, epoch = self.task.batches, self.task.batches.epoch + 1
         xs, ts = next(iter(batches))
+        self._tokens += ts.size
+        xs, ts = distributed.shard((xs, ts))
         self.task.set_rate(self.step, total)
         loss, norm = self._one_step(xs, ts)
         self.step += 1
-        self._tokens += ts.size
+        heard = tell(loss, len(xs))
+        loss = heard.loss
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise DataError(
-                f"step {self.step} (epoch {epoch}): the loss is {loss} and the norm of its"
+            some = 0 < len(heard.spoilt) < distributed.size()
+            where = f" of rank {', '.join(map(str, heard.spoilt))}" if some else ""
+            raise ranks.Common(
+                f"step {self.step} (epoch {epoch}): the loss{where} is {loss} and the norm of its"
                 f" gradient {norm}; a smaller --lr may help. {self._kept()}"
             )
+        if self.step % COMPARE_EVERY == 0:
+            ranks.compare(self.task.model, f"after step {self.step}")
         self.recent.append(loss)
         self.epoch_loss += loss
         self.epoch_steps += 1
@@ -246,6 +304,7 @@ class Run:
                     f" {self._short(record['loss'])}, {self.seconds:.0f} s, about {left:.0f} s left"
                     f" (until {when(left)})"
                 )
+        return heard
 
     def _stalled(self) -> bool:
         patience = self.task.config.patience
@@ -256,13 +315,19 @@ class Run:
         loss, norm = self._step(xs, ts)
         return loss.item(), float(norm)
 
-    def _end_epoch_if_due(self, total: int) -> None:
-        """After the last step of an epoch: measure, adapt the learning rate, save; then tell."""
-        task = self.task
-        if task.batches.epoch == self.measured:
-            return
-        if time.perf_counter() - self._saved > SAVE_EVERY / 10:  # measuring can take long
+    def _end_epoch_if_due(self, total: int, heard: ranks.Word) -> bool:
+        """After the last step of an epoch: measure, adapt the learning rate, save; then tell.
+        Whether it was."""
+        if self.task.batches.epoch == self.measured:
+            return False
+        if heard.since > SAVE_EVERY / 10:  # measuring can take long
             self._try_to_save()
+        with self._at_leisure():
+            self._end_epoch(total)
+        return True
+
+    def _end_epoch(self, total: int) -> None:
+        task = self.task
         self._doing("measuring")
         value = task.evaluate()
         held_out_loss = task.held_out_loss(value)
@@ -297,6 +362,8 @@ class Run:
 
     def _write(self, record: Record) -> Record:
         record["seconds"] = round(self.seconds, 1)
+        if distributed.rank() != 0:
+            return record
         told = self.log.problem
         self.log.write(record)
         if self.log.problem and not told:
@@ -306,6 +373,8 @@ class Run:
     def _due(self, seconds: float, always: bool) -> bool:
         """Whether so much time has passed since something was told, which this will now be."""
         now = time.perf_counter()
+        if distributed.rank() != 0:
+            return False
         if not always and now - self._shown < seconds:
             return False
         self._shown = now
@@ -315,11 +384,31 @@ class Run:
         if self._bar is not None:
             self._bar.set_description_str(what)
 
+    @contextmanager
+    def _at_leisure(self) -> Iterator[None]:
+        """For what may take longer than a step, while the other ranks wait."""
+        if self._line is None:
+            yield
+            return
+        before, self._line.busy = self._line.busy, True
+        try:
+            yield
+        finally:
+            self._line.busy = before
+
     def _tell(self, text: str) -> None:
+        if distributed.rank() != 0:
+            return
         if self._bar is None:
             self.show(text)
         else:
             self._bar.write(plain(text), file=Unbreakable(sys.stdout))
+
+    def _prepare(self) -> None:
+        """The folder, before the first step."""
+        self._still_there()
+        self._make_room()
+        self.log.cut(self.step, self.measured)
 
     def _still_there(self) -> None:
         """DataError when another training has gone on with the run since it was read."""
@@ -346,8 +435,7 @@ class Run:
         self.show(f"the run that was in {self.out} is kept in {aside}")
 
     def _kept(self) -> str:
-        path = self.out / MODEL
-        return f"{path} keeps the last good state." if path.exists() else "Nothing was saved."
+        return watch.kept(self.out / MODEL)
 
     def _short(self, loss: float) -> str:
         if self.task.measure == "perplexity":
@@ -366,7 +454,7 @@ def when(seconds: float) -> str:
 @contextmanager
 def progress(total: int, done: int) -> Iterator[Any]:
     """A progress bar on a terminal; elsewhere None."""
-    if sys.stderr is None or not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty() or distributed.rank() != 0:
         yield None
         return
     from tqdm import tqdm

@@ -67,6 +67,7 @@ class About(Always, total=False):
 
 CHOICES = {
     "cell": ("rnn", "lstm", "gru"), "optimizer": ("sgd", "adam"), "schedule": schedule.NAMES,
+    "dtype": ("float32", "float64"),
     "score": ("dot", "scaled_dot", "general", "additive"),
 }  # fmt: skip
 LARGEST = 2**31  # no count and no size is larger

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import Any
 
 # Ctrl-C; `kill`, and what schedulers send before they kill; a terminal that goes; CPU time used up.
@@ -20,24 +21,26 @@ def nothing_to_save_yet() -> None:
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by a signal, and saved. ``status`` is the exit status of a process that
-    the signal has ended: 130 for Ctrl-C, 143 for SIGTERM."""
+    """Training was stopped by a signal, and saved, unless ``at_once``. ``status`` is the exit
+    status of a process that the signal has ended: 130 for Ctrl-C, 143 for SIGTERM."""
 
-    def __init__(self, text: str, number: int) -> None:
+    def __init__(self, text: str, number: int, at_once: bool = False) -> None:
         super().__init__(text)
-        self.status = 128 + number
+        self.status, self.at_once = 128 + number, at_once
 
 
 class Signals:
     """While it is entered, a signal only leaves a note: to end (``ending``, its number) or to save
-    and go on (``saving``). A second signal to end does so at once.
+    and go on (``saving``). A second signal to end does so at once, unless it comes within ``echo``
+    seconds: a terminal and mpiexec may both send one.
 
     Signals that the process ignores stay ignored (``nohup``). Only the main thread gets signals;
     elsewhere this does nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, echo: float = 0.0) -> None:
         self.ending: int | None = None
+        self._echo, self._came = echo, 0.0
         self.saving = False
         self._before: dict[int, Any] = {}
 
@@ -56,9 +59,11 @@ class Signals:
             signal.signal(number, before)
 
     def _end(self, number: int, frame: Any) -> None:
-        if self.ending is not None:
-            raise Interrupted("stopped at once", number)
-        self.ending = number
+        now = time.monotonic()
+        if self.ending is not None and now - self._came >= self._echo:
+            raise Interrupted("stopped at once", number, at_once=True)
+        if self.ending is None:
+            self.ending, self._came = number, now
 
     def _save(self, number: int, frame: Any) -> None:
         self.saving = True

@@ -51,6 +51,7 @@ class Task:
     optimizer: Any
     measure: str
     measured_on = "on held-out data"
+    rows: int  # of a batch
     rate: float  # the learning rate but for warm-up and what depends on the step
 
     def summary(self) -> str:
@@ -116,7 +117,8 @@ class PairsTask(Task):
         self.model = build_model(config, len(self.vocabulary))
         self.optimizer = optim.Adam(self.model.parameters(), config.lr)
         self.rate = config.lr
-        self.batches = PairBatches(xs, ts, min(config.batch_size, len(xs)), config.seed)
+        self.rows = min(config.batch_size, len(xs))
+        self.batches = PairBatches(xs, ts, self.rows, config.seed)
         self.reader = Reader(self.model, self.vocabulary, config, (xs.shape[1], ts.shape[1]))
 
     def summary(self) -> str:
@@ -169,7 +171,8 @@ class TextTask(Task):
         make = {"sgd": optim.SGD, "adam": optim.Adam}[config.optimizer]
         self.optimizer = make(self.model.parameters(), config.lr)
         self.rate = config.lr
-        self.batches = TextBatches(train.ids, config.batch_size, config.time_size)
+        self.rows = config.batch_size
+        self.batches = TextBatches(train.ids, self.rows, config.time_size)
         self.writer = Writer(self.model, self.vocabulary, config.level, self.pairs)
         if "valid" not in self.parts:
             self.measured_on = "on the text itself"

@@ -1,0 +1,214 @@
+"""Who watches the ranks of a run: a process of its own, so that somebody is left to say which rank
+has died, and so that nothing that holds up Python in a rank (a compiler, a stopped process) holds
+up the watching. Standard library only: it is started as a script.
+
+Each rank has two lines to it. On one it sends beats: how often it has arrived where ranks wait for
+each other, and whether it has leave to take long. On the other nothing is ever sent: it breaks when
+the process ends, and lines break in the order in which processes end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+BEAT = 0.5  # seconds
+SETTLED = 20  # arrivals after which a rank's steps are of a known length: all is recorded
+SLOW = 300.0  # seconds that one may take before
+BYE, SPOKEN = "bye", "spoken"  # last messages: this rank is done; all are, and it has been said
+
+
+class Watched:
+    """What the watcher knows of one rank."""
+
+    def __init__(self, rank: int, who: str) -> None:
+        self.name, self.said_bye = f"rank {rank} ({who})", False
+        self.heard = self.moved = time.monotonic()
+        self.arrived, self.longest, self.busy = 0, 0.0, False
+        self.unread = b""
+
+    def beat(self, arrived: int, busy: bool, now: float) -> None:
+        if arrived != self.arrived:
+            if self.arrived >= SETTLED and not self.busy:
+                self.longest = max(self.longest, now - self.moved)
+            self.moved, self.arrived = now, arrived
+        elif busy or self.busy:
+            self.moved = now
+        self.heard, self.busy = now, busy
+
+    def patience(self, timeout: float) -> float:
+        """Seconds that the others wait for its next arrival."""
+        return timeout + 3 * self.longest if self.arrived >= SETTLED else max(timeout, SLOW)
+
+
+def silent(ranks: list[Watched], timeout: float, now: float) -> str | None:
+    """What is to be said of a rank that hangs, if one does."""
+    here = [r for r in ranks if not r.said_bye]
+    if not here:
+        return None
+    for rank in here:
+        if now - rank.heard > timeout:
+            return f"{rank.name} has not answered for {timeout:.0f} s"
+    furthest = max(r.arrived for r in here)
+    for rank in here:
+        waited = now - max([rank.moved, *(r.moved for r in here if r.arrived == furthest)])
+        if rank.arrived < furthest and not rank.busy and waited > rank.patience(timeout):
+            return f"{rank.name} hangs: the others have waited for it for {waited:.0f} s"
+    return None
+
+
+def kept(file: Path) -> str:
+    return f"{file} keeps the last good state." if file.exists() else "Nothing was saved."
+
+
+def watch(size: int, timeout: float, file: Path) -> None:
+    """Wait for ``size`` ranks, then watch them until all have said good-bye."""
+    listener = socket.create_server(("", 0), backlog=2 * size)
+    token = secrets.token_hex(16)
+    print(listener.getsockname()[1], token, flush=True)
+    listener.settimeout(60)
+    beats: dict[int, tuple[socket.socket, Watched]] = {}
+    lives: dict[int, socket.socket] = {}
+    while len(beats) < size or len(lives) < size:
+        try:
+            line, _ = listener.accept()
+        except TimeoutError:
+            return  # some cannot reach us, and have told the others
+        line.settimeout(5)
+        with suppress(OSError, ValueError):
+            hello = json.loads(line.makefile().readline(1000))
+            if not secrets.compare_digest(hello["token"], token):
+                continue
+            if hello["beats"]:
+                beats[hello["rank"]] = line, Watched(hello["rank"], hello["who"])
+            else:
+                lives[hello["rank"]] = line
+    listener.close()
+    sentence = _watch([beats[r] for r in range(size)], [lives[r] for r in range(size)], timeout)
+    if sentence is not None:
+        with suppress(OSError):
+            os.write(2, f"\ntinygrad-rnn: {sentence}, so all ranks end. {kept(file)}\n".encode())
+        for line, _ in beats.values():
+            with suppress(OSError):
+                line.sendall(b"end\n")
+        time.sleep(2 * BEAT)  # until they have read it
+
+
+def _watch(beats: list[tuple[socket.socket, Watched]], lives: list[socket.socket],
+           timeout: float) -> str | None:
+    ranks = [rank for _, rank in beats]
+    selector = selectors.DefaultSelector()
+    for (line, rank), life in zip(beats, lives, strict=True):
+        for one in (line, life):
+            one.setblocking(False)
+        selector.register(line, selectors.EVENT_READ, (rank, True))
+        selector.register(life, selectors.EVENT_READ, (rank, False))
+    while not all(rank.said_bye for rank in ranks):
+        dead = []
+        for key, _ in selector.select(BEAT):
+            rank, beating = key.data
+            messages, there = _read(key.fileobj, rank)
+            if not there:
+                selector.unregister(key.fileobj)
+                if not beating:
+                    dead.append(rank)
+            now = time.monotonic()
+            if messages and all(now - r.heard > timeout / 2 for r in ranks):
+                for r in ranks:  # all were stopped, and go on
+                    r.heard = r.moved = now
+            for message in messages:
+                if message == SPOKEN:
+                    return None
+                if message == BYE:
+                    rank.said_bye = True
+                else:
+                    rank.beat(*message, now)
+        for rank in dead:
+            if not rank.said_bye:
+                return f"{rank.name} has died"
+        awake = any(time.monotonic() - r.heard < timeout / 2 for r in ranks)
+        if awake and (sentence := silent(ranks, timeout, time.monotonic())):
+            return sentence
+    return None
+
+
+def _read(line: Any, rank: Watched) -> tuple[list[Any], bool]:
+    """The messages that have come, and whether the line is whole."""
+    try:
+        came = line.recv(1 << 16)
+    except BlockingIOError:
+        return [], True
+    except OSError:
+        came = b""
+    *messages, rank.unread = (rank.unread + came).split(b"\n")
+    return [json.loads(message) for message in messages], bool(came)
+
+
+class Line:
+    """A rank's end: a thread sends beats, and calls ``ended`` when the watcher ends all, or when it
+    is gone with its machine."""
+
+    def __init__(self, rank: int, host: str, port: int, token: str,
+                 arrivals: Callable[[], int], ended: Callable[[], None]) -> None:
+        self.busy = False
+        self._arrivals, self._ended, self._over = arrivals, ended, threading.Event()
+        who = f"process {os.getpid()} on {socket.gethostname()}"
+        hello = {"rank": rank, "token": token, "who": who}
+        self._beats, self._life = (
+            _connected(host, port, {**hello, "beats": beats}) for beats in (True, False)
+        )
+        self._beats.settimeout(BEAT)
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _beat(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._send([self._arrivals(), self.busy])
+                with suppress(TimeoutError):  # which is the pause between two beats
+                    if self._beats.recv(10) is not None:
+                        break
+            except OSError:
+                break
+        if not self._over.is_set():
+            self._ended()
+
+    def _send(self, message: Any) -> None:
+        self._beats.sendall(json.dumps(message).encode() + b"\n")
+
+    def close(self, last: str = BYE) -> None:
+        self._over.set()
+        with suppress(OSError):
+            self._send(last)
+
+
+def _connected(host: str, port: int, hello: dict[str, Any]) -> socket.socket:
+    line = socket.create_connection((host, port), timeout=5)
+    line.sendall(json.dumps(hello).encode() + b"\n")
+    return line
+
+
+def start(size: int, timeout: float, file: Path) -> tuple[int, str]:
+    """Start the watcher; its port, and the word by which it knows the ranks."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", str(Path(__file__).resolve()), str(size), str(timeout), str(file)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )
+    assert process.stdout is not None
+    with process.stdout as out:
+        port, token = out.readline().split()
+    return int(port), token
+
+
+if __name__ == "__main__":
+    watch(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]))
