@@ -82,7 +82,7 @@ def tree_html(lines: Sequence[str]) -> str:
         name, colon, rest = line.strip().partition(": ")
         told = f"<b>{escape(name)}</b>{colon}{escape(rest)}" if colon else escape(name)
         if k + 1 < len(lines) and depths[k + 1] > depths[k]:
-            parts.append(f"<details open=""><summary>{told}</summary>"
+            parts.append(f"<details open><summary>{told}</summary>"
                          '<div style="margin-left: 1.5em">')  # fmt: skip
             open_at.append(depths[k])
         else:
