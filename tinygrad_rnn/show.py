@@ -74,7 +74,8 @@ def _picture(values: np.ndarray) -> str:
 def tree_html(lines: Sequence[str]) -> str:
     """Lines that are indented by two spaces for each level, as a tree whose branches fold."""
     depths = [(len(line) - len(line.lstrip())) // 2 for line in lines]
-    parts, open_at = [], []
+    parts: list[str] = []
+    open_at: list[int] = []
     for k, line in enumerate(lines):
         while open_at and open_at[-1] >= depths[k]:
             open_at.pop()
@@ -82,7 +83,7 @@ def tree_html(lines: Sequence[str]) -> str:
         name, colon, rest = line.strip().partition(": ")
         told = f"<b>{escape(name)}</b>{colon}{escape(rest)}" if colon else escape(name)
         if k + 1 < len(lines) and depths[k + 1] > depths[k]:
-            parts.append(f"<details open><summary>{told}</summary>"
+            parts.append(f'<details open=""><summary>{told}</summary>'
                          '<div style="margin-left: 1.5em">')  # fmt: skip
             open_at.append(depths[k])
         else:
