@@ -2,6 +2,7 @@
 
 import re
 import sys
+from html import escape
 from pathlib import Path
 
 from docutils import nodes
@@ -17,7 +18,10 @@ import address  # noqa: E402
 project = "tinygrad_rnn"
 copyright = "the authors of tinygrad_rnn"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "locale"]
+gettext_compact = False
+gettext_location = False
+locale_dirs = ["locale"]
 myst_enable_extensions = ["dollarmath", "substitution"]
 myst_substitutions = {path.stem: address.buttons(path.stem, address.source())
                       for path in (ROOT / "notebooks").glob("*.py")}  # fmt: skip
@@ -99,7 +103,21 @@ def from_plain_text(app, what, name, obj, options, lines):
     lines[:] = result
 
 
+def pictures_in_the_page(app, doctree, docname):
+    """SVG as a part of the page: its letters have the colour of the text, also in dark mode."""
+    if app.builder.format != "html":
+        return
+    for image in list(doctree.findall(nodes.image)):
+        path = DOCS / image["uri"]
+        if path.suffix == ".svg" and path.exists():
+            svg = re.sub(r"<style>.*?</style>", "", path.read_text("utf-8"), flags=re.S)
+            said = escape(image.get("alt", ""), quote=True)
+            svg = re.sub('aria-label="[^"]*"', lambda _, said=said: f'aria-label="{said}"', svg)
+            image.replace_self(nodes.raw("", f'<span class="picture">{svg}</span>', format="html"))
+
+
 def setup(app):
+    app.connect("doctree-resolved", pictures_in_the_page)
     app.add_directive("literalinclude", Quoted, override=True)
     app.add_html_math_renderer("mathml", math(block=False), math(block=True))
     app.connect("autodoc-process-docstring", from_plain_text)
