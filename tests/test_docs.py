@@ -1,17 +1,27 @@
 """Every block of Python in the README and the docs runs, from top to bottom of its page, and
 prints what the page says; the pictures show what the code draws; Sphinx has nothing to warn of."""
 
+import inspect
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import models
+import tinygrad_rnn as tg
+from tinygrad_rnn import check, distributed, functional, interop, manual, nn, optim
+from tinygrad_rnn.check import strategies
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *ROOT.glob("README.*.md")]
 # A block of text right after a block of Python is what that one prints.
 BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```$)?", re.M | re.S)
+
+
+PUBLIC = (tg, functional, nn, optim, check, strategies, interop, distributed, manual, models)
 
 
 def blocks(page):
@@ -65,3 +75,15 @@ def test_the_docs_build_without_warnings(tmp_path):
                  warningiserror=True, status=None)  # fmt: skip
     app.build()
     assert app.statuscode == 0 and (tmp_path / "html" / "engine.html").exists()
+    index = (tmp_path / "html" / "searchindex.js").read_text("utf-8")
+    found = json.loads(index.removeprefix("Search.setIndex(").removesuffix(")"))["objects"]
+    names = {f"{room}.{entry[-1]}" for room, entries in found.items() for entry in entries}
+    for room in PUBLIC:
+        public = [name for name in room.__all__ if not inspect.ismodule(getattr(room, name))]
+        assert public
+        for name in public:  # in the reference, where the search finds it
+            assert f"{room.__name__}.{name}" in names, f"docs/api.md lacks {room.__name__}.{name}"
+    quoted = (tmp_path / "html" / "chapter6.html").read_text("utf-8")
+    assert re.search(r'href="https://github.com/[^"]+/tinygrad_rnn/manual/recurrent.py#L\d+-L\d+"',
+                     quoted)  # fmt: skip
+    assert "<svg" in quoted and 'src="_images/through-time.svg"' not in quoted
