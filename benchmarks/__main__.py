@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from models.commands import machine
+from tinygrad_rnn.cores import available
 
 from .contenders import NEEDS
 from .workloads import WORKLOADS, Workload
@@ -253,7 +254,7 @@ def about_machine(threads: int) -> dict:
     library = machine.blas() or {}
     names = ("internal_api", "version", "architecture")
     about = {"system": platform.platform(), "python": platform.python_version(),
-             "numpy": np.__version__, "cpu": machine.cpu()[0], "cores": machine.cores(),
+             "numpy": np.__version__, "cpu": machine.cpu()[0], "cores": available(),
              "threads": threads, "blas": " ".join(library.get(n) or "" for n in names)}  # fmt: skip
     for module in ("torch", "jax", "numba"):
         if importlib.util.find_spec(module):
@@ -272,7 +273,7 @@ def main() -> None:
                         help="in under a minute, less exactly, and without jit_numpy")  # fmt: skip
     parser.add_argument("--rounds", type=int, help="how often all take their turn (7; quick: 2)")
     parser.add_argument("--seconds", type=float, help="of each turn (1; quick: 0.1)")
-    parser.add_argument("--threads", type=int, default=machine.cores(),
+    parser.add_argument("--threads", type=int, default=available(),
                         help="for everybody (all cores)")  # fmt: skip
     parser.add_argument("--no-micro", action="store_true", help="only the workloads")
     parser.add_argument("--json", metavar="FILE", help="write the figures as JSON")

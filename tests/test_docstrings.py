@@ -258,6 +258,7 @@ BAD = {
                lambda: tg.hvp(lambda x: None, xs, xs)],
     "tg.jacobian": [lambda: tg.jacobian(lambda x: None, xs)],
     "tg.manual_seed": [lambda: tg.manual_seed(-1), lambda: tg.manual_seed(0.5)],
+    "tg.set_num_threads": [lambda: tg.set_num_threads(0), lambda: tg.set_num_threads(1.5)],
     "tg.from_dlpack": [lambda: tg.from_dlpack([1.0]), lambda: tg.from_dlpack(leaf())],
     "tg.draw": [lambda: tg.draw(used()), lambda: tg.draw(xs), lambda: tg.draw(leaf(), {"x": xs})],
     "tg.cell_steps": [lambda: tg.cell_steps(xs).__enter__()],

@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # Modules and packages, from the ground up.
 HOUSE = [
-    "primitive", "speed", "show", "rules", "graph", "grad_mode", "derived", "errors", "arguments",
-    "protocols", "operators", "tensor", "transforms", "random", "functional", "jit", "nn", "optim",
-    "draw", "manual", "interop", "distributed", "address", "check", "models", "__init__",
+    "cores", "primitive", "speed", "show", "rules", "graph", "grad_mode", "derived", "errors",
+    "arguments", "protocols", "operators", "tensor", "transforms", "random", "functional", "jit",
+    "nn", "optim", "draw", "manual", "interop", "distributed", "address", "check", "models", "__init__",
     "__main__",
 ]
 

@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from . import functional, nn, optim
+from .cores import get_num_threads, set_num_threads
 from .draw import cell_steps, draw
 from .grad_mode import no_grad
 from .jit import JitError, jit
@@ -14,8 +15,8 @@ from .transforms import grad, hvp, jacobian, jvp, value_and_grad, vjp
 
 __all__ = [
     "JitError", "Tensor", "cell_steps", "check", "distributed", "draw", "from_dlpack",
-    "functional", "grad", "hvp", "jacobian", "jit", "jvp", "manual", "manual_seed", "nn",
-    "no_grad", "optim", "value_and_grad", "vjp",
+    "functional", "get_num_threads", "grad", "hvp", "jacobian", "jit", "jvp", "manual",
+    "manual_seed", "nn", "no_grad", "optim", "set_num_threads", "value_and_grad", "vjp",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

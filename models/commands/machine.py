@@ -5,7 +5,9 @@ that it does not know it falls back to AVX2, also where the CPU has AVX-512: hal
 threads, when a product is done, keep their cores busy for 2**26 ticks (some 20 ms) in case another
 one comes: the threads of a recorded step, which share the cores with them, then get half of each.
 The command line sees that and starts itself again with OPENBLAS_CORETYPE and
-OPENBLAS_THREAD_TIMEOUT, which OpenBLAS reads once, while NumPy is loaded. The library, when
+OPENBLAS_THREAD_TIMEOUT, which OpenBLAS reads once, while NumPy is loaded; and with
+OPENBLAS_NUM_THREADS, where it would start more threads than this process, one of several that MPI
+has started on this machine, has cores. The library, when
 imported, leaves the environment alone.
 """
 
@@ -20,6 +22,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from tinygrad_rnn.cores import available
 from tinygrad_rnn.jit.products import blas
 
 BETTER = "SkylakeX"  # OpenBLAS's name for its AVX-512 kernels
@@ -28,6 +31,8 @@ AVX2 = {"Haswell", "Zen"}  # what OpenBLAS falls back to
 # Longer than the gap between the products of two time steps, and no longer than that: a step of
 # rnnlm took 27 ms with the default of 26, 21 with 20; date beside another load 53 and 39.
 TIMEOUT = "20"  # log2 of ticks
+# How many processes MPI has started on this machine: MPICH, Open MPI.
+LOCAL_RANKS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
 EXTRAS = {
     "models": ("tqdm", "safetensors", "pooch", "matplotlib", "threadpoolctl"),
     "check": ("hypothesis",),
@@ -58,8 +63,13 @@ def tune_blas() -> None:
     library = blas()
     if not library or library["internal_api"] != "openblas" or not sys.executable:
         return
+    share = available()
+    for name in LOCAL_RANKS:
+        if (ranks := os.environ.get(name, "")).isdigit() and int(ranks):
+            share = max(1, min(share, (os.cpu_count() or 1) // int(ranks)))
     better = {"OPENBLAS_CORETYPE": better_kernels(),
-              "OPENBLAS_THREAD_TIMEOUT": TIMEOUT if library["num_threads"] > 1 else None}
+              "OPENBLAS_THREAD_TIMEOUT": TIMEOUT if library["num_threads"] > 1 else None,
+              "OPENBLAS_NUM_THREADS": str(share) if library["num_threads"] > share else None}
     chosen = {name: value for name, value in better.items() if value and name not in os.environ}
     if chosen:
         os.environ.update(chosen)
@@ -81,7 +91,7 @@ def lines() -> list[str]:
     found = [
         ("tinygrad_rnn", f"{_version('tinygrad-rnn')}, Python {platform.python_version()}, NumPy"
                          f" {np.__version__}, {platform.system()}"),
-        ("CPU", f"{name}, {cores()} cores" + (f", {width}" if width else "")),
+        ("CPU", f"{name}, {available()} cores" + (f", {width}" if width else "")),
         ("BLAS", _blas_line()),
     ]  # fmt: skip
     for extra, modules in EXTRAS.items():
@@ -121,10 +131,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "from a checkout"
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

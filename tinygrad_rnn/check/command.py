@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ..cores import available
 from .apart import check_apart
 from .files import files_in
 from .layer import SECONDS
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     lang = language(args.lang)
     done = []
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(4, available())) as pool:
         for checked in pool.map(lambda job: Checked(job[0], job[1], args), jobs):
             done.append(checked)
             if not args.json and not args.patch:

@@ -18,6 +18,7 @@ from functools import cache
 
 import numpy as np
 
+from ..cores import get_num_threads as threads
 from ..functional import _nll_slope, _row_totals, nll_slope_rows, row_totals
 
 __all__ = ["BLOCKED", "beside", "ctrl_c_between", "ctrl_c_later", "each", "softmax_nll",
@@ -29,17 +30,9 @@ THREAD_BLOCK = 1 << 18  # elements; smaller ones wait for the interpreter lock m
 
 
 @cache
-def threads() -> int:
-    """How many threads to use: those of the matrix products, at most one for each core."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    limits = [os.environ.get(name, "") for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")]
-    return max(1, min([cores or 1, *(int(limit) for limit in limits if limit.isdigit())]))
-
-
-@cache
-def _pool(process: int) -> ThreadPoolExecutor:
+def _pool(process: int, helpers: int) -> ThreadPoolExecutor:
     """The threads of this process: a fork has none of those of its parent."""
-    return ThreadPoolExecutor(max(1, threads() - 1), "tg.jit")
+    return ThreadPoolExecutor(max(1, helpers), "tg.jit")
 
 
 def each(work: Callable, blocks: Iterable, size: int) -> None:
@@ -70,7 +63,8 @@ def beside(first: Callable, *others: Callable) -> None:
         try:
             for other in others:  # each in a copy of this context, which holds np.errstate
                 try:
-                    helpers.append(_pool(os.getpid()).submit(copy_context().run, other))
+                    pool = _pool(os.getpid(), threads() - 1)
+                    helpers.append(pool.submit(copy_context().run, other))
                 except RuntimeError:  # the main thread has ended, and with it all pools
                     here.append(other)
             for work in here:

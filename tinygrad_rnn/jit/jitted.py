@@ -76,7 +76,7 @@ class Jitted(Generic[P, R]):
         self._last: Recording | None = None
         self._reached: Any = None  # by the last call
         self._watch: Watch | None = None  # over what the last recording reaches
-        self._mode = False  # whether that was made without gradients
+        self._mode = (False, 0)  # whether that was made without gradients, for how many threads
         self._crowded = False  # whether it was said that the recordings are too many
         _all.add(self)
 
@@ -92,7 +92,7 @@ class Jitted(Generic[P, R]):
         if random.recording.get() is not None:  # a part of what is being recorded around it
             return self.f(*args, **kwargs)
         with self._lock, once():
-            given, mode = (list(args), kwargs), no_grad_blocks.get() > 0
+            given, mode = (list(args), kwargs), (no_grad_blocks.get() > 0, threads())
             recording: Any = self._last
             reached: Reached | None = None
             if self._watch is not None and mode == self._mode:
