@@ -15,7 +15,7 @@ from tinygrad_rnn.check import command as check
 from ..training import Interrupted
 from ..training.output import Unbreakable, escape_what_cannot_be_shown, plain, silence
 from ..training.ranks import Common
-from . import machine, pictures, train, use
+from . import machine, pictures, sweep, train, use
 from .arguments import COMMAND, NAME, Parser
 from .errors import FAILED, MISTAKE, caused_by_user, sentence
 
@@ -28,6 +28,9 @@ def parser() -> Parser:
     top.add_argument("--version", action="version", version=f"{NAME} {tinygrad_rnn.__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train.add_arguments(commands.add_parser("train", help="train a model"))
+    sweep.add_arguments(commands.add_parser(
+        "sweep", help="train once for every combination of settings"
+    ))  # fmt: skip
     use.add_arguments(commands)
     pictures.add_arguments(commands)
     check.add_arguments(commands.add_parser(

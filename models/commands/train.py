@@ -195,23 +195,26 @@ def run_train(args: argparse.Namespace) -> None:
 
 def asked(args: argparse.Namespace) -> tuple[Config, str, Path | None]:
     """What is to be trained, where it goes, and the picture if one is wanted."""
-    names = {f.name for f in fields(PairsConfig)} | {f.name for f in fields(TextConfig)}
-    given = {name: value for name, value in vars(args).items() if name in names - {"task"}}
-    if args.resume:
-        config = resumed_config(args, given)
-        out = args.resume
-    else:
-        if args.task == "text" and "data" not in given:
-            raise DataError("train text: which FILE?")
-        if args.task == "text" and given["data"] == "-":
-            given["data"] = str(keep_standard_input())
-            say(f"standard input is kept in {given['data']}")
-        config = make_config(args.task, **given)
-        out = args.out or f"runs/{args.task}"
+    config = config_of(args)
+    out = args.resume or args.out or f"runs/{args.task}"
     picture = None if args.plot is None else Path(args.plot or Path(out) / "curve.png")
     if picture is not None:
         check_picture(picture, folder_comes=picture.parent == Path(out))
     return config, out, picture
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """The settings that are asked for."""
+    names = {f.name for f in fields(PairsConfig)} | {f.name for f in fields(TextConfig)}
+    given = {name: value for name, value in vars(args).items() if name in names - {"task"}}
+    if args.resume:
+        return resumed_config(args, given)
+    if args.task == "text" and "data" not in given:
+        raise DataError("train text: which FILE?")
+    if args.task == "text" and given["data"] == "-":
+        given["data"] = str(keep_standard_input())
+        say(f"standard input is kept in {given['data']}")
+    return make_config(args.task, **given)
 
 
 def draw(picture: Callable[[], object], told: str = "") -> bool:
