@@ -14,6 +14,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(DOCS)]
 import address  # noqa: E402
+import translations  # noqa: E402
 
 project = "tinygrad_rnn"
 copyright = "the authors of tinygrad_rnn"
@@ -31,6 +32,10 @@ html_theme = "furo"
 html_title = "tinygrad_rnn"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+templates_path = ["_templates"]
+html_sidebars = {"**": ["sidebar/brand.html", "languages.html", "sidebar/search.html",
+                        "sidebar/scroll-start.html", "sidebar/navigation.html",
+                        "sidebar/scroll-end.html"]}  # fmt: skip
 html_theme_options = {"source_repository": f"{address.source()}/", "source_branch": "main",
                       "source_directory": "docs/"}  # fmt: skip
 html_math_renderer = "mathml"
@@ -63,7 +68,8 @@ class Quoted(LiteralInclude):
             _, first, last = ModuleAnalyzer.for_file(file, "").find_tags()[self.options["pyobject"]]
             lines = f"#L{first}-L{last}"
         link = nodes.reference("", path, refuri=f"{address.source()}/blob/main/{path}{lines}")
-        return [*quoted, nodes.paragraph("", "", link, classes=["quoted-from"])]
+        return [*quoted, nodes.paragraph("", "", link, classes=["quoted-from"],
+                                         translatable=False)]
 
 
 def as_text(line):
@@ -103,6 +109,12 @@ def from_plain_text(app, what, name, obj, options, lines):
     lines[:] = result
 
 
+def languages(app, page, template, context, doctree):
+    if context.get("every_language"):  # docs/build says so
+        context["languages"] = {"en": "English", **translations.LANGUAGES}
+        context["language"] = app.config.language
+
+
 def pictures_in_the_page(app, doctree, docname):
     """SVG as a part of the page: its letters have the colour of the text, also in dark mode."""
     if app.builder.format != "html":
@@ -118,6 +130,7 @@ def pictures_in_the_page(app, doctree, docname):
 
 def setup(app):
     app.connect("doctree-resolved", pictures_in_the_page)
+    app.connect("html-page-context", languages)
     app.add_directive("literalinclude", Quoted, override=True)
     app.add_html_math_renderer("mathml", math(block=False), math(block=True))
     app.connect("autodoc-process-docstring", from_plain_text)

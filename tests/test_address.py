@@ -60,7 +60,7 @@ def test_it_is_changed_everywhere_by_one_command(tmp_path, monkeypatch, capsys):
 
 
 def test_the_page_of_the_package_has_only_absolute_links():
-    for name in ("README.md", "README.ko.md"):
+    for name in ("README.md", "README.ko.md", "README.ja.md"):
         text = (ROOT / name).read_text("utf-8")
         made = address.readme(text, OTHER)
         relative = re.findall(r"\]\((?!https?:|#)([^)]+)\)", text)

@@ -1,5 +1,5 @@
-"""README.ko.md says the same as README.md: commands, code, tables, names and figures, section by
-section; and the command line knows every command that the README and the docs name."""
+"""README.ko.md and README.ja.md say the same as README.md: commands, code, tables, names and
+figures, section by section; and the command line knows every command that the README and the docs name."""
 
 import re
 import shlex
@@ -25,7 +25,8 @@ def commands(section):
 
 
 def blocks(section):
-    return BLOCK.findall(section)
+    """Code, without its comments: these are translated."""
+    return [re.sub(r"  # .*", "", block) for block in BLOCK.findall(section)]
 
 
 def tables(section):
@@ -40,22 +41,38 @@ def numbers(section):
 
 
 def names(section):
-    """Code within sentences; Korean may turn their order round."""
+    """Code within sentences; other languages may turn their order round."""
     return sorted(re.findall("`[^`\n]+`", BLOCK.sub("", section)))
 
 
-def test_both_languages_have_the_same_sections_commands_code_and_tables():
-    english, korean = sections("README.md"), sections("README.ko.md")
-    assert len(english) == len(korean)
+TRANSLATED = ("README.ko.md", "README.ja.md")
+
+
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_all_languages_have_the_same_sections_commands_code_and_tables(name):
+    english, other = sections("README.md"), sections(name)
+    assert len(english) == len(other)
     assert any(map(commands, english)) and any(map(blocks, english)) and any(map(tables, english))
     for part in (commands, blocks, tables, names, numbers):
-        for ours, theirs in zip(english, korean, strict=True):
+        for ours, theirs in zip(english, other, strict=True):
             assert part(ours) == part(theirs)
 
 
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_comments_in_the_code_are_translated(name):
+    ours, theirs = (re.findall(r"^[^#\n]+  # (.*)", (ROOT / page).read_text("utf-8"), re.M)
+                    for page in ("README.md", name))  # fmt: skip
+    assert ours
+    for comment, translated in zip(ours, theirs, strict=True):
+        assert comment != translated
+
+
 def test_they_name_each_other():
-    assert "(README.ko.md)" in sections("README.md")[1]
-    assert "(README.md)" in sections("README.ko.md")[1]
+    pages = {"README.md", *TRANSLATED}
+    assert pages == {path.name for path in ROOT.glob("README*.md")}
+    for page in pages:
+        head = sections(page)[1]
+        assert all(f"({other})" in head for other in pages - {page})
 
 
 PAGES = [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]

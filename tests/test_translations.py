@@ -1,0 +1,73 @@
+"""The catalogues of the Korean and Japanese site: what is translated is a translation of what the
+page says, keeps its code, formulas and links, and what is untranslated is counted."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+SPEC = importlib.util.spec_from_file_location("translations", DOCS / "translations.py")
+translations = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(translations)
+SCRIPTS = {"ko": re.compile("[가-힣]"), "ja": re.compile("[ぁ-んァ-ン一-龥]")}
+KEPT = re.compile(r"`[^`]+`|\$[^$]+\$|\]\([^)]+\)|\{\{[^}]+\}\}")
+
+
+def catalogues():
+    pytest.importorskip("babel", reason="babel, which Sphinx brings, is not installed")
+    return {(language, path.stem): translations.read(language, path.stem)
+            for language in translations.LANGUAGES
+            for path in sorted((translations.LOCALE / language / "LC_MESSAGES").glob("*.po"))
+            }  # fmt: skip
+
+
+def test_a_translation_keeps_code_formulas_and_links():
+    seen = 0
+    for (language, page), known in catalogues().items():
+        for english, translated in known.items():
+            kept = [set(KEPT.findall(text)) for text in (english, translated)]
+            assert kept[0] == kept[1], (language, page, english)
+            assert english != translated or " " not in english or len(english) < 10, english
+            if len(english) > 40:
+                assert SCRIPTS[language].search(translated), (language, page, translated)
+            seen += 1
+    assert seen > 500
+
+
+FIRST = ("index", "check", "chapter5", "chapter6", "chapter7", "chapter8", "glossary", "notebooks")
+
+
+def test_what_a_reader_of_the_book_opens_first_is_translated():
+    counted = json.loads((translations.LOCALE / "untranslated.json").read_text("utf-8"))
+    known = catalogues()
+    for language in translations.LANGUAGES:
+        for page in FIRST:
+            assert counted[language].get(page, 0) < 0.1 * len(known[language, page]), page
+
+
+@pytest.mark.filterwarnings("ignore:'myst_parser")  # of Sphinx, to the authors of MyST
+def test_what_is_untranslated_is_counted():
+    pytest.importorskip("myst_parser", reason="Sphinx, Furo and MyST are not installed")
+    pytest.importorskip("furo", reason="Sphinx, Furo and MyST are not installed")
+    pytest.importorskip("sphinx_copybutton", reason="sphinx-copybutton is not installed")
+    found = translations.messages()
+    now = translations.counts(translations.missing(found))
+    told = json.loads((translations.LOCALE / "untranslated.json").read_text("utf-8"))
+    for language, pages in now.items():
+        for page, count in pages.items():  # more than there were: translate, or count anew
+            assert count <= told[language].get(page, 0), (
+                f"{page}: {count} paragraphs lack a {language} translation, {told} were counted;"
+                " run: python docs/translations.py --list")
+
+
+@pytest.mark.parametrize("text, same", [
+    ("`np.tanh`: `g * (1 - y * y)`", True), (r"dW = \sum_t dW^{(t)}", True),
+    ("tinygrad_rnn/manual/recurrent.py", True), ("$dA$ has the order of $A$", False),
+    ("Glossary", False), ("`np.matmul`, left argument", False), ("{{ seq2seq }}", True),
+    ("![A picture](pictures/x.svg)", False),
+])  # fmt: skip
+def test_what_needs_no_translation(text, same):
+    assert translations.needs_none(text) == same
