@@ -1,5 +1,6 @@
 """README.ko.md and README.ja.md say the same as README.md: commands, code, tables, names and
-figures, section by section; and the command line knows every command that the README and the docs name."""
+figures, section by section; and the command line knows every command that the README and the docs
+name."""
 
 import re
 import shlex
