@@ -12,12 +12,13 @@ ORDER = [
     "data.reading", "data.pairs", "data.vocabulary", "data.text", "data.mapped",
     "data.bpe", "data.stream", "data.batches", "data",
     "files.checkpoint", "files.lock", "files.book", "files",
-    "training.schedule", "training.config", "training.saved", "training.inference",
+    "training.watch", "training.ranks", "training.schedule", "training.config", "training.saved",
+    "training.inference",
     "training.tasks", "training.load", "training.log", "training.signals", "training.output",
     "training.run", "training",
     "pictures.gradients", "pictures.gates", "pictures.plots", "pictures",
     "commands.arguments", "commands.errors", "commands.machine", "commands.use", "commands.train",
-    "commands.pictures", "commands.main", "commands",
+    "commands.sweep", "commands.pictures", "commands.main", "commands",
 ]  # fmt: skip
 
 

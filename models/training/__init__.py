@@ -1,6 +1,6 @@
 """Runs of training, and the models that they leave.
 
-Imports run downwards: config, inference, tasks, load, then log, signals, output, run.
+Imports run downwards: watch, ranks, config, inference, tasks, load, then log, signals, output, run.
 """
 
 from .config import Config, PairsConfig, TextConfig, build_model, make_config
