@@ -152,7 +152,7 @@ def odd():
     ("Raises", "unchecked", "backward raises RuntimeError: not yet"),
     ("ForwardRaises", "unchecked", "undefined"),
     ("ReturnsNone", "wrong", "None stands where the gradient dx belongs"),
-    ("TooMany", "wrong", "returns 2 gradients where forward takes 1 input"),
+    ("TooMany", "wrong", "backward returns: 2; inputs of floats that forward takes: 1"),
     ("WrongShape", "wrong", r"shape \(5,\) where \(3, 5\) belongs"),
     ("OwnMask", "ok", None),
     ("NoBackward", "unchecked", "NoBackward has no backward"),

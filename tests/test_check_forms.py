@@ -29,7 +29,7 @@ def test_every_form_is_judged(found, name, gradients):
 
 def test_nothing_is_silent_about_a_part(found):
     report = found["Forgets"]
-    assert report.verdict == "unchecked" and "db was not compared" in report.cause
+    assert report.verdict == "unchecked" and "db not compared" in report.cause
 
 
 @pytest.mark.parametrize("name, right, wrong", [
@@ -90,3 +90,39 @@ class TimesItsSum:
 ''')
     (report,) = check_here(path)
     assert report.verdict == "wrong" and [g.name for g in report.gradients if not g.ok] == ["x"]
+
+
+@pytest.fixture(scope="module")
+def kinds():
+    return {r.name: r for r in check_here(FORMS.with_name("kinds.py"))}
+
+
+@pytest.mark.parametrize("name, verdict, words", [
+    ("forward", "ok", ""),
+    ("Dicts", "ok", ""),
+    ("Updates", "convention", "backward applies the update itself"),
+    ("UpdatesTooEarly", "wrong", ""),
+    ("Cached", "ok", ""),
+    ("WeightsAsInputs", "unchecked", "dx not compared"),
+    ("Unused", "wrong", "does not depend on the input h:"),
+    ("NotReturned", "wrong", "dx"),
+    ("ListInList", "wrong", "raises TypeError: can't multiply sequence"),
+    ("FirstOnly", "wrong", "not those of self.layers[1]"),
+    ("SharedFirstOnly", "wrong", "the first of 2 inner layers alone"),
+    ("NoConstructor", "unchecked", "TypeError: NoConstructor() takes no arguments"),
+    ("FromAnotherFile", "unchecked", "with MatMul of the book in its place every gradient"),
+    ("Misspelt", "wrong", "`self.inner.backward` is meant"),
+    ("OneSample", "convention", "for x (N, D) forward raises TypeError"),
+    ("Sequences", "ok", ""),
+    ("Later", "ok", ""),
+])  # fmt: skip
+def test_every_kind_is_judged(kinds, name, verdict, words):
+    report = kinds[name]
+    assert report.verdict == verdict and words in (report.cause or ""), str(report)
+
+
+def test_what_was_taken_from_elsewhere_is_said(kinds):
+    assert any("stand behind the class" in note for note in kinds["Later"].notes)
+    assert any("ch07.seq2seq is not found" in note for note in kinds["Sequences"].notes)
+    assert any("no attribute 'backword'" in note for note in kinds["Misspelt"].notes)
+    assert {g.name for g in kinds["forward"].gradients} == {"W_out", "b_out", "x"}

@@ -87,7 +87,7 @@ def sentences():
     for path in CHECK.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
-            if called in ("say", "tr", "_Shown"):
+            if called in ("say", "tr", "_in", "_Shown"):
                 at = int(called == "_Shown")
                 arguments = ast.walk(node.args[at]) if len(node.args) > at else ()
                 found |= {a.value for a in arguments
@@ -96,7 +96,7 @@ def sentences():
                 found |= {v.value for k, v in zip(node.keys, node.values, strict=True)
                           if isinstance(k, ast.Constant) and k.value == "words"
                           and isinstance(v, ast.Constant)}
-    return {s for s in found if re.search("[a-z]{2}", s)}
+    return {s for s in found if re.search("[a-z]{2}", re.sub(r"\{\w+\}", "", s))}
 
 
 @pytest.mark.parametrize("lang", ["ko", "ja"])
@@ -107,6 +107,44 @@ def test_every_sentence_has_a_translation(lang):
     for english, other in texts.items():
         names = re.findall(r"\{\w+\}", english)
         assert set(names) == set(re.findall(r"\{\w+\}", other)), english
+
+
+# What reaches a reader: the argument of a call that is words, by its place.
+SHOWN = {"unchecked": 1, "Problem": 1, "Cause": 1, "CannotMake": 0, "append": 0, "insert": 1}
+
+
+def unsaid(node):
+    """Sentences of a tree that stand in no say(...)."""
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("say", "tr", "_in"):
+        return
+    if isinstance(node, ast.JoinedStr) or (
+            isinstance(node, ast.Constant) and " " in str(node.value).strip()):
+        yield node
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from unsaid(child)
+
+
+def shown(tree):
+    """What is put into a report, or printed as words."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            into = "notes" in ast.unparse(node.func) or name not in ("append", "insert")
+            if name in SHOWN and into and len(node.args) > SHOWN[name]:
+                yield node.args[SHOWN[name]]
+        if isinstance(node, (ast.Assign, ast.AugAssign)):
+            target = node.target if isinstance(node, ast.AugAssign) else node.targets[0]
+            if ast.unparse(target).endswith((".cause", ".notes", ".why", ".place", ".example")):
+                yield node.value
+
+
+def test_no_sentence_is_printed_that_is_not_said():
+    missing = [f"{path.name}:{node.lineno} {ast.unparse(node)}" for path in CHECK.glob("*.py")
+               for value in shown(ast.parse(path.read_text(encoding="utf-8")))
+               for node in unsaid(value)]
+    assert not missing, "\n".join(missing)
+    assert list(unsaid(ast.parse('unchecked(report, f"not {this}")')))
 
 
 def test_the_language_is_asked_for_or_that_of_the_locale(monkeypatch):

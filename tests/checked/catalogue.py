@@ -49,7 +49,8 @@ class AffineByHand:
         db = np.sum(dout, axis=0)
         self.grads[0][...] = dW
         self.grads[1][...] = db
-        return np.dot(dout, W.T)
+        dx = np.dot(dout, W.T)
+        return dx
 
 
 class BiasOnly:

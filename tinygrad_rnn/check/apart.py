@@ -19,7 +19,7 @@ import numpy as np
 
 from .loading import LoadError
 from .report import Report
-from .words import Said
+from .words import Said, say
 
 _PACKAGE = __package__ or "tinygrad_rnn.check"
 PATIENCE = 10.0  # times the limit of CPU time, until a process that says nothing is ended
@@ -122,7 +122,7 @@ class _Run:
             case {"unreadable": text}:
                 self.unreadable = text
             case {"crashed": text}:
-                self.why = f"the check itself failed: {text}"
+                self.why = say("the check itself failed: {error}", error=text)
             case {"finished": True}:
                 self.finished = True
 
@@ -159,18 +159,16 @@ class _Clock:
 
 def _why(status: int, silent: bool) -> str:
     if silent:
-        return "it did not end in time, and was ended"
+        return say("it did not end in time, and was ended")
     if status >= 0:
-        return f"it ended the process, with exit status {status}"
+        return say("it ended the process, with exit status {status}", status=status)
     if status == -getattr(signal, "SIGXCPU", 0):
-        return "it did not end within its limit of CPU time"
+        return say("it did not end within its limit of CPU time")
     try:
         name = signal.Signals(-status).name
     except ValueError:
         name = str(-status)
-    what = {"SIGSEGV": " (a segmentation fault)", "SIGABRT": " (abort)",
-            "SIGXFSZ": " (a file grew too large)"}.get(name, "")
-    return f"it ended the process, by {name}{what}"
+    return say("it ended the process, by {name}", name=name)
 
 
 # --- reports as plain data -----------------------------------------------------------------------

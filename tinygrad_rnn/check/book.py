@@ -4,6 +4,7 @@ rest is here. What is not here either can be imported and defined against, and s
 """
 
 import types
+from typing import Any
 
 import numpy as np
 
@@ -65,21 +66,153 @@ class SGD:
             p -= self.lr * g
 
 
+class UnigramSampler:
+    """Negative samples: words by their frequency to the power ``power``, ``sample_size`` for each
+    target."""
+
+    def __init__(self, corpus, power, sample_size):
+        self.sample_size = sample_size
+        p = np.bincount(np.reshape(corpus, -1)).astype(float) ** power
+        self.word_p = p / p.sum()
+
+    def get_negative_sample(self, target):
+        shape = len(target), self.sample_size
+        return np.random.choice(len(self.word_p), size=shape, p=self.word_p)  # noqa: NPY002
+
+
+class EmbeddingDot:
+    """h (N, D) times the vectors of the words idx (N,), row by row."""
+
+    def __init__(self, W):
+        self.embed = manual.Embedding(W)
+        self.params, self.grads = self.embed.params, self.embed.grads
+
+    def forward(self, h, idx):
+        self.cache = h, self.embed.forward(idx)
+        return np.sum(self.cache[1] * h, axis=1)
+
+    def backward(self, dout):
+        h, rows = self.cache
+        dout = dout.reshape(len(dout), 1)
+        self.embed.backward(dout * h)
+        return dout * rows
+
+
+class NegativeSamplingLoss:
+    """The loss of the target and of ``sample_size`` other words."""
+
+    def __init__(self, W, corpus, power=0.75, sample_size=5):
+        self.sampler = UnigramSampler(corpus, power, sample_size)
+        self.parts = [(EmbeddingDot(W), manual.SigmoidWithLoss()) for _ in range(sample_size + 1)]
+        self.params = [p for dot, _ in self.parts for p in dot.params]
+        self.grads = [g for dot, _ in self.parts for g in dot.grads]
+
+    def forward(self, h, target):
+        words = np.column_stack([target, self.sampler.get_negative_sample(target)])
+        return sum(loss.forward(dot.forward(h, words[:, i]), np.full(len(words), int(i == 0)))
+                   for i, (dot, loss) in enumerate(self.parts))
+
+    def backward(self, dout=1):
+        return sum(dot.backward(loss.backward(dout)) for dot, loss in self.parts)
+
+
+class _OfLayers(BaseModel):
+    """The parameters of several layers."""
+
+    def hold(self, *layers):
+        self.params = [p for layer in layers for p in layer.params]
+        self.grads = [g for layer in layers for g in layer.grads]
+
+
+def _weights(*shape):
+    return np.random.randn(*shape) / np.sqrt(shape[0])  # noqa: NPY002 people seed this one
+
+
+class Encoder(_OfLayers):
+    """Ids (N, T) to the last hidden state (N, H)."""
+
+    def __init__(self, vocab_size, wordvec_size, hidden_size):
+        D, H = wordvec_size, hidden_size
+        self.embed = manual.TimeEmbedding(_weights(vocab_size, D))
+        self.lstm = manual.TimeLSTM(_weights(D, 4 * H), _weights(H, 4 * H), np.zeros(4 * H))
+        self.hold(self.embed, self.lstm)
+
+    def forward(self, xs):
+        self.hs = self.lstm.forward(self.embed.forward(xs))
+        return self.hs[:, -1, :]
+
+    def backward(self, dh):
+        dhs = np.zeros_like(self.hs)
+        dhs[:, -1, :] = dh
+        return self.embed.backward(self.lstm.backward(dhs))
+
+
+class Decoder(_OfLayers):
+    """Ids (N, T) and a first state (N, H) to scores (N, T, V)."""
+
+    def __init__(self, vocab_size, wordvec_size, hidden_size):
+        D, H = wordvec_size, hidden_size
+        self.embed = manual.TimeEmbedding(_weights(vocab_size, D))
+        self.lstm = manual.TimeLSTM(_weights(D, 4 * H), _weights(H, 4 * H), np.zeros(4 * H),
+                                    stateful=True)
+        self.affine = manual.TimeAffine(_weights(H, vocab_size), np.zeros(vocab_size))
+        self.hold(self.embed, self.lstm, self.affine)
+
+    def forward(self, xs, h):
+        self.lstm.set_state(h)
+        return self.affine.forward(self.lstm.forward(self.embed.forward(xs)))
+
+    def backward(self, dscore):
+        self.embed.backward(self.lstm.backward(self.affine.backward(dscore)))
+        return self.lstm.dh
+
+
+class Seq2seq(_OfLayers):
+    """An encoder, a decoder and their loss."""
+
+    def __init__(self, vocab_size, wordvec_size, hidden_size):
+        self.encoder = Encoder(vocab_size, wordvec_size, hidden_size)
+        self.decoder = Decoder(vocab_size, wordvec_size, hidden_size)
+        self.softmax = manual.TimeSoftmaxWithLoss()
+        self.hold(self.encoder, self.decoder)
+
+    def forward(self, xs, ts):
+        h = self.encoder.forward(xs)
+        return self.softmax.forward(self.decoder.forward(ts[:, :-1], h), ts[:, 1:])
+
+    def backward(self, dout=1):
+        return self.encoder.backward(self.decoder.backward(self.softmax.backward(dout)))
+
+
 _LAYERS = {name: getattr(manual, name) for name in manual.__all__}
 _FUNCTIONS = {f.__name__: f for f in (sigmoid, relu, softmax, cross_entropy_error)}
 _NUMPY = {"np": numpy_standin, "numpy": numpy_standin}
 
-BOOK = {
-    "common": {},
-    "common.np": _NUMPY,
-    "common.config": {"GPU": False},
-    "common.functions": {**_NUMPY, **_FUNCTIONS},
-    "common.layers": {**_NUMPY, **_FUNCTIONS, **_LAYERS},
-    "common.time_layers": {**_NUMPY, **_FUNCTIONS, **_LAYERS},
-    "common.base_model": {"BaseModel": BaseModel},
-    "common.util": {"clip_grads": clip_grads, "to_gpu": lambda x: x, "to_cpu": lambda x: x},
-    "common.optimizer": {"SGD": SGD},
+_CONTENTS: dict[str, dict[str, Any]] = {
+    "np": _NUMPY,
+    "config": {"GPU": False},
+    "functions": {**_NUMPY, **_FUNCTIONS},
+    "layers": {**_NUMPY, **_FUNCTIONS, **_LAYERS},
+    "time_layers": {**_NUMPY, **_FUNCTIONS, **_LAYERS},
+    "attention_layer": {k: v for k, v in _LAYERS.items() if "Attention" in k or k == "WeightSum"},
+    "negative_sampling_layer": {c.__name__: c for c in (UnigramSampler, EmbeddingDot,
+                                                        NegativeSamplingLoss)},
+    "seq2seq": {c.__name__: c for c in (Encoder, Decoder, Seq2seq)},
+    "base_model": {"BaseModel": BaseModel},
+    "util": {"clip_grads": clip_grads, "to_gpu": lambda x: x, "to_cpu": lambda x: x},
+    "optimizer": {"SGD": SGD},
 }
+
+
+def contents_of(module: str):
+    """What a module of the book holds, by the last part of its name (common.layers, ch07.seq2seq,
+    layers); nothing for one that is not known."""
+    return _CONTENTS.get(module.rpartition(".")[2], {})
+
+
+def anywhere(name: str):
+    """What the book calls by a name, None if it knows no such name."""
+    return next((c[name] for c in _CONTENTS.values() if name in c), None)
 
 
 def missing(name, module):

@@ -87,7 +87,7 @@ def explain_wrong(report: Report, outcome: Outcome, budget: Budget, filename: st
     if report.unexplained or not report.causes:
         report.searched = say("none of the known mistakes") if not budget.used_up else (
             say("not found within {seconds} s of CPU time (--time-limit)",
-                seconds=f"{budget.seconds:.3g}"))
+                seconds=f"{budget.limit:.3g}"))
     return list(codes.items())
 
 
@@ -316,6 +316,9 @@ def _shown(name, outcome: Outcome):
                       " are not zero")
     if not np.any(got):
         return _Shown("zero", "{names} is left at zero")
+    step = _last_step(name, got, wanted, outcome)
+    if step is not None:
+        return step
     if _close(got, -wanted):
         return _Shown("sign", "wrong sign of {names}")
     ratio = ratio_of(got, wanted)
@@ -324,7 +327,7 @@ def _shown(name, outcome: Outcome):
                       " should be", {"ratio": ratio_in_words(1 / ratio, outcome.setup)})
     if got.ndim == 2 and got.shape[0] == got.shape[1] and _close(got.T, wanted):
         return _Shown("transposed", "{names} is transposed")
-    return _last_step(name, got, wanted, outcome) or _blocks(got, wanted)
+    return _blocks(got, wanted)
 
 
 def _last_step(name, got, wanted, outcome: Outcome):
@@ -335,6 +338,12 @@ def _last_step(name, got, wanted, outcome: Outcome):
     for steps in layers if name in slots else ():
         grads = [x.grads[k] for x in steps for k in range(len(x.grads))
                  if np.shape(x.grads[k]) == wanted.shape]
+        own = outcome.observation.layer.grads
+        if len(steps) > 1 and any(g is h for g in steps[0].grads for h in own) and _close(
+                sum(np.asarray(g) for g in grads), wanted):
+            return _Shown("first_only", "{names} is that of the first of {n} inner layers alone,"
+                          " whose parameters and gradients stand for all: the others are not"
+                          " added", {"n": len(steps)})
         if len(steps) > 1 and any(_close(np.asarray(g), got) for g in grads):
             return _Shown("last_step", "{names} is that of one time step alone: the steps are not"
                           " added up")

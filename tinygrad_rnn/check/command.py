@@ -8,6 +8,7 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from ..cores import available
 from .apart import check_apart
@@ -17,7 +18,7 @@ from .loading import LoadError
 from .page import page
 from .patch import patch
 from .report import VERDICTS, Report
-from .words import LANGUAGES, language
+from .words import LANGUAGES, in_language, language, say
 
 DESCRIPTION = """\
 Compare the hand-written backward of every layer in a file with the derivative of its own forward.
@@ -108,7 +109,8 @@ def run(args: argparse.Namespace) -> int:
         print(patch([c.change for d in done for r in d.reports for c in r.causes if c.change]),
               end="")
     elif many:
-        print(table(done) if done else "no file with a layer in " + ", ".join(args.files))
+        print(table(done, lang) if done else _in("no file with a layer in {files}", lang,
+                                                 files=", ".join(args.files)))
     return status(done)
 
 
@@ -118,42 +120,49 @@ def show(checked: Checked, many: bool, colour: bool, lang: str) -> None:
     if checked.error:
         print(f"tinygrad-rnn check: {checked.error}", file=sys.stderr)
     elif not reports and not many:
-        print(f"{checked.path} has no layer: no class with forward", file=sys.stderr)
+        print(_in("{path} has no layer: no class with forward", lang, path=checked.path),
+              file=sys.stderr)
     if not reports:
         return
     if not many:
         print("\n\n".join(r.text(colour, lang) for r in reports))
         if len(reports) > 1:
-            print("\n" + summary(reports))
+            print("\n" + summary(reports, lang))
         return
     print(f"{checked.path}")
     right = [r.name for r in reports if r.verdict == "ok"]
     if right:
-        print(f"  ok: {', '.join(right)}")
+        print(f"  {_in('ok', lang)}: {', '.join(right)}")
     for r in reports:
         if r.verdict != "ok":
             print("\n".join("  " + line for line in r.text(colour, lang).splitlines()))
     print()
 
 
-def table(done: list[Checked]) -> str:
+def _in(template: str, lang: str, **values: Any) -> str:
+    return str(in_language(say(template, **values), lang))
+
+
+def table(done: list[Checked], lang: str) -> str:
     """The files with layers, and how many of each verdict."""
     rows = [(str(c.path), [sum(r.verdict == v for r in c.reports) for v in VERDICTS])
             for c in done if c.reports]
     rows += [(str(c.path), [0, 0, 0, 1]) for c in done if c.error]
-    rows.append(("in all", [sum(counts) for counts in zip(*(n for _, n in rows), strict=True)]
-                 or [0] * len(VERDICTS)))
+    columns = zip(*(n for _, n in rows), strict=True)
+    rows.append((_in("in all", lang), [sum(n) for n in columns] or [0] * len(VERDICTS)))
     width = max(len(name) for name, _ in rows)
-    lines = [f"{'':{width}}  " + "  ".join(f"{v:>10}" for v in VERDICTS)]
+    heads = [_in(v, lang) for v in VERDICTS]
+    lines = [f"{'':{width}}  " + "  ".join(f"{v:>10}" for v in heads)]
     lines += [f"{name:{width}}  " + "  ".join(f"{n or '':>10}" for n in counts)
               for name, counts in rows]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def summary(reports: list[Report]) -> str:
+def summary(reports: list[Report], lang: str) -> str:
     counts = [(sum(r.verdict == v for r in reports), v) for v in (
         "ok", "convention", "wrong", "unchecked")]
-    return f"{len(reports)} layers: " + ", ".join(f"{n} {v}" for n, v in counts if n)
+    return _in("{n} layers: {counts}", lang, n=len(reports), counts=", ".join(
+        f"{n} {_in(v, lang)}" for n, v in counts if n))
 
 
 def status(done: list[Checked]) -> int:

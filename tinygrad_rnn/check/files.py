@@ -4,6 +4,7 @@ which order, and how long each may take."""
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 import time
 import types
@@ -14,14 +15,16 @@ from typing import Any
 
 from . import recipes
 from .apart import check_apart
-from .forms import as_layer, layers_of
+from .book import anywhere
+from .forms import as_layer, layer_of_function, layers_of, take_in_methods
 from .layer import SECONDS, check_class, check_layer, could_not_run, unchecked
 from .limits import TimeUp, time_limit
 from .loading import LoadError, Program
-from .parts import mended, names_of, parts_of
+from .parts import mended, parts_of
 from .recipes import CannotMake
 from .report import Cause, Report
 from .running import CannotRun
+from .words import join, say
 
 # Folders that hold no code of the author.
 _NOT_THEIRS = {"site-packages", "node_modules", "__pycache__", "build", "dist", "venv", "env"}
@@ -33,8 +36,8 @@ def check(what: Any, *inputs: Any, **options: Any) -> Any:
     """Check whatever is handed over.
 
     Args:
-        what: a class or an object (returns a ``Report``), or a module, or the path of a file or a
-            folder (returns a list of them).
+        what: a class, a function or an object (returns a ``Report``), or a module, or the path of
+            a file or a folder (returns a list of them). Of functions, the one that goes forward.
         inputs: for an object: what its ``forward`` takes.
         options: those of ``check_class``, ``check_layer`` or ``check_file``.
 
@@ -42,17 +45,20 @@ def check(what: Any, *inputs: Any, **options: Any) -> Any:
     """
     if isinstance(what, type):
         return check_class(as_layer(what) or what, **options)
+    if isinstance(what, types.FunctionType):
+        name, made = layer_of_function(what)
+        return check_class(made, name=name, **options)
     if isinstance(what, types.ModuleType):
-        return [check_class(c, **options) for c in _layers_in(what)]
+        own = {k: v for k, v in vars(what).items() if getattr(v, "__module__", "") == what.__name__}
+        return [check_class(c, name=n, **options) for n, c in layers_of(own, what.__name__)
+                if callable(getattr(c, "backward", None))]
     if isinstance(what, (str, Path)):
         return [r for path in files_in(Path(what)) for r in check_file(path, **options)]
+    cls = as_layer(type(what))
+    if cls is not None and cls is not type(what):  # its methods have other names
+        what = copy.copy(what)
+        what.__class__ = cls
     return check_layer(what, *inputs, **options)
-
-
-def _layers_in(module: types.ModuleType):
-    return [c for c in vars(module).values() if isinstance(c, type)
-            and c.__module__ == module.__name__ and callable(getattr(c, "forward", None))
-            and callable(getattr(c, "backward", None))]
 
 
 def check_file(path: str | Path, only: str | None = None, make: str | None = None, seed: int = 0,
@@ -92,7 +98,9 @@ class Checks:
         self.program, self.seed, self.explain, self.seconds = program, seed, explain, seconds
         # causes are looked for as long as there is time
         self.end = time.process_time() + 1.5 * seconds
-        layers = layers_of(program)
+        own, home = program.main.own, program.module.__name__
+        self.taken_in = take_in_methods(own, home)
+        layers = layers_of(own, home)
         failed = {k: v for k, v in program.main.failed.items() if k.isidentifier()}
         if only is not None:
             found = [(n, c) for n, c in layers if n == only]
@@ -112,46 +120,76 @@ class Checks:
         self.found += [(name, partial(self._failed, name, why)) for name, why in failed.items()]
 
     def _failed(self, name: str, why: str):
-        return self._with_file([unchecked(Report(name), f"{name} cannot be defined: {why}")])
+        return self._with_file([unchecked(
+            Report(name), say("{name} cannot be defined: {why}", name=name, why=why))])
 
     def _layer(self, name, cls):
         now = time.process_time()
         share = now + max(1.0, (self.end - now) / min(self.left, 3)) if self.end > now else now
         self.left -= 1
         try:
-            report = self._with_parts(name, cls, share)
+            report = self._with_the_books(name, cls, share)
         except (Exception, SystemExit) as error:
-            report = unchecked(Report(name), "the check itself failed:"
-                               f" {type(error).__name__}: {error}")
+            report = unchecked(Report(name), say(
+                "the check itself failed: {error}", error=f"{type(error).__name__}: {error}"))
         yield from self._with_file([report])
 
     def _with_parts(self, name, cls, end: float) -> Report:
         """The report of a class. Where it is wrong and uses a layer that is wrong, that is said,
         and whether it is right once that is mended."""
-        def checked(c, explain, seconds_end=end):
+        def checked(c, explain, trusted=()):
             return check_class(c, None, name if c is cls else None, self.seed, explain,
-                               self.seconds, seconds_end)
+                               self.seconds, end, trusted)
 
         parts = parts_of(cls)
         report: Report = checked(cls, self.explain and not parts)
-        if report.verdict == "wrong" and parts:
+        if (report.verdict == "wrong" or report.kind == "raises") and parts:
             wrong = [part for part in parts if self._is_wrong(part, checked)]
+            right = [part for part in parts if self.verdicts[part] in ("ok", "convention")]
             if not wrong:
-                report = checked(cls, self.explain)
+                report = checked(cls, self.explain, right)
             else:
                 with contextlib.ExitStack() as stack:
                     for part in wrong:
                         stack.enter_context(mended(part))
                     after = checked(cls, False)
-                text = f"{name} uses {names_of(wrong)}, which is wrong: mend that first"
+                text = say("{name} uses {parts}, which is wrong: mend that first", name=name,
+                           parts=", ".join(part.__name__ for part in wrong))
                 if not after.ok and self.explain:
-                    report = checked(cls, True)
-                    report.notes.insert(0, text + f"; {name} is not right then either")
+                    report = checked(cls, True, right)
+                    report.notes.insert(0, join([text, say(
+                        "{name} is not right then either", name=name)]))
                 else:
                     report.kind, report.line = "inherits", None
-                    report.cause = text + f"; {name} itself is right"
+                    report.cause = join([text, say("{name} itself is right", name=name)])
                     report.causes = [Cause("inherits", report.cause)]
         self.verdicts[cls] = report.verdict
+        return report
+
+    def _with_the_books(self, name, cls, end: float) -> Report:
+        """The same; where it stops at a name that is defined nowhere, that is said, and what comes
+        of it with what the book calls by this name."""
+        report = first = self._with_parts(name, cls, end)
+        modules = [vars(record.module) for record in self.program.loaded.values()]
+        put: list[str] = []
+        while report.verdict == "unchecked" and (undefined := re.search(
+                r"NameError: name '(\w+)' is not defined", str(report.cause))) and (
+                undefined[1] not in put) and (thing := anywhere(undefined[1])) is not None:
+            put.append(undefined[1])
+            for names in modules:
+                names.setdefault(undefined[1], thing)
+            report = self._with_parts(name, cls, max(end, time.process_time() + 1))
+        for names in modules:
+            for k in put:
+                if names[k] is anywhere(k):
+                    del names[k]
+        if not put:
+            return report
+        text = say("with {names} of the book in its place", names=", ".join(put))
+        if report.ok:
+            first.cause = join([first.cause, say("{text} every gradient is right", text=text)])
+            return first
+        report.notes.insert(0, say("{error}; checked {text}", error=first.cause, text=text))
         return report
 
     def _is_wrong(self, part, checked):
@@ -166,16 +204,21 @@ class Checks:
                 cls = type(recipe.setup().layer)
             report = check_class(cls, recipe, None, self.seed, self.explain, self.seconds, self.end)
         except CannotMake as error:
-            report = unchecked(Report(name), str(error))
+            report = unchecked(Report(name), error.args[0])
         except CannotRun as error:
             report = could_not_run(Report(name), error, str(self.program.path))
         except TimeUp:
-            report = unchecked(Report(name), f"not finished within {self.seconds:g} s")
+            report = unchecked(Report(name), say("not finished within {seconds} s",
+                                                 seconds=f"{self.seconds:g}"))
         yield from self._with_file([report])
 
     def _with_file(self, reports):
         for report in reports:
             report.file = report.file or self.program.path.name
-            report.notes += [f"{name} is not found: a stand-in of this project is used for it"
-                             for name in self.program.missing]
+            methods = self.taken_in.get(report.name, [])
+            if methods:
+                report.notes.append(say("taken as methods, where they stand behind the class:"
+                                        " {names}", names=", ".join(methods)))
+            report.notes += [say("{name} is not found: a stand-in of this project is used for it",
+                                 name=name) for name in self.program.missing]
             yield report

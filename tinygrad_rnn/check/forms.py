@@ -8,6 +8,7 @@ what is told by the names (``dWx`` belongs to ``Wx``) and confirmed by the shape
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import inspect
 import re
@@ -18,9 +19,8 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
-from .loading import Program
 from .running import gradient_names
-from .source import definitions
+from .source import node_of, returned_names
 
 _FORWARD = re.compile(r"(feed_?forward|forward|f_?prop|fwd)(_?(prop(agat\w+)?|pass))?", re.I)
 _BACKWARD = re.compile(
@@ -30,11 +30,10 @@ _WEIGHT = re.compile(r"[WUV]\w*|w|w_\w+|w\d+|b|b_\w+|b\w?\w?|bias\w*|gamma|beta|
 _DICTS = re.compile(r"param\w*|weights?|theta|p|model")
 
 
-def layers_of(program: Program) -> list[tuple[str, Any]]:
-    """What the file defines that can be checked, in its order: (name, class). Classes with no
-    ``backward`` under any name are among them, so that they are spoken of."""
-    own = program.main.own
-    home = program.module.__name__
+def layers_of(own: dict[str, Any], home: str) -> list[tuple[str, Any]]:
+    """What a module of the name ``home`` defines that can be checked, in the order of ``own``:
+    (name, class). Classes with no ``backward`` under any name are among them, so that they are
+    spoken of."""
     made = []
     for name, thing in own.items():
         if isinstance(thing, type) and thing.__module__ == home:
@@ -49,6 +48,25 @@ def layers_of(program: Program) -> list[tuple[str, Any]]:
     return sorted(found, key=lambda pair: order.index(getattr(pair[1], "of", pair[0])))
 
 
+def take_in_methods(own: dict[str, Any], home: str) -> dict[str, list[str]]:
+    """Functions that take ``self`` and stand after a class that has none of their name, in a later
+    cell, become its methods: class -> their names."""
+    taken: dict[str, list[str]] = {}
+    cls: Any = None
+    for name, thing in own.items():
+        if isinstance(thing, type) and thing.__module__ == home:
+            cls = thing
+        elif cls is not None and _is_method(thing) and not hasattr(cls, name):
+            setattr(cls, name, thing)
+            taken.setdefault(cls.__name__, []).append(name)
+    return taken
+
+
+def _is_method(fn):
+    return isinstance(fn, types.FunctionType) and fn.__code__.co_varnames[
+        : fn.__code__.co_argcount][:1] == ("self",)
+
+
 def as_layer(cls: type) -> Any:
     """The class, or a subclass in which its methods have the names ``forward`` and ``backward``;
     None if it has nothing like them."""
@@ -56,7 +74,7 @@ def as_layer(cls: type) -> Any:
     if callable(forward) and _is_placeholder(forward):
         return None
     if callable(forward) and callable(getattr(cls, "backward", None)):
-        return cls
+        return _with_cache(cls)
     methods = [n for n in dir(cls) if inspect.isfunction(getattr(cls, n, None))]
     for back in methods:
         rest = _rest(_BACKWARD, back)
@@ -66,7 +84,7 @@ def as_layer(cls: type) -> Any:
             n for n in methods if _rest(_FORWARD, n) is not None] or [
             n for n in ("__call__", "call") if n in methods]
         if fronts:
-            return _renamed(cls, getattr(cls, fronts[0]), getattr(cls, back))
+            return _with_cache(_renamed(cls, getattr(cls, fronts[0]), getattr(cls, back)))
     for name in methods:
         fn = getattr(cls, name)
         if _LOSS.search(name) and _gives_gradients(fn):
@@ -90,23 +108,39 @@ def _renamed(cls: type, forward, backward) -> Any:
     return type(cls.__name__, (cls,), body)
 
 
+def _with_cache(cls: Any) -> Any:
+    """The class, or, where its forward returns a cache that its backward wants back, a subclass
+    that hands it over."""
+    forward, backward = cls.forward, cls.backward
+    names = returned_names(forward)
+    try:
+        taken = list(inspect.signature(backward).parameters.values())
+    except (TypeError, ValueError):
+        return cls
+    wanted = sum("cache" in p.name.lower() for p in taken)
+    caches = [n for n in names if "cache" in n.lower()] or names[len(names) - wanted :]
+    if not wanted or len(names) <= len(caches):
+        return cls
+
+    @functools.wraps(forward)
+    def without(self, *inputs):
+        parts = forward(self, *inputs)
+        self.handed_on = [p for n, p in zip(names, parts, strict=True) if n in caches]
+        left = tuple(p for n, p in zip(names, parts, strict=True) if n not in caches)
+        return left[0] if len(left) == 1 else left
+
+    @functools.wraps(backward)
+    def with_it(self, *douts):
+        kept, given = list(self.handed_on), list(douts)
+        return backward(self, *[(kept if "cache" in p.name.lower() else given).pop(0)
+                                for p in taken[1:]])
+
+    wrapped: Any = with_it
+    wrapped.__signature__ = inspect.Signature([p for p in taken if "cache" not in p.name.lower()])
+    return _renamed(cls, without, with_it)
+
+
 # --- what a function returns ---------------------------------------------------------------------
-
-
-@functools.cache
-def _node(fn) -> Any:
-    code = fn.__code__
-    return definitions(code.co_filename).get((code.co_name, code.co_firstlineno))
-
-
-def returned_names(fn) -> list[str]:
-    """The names in the last return of a function: ["next_h", "cache"]."""
-    node = _node(fn)
-    returns = [n for n in ast.walk(node) if isinstance(n, ast.Return) and n.value] if node else []
-    if not returns:
-        return []
-    value = max(returns, key=lambda n: n.lineno).value
-    return [ast.unparse(v) for v in (value.elts if isinstance(value, ast.Tuple) else [value])]
 
 
 def gradient_target(name: str) -> str | None:
@@ -145,6 +179,8 @@ def _flat(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_function(name: str, fn, own) -> tuple[str, Any] | None:
+    if _is_method(fn):
+        return None
     rest = _rest(_FORWARD, name)
     if rest is not None:
         for other, back in own.items():
@@ -154,6 +190,17 @@ def _from_function(name: str, fn, own) -> tuple[str, Any] | None:
     if _rest(_BACKWARD, name) is None and _gives_gradients(fn):
         return name, _Pair(fn, None).layer(name, name)
     return None
+
+
+def layer_of_function(fn) -> tuple[str, Any]:
+    """A function that goes forward as a layer: (name, class). Raises ValueError where nothing
+    goes back."""
+    own = {k: v for k, v in fn.__globals__.items() if getattr(v, "__module__", "") == fn.__module__}
+    found = _from_function(fn.__name__, fn, own)
+    if found is None:
+        raise ValueError(f"check: no function goes backward for {fn.__name__}, and it returns no"
+                         " gradients")
+    return found
 
 
 class _Pair:
@@ -168,15 +215,20 @@ class _Pair:
         self.weights = [n for n in self.arguments if n not in self.keys and _WEIGHT.fullmatch(n)]
         if len(self.weights) == len(self.arguments):
             self.weights = self.weights[1:]
-        self.slots = [k for n in self.arguments for k in self.keys.get(
+        self.free = [k for n in self.arguments for k in self.keys.get(
             n, [n] if n in self.weights else [])]
+        # weights that are global variables have their values, and with them their sizes
+        names = forward.__globals__
+        self.globals = {n: names[n] for n in forward.__code__.co_names if isinstance(
+            names.get(n), np.ndarray) and names[n].dtype.kind == "f" and names[n].size}
+        self.slots = [*self.free, *self.globals]
         self.inputs = [n for n in self.arguments if n not in self.keys and n not in self.weights]
 
     def _keys(self, name: str):
         """The keys of a dict of parameters, as the function reads them."""
         if not _DICTS.fullmatch(name):
             return []
-        node = _node(self.forward)
+        node = node_of(self.forward)
         return list(dict.fromkeys(
             n.slice.value for n in ast.walk(node) if isinstance(n, ast.Subscript)
             and isinstance(n.value, ast.Name) and n.value.id == name
@@ -187,16 +239,20 @@ class _Pair:
         pair = self
 
         def init(self, **weights):
-            self.params = [weights[k] for k in pair.slots]
+            self.params = [weights[k] if k in weights else pair.globals[k].astype(np.float64)
+                           for k in pair.slots]
+            vars(self).update(zip(pair.slots, self.params, strict=True))
             self.grads = [np.zeros_like(w) for w in self.params]
 
         @functools.wraps(self.forward)
         def forward(self, *inputs):
-            return pair.run_forward(self, inputs)
+            with pair.globals_of(self):
+                return pair.run_forward(self, inputs)
 
         @functools.wraps(self.backward or self.forward)
         def backward(self, *douts):
-            return pair.run_backward(self, douts)
+            with pair.globals_of(self):
+                return pair.run_backward(self, douts)
 
         positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
         me = inspect.Parameter("self", positional)
@@ -210,7 +266,7 @@ class _Pair:
         wrapped.__signature__ = signature(self._douts())
         cls: Any = type(name, (), {"__init__": init, "forward": forward, "backward": backward,
                                    "__module__": self.forward.__module__})
-        cls.__signature__ = signature(self.slots, ())
+        cls.__signature__ = signature(self.free, ())
         cls.of = of
         cls.form = self
         if self.backward is None:
@@ -218,6 +274,17 @@ class _Pair:
             given = {gradient_target(n) for n in returned_names(self.forward)}
             cls.without_gradient = frozenset(n for n in self.inputs if n not in given)
         return cls
+
+    @contextlib.contextmanager
+    def globals_of(self, layer):
+        """The global weights have the values of a layer inside the block."""
+        names, own = self.forward.__globals__, dict(zip(self.slots, layer.params, strict=True))
+        held = {n: names[n] for n in self.globals}
+        names.update({n: own[n] for n in held})
+        try:
+            yield
+        finally:
+            names.update(held)
 
     def _douts(self):
         if self.backward is None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .protocol import Problem
+from .protocol import Problem, epsilon_problem
+from .words import join, say
 
 if TYPE_CHECKING:
     from .outcome import Outcome
@@ -72,26 +73,30 @@ def _cells(kind):
     """The variants of a cell: (what is different from the book, function)."""
     if kind == "rnn":
         yield "", _rnn(np.tanh)
-        yield "relu in place of tanh", _rnn(lambda a: np.maximum(a, 0))
-        yield "the sigmoid in place of tanh", _rnn(_sigmoid)
+        yield say("relu in place of tanh"), _rnn(lambda a: np.maximum(a, 0))
+        yield say("the sigmoid in place of tanh"), _rnn(_sigmoid)
     elif kind == "lstm":
         for order in itertools.permutations("fgio"):
-            text = "" if order == tuple("fgio") else (
-                f"the gates stand in the order {', '.join(order)} (the book: f, g, i, o)")
+            text = "" if order == tuple("fgio") else _in_order(order, "f, g, i, o")
             yield text, _lstm(order)
     else:
         for order, after, old in itertools.product(itertools.permutations("zrh"), (False, True),
                                                    (False, True)):
             texts = []
             if order != tuple("zrh"):
-                texts.append(f"the gates stand in the order {', '.join(order)} (the book: z, r, h)")
+                texts.append(_in_order(order, "z, r, h"))
             if after:
-                texts.append("the reset gate is applied after the product with Wh, as in cuDNN and"
-                             " PyTorch (the book: before)")
+                texts.append(say("the reset gate is applied after the product with Wh, as in cuDNN"
+                                 " and PyTorch (the book: before)"))
             if old:
-                texts.append("z weighs the old state, as in cuDNN, PyTorch and Keras (the book:"
-                             " the new one)")
-            yield "; ".join(texts), _gru(order, after, old)
+                texts.append(say("z weighs the old state, as in cuDNN, PyTorch and Keras (the book:"
+                                 " the new one)"))
+            yield join(texts), _gru(order, after, old)
+
+
+def _in_order(order, book):
+    return say("the gates stand in the order {order} (the book: {book})", order=", ".join(order),
+               book=book)
 
 
 def _cell_outputs(cell, params, inputs):
@@ -227,22 +232,25 @@ def compare_forward(name, outcome: Outcome):
                 if distance < CLOSE:
                     return [Problem("convention", text, line, wrong=False)] if text else []
                 if distance < NEARLY and not text:
-                    nearly = "an epsilon stands in the logarithm of the forward, and not in its" \
-                             " derivative"
+                    nearly = epsilon_problem()
                 if "loss" in kind:
                     ratio = float(outputs[0] / wanted[0])
-                    for k, times in ((ratio, "times"), (1 / ratio, "th part of")):
-                        if abs(k - round(k)) < NEARLY * k and round(k) > 1:
-                            nearly = f"the loss is {round(k)} {times} the mean over batch and time"
+                    n = max(round(ratio), round(1 / ratio))
+                    words = say("the loss is {n} times the mean over batch and time", n=n)
+                    if ratio < 1:
+                        words = say("the loss is 1/{n} of the mean over batch and time", n=n)
+                    if n > 1 and abs(max(ratio, 1 / ratio) - n) < NEARLY * n:
+                        nearly = Problem("convention", words, wrong=False)
                 if len(wanted) == 2 and _distance(outputs[::-1], wanted) < CLOSE and not text:
-                    return [Problem("convention", "c is returned before h", line, wrong=False)]
-    except (ValueError, IndexError, TypeError):
+                    return [Problem("convention", say("c is returned before h"), line, wrong=False)]
+    except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError):
         return []
     if nearly:
-        return [Problem("convention", nearly, line, wrong=False)]
+        return [nearly]
     if known:
-        return [Problem("forward", "backward belongs to forward, but forward is not the formula of"
-                        f" {name}: {_guess(kind, params, setup.inputs, outputs)}", line)]
+        return [Problem("forward", say(
+            "backward belongs to forward, but forward is not the formula of {name}: {guess}",
+            name=name, guess=_guess(kind, params, setup.inputs, outputs)), line)]
     return []
 
 
@@ -281,14 +289,16 @@ def _distance(outputs, wanted):
 
 def _guess(kind, params, inputs, outputs):
     """Words for a wrong forward: which parameter, if it were left out, would explain it."""
-    names = ["the input's weight", "the state's weight", "the bias"] if len(params) == 3 else [
-        "the weight", "the bias"]
+    names = [say("the input's weight"), say("the state's weight"), say("the bias")] if len(
+        params) == 3 else [say("the weight"), say("the bias")]
     for i, p in enumerate(params):
         without = [np.zeros_like(p) if j == i else q for j, q in enumerate(params)]
         for _, wanted in _variants(kind, without, inputs):
             if _distance(outputs, [np.asarray(y) for y in wanted]) < CLOSE:
-                return f"{names[i] if i < len(names) else 'a parameter'} is left out"
-    return f"the largest difference is {_largest(kind, params, inputs, outputs):.2g}"
+                return say("{what} is left out", what=names[i] if i < len(names) else say(
+                    "a parameter"))
+    return say("the largest difference is {size}",
+               size=f"{_largest(kind, params, inputs, outputs):.2g}")
 
 
 def _largest(kind, params, inputs, outputs):

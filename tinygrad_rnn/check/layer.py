@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import linecache
+import re
 import time
+import types
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +42,8 @@ from .running import (
     truth,
 )
 from .smallest import smallest_example
-from .words import say
+from .source import node_of
+from .words import join, say
 
 SECONDS = 5.0
 
@@ -77,8 +82,9 @@ def check_layer(layer: Any, *inputs: Any, seed: int = 0, explain: bool = True,
         return unchecked(report, say("not finished within {seconds} s",
                                      seconds=f"{seconds:g}"))
     except Exception as error:
-        return unchecked(report, f"the layer cannot be copied: {type(error).__name__}: {error}")
-    return _check(report, setup, recipes.input_names(layer, len(values)), None, seed, explain,
+        return unchecked(report, say("the layer cannot be copied: {error}",
+                                     error=f"{type(error).__name__}: {error}"))
+    return _check(report, setup, recipes.names_of_inputs(layer, len(values)), None, seed, explain,
                   seconds, time.process_time() + seconds)
 
 
@@ -93,8 +99,9 @@ def assert_matches_autograd(layer: Any, *inputs: Any, **options: Any) -> None:
 
 def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: int = 0,
                 explain: bool = True, seconds: float = SECONDS,
-                deadline: float | None = None) -> Report:
+                deadline: float | None = None, trusted: Sequence[type] = ()) -> Report:
     """Check a class of which no object is at hand: how to construct it is found by trying.
+    ``trusted``: classes that it uses and that are known to be right, which are not to blame.
 
     Returns a ``Report``, as ``check_layer`` does; "unchecked" if no way is found.
     """
@@ -102,14 +109,19 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
     if not callable(getattr(cls, "backward", None)):
         return unchecked(report, say("{name} has no backward", name=report.name))
     search = None
+    typo = _no_constructor(cls)
+    if typo is not None:
+        return unchecked(report, typo)
     try:
+        if recipe is None and getattr(getattr(cls, "form", None), "globals", None):
+            recipe = recipes.from_factory(cls, report.name)
         if recipe is None:
             search = recipes.find(cls, seconds)
             recipe = search.running[0] if search.running else search.half
         with time_limit(seconds):
             setup = recipe.setup()
     except CannotMake as error:
-        return unchecked(report, str(error))
+        return unchecked(report, error.args[0])
     except CannotRun as error:
         return could_not_run(report, error, file_of(_Named(cls)))
     except TimeUp:
@@ -120,7 +132,7 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
         other = _right_otherwise(search, seed, seconds)
         if other is not None:
             right = _check(report, other.setup(), other.input_names, other, seed, explain, seconds,
-                           deadline)
+                           deadline, trusted)
             if right.verdict == "ok":
                 right.verdict, right.kind = "convention", "inputs"
                 right.cause = say("right for {these}, wrong for {those}", these=other.words(),
@@ -128,17 +140,45 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
             return right
     if _is_derivative(setup, recipe.input_names, seed):
         report.verdict, report.kind = "convention", "derivative_at_x"
-        report.cause = (f"backward({recipe.input_names[0]}) is the derivative at"
-                        f" {recipe.input_names[0]}, and right: whoever calls it multiplies it with"
-                        " the gradient")
+        report.cause = say("backward({x}) is the derivative at {x}, and right: whoever calls it"
+                           " multiplies it with the gradient", x=recipe.input_names[0])
         return report
-    report = _check(report, setup, recipe.input_names, recipe, seed, explain, seconds, deadline)
+    report = _check(report, setup, recipe.input_names, recipe, seed, explain, seconds, deadline,
+                    trusted)
     report.notes += recipe.notes
     first = recipe.first_error
-    if not report.ok and not recipe.notes and first is not None:
-        report.notes.append(f"with the likeliest inputs {first.phase} raises {first}; checked with"
-                            f" {recipe.words()}")
+    if recipe.narrow is not None:
+        those, raised = recipe.narrow
+        text = say("for {those} {phase} raises {error}", those=those, phase=raised.phase,
+                   error=str(raised))
+        if report.verdict == "ok":
+            report.verdict, report.kind = "convention", "inputs"
+            report.cause = join([say("right for {these}", these=recipe.words()), text])
+        else:
+            report.notes.append(text)
+    elif not report.ok and not recipe.notes and first is not None and first.phase != "returned":
+        report.notes.append(say("with the likeliest inputs {phase} raises {error}; checked with"
+                                " {these}", phase=first.phase, error=str(first),
+                                these=recipe.words()))
     return report
+
+
+def _no_constructor(cls):
+    """What is raised where a class has a method that is almost called __init__, and no
+    constructor; None if it has one."""
+    if cls.__init__ is not object.__init__:
+        return None
+    for name, method in vars(cls).items():
+        bare = name.removeprefix(f"_{cls.__name__.lstrip('_')}")
+        if isinstance(method, types.FunctionType) and re.fullmatch(r"_*(init|int|inti)_*", bare):
+            arguments = recipes.required(method)[0][1:]
+            try:
+                cls(*arguments)
+            except Exception as error:
+                return say("{name}({arguments}) raises {error}: {method} is not __init__",
+                           name=cls.__name__, arguments=", ".join(arguments), method=bare,
+                           error=f"{type(error).__name__}: {error}")
+    return None
 
 
 def _is_derivative(setup: Setup, names, seed: int):
@@ -219,7 +259,7 @@ def could_not_run(report: Report, error: CannotRun, filename: str) -> Report:
                           error.line)
     what: str = say("{phase} raises {error}", phase=error.phase, error=error)
     if error.phase in ("output", "unwritten"):
-        what = str(error.error)
+        what = error.error.args[0] if error.error.args else str(error.error)
     if error.phase == "forward":
         what = say("{phase} raises {error}: if it wants other inputs, let --make name a function"
                    " that returns (layer, inputs...)", phase=error.phase, error=error)
@@ -242,7 +282,7 @@ def source_line(filename: str, line):
 
 
 def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: int, explain: bool,
-           seconds: float, deadline: float) -> Report:
+           seconds: float, deadline: float, trusted: Sequence[type] = ()) -> Report:
     filename = file_of(setup.layer)
     report.file = Path(filename).name if filename else ""
     outcome: Any = None
@@ -261,7 +301,7 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
                     conventions += [p for p in outcome.problems if p not in conventions]
         except CannotRun as error:
             return _raised(report, error, filename, setup, recipe, seed, names,
-                           deadline if explain else 0.0)
+                           deadline if explain else 0.0, seconds, trusted)
         except TimeUp:
             return unchecked(report, say(
             "not finished within {seconds} s (a loop without end?)", seconds=f"{seconds:g}"))
@@ -280,9 +320,14 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
             report.notes.append(say("seen {when}", when=say(outcome.scenario)))
         report.verdict = "wrong"
         try:
-            _explain(report, outcome, explain, deadline, filename, setup, names, seed)
+            budget = Budget(deadline - time.process_time() if explain else 0.0, seconds)
+            repairs = explain_wrong(report, outcome, budget.part(0.8), filename, trusted,
+                                    _more(setup, names, seed))
+            if explain:
+                report.example, report.worked = smallest_example(outcome, budget, repairs)
         except Exception as error:  # the verdict stands without a cause
-            report.notes.append(f"the search for a cause failed: {type(error).__name__}: {error}")
+            report.notes.append(say("the search for a cause failed: {error}",
+                                    error=f"{type(error).__name__}: {error}"))
         return report
     try:
         with time_limit(seconds):
@@ -290,13 +335,16 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
     except TimeUp:
         pass
     for name in _idle(first):
-        conventions.insert(0, Problem("idle_input", f"the output does not depend on the input"
-                                      f" {name}: whatever it is, forward gives the same"))
+        conventions.insert(0, Problem("idle_input", say(
+            "the output does not depend on the input {name}: whatever it is, forward gives the"
+            " same", name=name), _line_without(setup.layer, name)))
     missed = _unseen(first)
-    if missed:
-        return unchecked(report, f"{_names_of(missed, 'd')} {'was' if len(missed) == 1 else 'were'}"
-                         f" not compared: forward depends on {_names_of(missed)}, and no gradient"
-                         " for it is found; all others are right")
+    if (left_out := _left_out(first, missed)) is not None:
+        conventions.insert(0, left_out)
+    elif missed:
+        return unchecked(report, say(
+            "{gradients} not compared: forward depends on {names}, for which no gradient is found;"
+            " all others are right", gradients=_names_of(missed, "d"), names=_names_of(missed)))
     for problem in conventions:
         if problem.wrong and report.verdict != "wrong":
             report.verdict, report.cause, report.line = "wrong", problem.text, problem.line
@@ -342,6 +390,15 @@ def _idle(outcome: Outcome):
                 yield outcome.input_names[i]
 
 
+def _line_without(layer, name: str):
+    """The line of forward that reads self.name where the argument belongs, else its first."""
+    code = inspect.unwrap(type(layer).forward).__code__
+    reads = [n.lineno for n in ast.walk(node_of(inspect.unwrap(type(layer).forward))
+                                        or ast.Module([], []))
+             if isinstance(n, ast.Attribute) and n.attr == name and isinstance(n.ctx, ast.Load)]
+    return min(reads, default=code.co_firstlineno)
+
+
 def _unseen(outcome: Outcome):
     """The names of arrays of the layer on which its output depends, and for which no gradient was
     compared. Constants, made the same each time and neither handed over, are none of them."""
@@ -357,15 +414,36 @@ def _unseen(outcome: Outcome):
         given = {k for k, spec in getattr(outcome.recipe, "init", {}).items()
                  if spec.kind == "weight"}
         found = {i: (path, a) for i, (path, a) in found.items()
-                 if str(path[-1]) in given or len(set(a.ravel())) == 1
+                 if "params" in path or str(path[-1]) in given or len(set(a.ravel())) == 1
                  or path not in again or not np.array_equal(a, again[path])}
-    names = []
+    names = list(outcome.unseen)
     for path, _ in found.values():
         with contextlib.suppress(CannotRun, Exception):
             (g,) = truth(setup, outcome.cotangents, others=[path]).others
             if np.abs(g).max(initial=0) > 1e-9:
                 names.append(".".join(map(str, path)))
     return names
+
+
+def _left_out(outcome: Outcome, missed):
+    """A Problem, where the layer has the parameters of some of several inner layers, and not those
+    of others like them."""
+    layer = outcome.setup.layer
+    own = outcome.setup.slots.params(layer)
+    paths = [path for path, _ in places(layer) if "params" in path[1:]]
+    missed = [path for path in paths if ".".join(map(str, path)) in missed]
+
+    def has(path):
+        return any(np.may_share_memory(a, p) for q, a in places(layer) if q == path for p in own)
+
+    for path in missed:
+        inner = path[: path.index("params", 1)]
+        if any(len(p) == len(path) and p[0] == path[0] and p != path and has(p) for p in paths):
+            return Problem("left_out", say(
+                "params has those of some of the layers in self.{list}, and not those of"
+                " self.{inner}: an optimizer never sees them", list=inner[0],
+                inner=inner[0] + "".join(f"[{k!r}]" for k in inner[1:])))
+    return None
 
 
 def _scenarios(setup: Setup, names, seed: int):
@@ -492,7 +570,7 @@ def _carried(setup: Setup, stateful, names, seed: int):
 
 
 def _raised(report: Report, error: CannotRun, filename: str, setup: Setup, recipe: Any, seed: int,
-            names: list[str], deadline: float) -> Report:
+            names: list[str], deadline: float, seconds: float, trusted) -> Report:
     """Backward raised. If it does not at D = H, it is right only there; else it cannot be run."""
     if error.phase == "backward" and recipe is not None and recipe.init:
         try:
@@ -502,8 +580,9 @@ def _raised(report: Report, error: CannotRun, filename: str, setup: Setup, recip
             right = False
         if right:
             report.verdict, report.line, report.kind = "wrong", error.line, "square_only"
-            report.cause = (f"right only when D = H: with D = 5 and H = 6 backward raises {error};"
-                            " a weight is probably transposed, or two sizes are mixed up")
+            report.cause = say("right only when D = H: with D = 5 and H = 6 backward raises"
+                               " {error}; a weight is probably transposed, or two sizes are mixed"
+                               " up", error=str(error))
             report.source = source_line(filename, error.line)
             return report
     if error.phase == "backward" and not isinstance(error.error, TimeUp):
@@ -511,10 +590,10 @@ def _raised(report: Report, error: CannotRun, filename: str, setup: Setup, recip
         report.kind = "raises"  # perhaps it is not meant to be called like this: not wrong yet
         if deadline:
             raised = report.cause
-            with contextlib.suppress(Exception, TimeUp), time_limit(SECONDS):
-                budget = Budget(deadline - time.process_time())
-                explain_wrong(report, _forward_outcome(setup, names, seed), budget, filename,
-                              more=_more(setup, names, seed))
+            with contextlib.suppress(Exception, TimeUp), time_limit(seconds):
+                explain_wrong(report, _forward_outcome(setup, names, seed),
+                              Budget(deadline - time.process_time(), seconds), filename, trusted,
+                              _more(setup, names, seed))
             if report.causes:
                 report.verdict = "wrong"
                 report.notes.append(raised)
@@ -549,12 +628,3 @@ def _more(setup: Setup, names, seed: int):
         return None
 
     return more
-
-
-def _explain(report: Report, outcome: Outcome, explain: bool, deadline: float, filename: str,
-             setup: Setup, names, seed: int):
-    budget = Budget(deadline - time.process_time() if explain else 0.0)
-    repairs = explain_wrong(report, outcome, budget.part(0.8), filename,
-                            more=_more(setup, names, seed))
-    if explain:
-        report.example, report.worked = smallest_example(outcome, budget, repairs)

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from . import notebooks
-from .book import BOOK, StandIn
+from .book import StandIn, contents_of
 from .limits import TimeUp, time_limit
 from .numpy_standin import cupy_standin, numpy_standin, wide
 
@@ -270,7 +270,7 @@ class Program:
             try:
                 exec(code, vars(record.module))
             except ImportError:
-                standin = StandIn(statement.module or "", BOOK.get(statement.module or "", {}))
+                standin = StandIn(statement.module or "", contents_of(statement.module or ""))
                 if alias.name in vars(standin):
                     self.missing[f"{statement.module}.{alias.name}"] = None
                 vars(record.module)[alias.asname or alias.name] = getattr(standin, alias.name)
@@ -387,9 +387,10 @@ class _Last:
         if spec is not None and any(
                 Path(p).rglob("*.py") for p in spec.submodule_search_locations or ()):
             return spec
-        if name in BOOK and name != "common":
+        contents = contents_of(name)
+        if contents:
             program.missing[name] = None
-        return ModuleSpec(name, _StandInLoader(BOOK.get(name, {})), is_package=True)
+        return ModuleSpec(name, _StandInLoader(contents), is_package=True)
 
 
 class _Source(Loader):

@@ -21,6 +21,7 @@ To add a mistake, write one entry, and its sentence into languages/*.po.
 from __future__ import annotations
 
 import ast
+import difflib
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .running import forward_names, gradient_names, is_float
 from .words import say
 
 if TYPE_CHECKING:
@@ -126,6 +128,14 @@ class Scope:
                 k: v for k, v in self.values.items() if isinstance(v, np.ndarray)
                 and v.dtype.kind in "fb" and (shape is None or v.shape == shape)}
         return self._arrays[shape]
+
+    def value(self, node):
+        """What a name, or an attribute of one, holds; None where it holds nothing."""
+        if isinstance(node, ast.Name):
+            return self.names.get(node.id)
+        if isinstance(node, ast.Attribute):
+            return getattr(self.value(node.value), node.attr, None)
+        return None
 
     def shape(self, node):
         """The shape that an expression without side effects has, else None."""
@@ -1225,6 +1235,30 @@ def _never_stored(p):
                     new = statement(f"self.grads[{i}][...] = {other}")
                     both = [new, p.node] if isinstance(p.node, ast.Return) else [p.node, new]
                     yield both, {"other": other, "i": i}
+
+
+@mistake("none", "`{names}` is computed, and backward does not return it", on=ast.stmt, rank=1,
+         example="AffineByHand: return dx -> pass")
+def _never_returned(p):
+    nodes: Any = ast.walk(p.function.node)
+    if p.node is not p.function.node.body[-1] or p.function.node.name != "backward" or any(
+            isinstance(n, ast.Return) and n.value for n in nodes):
+        return
+    found = [next((v for v in gradient_names(name) if v in p.scope.arrays(np.shape(x))), None)
+             for name, x in zip(forward_names(p.evidence.setup.layer), p.evidence.setup.inputs,
+                                strict=False) if is_float(x)]
+    if found and None not in found:
+        names = ", ".join(map(str, found))
+        yield [p.node, statement(f"return {names}")], {"names": names}
+
+
+@mistake("misspelt", "`{old}` is not there: `{new}` is meant", on=ast.Attribute, rank=0,
+         example="Chain: self.second.backward(dout) -> self.second.backword(dout)")
+def _misspelt(p):
+    owner = p.scope.value(p.node.value)
+    if owner is not None and not hasattr(owner, p.node.attr):
+        for other in difflib.get_close_matches(p.node.attr, dir(owner), 3, 0.7):
+            yield like(p.node, attr=other)
 
 
 @mistake("last_step", "`{part}.grads` after the loop are those of the last step alone: the steps"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .protocol import Problem, protocol_problems
+from .protocol import Problem, epsilon_problem, protocol_problems
 from .recipes import LABELS, Recipe
 from .report import Gradient, compare
 from .running import (
@@ -21,6 +21,7 @@ from .running import (
     truth,
 )
 from .source import codes_run, functions_of, replaced, without_epsilon
+from .words import say
 
 TOLERANCE = 1e-6  # relative to the largest element; float64 agrees to about 1e-14
 TOLERANCE_FLOAT32 = 1e-4  # where the layer's own code narrows to float32 and cannot be widened
@@ -44,6 +45,7 @@ class Outcome:
     tolerance: float = TOLERANCE
     scenario: str = ""
     states: dict[str, str] = field(default_factory=dict)  # gradient of a state -> the state
+    unseen: list[str] = field(default_factory=list)  # inputs for which no gradient is returned
     recipe: Recipe | None = None
     seed: int = 0
 
@@ -66,7 +68,7 @@ def evaluate(setup: Setup, names, seed: int = 0, light: bool = False, fixed_trut
     outcome.observation, outcome.cotangents = seen, cotangents
     outcome.states = {"dh": "h", "dc": "c"} if scenario.startswith("with a given state") else {}
     # what backward is not handed does not reach it: an output without a cotangent is not used
-    handed = backward_arguments(setup.layer, cotangents, seen.kind, setup.as_tuple)
+    handed = backward_arguments(setup.layer, cotangents, seen.kind, setup)
     used = list(cotangents)
     if seen.kind == "tuple" and not setup.as_tuple and len(handed) < len(cotangents):
         used = [g if i < max(len(handed), 1) else 0 * g for i, g in enumerate(cotangents)]
@@ -110,8 +112,8 @@ def _as_last(outcome: Outcome, light: bool):
         if last is None or not last.right:
             return None
     last.problems.append(Problem(
-        "dout_ignored", "backward does not look at the gradient that it is handed: right where the"
-        " loss is the last layer, and that gradient is 1", wrong=False))
+        "dout_ignored", say("backward does not look at the gradient that it is handed: right where"
+                            " the loss is the last layer, and that gradient is 1"), wrong=False))
     return last
 
 
@@ -129,9 +131,7 @@ def _without_epsilon(outcome: Outcome, used, light: bool):
     other = evaluate(setup, outcome.input_names, outcome.seed, light, right, outcome.scenario)
     if not other.right:
         return other  # the mistake is another one, and plainer to see like this
-    other.problems.append(Problem(
-        "convention", "an epsilon stands in the logarithm of the forward, and not in its"
-        " derivative", wrong=False))
+    other.problems.append(epsilon_problem())
     return other
 
 
@@ -173,16 +173,17 @@ def _returned(outcome: Outcome, seen, right):
             pairs += [(i, None) for i in needed[len(returned):]]
         if len(returned) != len(needed):
             outcome.problems.append(Problem(
-                "count", f"backward returns {_count(len(returned), 'gradient')} where forward takes"
-                f" {_count(len(needed), 'input')} of floats", wrong=True))
+                "count", say("gradients that backward returns: {n}; inputs of floats that forward"
+                             " takes: {needed}", n=sum(g is not None for g in returned),
+                             needed=len(needed))))
     for i, got in pairs:
-        if got is None and i in optional:
+        if got is None and (i in optional or not np.any(right.inputs[i])):
+            continue  # without influence: needs no gradient
+        if got is None and not outcome.setup.slots.names and i == 0 < len(pairs) - 1 and all(
+                g is not None for k, g in pairs if k):
+            outcome.unseen.append(names[i])  # weights among the inputs: x may need none
             continue
         yield names[i], got, right.inputs[i]
-
-
-def _count(n, what):
-    return f"{n} {what}" + "s" * (n != 1)
 
 
 def _hidden(setup: Setup):

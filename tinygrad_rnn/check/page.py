@@ -42,7 +42,8 @@ def fragment(report: Report, lang: str = "en") -> str:
         parts.append(f"<p><b>{said(say('likely cause'))}</b>{f' ({of})' * bool(of)}:"
                      f" {said(cause.text)}{f' ({where})' * bool(where)}</p>")
         if cause.diff:
-            tags = [("del" if line[0] == "-" else "ins", escape(line)) for line in cause.diff]
+            tags = [({"-": "del", "+": "ins"}.get(line[0], "div"), escape(line))
+                    for line in cause.diff]
             parts.append(f"<pre>{''.join(f'<{t}>{line}</{t}>' for t, line in tags)}</pre>")
         elif cause.source:
             parts.append(f"<pre>{cause.line} | {escape(cause.source)}</pre>")
@@ -74,7 +75,8 @@ def _table(report: Report, lang):
         f"<th>{escape(str(in_language(say(h), lang))) if h else ''}</th>" for h in heads) + "</tr>"]
     for g in report.gradients:
         kind = "ok" if g.ok else "wrong"
-        index = "" if g.index is None else f"{list(g.index)}" + f" ({g.place})" * bool(g.place)
+        index = "" if g.index is None else f"{list(g.index)}" + (
+            f" ({in_language(g.place, lang)})" * bool(g.place))
         gates = " ".join(
             f'<span class="gate {"ok" if ok else "wrong"}">{escape(k)} {_MARK[ok]}</span>'
             for k, ok in g.gates.items())

@@ -60,7 +60,3 @@ def mended(cls: Any):
                 setattr(cls, name, own[name])
             else:
                 delattr(cls, name)
-
-
-def names_of(parts) -> str:
-    return " and ".join(part.__name__ for part in parts)

@@ -29,10 +29,13 @@ class Change:
                 and other.first < self.last)
 
     def diff(self) -> list[str]:
-        """"- old" and "+ new", of those lines that differ, without their common indent."""
+        """The lines that differ, "- old" and "+ new", and "  " before what stands between them,
+        without their common indent."""
         both = textwrap.dedent("\n".join([*self.old, *self.new])).split("\n")
         old, new = both[: len(self.old)], both[len(self.old):]
-        return [line for line in difflib.ndiff(old, new) if line[:1] in "+-"]
+        lines = [line for line in difflib.ndiff(old, new) if line[:1] != "?"]
+        at = [i for i, line in enumerate(lines) if line[0] != " "]
+        return lines[at[0] : at[-1] + 1] if at else []
 
 
 def _lines(filename: str):

@@ -14,7 +14,6 @@ from .words import say
 if TYPE_CHECKING:
     from .outcome import Outcome
 
-
 @dataclass
 class Problem:
     """A finding. ``kind`` is its name in the catalogue; ``wrong`` is False for a convention."""
@@ -26,6 +25,13 @@ class Problem:
     gradients: list[str] = field(default_factory=list)  # those that it explains
 
 
+def epsilon_problem() -> Problem:
+    """A convention of many losses."""
+    return Problem("convention", say(
+        "an epsilon stands in the logarithm of the forward, and not in its derivative"),
+                   wrong=False)
+
+
 def protocol_problems(outcome: Outcome):
     """The findings of one full observation."""
     return list(_problems(outcome))
@@ -34,6 +40,8 @@ def protocol_problems(outcome: Outcome):
 def _problems(outcome: Outcome):
     seen, names = outcome.observation, outcome.setup.slots.names
     inputs = outcome.input_names
+    if outcome.setup.slots.nested:
+        yield from _nested(seen.layer)
     if seen.replaced:
         slots = ", ".join(f"grads[{i}]" for i in seen.replaced)
         i = seen.replaced[0]
@@ -75,8 +83,25 @@ def _problems(outcome: Outcome):
             words = "None stands where the gradient {name} belongs" if g.shape == () else (
                 "nothing is found where the gradient {name} belongs")
             yield Problem("none", say(words, name=f"d{g.name}"), gradients=[g.name])
-    if not unwritten and not seen.replaced and outcome.setup.rounds == 1:
+    if outcome.setup.rate:
+        yield Problem("updates", say(
+            "backward applies the update itself, as a step of {rate} times the gradient: an"
+            " optimizer would make it a second time", rate=f"{outcome.setup.rate:g}"), wrong=False)
+    elif not unwritten and not seen.replaced and outcome.setup.rounds == 1:
         yield from _second(outcome)
+
+
+def _nested(layer):
+    """What an optimizer makes of lists of lists."""
+    for i, (p, g) in enumerate(zip(layer.params, layer.grads, strict=False)):
+        if isinstance(p, (list, tuple)):
+            try:
+                p -= 0.1 * g
+            except Exception as error:
+                yield Problem("nested", say(
+                    "params[{i}] is a list of arrays where an array belongs (+ joins lists, [...]"
+                    " puts them into another): in an optimizer, params[{i}] -= lr * grads[{i}]"
+                    " raises {error}", i=i, error=f"{type(error).__name__}: {error}"))
 
 
 def _same_after(outcome: Outcome, i: int):

@@ -24,14 +24,17 @@ from .running import (
     CannotRun,
     Setup,
     Slots,
+    forward_names,
     gradient_of,
     named_slots,
     observe,
     places,
     quietly,
     slots_of,
+    updated,
 )
 from .running import is_float as _is_float
+from .words import say
 
 SIZES = {"N": 3, "T": 4, "U": 2, "D": 5, "H": 6, "V": 7, "Z": 2,  # all of use together differ
          "C": 2, "X": 5, "K": 3, "A": 2, "S": 2}  # channels, pixels, kernel, heads, samples
@@ -89,7 +92,7 @@ class Spec:
         if self.kind == "distribution":
             e = np.exp(values.array(shape))
             return e / e.sum(-1, keepdims=True)
-        return values.array(shape, 0.5 if self.kind == "weight" else 1.0)
+        return np.asarray(values.array(shape, 0.5 if self.kind == "weight" else 1.0))
 
     def transposed(self):
         """The same where the batch stands in columns: x (D, N), W (H, D), b (H, 1)."""
@@ -129,8 +132,10 @@ class Recipe:
     as_tuple: bool = False
     sizes: dict[str, int] = field(default_factory=dict)  # other than SIZES
     slots: Slots | None = None  # where they are found only once backward has run
+    rate: float = 0.0  # see Setup
     first_error: CannotRun | None = None  # what likelier recipes raised
     notes: list[str] = field(default_factory=list)  # what a report should say of it
+    narrow: tuple[str, CannotRun] | None = None  # a wider use of the layer, and what it raised
 
     def words(self):
         """The inputs in words: "x (N, D), t ids (N,)"."""
@@ -152,6 +157,7 @@ class Recipe:
             inputs = [spec.make(sizes, values) for spec in self.inputs]
         arrays = [k for k, v in arguments.items() if isinstance(v, np.ndarray)]
         return Setup(layer, inputs, self.slots or slots_of(layer, arrays), as_tuple=self.as_tuple,
+                     rate=self.rate,
                      labels=frozenset(i for i, s in enumerate(self.inputs)
                                       if s.kind in ("onehot", "mask")))
 
@@ -178,6 +184,8 @@ def _init_specs(name, cls_name: str, k):
     gates = "H" if k == 1 else f"{k}H"
     low = name.lower().replace("_", "")
     base = re.sub(r"\d+$", "", low)
+    base = re.sub(r"^weights?(in|inputs?|x)$", "wx", re.sub(r"^weights?(hid\w*|h|rec\w*)$", "wh",
+                                                            base))
     if re.fullmatch(r"w([a-z])\1", base):
         return [_W("H", "H")]
     if re.fullmatch(r"[wv](y[ah]|hy|ho|hv|out|o|y)", base) and low != "wo":
@@ -217,8 +225,8 @@ def _init_specs(name, cls_name: str, k):
             others = {"H": ("D", "V"), "D": ("V", "H"), "V": ("D",), "O": ("H",)}.get(symbol, ())
             return [_SIZE(symbol), *map(_SIZE, others)]
     if name[:1] in "WUV" or low.startswith("w"):
-        return [_W("D", "H"), _W("H", "H"), _W("D", gates), _W("H", gates), _W("V", "D"),
-                _W("H", "V"), _W("H")]
+        sizes = [_W("D", "H"), _W("H", "H"), _W("D", gates), _W("H", gates)]
+        return [*(sizes if k == 1 else sizes[2:] + sizes[:2]), _W("V", "D"), _W("H", "V"), _W("H")]
     return []
 
 
@@ -230,11 +238,12 @@ def _any_init(k):
             Spec("corpus", (), "V")]
 
 
-def _input_specs(name, cls_name: str):
-    """What an argument of forward may be, likeliest first."""
+def _input_specs(name, cls_name: str, beside=()):
+    """What an argument of forward may be, likeliest first; ``beside``: the other arguments."""
     low = name.lower()
-    time = cls_name.lower().startswith("time") or low.endswith("s")
-    if "loss" in cls_name.lower() and low in ("y", "y_true", "ys"):
+    time = cls_name.lower().startswith("time") or (low.endswith("s") and low != "inputs")
+    if "loss" in cls_name.lower() and low in ("y", "y_true", "ys") and not (
+            LABELS & {n.lower() for n in beside}):
         return [*_input_specs("t", cls_name), Spec("distribution", _ROW)]
     ids = [Spec("ids", ("N", "T"), "V"), Spec("ids", ("N",), "V")]
     if low in LABELS:
@@ -258,6 +267,10 @@ def _input_specs(name, cls_name: str):
         return [_F("N", "U", "H"), _F("N", "T", "H")]
     if low in ("hs", "hs_enc", "hs_encoder", "enc_hs", "keys", "values", "k", "v", "cs"):
         return [_F("N", "T", "H"), _F("N", "T", "D")]
+    if low in ("w", "weight"):
+        return [_F("D"), _F("1", "D"), _F("D", "H"), _F("N", "D")]
+    if low in ("b", "bias"):
+        return [_F("1"), _F("H"), _F("N", "D"), _F()]
     if low in ("a", "weights", "attention", "alpha", "aw"):
         return [Spec("distribution", ("N", "T")), _F("N", "D"), _F("N", "T", "H"),
                 _F("N", "T", "D")]
@@ -316,6 +329,7 @@ class Search:
     error: CannotRun | None = None
     first: CannotRun | None = None  # of the likeliest
     likeliest: list[Spec] = field(default_factory=list)
+    failed: list[tuple[Recipe, CannotRun]] = field(default_factory=list)
 
     def __post_init__(self):
         cls = self.cls
@@ -336,8 +350,7 @@ class Search:
     def others(self, first: Recipe, seconds: float = 0.3) -> Iterator[Recipe]:
         """The recipes that run to their end with the same layer and other inputs."""
         end = time.process_time() + seconds
-        inputs = [list(enumerate(_input_specs(n, getattr(
-            self.cls, "hint", self.cls.__name__)))) for n in first.input_names]
+        inputs = self._inputs(first.input_names)
         for _, specs in itertools.islice(ranked(inputs), 60):
             recipe = replace(first, inputs=specs, as_tuple=False, notes=[])
             if time.process_time() > end:
@@ -356,9 +369,12 @@ class Search:
             if key in broken or self._is_beside_the_point(recipe):
                 continue
             error = _attempt(recipe, self.seconds)
-            if error is None:
+            if error is None or (error.phase in ("backward", "returned") and self.half is None):
                 recipe.first_error = self.first
                 recipe.notes += self._instead_of(recipe)
+                recipe.narrow = self._wider(recipe)
+                self.half = self.half or recipe
+            if error is None:
                 self.running.append(recipe)
                 yield recipe
                 continue
@@ -366,8 +382,8 @@ class Search:
                 raise error
             if error.phase == "construction":
                 broken[key] = error
-            if error.phase in ("backward", "returned") and self.half is None:
-                self.half = recipe
+            elif error.phase in ("forward", "backward"):
+                self.failed.append((recipe, error))
             if self.first is None and error.phase != "construction":
                 self.first, self.likeliest = error, recipe.inputs
             if self.error is None or error.depth > self.error.depth:
@@ -381,12 +397,29 @@ class Search:
         both = zip(self.input_names, recipe.inputs, self.likeliest, strict=False)
         labels = [n for n, a, b in both if n.lower() in LABELS and a != b]
         sizes = [s.value for s in recipe.init.values() if s.kind == "size"]
-        what = f"{error.phase} raises {error}"
+        what = say("{phase} raises {error}", phase=error.phase, error=str(error))
         if labels:
-            return [f"checked with {recipe.words()}; with other labels {what}"]
+            return [say("checked with {these}; with other labels {what}", these=recipe.words(),
+                        what=what)]
         if len(set(sizes)) < len(sizes):
-            return [f"checked where two of its sizes are equal; where all differ {what}"]
+            return [say("checked where two of its sizes are equal; where all differ {what}",
+                        what=what)]
         return []
+
+    def _wider(self, recipe: Recipe):
+        """A use of the layer of which the recipe is a special case, and what was raised there: a
+        batch, where the recipe has none; two lengths of time, where it has one."""
+        kinds = [(s.kind, len(s.shape)) for s in recipe.inputs]
+        for other, error in self.failed:
+            batch = _is_batch(other.inputs) and not _is_batch(recipe.inputs) and any(
+                s.kind == "float" and len(s.shape) == 1 for s in recipe.inputs)
+            lengths = kinds == [(s.kind, len(s.shape)) for s in other.inputs] and any(
+                "U" in s.shape for s in other.inputs) and all(
+                a.shape == tuple("T" if n == "U" else n for n in b.shape)
+                for a, b in zip(recipe.inputs, other.inputs, strict=True))
+            if batch or lengths:
+                return other.words(), error
+        return None
 
     def _is_beside_the_point(self, recipe: Recipe):
         """Whether a recipe would hide what is wrong: a square weight that a layer is right only
@@ -403,6 +436,10 @@ class Search:
         return square or fewer or _hides(recipe.inputs, held.inputs) or (
             _is_batch(held.inputs) and not _is_batch(recipe.inputs))
 
+    def _inputs(self, names):
+        hint = getattr(self.cls, "hint", self.cls.__name__)
+        return [list(enumerate(_input_specs(n, hint, names))) for n in names]
+
     def _recipes(self) -> Iterator[tuple[float, Recipe]]:
         """Recipes with their cost: how far down its list each argument is."""
         name = getattr(self.cls, "hint", self.cls.__name__)
@@ -411,7 +448,7 @@ class Search:
             [f"inputs[{i}]" for i in range(n)] for n in (1, 2, 3)]
         starts: list[Any] = []
         for input_names in counts:
-            inputs = [list(enumerate(_input_specs(n, name))) for n in input_names]
+            inputs = self._inputs(input_names)
             for rank, k in enumerate(gates_of(name)):
                 init = [list(enumerate(_init_specs(n, name, k)))
                         or [(2 + i, s) for i, s in enumerate(_any_init(k))]
@@ -479,9 +516,11 @@ def find(cls, seconds: float):
     error = search.error
     example = ", ".join(f"{n}=..." for n in init_names)
     if error is None or error.phase == "construction":
-        what = f"raised {error}" if error else "was not found by trying"
-        raise CannotMake(f"{name}({', '.join(init_names)}) {what}: say how it is made with --make"
-                         f' "{name}({example})"')
+        call = f"{name}({', '.join(init_names)})"
+        what = say("{call} raised {error}", call=call, error=str(error)) if error else say(
+            "how {call} is made was not found by trying", call=call)
+        raise CannotMake(say('{what}: say how it is made with --make "{example}"', what=what,
+                             example=f"{name}({example})"))
     raise error
 
 
@@ -528,25 +567,30 @@ def attempt(setup: Setup, recipe=None):
             return error
         if recipe is not None:
             recipe.as_tuple = True
-    # gradients may stand in places that are there only after backward
+    # gradients may stand in places that are there only after backward, or be subtracted there
     if not setup.slots.names and not getattr(setup.layer, "params", None):
+        edited, setup.rate = updated(setup)
         before = [path for path, _ in places(setup.layer)]
-        setup.slots = named_slots([p for p in before if gradient_of(seen.layer, p) is not None])
-        if recipe is not None:
-            recipe.slots = setup.slots
+        setup.slots = named_slots([p for p in before if p in edited
+                                   or gradient_of(seen.layer, p) is not None])
+    elif any(g is None for g in seen.grads):
+        setup.rate = updated(setup)[1]
+    if recipe is not None:
+        recipe.slots, recipe.rate = setup.slots, setup.rate
     values = [y for y in seen.outputs if isinstance(y, (np.ndarray, np.generic, float))]
     if not values:
-        return CannotRun("output", ValueError("forward returns no array"))
+        return CannotRun("output", ValueError(say("forward returns no array")))
     if not all(np.isfinite(y).all() for y in values):
         if _is_unwritten(setup):
-            return CannotRun("unwritten", ValueError("part of the output is never written:"
-                                                     " uninitialised memory (np.empty)"))
-        return CannotRun("output", ValueError("the output is not finite"))
-    if recipe is not None and not setup.slots.names and not any(map(_is_float, setup.inputs)):
-        return CannotRun("output", ValueError("nothing to compare: no parameter and no input of"
-                                              " floats"))
+            return CannotRun("unwritten", ValueError(say(
+                "part of the output is never written: uninitialised memory (np.empty)")))
+        return CannotRun("output", ValueError(say("the output is not finite")))
+    if recipe is not None and not setup.slots.names and not any(
+            _is_float(x) and i not in setup.labels for i, x in enumerate(setup.inputs)):
+        return CannotRun("output", ValueError(say(
+            "nothing to compare: no parameter and no input of floats")))
     if not _fits(seen, setup):
-        return CannotRun("returned", ValueError("shapes do not fit"))
+        return CannotRun("returned", ValueError(say("shapes do not fit")))
     return None
 
 
@@ -559,10 +603,12 @@ def _is_unwritten(setup: Setup):
 
 def _fits(seen, setup: Setup):
     """Whether what backward returned has the shapes of the inputs: else another recipe may."""
-    floats = [x for x in setup.inputs if isinstance(x, np.ndarray) and x.dtype.kind == "f"]
+    floats = [x for x in setup.inputs if _is_float(x)]
     found = [r for r in seen.returned if isinstance(r, np.ndarray)]
+    both = zip(seen.returned, setup.inputs, strict=True) if len(seen.returned) == len(
+        setup.inputs) else zip(found, floats, strict=False)
     return len(found) > len(floats) or all(
-        r.shape == x.shape for r, x in zip(found, floats, strict=False))
+        r.shape == x.shape for r, x in both if r is not None and _is_float(x))
 
 
 def from_expression(text, module):
@@ -573,7 +619,8 @@ def from_expression(text, module):
     try:
         code = compile(ast.parse(text, mode="eval"), "--make", "eval")
     except SyntaxError as error:
-        raise CannotMake(f"--make {text!r} is no expression: {error.msg}") from None
+        raise CannotMake(say("--make {text} is no expression: {error}", text=repr(text),
+                             error=error.msg)) from None
 
     def make():
         value = eval(code, names)
@@ -589,12 +636,14 @@ def from_factory(make, text="the factory"):
         with quietly():
             value = make()
     except (Exception, SystemExit) as error:
-        raise CannotMake(f"--make {text!r} raised {type(error).__name__}: {error}") from None
+        raise CannotMake(say("--make {text} raised {error}", text=repr(text),
+                             error=f"{type(error).__name__}: {error}")) from None
     given = None
     if isinstance(value, tuple):
         value, *given = value
     if not hasattr(value, "forward"):
-        raise CannotMake(f"--make {text!r} gave {type(value).__name__}, not a layer with forward")
+        raise CannotMake(say("--make {text} gave {what}, not a layer with forward",
+                             text=repr(text), what=type(value).__name__))
 
     def layer():
         with quietly():
@@ -605,9 +654,9 @@ def from_factory(make, text="the factory"):
     if given is not None:
         given = [np.asarray(x, float) if np.asarray(x).dtype.kind == "f" else np.asarray(x)
                  for x in given]
-        return Recipe(layer, {}, [], _input_names(value, len(given)), fixed_inputs=given)
+        return Recipe(layer, {}, [], names_of_inputs(value, len(given)), fixed_inputs=given)
     name = type(value).__name__
-    choices = [_input_specs(n, name) for n in input_names]
+    choices = [_input_specs(n, name, input_names) for n in input_names]
     first, half = None, None
     for sizes in _sizes_of(value):
         for inputs in _ordered(choices):
@@ -621,8 +670,8 @@ def from_factory(make, text="the factory"):
                 half = half or recipe
     if half is not None:
         return half
-    raise first or CannotMake(f"what {name}.forward takes was not found: let --make return"
-                              " (layer, inputs...)")
+    raise first or CannotMake(say("what {name}.forward takes was not found: let --make"
+                                  " return (layer, inputs...)", name=name))
 
 
 class _Sized(Recipe):
@@ -647,15 +696,7 @@ def _sizes_of(layer):
     return [{**SIZES, **sizes} for sizes in (*found, {})]
 
 
-def _input_names(layer, n):
-    try:
-        names = [p.name for p in inspect.signature(layer.forward).parameters.values()
-                 if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    except (TypeError, ValueError):
-        names = []
-    return [names[i] if i < len(names) else f"inputs[{i}]" for i in range(n)]
-
-
-def input_names(layer, n):
+def names_of_inputs(layer, n):
     """The names that forward has for its first ``n`` inputs."""
-    return _input_names(layer, n)
+    names = forward_names(layer)
+    return [names[i] if i < len(names) else f"inputs[{i}]" for i in range(n)]

@@ -34,6 +34,7 @@ from .running import (
     draw_cotangents,
     file_of,
     gradients,
+    handed_back,
     numpy_replaced,
     objects_of,
     outputs_of,
@@ -57,7 +58,8 @@ _MAY_BE = {"uninitialised": ("return_in_loop", "steps"),
 class Budget:
     """CPU time of this process, so that a busy machine finds what an idle one finds."""
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: float, limit: float | None = None):
+        self.limit = seconds if limit is None else limit  # of which these are a part
         self.seconds, self.end = max(0.0, seconds), time.process_time() + seconds
         self.used_up = False  # whether something was left undone for want of time
 
@@ -68,7 +70,7 @@ class Budget:
 
     def part(self, share: float):
         """A share of what is left."""
-        return Budget(share * (self.end - time.process_time()))
+        return Budget(share * (self.end - time.process_time()), self.limit)
 
 
 class Bench:
@@ -82,7 +84,7 @@ class Bench:
         for _ in range(setup.rounds - 1):
             y, kind = outputs_of(call_forward(setup, self.layer, copies(setup.inputs)))
             g = draw_cotangents(y, np.random.default_rng(9))
-            self.layer.backward(*backward_arguments(self.layer, g, kind, setup.as_tuple))
+            self.layer.backward(*backward_arguments(self.layer, g, kind, setup))
         y, self.kind = outputs_of(call_forward(setup, self.layer, copies(setup.inputs)))
         self.outputs = y
         self.dicts = [(part.__dict__, dict(part.__dict__)) for part in objects_of(self.layer)
@@ -104,15 +106,15 @@ class Bench:
         if it raises."""
         outcome, setup = self.outcome, self.outcome.setup
         self.restore()
-        handed = backward_arguments(self.layer, copies(outcome.cotangents), self.kind,
-                                    setup.as_tuple)
+        handed = backward_arguments(self.layer, copies(outcome.cotangents), self.kind, setup)
+        before = copies(setup.slots.params(self.layer)) if setup.rate else []
         try:
             with time_limit(0.2):  # an edit may make a loop endless
                 returned = self.layer.backward(*handed)
         except (Exception, TimeUp):
             return None
-        result = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-        seen = Observation([], gradients(result), gradients(setup.slots.grads(self.layer)), False,
+        seen = Observation([], gradients(handed_back(setup, self.layer, returned)),
+                           gradients(setup.gradients(self.layer, before)),
                            state=state_gradients(self.layer))
         scratch = replace(outcome, problems=[])
         marks = Marks()
@@ -259,7 +261,7 @@ class _Search:
         self.scopes: dict[Any, dict[str, Any]] = {}
         filename = file_of(outcome.setup.layer)
         codes = codes_run(self.bench.run, filename, self.scopes)
-        known = {f for cls in trusted for f in vars(cls).values()}
+        known = {f for cls in trusted for f in vars(cls).values() if callable(f)}
         own = [fn for fn in functions_of(codes) if fn.__name__ not in ("__init__", "forward")
                and fn not in known and (not is_ours(fn.__code__.co_filename)
                                         or fn.__code__.co_filename == filename)]

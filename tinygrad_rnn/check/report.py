@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..address import page
-from .words import in_language, language, say
+from .words import in_language, join, language, say
 
 if TYPE_CHECKING:
     from .patch import Change
@@ -167,7 +167,8 @@ class Report:
             kind = "ok" if g.ok else "wrong"
             mark = f"{tr(kind):5}"
             mark = _PAINT[kind].format(mark) if colour else mark
-            where = "" if g.index is None else f"{list(g.index)}" + f" ({g.place})" * bool(g.place)
+            place = tr("{place}", place=g.place)
+            where = "" if g.index is None else f"{list(g.index)}" + f" ({place})" * bool(place)
             lines.append(f"  {'d' + g.name:{first}}  {shape:{second}}  {mark}  "
                          f"{g.max_abs_error:10.1e}  {g.max_rel_error:9.1e}   {where}".rstrip())
         return lines
@@ -242,7 +243,7 @@ def compare(name, got, wanted, tolerance: float, layer_name: str = "", hidden=No
         return Gradient(name, False, math.inf, math.inf, None, "", np.shape(got))
     got = np.asarray(got, dtype=float)
     with np.errstate(all="ignore"):
-        error = np.abs(got - wanted)
+        error = np.array(np.abs(got - wanted))
     error[~np.isfinite(got)] = math.inf
     scale = float(np.abs(wanted).max(initial=0))
     worst = float(error.max(initial=0))
@@ -262,21 +263,21 @@ def place_of(index, shape, layer_name: str = "", hidden=None, batch=None, gates=
     low = layer_name.lower()
     gates = gates or list(next((g for kind, g in _GATES.items() if kind in low), ""))
     if batch is not None and shape and shape[0] == batch and len(shape) > 1:
-        words.append(f"sample {index[0]}")
+        words.append(say("sample {n}", n=index[0]))
         if len(shape) == 3 or (len(shape) == 2 and low.startswith("time") and "step" not in low):
-            words.append(f"time step {index[1]}")
+            words.append(say("time step {n}", n=index[1]))
             if len(shape) == 3:
-                words.append(f"unit {index[2]}")
+                words.append(say("unit {n}", n=index[2]))
         elif len(shape) == 2:
-            words.append(f"unit {index[1]}")
+            words.append(say("unit {n}", n=index[1]))
     elif hidden and gates and shape and shape[-1] == hidden * len(gates):
         if len(shape) == 2:
-            words.append(f"row {index[0]}")
+            words.append(say("row {n}", n=index[0]))
         name = gates[index[-1] // hidden]
-        words.append(name if name.startswith("block") else f"gate {name}")
-        words.append(f"unit {index[-1] % hidden}")
+        words.append(name if name.startswith("block") else say("gate {name}", name=name))
+        words.append(say("unit {n}", n=index[-1] % hidden))
     elif len(shape) == 2:
-        words += [f"row {index[0]}", f"unit {index[1]}"]
+        words += [say("row {n}", n=index[0]), say("unit {n}", n=index[1])]
     elif len(shape) == 1:
-        words.append(f"unit {index[0]}")
-    return ", ".join(words)
+        words.append(say("unit {n}", n=index[0]))
+    return join(words, ", ")

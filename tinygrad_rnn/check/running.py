@@ -23,6 +23,8 @@ from ..tensor import Tensor
 from .limits import TimeUp
 from .loading import is_widened
 from .numpy_standin import numpy_standin, tracing
+from .source import returned_names
+from .words import say
 
 
 class CannotRun(Exception):
@@ -172,16 +174,19 @@ class Slots:
     names: list[str]
     keys: list[Any]
     attributes: bool = False  # keys are paths such as ("W",), and dW stands beside W
+    nested: bool = False  # keys are paths in lists of lists
 
     def params(self, layer):
-        if self.attributes:
-            return [_at(layer, path) for path in self.keys]
+        if self.attributes or self.nested:
+            return [_at(layer if self.attributes else layer.params, path) for path in self.keys]
         return [layer.params[k] for k in self.keys]
 
     def grads(self, layer):
         if self.attributes:
             return [gradient_of(layer, path) for path in self.keys]
         grads: Any = getattr(layer, "grads", None)
+        if self.nested:
+            return [_at(grads, path) for path in self.keys]
         found = []
         for k in self.keys:
             try:
@@ -259,6 +264,10 @@ def slots_of(layer, names=()):
             return named_slots([("params", k) for k in keys])
         return Slots([str(k) for k in keys], keys)
     if isinstance(params, (list, tuple)) and params:
+        if any(isinstance(v, (list, tuple)) for v in params):
+            paths = [path for path, _ in places(params)]
+            return Slots(["params" + "".join(f"[{k}]" for k in path) for path in paths], paths,
+                         nested=True)
         keys = [i for i, v in enumerate(params) if isinstance(v, np.ndarray)]
         return Slots(_names(layer, [params[k] for k in keys], keys, names), keys)
     return named_slots([path for path, _ in places(layer) if gradient_of(layer, path) is not None])
@@ -379,20 +388,69 @@ def copies(values):
     return [v.copy() if isinstance(v, np.ndarray) else v for v in values]
 
 
-def backward_arguments(layer, cotangents: list[Any], kind, as_tuple=False):
-    """What ``backward`` is called with: its signature says how many of the cotangents it takes."""
+RATE = 0.5  # what a backward is handed that applies the update itself
+_RATES = re.compile(r"lr|eta|alpha|(learning_?)?rate|learning_rate|step_?size", re.IGNORECASE)
+
+
+def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
+    """What ``backward`` is called with: its signature says how many of the cotangents it takes. A
+    rate, and what has the name of an input of forward beside a cotangent, is handed over, too."""
     try:
         parameters = list(inspect.signature(layer.backward).parameters.values())
     except (TypeError, ValueError):
         return list(cotangents)
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return list(cotangents)
-    taken = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    taken = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    rates = [bool(k and _RATES.fullmatch(p.name)) for k, p in enumerate(taken)]
+    given = dict(zip(forward_names(layer), setup.inputs, strict=False))
+    again = [p.name in given and p.default is p.empty for p in taken]
+    if all(again):  # backward(x) is handed a gradient, whatever it calls it
+        again = [False] * len(taken)
+    left: list[Any]
     if kind == "list":
-        return [list(cotangents)][:taken]
-    if as_tuple:
-        return [tuple(cotangents)]
-    return list(cotangents)[:taken]
+        left = [list(cotangents)]
+    else:
+        left = [tuple(cotangents)] if setup.as_tuple else list(cotangents)
+    arguments: list[Any] = []
+    for p, rate, same in zip(taken, rates, again, strict=True):
+        if rate or same:
+            arguments.append(RATE if rate else given[p.name])
+        elif left:
+            arguments.append(left.pop(0))
+        else:
+            break
+    return arguments
+
+
+def forward_names(layer) -> list[str]:
+    """The names of what ``forward`` takes."""
+    try:
+        return [p.name for p in inspect.signature(layer.forward).parameters.values()
+                if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    except (TypeError, ValueError):
+        return []
+
+
+def handed_back(setup: Setup, layer, returned) -> list[Any]:
+    """What ``backward`` returned, as a list of the gradients of inputs. Where it is a dict, or the
+    number is another than that of the inputs, the names say what belongs to which input; None
+    stands for what is not among them."""
+    names = forward_names(layer)[: len(setup.inputs)]
+    if isinstance(returned, dict):
+        layer.returned_gradients = returned  # where gradients of parameters are looked for
+        return [next((returned[k] for k in (*gradient_names(n), n) if k in returned), None)
+                for n in names]
+    result = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+    floats = [x for x in setup.inputs if is_float(x)]
+    if len(result) in (len(setup.inputs), len(floats)) or len(names) < len(setup.inputs):
+        return result
+    called = returned_names(type(layer).backward)
+    places = [next((k for k, n in enumerate(called) if n in gradient_names(name)), None)
+              for name in names]
+    if len(called) != len(result) or len([k for k in places if k is not None]) < len(result):
+        return result
+    return [None if k is None else result[k] for k in places]
 
 
 def gradients(values):
@@ -411,7 +469,6 @@ class Observation:
     outputs: list[Any]
     returned: list[Any]  # gradients of inputs, as returned
     grads: list[Any]  # gradients of parameters
-    single: bool  # backward returned one thing, no tuple
     layer: Any = None
     kind: str = "single"
     replaced: list[int] = field(default_factory=list)  # slots whose array is another one
@@ -437,6 +494,40 @@ class Setup:
     as_tuple: bool = False
     rounds: int = 1  # forward and backward so many times on one layer; the last one counts
     labels: frozenset[int] = frozenset()  # inputs that are labels, whatever they are called
+    rate: float = 0.0  # backward applies the update itself, by so many times the gradient
+
+    def gradients(self, layer, before):
+        """What stands for the gradients of the parameters after backward; ``before``: the
+        parameters as they were."""
+        grads = self.slots.grads(layer)
+        if not self.rate:
+            return grads
+        return [(a - b) / self.rate if g is None and np.shape(a) == np.shape(b) else g
+                for g, a, b in zip(grads, before, self.slots.params(layer), strict=True)]
+
+
+def updated(setup: Setup):
+    """The paths of arrays that backward changes, and the rate by which it does; () and 0 where it
+    knows no rate."""
+    layer, _ = clone(setup.layer)
+    parameters = getattr(inspect.unwrap(type(layer).backward), "__code__", None)
+    handed = any(map(_RATES.fullmatch, parameters.co_varnames[2 : parameters.co_argcount])
+                 ) if parameters else False
+    held = next((v for k, v in vars(layer).items() if _RATES.fullmatch(k)
+                 and isinstance(v, float) and v), 0.0) if hasattr(layer, "__dict__") else 0.0
+    rate = RATE if handed else held
+    if not rate:
+        return [], 0.0
+    with quietly(), numpy_replaced(layer):
+        y, kind = outputs_of(call_forward(setup, layer, copies(setup.inputs)))
+        before = {path: a.copy() for path, a in places(layer)}
+        g = draw_cotangents(y, np.random.default_rng(9))
+        with _phase("backward", setup.layer):
+            layer.backward(*backward_arguments(layer, g, kind, setup))
+    first = dict(places(setup.layer))
+    return [path for path, a in places(layer) if path in first and path in before
+            and a.shape == before[path].shape and not np.array_equal(a, before[path])
+            and not re.match(r"d|grad|delta", str(path[-1]))], rate
 
 
 def call_forward(setup: Setup, layer, inputs):
@@ -465,12 +556,13 @@ def observe(setup: Setup, rng, light: bool = False):
             y, _ = outputs_of(call_forward(setup, layer, copies(inputs)))
             g = draw_cotangents(y, np.random.default_rng(9))
             with _phase("backward", setup.layer):
-                layer.backward(*backward_arguments(layer, g, _, setup.as_tuple))
+                layer.backward(*backward_arguments(layer, g, _, setup))
         given = copies(inputs)
         raw = call_forward(setup, layer, given)
         outputs, kind = outputs_of(raw)
         if not any(isinstance(y, (np.ndarray, np.generic, float, int)) for y in outputs):
-            raise CannotRun("output", ValueError(f"forward returns {_named(raw)}, no array"))
+            raise CannotRun("output", ValueError(say(
+                "forward returns {what}, no array", what=_named(raw))))
         outputs = copies(outputs)
         cotangents = draw_cotangents(outputs, rng)
         handed = copies(cotangents)
@@ -478,13 +570,12 @@ def observe(setup: Setup, rng, light: bool = False):
         before = copies(params)
         slots_before = setup.slots.grads(layer)
         grads_before = gradients(slots_before)
-        arguments = backward_arguments(layer, handed, kind, setup.as_tuple)
+        arguments = backward_arguments(layer, handed, kind, setup)
         with _phase("backward", setup.layer):
             returned = layer.backward(*arguments)
-    result, single = ([returned], True) if not isinstance(returned, (tuple, list)) else (
-        list(returned), False)
-    grads = setup.slots.grads(layer)
-    seen = Observation(outputs, gradients(result), gradients(grads), single, layer, kind)
+    result = handed_back(setup, layer, returned)
+    grads = setup.gradients(layer, before)
+    seen = Observation(outputs, gradients(result), gradients(grads), layer, kind)
     seen.state = state_gradients(layer)
     if light:
         return seen, cotangents
@@ -500,8 +591,9 @@ def observe(setup: Setup, rng, light: bool = False):
                         if _differs(a, b)]
     seen.dout_returned = any(isinstance(r, np.ndarray) and np.may_share_memory(r, handed[i])
                              for i in seen.dout_edited for r in result)
-    seen.params_edited = [i for i, (a, b) in enumerate(zip(params, before, strict=True))
-                          if _differs(a, b)]
+    if not setup.rate:
+        seen.params_edited = [i for i, (a, b) in enumerate(zip(params, before, strict=True))
+                              if _differs(a, b)]
     seen.aliased = _aliases(setup.slots.names, params, grads)
     seen.printed = bool(out.getvalue())
     return seen, cotangents
@@ -524,14 +616,15 @@ def again(setup: Setup, seen, cotangents: list[Any], forget=False):
     if forget:
         for name in seen.state:
             setattr(layer, name, None)
-    arguments = backward_arguments(layer, copies(cotangents), seen.kind, setup.as_tuple)
+    arguments = backward_arguments(layer, copies(cotangents), seen.kind, setup)
+    before = copies(setup.slots.params(layer))
     with quietly(), numpy_replaced(layer):
         try:
             returned = layer.backward(*arguments)
         except (Exception, SystemExit):
             return None
-    result = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-    return gradients(result), gradients(setup.slots.grads(layer))
+    return (gradients(handed_back(setup, layer, returned)),
+            gradients(setup.gradients(layer, before)))
 
 
 def _differs(a, b):
@@ -582,7 +675,7 @@ def truth(setup: Setup, cotangents: list[Any], states=(), others=()):
             y, kind = outputs_of(call_forward(setup, layer, copies(inputs)))
             g = draw_cotangents(y, np.random.default_rng(9))
             with _phase("backward", setup.layer):
-                layer.backward(*backward_arguments(layer, g, kind, setup.as_tuple))
+                layer.backward(*backward_arguments(layer, g, kind, setup))
         params = setup.slots.params(layer)
         starts = {k: getattr(layer, k) for k in states
                   if isinstance(getattr(layer, k, None), np.ndarray)}

@@ -113,7 +113,8 @@ def _setup(outcome: Outcome, sizes, values):
     if _is_symbolic(outcome.recipe):
         wanted = {"N": N, "T": T, "D": D, "H": H, "V": H + 1, "U": T}
         new = outcome.recipe.setup(wanted, values)
-        new.prepare, new.rounds, new.as_tuple = old.prepare, old.rounds, old.as_tuple
+        new.prepare, new.rounds, new.as_tuple, new.rate = (
+            old.prepare, old.rounds, old.as_tuple, old.rate)
         if old.prepare is not None and outcome.states:
             raise ValueError("a state of another size")
         return new

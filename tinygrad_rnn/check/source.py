@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import linecache
 import sys
 import types
@@ -54,6 +55,23 @@ def definitions(filename: str):
         node.original = True
     return {(node.name, min([node.lineno, *(d.lineno for d in node.decorator_list)])): node
             for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+@functools.cache
+def node_of(fn) -> Any:
+    """The definition of a function, None if it is not found."""
+    code = getattr(fn, "__code__", None)
+    return definitions(code.co_filename).get((code.co_name, code.co_firstlineno)) if code else None
+
+
+def returned_names(fn) -> list[str]:
+    """What stands in the last return of a function: ["next_h", "cache"]."""
+    node = node_of(fn)
+    returns = [n for n in ast.walk(node) if isinstance(n, ast.Return) and n.value] if node else []
+    if not returns:
+        return []
+    value = max(returns, key=lambda n: n.lineno).value
+    return [ast.unparse(v) for v in (value.elts if isinstance(value, ast.Tuple) else [value])]
 
 
 def is_ours(filename: str):

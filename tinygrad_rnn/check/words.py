@@ -48,7 +48,7 @@ def say(template: str, **values: Any) -> Said:
 def join(parts, between: str = "; ") -> str:
     """Several sentences, one after another."""
     parts = list(parts)
-    return parts[0] if len(parts) == 1 else Said.of(between, {}, parts)
+    return Said.of(between, {}, parts) if len(parts) > 1 else parts[0] if parts else ""
 
 
 def in_language(text: Any, lang: str = "en") -> Any:

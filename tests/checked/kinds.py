@@ -1,0 +1,194 @@
+"""Layers as people write and misspell them: each stands for a kind that was met in real files."""
+
+import numpy as np
+from ch07.seq2seq import Encoder
+
+rng = np.random.default_rng(0)
+W_out = rng.normal(size=(4, 3))
+b_out = np.zeros(3)
+
+
+def forward(x):  # reads global weights
+    return np.tanh(x @ W_out + b_out)
+
+
+def backward(dout, x):
+    dz = dout * (1 - forward(x) ** 2)
+    return {"dW_out": x.T @ dz, "db_out": dz.sum(axis=0), "dx": dz @ W_out.T}
+
+
+class Dicts:
+    def __init__(self, W, b):
+        self.W, self.b = W, b
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def backward(self, dout):
+        return {"W": self.x.T @ dout, "b": dout.sum(0), "x": dout @ self.W.T}
+
+
+class Updates(Dicts):
+    def backward(self, dout, lr):
+        dx = dout @ self.W.T
+        self.W -= lr * self.x.T @ dout
+        self.b = self.b - lr * dout.sum(0)
+        return dx
+
+
+class UpdatesTooEarly(Dicts):
+    def __init__(self, W, b, lr=0.1):
+        self.W, self.b, self.lr = W, b, lr
+
+    def backward(self, dout):
+        self.W -= self.lr * self.x.T @ dout
+        self.b -= self.lr * dout.sum(0)
+        return dout @ self.W.T
+
+
+class Linear:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.params[0]
+
+    def backward(self, dout):
+        self.grads[0][...] = self.x.T @ dout
+        return dout @ self.params[0].T
+
+
+class Cached(Linear):
+    def forward(self, x):
+        return x @ self.params[0], (x,)
+
+    def backward(self, dout, cache):
+        (x,) = cache
+        self.grads[0][...] = x.T @ dout
+        return dout @ self.params[0].T
+
+
+class WeightsAsInputs:
+    def forward(self, x, w, b):
+        self.x, z = x, np.sum(w * x, axis=1) + b
+        self.y = 1 / (1 + np.exp(-z))
+        return self.y
+
+    def backward(self, dy):
+        dz = dy * (1 - self.y) * self.y
+        dw = np.sum(self.x * dz.reshape(-1, 1), axis=0)
+        db = np.sum(dz)
+        return dw, db
+
+
+class Unused(Linear):
+    def forward(self, x, h, h_prev):
+        self.x = x
+        return x @ self.params[0] + h_prev
+
+    def backward(self, dh):
+        self.grads[0][...] = self.x.T @ dh
+        dx, dh_prev = dh @ self.params[0].T, dh
+        return dx, dh_prev
+
+
+class NotReturned(Linear):
+    def backward(self, dout):
+        self.grads[0][...] = self.x.T @ dout
+        dx = dout @ self.params[0].T  # noqa: F841
+
+
+class ListInList:
+    def __init__(self, W):
+        self.inner = Linear(W)
+        self.params, self.grads = [self.inner.params], [self.inner.grads]
+
+    def forward(self, x):
+        return self.inner.forward(x)
+
+    def backward(self, dout):
+        return self.inner.backward(dout)
+
+
+class FirstOnly:
+    def __init__(self, W0, W1):
+        self.layers = [Linear(W0), Linear(W1)]
+        self.params, self.grads = self.layers[0].params, self.layers[0].grads
+
+    def forward(self, x):
+        return self.layers[0].forward(x) + self.layers[1].forward(x)
+
+    def backward(self, dout):
+        return self.layers[0].backward(dout) + self.layers[1].backward(dout)
+
+
+class SharedFirstOnly(FirstOnly):
+    def __init__(self, W):
+        super().__init__(W, W)
+
+
+class NoConstructor:
+    def __init(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, x):
+        return x @ self.params[0]
+
+    def backward(self, dout):
+        return dout @ self.params[0].T
+
+
+class FromAnotherFile(Linear):
+    def forward(self, x):
+        self.layer = MatMul(*self.params)  # noqa: F821
+        return self.layer.forward(x)
+
+    def backward(self, dout):
+        dx = self.layer.backward(dout)
+        self.grads[0][...] = self.layer.grads[0]
+        return dx
+
+
+class Misspelt(ListInList):
+    def __init__(self, W):
+        self.inner = Linear(W)
+        self.params, self.grads = self.inner.params, self.inner.grads
+
+    def backward(self, dout):
+        return self.inner.backword(dout)
+
+
+class OneSample:
+    def forward(self, x):
+        self.mask = np.random.random(*x.shape) > 0.5  # noqa: NPY002
+        return x * self.mask
+
+    def backward(self, dout):
+        return dout * self.mask
+
+
+
+
+class Sequences(Encoder):
+    def forward(self, xs):
+        return self.lstm.forward(self.embed.forward(xs))
+
+    def backward(self, dhs):
+        return self.embed.backward(self.lstm.backward(dhs))
+
+
+class Later:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+
+def forward_pass(self, x):
+    self.x = x
+    return x @ self.params[0]
+
+
+def backward_pass(self, dout):
+    self.grads[0][...] = self.x.T @ dout
+    return dout @ self.params[0].T
