@@ -199,9 +199,10 @@ def _with_findings(outcome: Outcome, repair, findings):
     for i, cause in enumerate(causes):
         still = _kinds(outcome, repair.alone[i])
         gone = [p for p in left if p.kind not in still]
-        if gone:
+        if gone and gone[0].kind != "count":  # a number that is told by the edit
             cause.kind = gone[0].kind
             cause.text = join([p.text for p in gone if p.kind == cause.kind])
+        if gone:
             left = [p for p in left if p not in gone]
     return causes, left
 

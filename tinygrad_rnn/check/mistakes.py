@@ -1256,6 +1256,8 @@ def _never_returned(p):
          example="Chain: self.second.backward(dout) -> self.second.backword(dout)")
 def _misspelt(p):
     owner = p.scope.value(p.node.value)
+    if p.node.attr in ("params", "grads"):
+        return  # that has its name from the optimizer: what is there is misspelt
     if owner is not None and not hasattr(owner, p.node.attr):
         for other in difflib.get_close_matches(p.node.attr, dir(owner), 3, 0.7):
             yield like(p.node, attr=other)

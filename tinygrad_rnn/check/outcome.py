@@ -17,6 +17,7 @@ from .running import (
     again,
     backward_arguments,
     file_of,
+    objects_of,
     observe,
     truth,
 )
@@ -123,7 +124,7 @@ def _without_epsilon(outcome: Outcome, used, light: bool):
     setup = outcome.setup
     filename = file_of(setup.layer)
     codes = codes_run(lambda: truth(setup, used), filename)
-    pairs = without_epsilon(functions_of(codes))
+    pairs = without_epsilon(functions_of(codes, objects_of(setup.layer)))
     if not pairs:
         return None
     with replaced(pairs):

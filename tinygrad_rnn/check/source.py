@@ -130,10 +130,12 @@ def _functions_in(names):
                     yield inner
 
 
-def functions_of(codes):
-    """The function objects of code objects, as far as module globals lead to them."""
+def functions_of(codes, objects=()):
+    """The function objects of code objects, as far as the classes of ``objects``, which a later
+    name may hide, and module globals lead to them."""
     index: dict[types.CodeType, types.FunctionType] = {}
-    for names in {id(names): names for names in codes.values()}.values():
+    classes = {base.__qualname__: base for x in objects for base in type(x).__mro__}
+    for names in [classes, *{id(names): names for names in codes.values()}.values()]:
         for fn in _functions_in(names):
             index.setdefault(fn.__code__, fn)
     return [index[code] for code in codes if code in index]
