@@ -56,7 +56,9 @@ def fragment(report: Report, lang: str = "en") -> str:
         parts.append(f"<p><b>{said(say('cause'))}</b>{f' ({of})' * bool(of)}:"
                      f" {said(report.searched)}</p>")
     if report.derivation and report.causes:
-        parts.append(f"<p>{said(say('derivation'))}: {escape(report.derivation)}</p>")
+        there = escape(report.derivation)
+        link = f'<a href="{there}">{there}</a>' if there.startswith("http") else there
+        parts.append(f"<p>{said(say('derivation'))}: {link}</p>")
     if report.example:
         lines = "\n".join(escape(line) for line in report.worked_lines(lang))
         parts.append(f"<details><summary>{said(say('smallest example'))}: {said(report.example)}"
