@@ -79,17 +79,25 @@ np.reshape(x, 12, order="A") | np.quantile(v, 0.3, weights=np.ones(4), method="i
 np.quantile(v, s) | np.exp(x, where=x > 0) | np.pad(v, 1, "reflect", reflect_type="odd")
 np.add(x, x, out=np.zeros((3, 4))) | x * 2j | np.sum(x, axis=0, out=np.zeros(4))
 np.nan_to_num(x, copy=False) | x.astype(complex) | x.view(int)
-np.logaddexp.reduce(x, where=x > 0)
+np.logaddexp.reduce(x, where=x > 0) | x << 1 | 2 >> x | 1 & x | 2 ^ x | np.ma.log(x)
+np.ma.array([1.0, 2, 3], mask=[0, 1, 0]) * w | w * np.ma.array([1.0, 2, 3]) | np.ma.add(v, v)
+np.matrix([[1.0, 2, 3]]) @ x | w * np.matrix([[1.0, 2, 3]]) | np.ma.where(x > 0, x, 1.0)
+np.concatenate([v, np.ma.array([1.0])]) | x.astype(str) | x.byteswap() | x.resize((4, 3))
+x.setflags(write=False) | x.getfield(np.float32) | x.view(3, 4) | x.view((3, 4))
 """.replace("\n", "|").strip(" |").split("|")  # fmt: skip
 
 
+OPERATORS = "multiply", "matmul", "_shift", "bitwise_", "matrix"
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of np.matrix
 @pytest.mark.parametrize("expression", [e.strip() for e in REFUSED_BY_US])
 def test_what_has_no_gradient(expression):
     name = re.findall(r"\.([a-z_0-9]+)", expression)
     with pytest.raises(TypeError) as error:
         run(expression, True)
     text = str(error.value)
-    assert not INSIDES.search(text) and any(n in text for n in [*name, "multiply"]), text
+    assert not INSIDES.search(text) and any(n in text for n in [*name, *OPERATORS]), text
 
 
 @pytest.mark.parametrize("expression", [
@@ -106,3 +114,60 @@ def test_a_tensor_among_numbers_in_an_array_says_what_to_do():
     with pytest.raises(ValueError) as error:  # NumPy's own words, with ours as their cause
         np.zeros(3)[0] = run("s", True)
     assert "np.zeros_like(t)" in str(error.value.__cause__)
+
+
+@pytest.mark.parametrize(("expression", "here"), [
+    ("x.unsqueeze(0)", "expand_dims"), ("x.median()", r"np\.median"), ("x.ctypes", "numpy"),
+    ("x.backwards()", "has no backwards$"), ("setattr(x, 'shape', (4, 3))", "reshape"),
+    ("setattr(x, 'dtype', float)", "astype"),
+])  # fmt: skip
+def test_what_a_tensor_does_not_have_says_where_it_is(expression, here):
+    with pytest.raises(AttributeError, match=here):
+        run(expression, True)
+
+
+@pytest.mark.parametrize("expression", ["x.exp(2)", "x.reshape(size=3)", "x.swapaxes(1)"])
+def test_of_arguments_that_a_method_does_not_take_python_tells_with_its_name(expression):
+    with pytest.raises(TypeError, match=rf"^Tensor\.{expression[2:5]}"):
+        run(expression, True)
+
+
+def in_place(t, name, other):
+    t = np.positive(t)
+    return getattr(t, f"__i{name}__")(other)
+
+
+@pytest.mark.parametrize("name", [
+    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul",
+])  # fmt: skip
+def test_what_is_changed_in_place_keeps_its_shape_and_dtype(name):
+    a, b = abs(rng.normal(size=(3, 3))) + 1, abs(rng.normal(size=(3, 3))) + 1
+    single, double = Tensor(a.astype(np.float32), requires_grad=True), Tensor(b)
+    want = getattr(a.astype(np.float32), f"__i{name}__")(b)
+    got = in_place(single, name, double)
+    assert got.dtype == np.float32 and got.requires_grad
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"does not fit|inner sizes"):
+        in_place(single, name, np.ones((2, 3, 3)))
+    if name not in ("floordiv", "mod"):
+        with pytest.raises(TypeError, match="does not fit"):
+            in_place(Tensor(np.arange(9).reshape(3, 3)), name, b)
+
+
+def test_a_list_beside_tensors_may_want_no_gradient():
+    v = Tensor(ARRAYS["v"], requires_grad=True)
+    g = rng.normal(size=7)
+    np.concatenate([[1.0, 2.0], v, (3,)]).backward(g)
+    np.testing.assert_array_equal(v.grad.numpy(), g[2:6])
+
+
+def test_del_and_writing_values_down(tmp_path):
+    x = Tensor(ARRAYS["x"], requires_grad=True)
+    with pytest.raises(ValueError, match=r"np\.delete"):
+        del x[0]
+    x.tofile(tmp_path / "x")
+    np.testing.assert_array_equal(np.fromfile(tmp_path / "x"), ARRAYS["x"].ravel())
+    np.savez(tmp_path / "x.npz", x=x)
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npz")["x"], ARRAYS["x"])
+    assert x.base is None and x.device == "cpu" and x.__array_namespace__() is np
+    assert (x.argmax(1, keepdims=True) == ARRAYS["x"].argmax(1, keepdims=True)).all()

@@ -7,7 +7,8 @@ NumPy, which would cost a third more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self, TypeAlias, TypeVar
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -28,6 +29,13 @@ def _method(fn: Any) -> Function:
     return method
 
 
+def _reflected_method(fn: Any) -> Function:
+    return lambda self, other: self._call(fn, (other, self), {})
+
+
+_OF_BITS = np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.left_shift, np.right_shift
+
+
 def _unary(fn: Function) -> Callable[[T], T]:
     return lambda self: self.__primitive__(fn, self)
 
@@ -44,6 +52,40 @@ def _reduced(fn: Function, x: Any, axis: Axis, keepdims: bool, form: dict[str, A
     if form:
         return x._call(fn, (x,), {"axis": axis, "keepdims": keepdims, **form})
     return x.__primitive__(fn, x, axis=axis, keepdims=keepdims)
+
+
+def _in_place(fn: Function) -> Callable[[T, Any], T]:
+    """``t += other``: the name stands for the new version. Its shape and dtype stay, as in NumPy,
+    where numbers alone (no axes) become whatever comes out."""
+
+    def method(self: Any, other: Any) -> Any:
+        new = self.__primitive__(fn, self, other)
+        if not self.shape or (new.shape, new.dtype) == (self.shape, self.dtype):
+            return new
+        if new.shape != self.shape:
+            raise ValueError(f"{fn.__name__}: a result of {new.shape} does not fit into the Tensor"
+                             f" of {self.shape} on the left; write t = t + ... for a new one")
+        if not np.can_cast(new.dtype, self.dtype, "same_kind"):
+            raise TypeError(f"{fn.__name__}: a result of {new.dtype} does not fit into the Tensor"
+                            f" of {self.dtype} on the left")
+        return new.astype(self.dtype)
+
+    return method
+
+
+def _of_memory(name: str) -> Callable[..., Any]:
+    """A method of arrays about their memory, which a value does not have."""
+
+    def method(self: Any, *_: Any, **__: Any) -> Any:
+        raise TypeError(f"{name}: a Tensor is a value, without memory of its own to show; for an"
+                        f" array, cut from the graph: t.detach().numpy().{name}(...)")
+
+    return method
+
+
+def _of_values(name: str) -> Callable[..., Any]:
+    """A method that writes values down, and gives none that a gradient could come back to."""
+    return lambda self, *args: getattr(self._data, name)(*args)
 
 
 def _compare(fn: Function) -> Callable[[Any, Any], Any]:
@@ -79,6 +121,10 @@ class Operators(Protocols):
     def shape(self) -> tuple[int, ...]:
         return self._data.shape
 
+    @shape.setter
+    def shape(self, _: Any) -> None:
+        raise AttributeError("shape: a Tensor keeps its shape; t.reshape(...) is a new one")
+
     @property
     def ndim(self) -> int:
         return self._data.ndim
@@ -90,6 +136,10 @@ class Operators(Protocols):
     @property
     def dtype(self) -> np.dtype[Any]:
         return self._data.dtype
+
+    @dtype.setter
+    def dtype(self, _: Any) -> None:
+        raise AttributeError("dtype: a Tensor keeps its dtype; t.astype(...) is a new one")
 
     @property
     def T(self) -> Self:
@@ -103,6 +153,8 @@ class Operators(Protocols):
     nbytes = property(lambda self: self._data.nbytes)
     strides = property(lambda self: self._data.strides)
     flags = property(lambda self: self._data.flags)
+    device = property(lambda self: self._data.device)
+    base = property(lambda self: None)  # a value is a view of nothing
 
     __add__, __radd__ = _binary(np.add), _reflected(np.add)
     __sub__, __rsub__ = _binary(np.subtract), _reflected(np.subtract)
@@ -116,7 +168,11 @@ class Operators(Protocols):
     __lt__, __le__ = _compare(np.less), _compare(np.less_equal)
     __gt__, __ge__ = _compare(np.greater), _compare(np.greater_equal)
     __eq__, __ne__ = _compare(np.equal), _compare(np.not_equal)
-    __and__, __or__, __xor__ = map(_method, (np.bitwise_and, np.bitwise_or, np.bitwise_xor))
+    __and__, __or__, __xor__, __lshift__, __rshift__ = map(_method, _OF_BITS)
+    __rand__, __ror__, __rxor__, __rlshift__, __rrshift__ = map(_reflected_method, _OF_BITS)
+    __iadd__, __isub__, __imul__ = map(_in_place, (np.add, np.subtract, np.multiply))
+    __itruediv__, __ifloordiv__ = map(_in_place, (np.divide, np.floor_divide))
+    __imod__, __ipow__, __imatmul__ = map(_in_place, (np.remainder, np.power, np.matmul))
     __hash__ = object.__hash__  # identity, as == compares values
 
     abs, sign, sqrt, square = map(_unary, (np.absolute, np.sign, np.sqrt, np.square))
@@ -133,12 +189,16 @@ class Operators(Protocols):
     split, unstack, take = map(_method, (np.split, np.unstack, np.take))
     dot, diagonal, trace = map(_method, (np.dot, np.diagonal, np.trace))
     maximum, minimum = _method(np.maximum), _method(np.minimum)
-    argsort, nonzero, any, all = map(_method, (np.argsort, np.nonzero, np.any, np.all))
+    argmax, argmin, argsort = map(_method, (np.argmax, np.argmin, np.argsort))
+    nonzero, any, all = map(_method, (np.nonzero, np.any, np.all))
     argpartition, searchsorted = map(_method, (np.argpartition, np.searchsorted))
     round, conj, conjugate = map(_method, (np.round, np.conj, np.conj))
     real = property(lambda self: self)
     imag = property(lambda self: np.zeros_like(self))
     put, choose = _method(np.put), _method(np.choose)
+    tofile, dump, dumps = map(_of_values, ("tofile", "dump", "dumps"))
+    byteswap, setflags = _of_memory("byteswap"), _of_memory("setflags")
+    getfield, setfield = _of_memory("getfield"), _of_memory("setfield")
 
     def __divmod__(self, other: Any) -> tuple[Self, Self]:
         return self // other, self % other
@@ -148,6 +208,13 @@ class Operators(Protocols):
 
     def __round__(self, decimals: int = 0) -> Self:
         return np.round(self, decimals)
+
+    def __delitem__(self, _: Any) -> None:
+        raise ValueError("del t[i]: the elements of a Tensor cannot be taken out; np.delete(t, i,"
+                         " axis) is a new one without them")
+
+    def resize(self, *_: Any, **__: Any) -> None:
+        raise TypeError("resize: a Tensor keeps its shape; np.resize(t, shape) is a new one")
 
     def __contains__(self, value: Any) -> bool:
         return bool(np.any(self == value))
@@ -177,8 +244,10 @@ class Operators(Protocols):
         """The values as bytes, row after row."""
         return self._data.tobytes(order)
 
-    def view(self, dtype: DTypeLike | None = None) -> Self:
+    def view(self, dtype: DTypeLike | None = None, *shape: int) -> Self:
         """The same value. TypeError for another dtype: bits read anew have no derivative."""
+        if shape or isinstance(dtype, (int, tuple)):
+            raise TypeError("view: in another shape, that is t.reshape(...) here")
         if dtype is not None and np.dtype(dtype) != self.dtype:
             raise TypeError(f"view: the bits of {self.dtype} as {np.dtype(dtype)} have no"
                             " derivative; .astype() converts the values")
@@ -221,19 +290,38 @@ class Operators(Protocols):
     def prod(self, axis: Axis = None, keepdims: bool = False, **form: Any) -> Self:
         return _reduced(np.prod, self, axis, keepdims, form)
 
-    def argmax(self, axis: int | None = None) -> Any:
-        return self._data.argmax(axis)
-
-    def argmin(self, axis: int | None = None) -> Any:
-        return self._data.argmin(axis)
-
     def clip(self, min: Any = None, max: Any = None) -> Self:
         return np.clip(self, min, max)
 
     def pow(self, exponent: Any) -> Self:
         return self**exponent
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            where = _ELSEWHERE.get(name)
+            if where is None and name in np.__all__:
+                where = f"np.{name}(t)"
+            elif where is None and hasattr(np.ndarray, name) and not name.startswith("_"):
+                where = f"t.detach().numpy().{name}, cut from the graph"
+            where = f"; here it is {where}" if where else ""
+            raise AttributeError(f"Tensor has no {name}{where}", name=name, obj=self)
+
+
+# Names of other libraries, and what they are called here.
+_ELSEWHERE = {
+    "bmm": "t @ u", "contiguous": "t, always", "cpu": "t", "cuda": "tg.Tensor(cupy_array)",
+    "dim": "t.ndim", "double": "t.astype(np.float64)", "float": "t.astype(np.float32)",
+    "log_softmax": "tg.functional.log_softmax(t)", "long": "t.astype(np.int64)", "mm": "t @ u",
+    "norm": "np.linalg.norm(t)", "numel": "t.size", "permute": "t.transpose(...)",
+    "relu": "tg.functional.relu(t)", "requires_grad_": "t.requires_grad = True",
+    "sigmoid": "tg.functional.sigmoid(t)", "softmax": "tg.functional.softmax(t)",
+    "t": "t.T", "to": "t.astype(...)", "type": "t.astype(...)", "unsqueeze": "t.expand_dims(axis)",
+    "zero_": "t.grad = None",
+}  # fmt: skip
 
 for _name, _fn in vars(Operators).items():
+    if isinstance(_fn, FunctionType):  # an error of Python's about arguments says the name
+        _fn.__name__, _fn.__qualname__ = _name, f"Tensor.{_name}"
     if _fn.__doc__ is None and not _name.startswith("_"):
         _fn.__doc__ = f"See ``{'np' if hasattr(np, _name) else 'np.ndarray'}.{_name}``."

@@ -36,6 +36,17 @@ class Protocols:
 
     __slots__ = ()
 
+    @property
+    def _mask(self) -> Any:
+        # What np.ma asks for, before it computes with ``_data`` and loses the graph in silence.
+        if self.requires_grad:
+            raise TypeError("np.ma: a masked array holds no gradient: take np.where(mask, t, ...),"
+                            " or t.detach()")
+        return np.ma.nomask
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        return np
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None,
                         **kwargs: Any) -> Any:
         if method != "__call__":

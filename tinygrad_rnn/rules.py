@@ -187,10 +187,11 @@ def _written(g, _y, _v, _x, index):
 
 
 def _concatenate(g, _y, *_xs, axis=0):
-    sizes = [math.prod(x.shape) if axis is None else x.shape[axis] for x in _xs]
+    shapes = [np.shape(x) for x in _xs]  # one that wants no gradient may be a list
+    sizes = [math.prod(shape) if axis is None else shape[axis] for shape in shapes]
     pieces = np.split(g, list(itertools.accumulate(sizes[:-1])), axis or 0)
     if axis is None:
-        return [np.reshape(piece, x.shape) for piece, x in zip(pieces, _xs, strict=True)]
+        return [np.reshape(*each) for each in zip(pieces, shapes, strict=True)]
     return pieces
 
 

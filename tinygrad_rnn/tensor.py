@@ -61,11 +61,13 @@ def apply(fn: Function, *args: Any, **meta: Any) -> Any:
             return _several(primitive, args, values, parents, needs, meta, out)
         if isinstance(out, np.generic):
             out = out[...]  # type: ignore[index]
+        elif isinstance(out, (np.matrix, np.ma.MaskedArray)):  # operators that mean another thing
+            raise TypeError(f"{primitive.name}: {type(out).__name__} is no partner of a Tensor;"
+                            " take np.asarray of it, or fill it")
     dtype = out.dtype
     if not needs or dtype.kind != "f" or no_grad_blocks.get():
-        if dtype.kind in "cO":
-            raise TypeError(f"{primitive.name}: real numbers are wanted, {dtype} came out; complex"
-                            " numbers and Python objects are not supported")
+        if dtype.kind not in "fiub":
+            raise TypeError(f"{primitive.name}: real numbers are wanted, not the {dtype} that came")
         return _wrap(out, None)
     node = record(primitive, args, values, parents, needs, meta, out, out.shape, dtype)
     return _wrap(out, node)
@@ -311,9 +313,9 @@ class Tensor(Operators):
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if self._node is not None:
-            raise RuntimeError("np.asarray of a Tensor that requires grad would cut the graph in"
-                               " silence: use .detach() or .numpy(); a list of Tensors is joined"
-                               " by np.stack([...]), not by np.array([...])")
+            raise RuntimeError("np.asarray of a Tensor that requires grad (np.array, np.vectorize,"
+                               " np.r_ take it, too) would cut the graph in silence: use .detach()"
+                               " or .numpy(); a list of Tensors is joined by np.stack([...])")
         if copy is False and dtype not in (None, self.dtype):
             raise ValueError("np.asarray: another dtype needs a copy")
         return np.array(self._data, dtype=dtype)

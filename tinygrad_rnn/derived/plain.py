@@ -16,6 +16,7 @@ PLAIN: set[Function] = {
     np.shape, np.ndim, np.size, np.result_type, np.min_scalar_type, np.common_type,
     np.isreal, np.iscomplex, np.iscomplexobj, np.isrealobj, np.shares_memory, np.may_share_memory,
     np.array_repr, np.array_str, np.array2string, np.einsum_path, np.save, np.savetxt,
+    np.savez, np.savez_compressed,
 }  # fmt: skip
 
 # What is asked for shape and dtype alone gives a Tensor without a graph, to be filled step by step.
