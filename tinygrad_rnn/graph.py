@@ -80,7 +80,8 @@ def record_pieces(primitive: Primitive, given: Sequence[Any], values: Sequence[A
     """A call with several outputs: a node for the call, and one for each of its pieces."""
     whole = record(primitive, given, values, parents, needs, meta, None,
                    [piece.shape for piece in pieces], values[0].dtype)
-    steps, _, _ = RULES[operator.getitem].plan(1)
+    getitem = RULES[operator.getitem]
+    steps, _, _ = getitem.plans.get(1) or getitem.plan(1)
     return [Node(piece.shape, piece.dtype, operator.getitem, (whole, k), {}, (whole, None), steps)
             for k, piece in enumerate(pieces)]
 
@@ -229,11 +230,12 @@ def _erase(g: Any, index: Any, node: Node) -> Sum:
 def _give(parent: Node, c: Any, pending: dict[Node, Any], wrap: Wrap | None) -> None:
     """Add one share to what a node has got so far."""
     held, kind = pending.get(parent), type(c)
-    if kind is Scatter and type(parent.shape) is list:  # the k-th of several outputs
-        pending.setdefault(parent, [None] * len(parent.shape))[c.index] = c.g
-        return
-    if kind is Scatter and wrap:
-        c = kind = scatter(c.g, c.index, shape=parent.shape)
+    if kind is Scatter:
+        if type(parent.shape) is list:  # the k-th of several outputs
+            pending.setdefault(parent, [None] * len(parent.shape))[c.index] = c.g
+            return
+        if wrap:
+            c = kind = scatter(c.g, c.index, shape=parent.shape)
     if kind is not Product and kind is not Scatter:
         if kind is not Sum and (c.shape != parent.shape or c.dtype != parent.dtype):
             c = cast(c, parent)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -296,29 +296,6 @@ class Operators(Protocols):
     def pow(self, exponent: Any) -> Self:
         return self**exponent
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            where = _ELSEWHERE.get(name)
-            if where is None and name in np.__all__:
-                where = f"np.{name}(t)"
-            elif where is None and hasattr(np.ndarray, name) and not name.startswith("_"):
-                where = f"t.detach().numpy().{name}, cut from the graph"
-            where = f"; here it is {where}" if where else ""
-            raise AttributeError(f"Tensor has no {name}{where}", name=name, obj=self)
-
-
-# Names of other libraries, and what they are called here.
-_ELSEWHERE = {
-    "bmm": "t @ u", "contiguous": "t, always", "cpu": "t", "cuda": "tg.Tensor(cupy_array)",
-    "dim": "t.ndim", "double": "t.astype(np.float64)", "float": "t.astype(np.float32)",
-    "log_softmax": "tg.functional.log_softmax(t)", "long": "t.astype(np.int64)", "mm": "t @ u",
-    "norm": "np.linalg.norm(t)", "numel": "t.size", "permute": "t.transpose(...)",
-    "relu": "tg.functional.relu(t)", "requires_grad_": "t.requires_grad = True",
-    "sigmoid": "tg.functional.sigmoid(t)", "softmax": "tg.functional.softmax(t)",
-    "t": "t.T", "to": "t.astype(...)", "type": "t.astype(...)", "unsqueeze": "t.expand_dims(axis)",
-    "zero_": "t.grad = None",
-}  # fmt: skip
 
 for _name, _fn in vars(Operators).items():
     if isinstance(_fn, FunctionType):  # an error of Python's about arguments says the name

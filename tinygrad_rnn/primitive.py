@@ -104,13 +104,16 @@ def own_function(fn: Function, checks: bool = False) -> Function:
     return dispatching
 
 
+_UNCHANGING = (float, int, slice, type(None), type(...), np.generic)
+
+
 def own(value: Any) -> Any:
     """An operand that came from outside, for a rule to read later: a copy, where it can be edited
     meanwhile."""
+    if isinstance(value, _UNCHANGING):
+        return value
     if isinstance(value, tuple):
         return tuple(map(own, value))
-    if isinstance(value, (int, float, slice, type(None), type(...), np.generic)):
-        return value
     return value.copy() if hasattr(value, "copy") and hasattr(value, "shape") else np.array(value)
 
 

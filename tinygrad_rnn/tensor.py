@@ -61,9 +61,8 @@ def apply(fn: Function, *args: Any, **meta: Any) -> Any:
             return _several(primitive, args, values, parents, needs, meta, out)
         if isinstance(out, np.generic):
             out = out[...]  # type: ignore[index]
-        elif isinstance(out, (np.matrix, np.ma.MaskedArray)):  # operators that mean another thing
-            raise TypeError(f"{primitive.name}: {type(out).__name__} is no partner of a Tensor;"
-                            " take np.asarray of it, or fill it")
+        elif isinstance(out, (np.matrix, np.ma.MaskedArray)):  # its operators mean something else
+            raise TypeError(f"{primitive.name}: a {type(out).__name__} came, wanted np.ndarray")
     dtype = out.dtype
     if not needs or dtype.kind != "f" or no_grad_blocks.get():
         if dtype.kind not in "fiub":
@@ -333,9 +332,8 @@ class Tensor(Operators):
 
     def __float__(self) -> float:
         if self._node is not None:
-            raise RuntimeError("float of a Tensor that requires grad would cut the graph in"
-                               " silence: use .item() or .detach(); an array to be filled with"
-                               " Tensors is made by np.zeros_like(t)")
+            raise RuntimeError("float of a Tensor that requires grad would cut the graph: use"
+                               " .item() or .detach(); np.zeros_like(t) is an array to be filled")
         return float(self.item())
 
     def __int__(self) -> int:
@@ -385,9 +383,11 @@ class Tensor(Operators):
                            create_graph)
         for node, c in found.items():
             held = node.grad
-            if held is not None:
+            if held is not None and not create_graph:
+                c = _wrap(_array(held._value() + c._data), None)
+            elif held is not None:
                 with enable_grad():
-                    c = held + c if create_graph else _wrap(_array(held._value() + c._data), None)
+                    c = held + c
             node.grad = c
 
     # what the protocols find here

@@ -125,7 +125,7 @@ class Optimizer:
             state.steps += 1
             group = state.group
             data, g = p.data, p.grad.data
-            half = data.dtype == np.float16
+            half = data.dtype.char == "e"
             if half:
                 data, g = np.astype(data, np.float32), np.astype(g, np.float32)
             if group.maximize:
