@@ -82,7 +82,8 @@ SPECIAL = {
     np.linalg.svd: (X, False), np.linalg.qr: (X.T,), np.linalg.vector_norm: (X,),
     **dict.fromkeys((np.linalg.inv, np.linalg.det, np.linalg.slogdet, np.linalg.cond,
                      np.linalg.svdvals, np.linalg.pinv, np.linalg.trace), (SQUARE,)),
-    np.save: None, np.savetxt: None, np.arccosh: (POSITIVE + 1,), np.meshgrid: (VECTOR, OTHER),
+    np.save: None, np.savetxt: None, np.savez: None,
+    np.savez_compressed: None, np.arccosh: (POSITIVE + 1,), np.meshgrid: (VECTOR, OTHER),
     **{fn: (np.clip(X, -0.9, 0.9),) for fn in (np.arcsin, np.arccos, np.arctanh, np.log1p)},
     **dict.fromkeys((np.log, np.log2, np.log10, np.sqrt, np.reciprocal), (POSITIVE,)),
     **dict.fromkeys((np.power, np.float_power), (POSITIVE, VECTOR)),
@@ -136,7 +137,8 @@ def test_the_sweep_reaches_nearly_every_function():
     swept = {case.values[0] for case in CALLS}
     left_out = {f.__name__ for f in numpys_own()} - {f.__name__ for f in swept}
     assert left_out <= {"copyto", "put", "putmask", "place", "put_along_axis", "fill_diagonal",
-                        "save", "savetxt", "result_type", "common_type"}, left_out  # fmt: skip
+                        "save", "savetxt", "savez", "savez_compressed", "result_type",
+                        "common_type"}, left_out  # fmt: skip
 
 
 @pytest.mark.parametrize("fn, args, kwargs, place", CALLS)
