@@ -85,7 +85,7 @@ v = np.stack([a, b], axis=1)[:, 0] | v = np.zeros_like(a) | v = np.full_like(a, 
 v = np.cumsum(a, axis=-1) | v = np.sort(a, axis=0) | v = np.take(a, [0, 2, 1], 0) | v = a[[0, 2]]
 v = np.sum(a, axis=0) | v = np.mean(a, axis=1, keepdims=True) | v = np.maximum(a, s) | v = -a
 v = np.einsum("ij,kj->ik", a, b) | v = np.outer(a[0], b[0]) | v = np.exp(-a * a) | v = abs(a)
-v = np.zeros((3, 4), a.dtype) | v = np.ones(a.shape, a.dtype) | v = np.empty_like(a) * 0
+v = np.zeros((3, 4), a.dtype) | v = np.ones(a.shape, a.dtype)
 v = np.argsort(a, axis=-1) | v = a[np.argsort(a[:, 0])] | v = np.tile(a, 2)[:, :4] | v = +a
 v = W.g.normal(size=(3, 4)).astype(a.dtype) | v = W.g.random((3, 4)) < 0.5 | v = a.var(axis=0)
 v = np.roll(a, 1, axis=0) | v = np.pad(a, 1)[1:4, 1:5] | v = np.tril(a) | v = np.diff(a, axis=0)
@@ -213,7 +213,7 @@ class Program:
 
     def grow(self):
         rng, space = self.random, space_of(World(self.seed, self.dtype))
-        x, y = arguments(self.seed, 0, self.dtype, 3, "C")
+        x, y = self.arguments(0, 3, "C")
         space.update(x=x, y=y, f=0.5, a0=space["W"].held, t0=space["W"].p * x)
         lines = ["t0 = W.p * x", "a0 = W.held"]
         for n in range(rng.randint(3, 24)):
@@ -280,6 +280,16 @@ class Program:
             calls[:0] = [(0, 0, 3, "C", None)] * 2
         return calls
 
+    def arguments(self, data, rows, order):
+        rng = np.random.default_rng((self.seed, data))
+        big = rng.normal(size=(10, 8)).astype(self.dtype)
+        if order == "window":  # they overlap
+            return big[0:rows, :4], big[1 : rows + 1, :4]
+        if order == "step":
+            return big[:rows, ::2], big[rows : 2 * rows, ::2][::-1]
+        x, y = (rng.normal(size=(rows, 4)).astype(self.dtype) for _ in range(2))
+        return (np.asfortranarray(x), np.asfortranarray(y)) if order == "F" else (x, y)
+
     def source(self, k):
         lines, names = self.functions[k]
         body = "\n".join(lines).split("\n")
@@ -319,15 +329,89 @@ def space_of(world):
     return space
 
 
-def arguments(seed, data, dtype, rows, order):
-    rng = np.random.default_rng((seed, data))
-    big = rng.normal(size=(10, 8)).astype(dtype)
-    if order == "window":  # they overlap
-        return big[0:rows, :4], big[1 : rows + 1, :4]
-    if order == "step":
-        return big[:rows, ::2], big[rows : 2 * rows, ::2][::-1]
-    x, y = (rng.normal(size=(rows, 4)).astype(dtype) for _ in range(2))
-    return (np.asfortranarray(x), np.asfortranarray(y)) if order == "F" else (x, y)
+class Loops(Program):
+    """One function with loops over x (3, T, 4), of which T is the rows of a call."""
+
+    def grow(self):
+        rng = self.random
+        lines = ["hs, total, n = [], 0.0, x.shape[1]", "h = c = tg.Tensor(x[:, 0]) * 0",
+                 "a, out = x[:, 0] * 0, np.zeros_like(x)", "z = tg.Tensor(x)"]
+        for _ in range(rng.choice([1, 1, 1, 2, 2, 3])):
+            lines = self.longer(lines, [rng.choice(LOOPS)], BODIES, rng.randint(1, 7), "    ")
+            lines = self.longer(lines, [], AFTER, rng.randint(0, 5), "")
+        names = ["h", "c", "a", "out", "total", "z", "x[:, 0]"]
+        rng.shuffle(names)
+        return lines, names[: rng.randint(1, 5)]
+
+    def longer(self, lines, head, vocabulary, n, indent):
+        """With n lines more, of which each one works."""
+        body = []
+        for _ in range(n):
+            line = self.random.choice(vocabulary).replace("@", str(self.random.randint(1, 3)))
+            space = space_of(World(self.seed, self.dtype))
+            x, y = self.arguments(0, 5, "C")
+            text = "\n".join([*lines, *head, *(f"{indent}{one}" for one in (*body, line))])
+            try:
+                with np.errstate(all="raise"):
+                    exec(text, {**space, "x": x, "y": y, "f": 0.5})
+            except Exception:
+                continue
+            body.append(line)
+        return [*lines, *head, *(f"{indent}{line}" for line in body)] if body else lines
+
+    def plan(self):
+        return [(k, data, self.random.choice([24] * 5 + [21, 30, 18]), order, before)
+                for k, data, _, order, before in super().plan()]
+
+    def arguments(self, data, rows, order):
+        rng = np.random.default_rng((self.seed, data))
+        x, y = (rng.normal(size=(3, rows, 4)).astype(self.dtype) for _ in range(2))
+        return (np.asfortranarray(x), y) if order == "F" else (x, y)
+
+
+LOOPS = """
+for t in range(n): | for t in range(n): | for t in range(n): | for t in reversed(range(n)):
+for t in range(1, n): | for t in range(n - 1): | for u in list(hs): | for t, u in enumerate(hs):
+for t in range(0, n, 2): | for u in hs[::-1]: | for u in tg.Tensor(x).swapaxes(0, 1):
+for t in (0, 1): | for u, w in zip(x.swapaxes(0, 1), y.swapaxes(0, 1)):
+""".replace("\n", " | ").split(" | ")
+BODIES = """
+h = W.cell(tg.Tensor(x[:, t]), h) | h = np.tanh(h * W.p + x[:, t]) | h = W.cell(u, h)
+h = W.cell(h, c) | c = F.sigmoid(h) * c + x[:, t] | hs.append(h) | hs.append(c * 0.5)
+hs.append(h) | total = total + np.sum(h * c) | z[:, t] = h | out[:, t] = a
+out[:, t] += x[:, t] * f | h = u * W.p + h | a = a * 0.5 + x[:, t] | a += x[:, t]
+np.tanh(a, out=a) | a[0] = y[1, t] | a[@ - 1:] *= 0.9 | np.add(a, y[:, t], out=out[:, t])
+c = np.maximum(c, h) | h = np.where(y[:, t] > 0, h, c) | h = F.dropout(h, 0.5, True)
+h, c = c, h | h = h.detach() | h = h + hs[-@] | h = h * 0.5 + hs[0] | h = h + hs[t // 2]
+h = h * (t + 1) | h = np.concatenate([h[:1], c[1:]]) | a = a @ W.q.data[:, :3].T @ a
+W.held += x[:, t] * 0.1 | W.held[0] = a[0] | W.p.data *= 0.99 | W.t = h.detach()
+W.pair[@ - 1] += a | h = F.softmax(h) + c | h = F.layer_norm(h, W.one, W.nought)
+h = np.stack([h, c])[@ - 1] | h = -h | total = total + F.cross_entropy(h, [0, 1, 2])
+h = h - np.mean(h, axis=-1, keepdims=True) | backward(h); h = h.detach() | W.opt.step()
+a = a + W.g.normal(size=(3, 4)).astype(a.dtype) | h = h * np.float32(0.5)
+k = x[:, t]; k[0] = 0.25 | x[:, t] *= 0.5 | out[:, n - 1 - t] = a | a = a.T.T
+h = h + x[:, max(t - 1, 0)] | h = h + x[:, n - 1 - t] | a = a + out[:, t - 1] | z[:, t] += c
+c = h * 1 | a = np.roll(a, 1, axis=0) | a = a / np.maximum(1, np.linalg.norm(a))
+h = z[:, t] * h | v = h; h = v * 2 | f = f * 0.9 | a = a * f | h = h * c[:, :1]
+a = np.minimum(a, y[:, t]) | h = np.split(h, 2, axis=-1)[0] @ (W.q[:2])
+a = np.clip(a + 1, -0.5, 0.5) | h = F.embedding(W.p, np.argmax(y[:, t], -1) % 3) * h
+h = h if t % 2 else h * 0.5 | h = h if t else h * 0.5 | h = h if t < 17 else h * 0.5 | h = h / n
+""".replace("\n", " | ").split(" | ")
+AFTER = """
+z = np.stack(hs, axis=1) | z = np.stack(hs) | z = np.concatenate(hs, axis=-1) | z = F.softmax(z)
+loss = np.mean(h * h) | loss = np.mean(z * z) | loss = np.sum(z * c[:, None])
+loss = total * 1.0 | loss = F.cross_entropy(z.reshape(-1, 4), np.argmax(y, -1).reshape(-1))
+loss.backward() | loss.backward() | np.sum(h * c).backward() | np.mean(z).backward()
+W.opt.step() | W.opt.zero_grad() | optim.clip_grad_norm_(W.opt.params, 0.5) | x *= 0.5
+x[:, -1] = 0.0 | out = out * x.shape[1] | out = np.cumsum(out, axis=1) | total = total / n
+h = sum(hs) | a = np.sum(out, axis=1) | W.kept = h.detach() | z = z @ W.q.T
+z = W.cell(z[:, 0], h) | W.held += a | hs = hs[::-1] | hs = hs[1:] | hs = []
+v = np.arange(n, dtype=a.dtype) | out = out * np.arange(n, dtype=a.dtype)[:, None]
+h = hs[n // 2] * h | loss = np.mean(z[:, 1:]) | out = np.ones((3, n, 4), a.dtype) * out
+out = out / np.full(n, n)[:, None]
+""".replace("\n", " | ").split(" | ")
+LOOPS, BODIES, AFTER = ([line.strip() for line in lines if line.strip()]
+                        for lines in (LOOPS, BODIES, AFTER))
 
 
 class Run:
@@ -348,7 +432,7 @@ class Run:
 
     def call(self, k, data, rows, order, before):
         tg.random.restore(self.drawn)
-        world, x_y = self.world, arguments(self.program.seed, data, self.program.dtype, rows, order)
+        world, x_y = self.world, self.program.arguments(data, rows, order)
         if before == "eager":
             with contextlib.suppress(Exception):
                 self.plain[0](*(x.copy() for x in x_y), 0.25)
@@ -469,6 +553,7 @@ def forced(mode):
         settings |= {(cut, "LARGE"): 64, (cut, "BLOCK"): 32, (lanes, "WORTH"): 0,
                      (products, "WORTH"): 0, (products, "HEIGHT"): 1,
                      (products, "WIDTHS"): range(1, 66), (memory, "RUN"): 1}
+    settings[jitted, "LONG"] = 20
     if fast:
         settings |= {(loops, "MANY"): 0, (loops, "WORTH"): 0}
     kept = {place: getattr(*place) for place in settings if hasattr(*place)}
@@ -490,7 +575,7 @@ def campaign(seeds, modes, seconds, fallback=None, quiet=False):
         time.monotonic() + seconds)
     for seed in seeds:
         mode = modes[seed % len(modes)]
-        program = Program(seed, MODES[mode][0])
+        program = (Loops if seed % 3 == 2 else Program)(seed, MODES[mode][0])
         back = fallback if fallback is not None else [None, None, "eager"][seed % 3]
         with forced(mode):
             verdict, why = judge(program, mode, back)

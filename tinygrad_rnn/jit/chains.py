@@ -79,7 +79,7 @@ class Chain:
 
 def gather(tape: Tape, kind: type[Chain], worth: float) -> Tape:
     """Chains of elementwise calls of one shape become one call each, of a ``kind``, where equal
-    ones together save as many seconds as are worth it.
+    ones together save as many seconds as are ``worth`` it.
 
     A chain is held back until something else reads of it. Its calls so come later than they
     were, which changes nothing: no value on a tape is ever overwritten.

@@ -7,12 +7,13 @@ where it is fastest to read; for arrays that fit the cache anyway it is not wort
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from .blocks import ctrl_c_later
 from .chains import Chain, gather, kind_of
-from .tape import Call, Tape, Value
+from .tape import Call, Tape, Value, name_of
 
 __all__ = ["Blocks", "cut"]
 
@@ -85,4 +86,6 @@ class Blocks(Chain):
                 for fn, args, out in steps:
                     fn(*[x if i is None else parts[i] for i, x in args], out=parts[out])
 
-        return ctrl_c_later()(run)  # what is updated in place is not to be left half new
+        whole_run: Any = ctrl_c_later()(run)  # what is edited is not to be left half new
+        whole_run.like = repr((BLOCK, whole, [(name_of(fn), *more) for fn, *more in steps]))
+        return whole_run

@@ -28,6 +28,7 @@ from . import JitError
 from .blocks import BLOCKED, threads
 from .cut import cut
 from .lanes import on_cores
+from .lengths import LONG, STEPS, AnyLength, lengths_of
 from .lookups import look_up_late, moved_alone, tables_first
 from .loops import available, compiled_calls, fuse, slices_first, sum_in_softmax
 from .memory import Block
@@ -44,8 +45,9 @@ from .passes import (
     sooner,
 )
 from .products import takes_blocks
-from .proof import Snapshot, explained, prove
+from .proof import Noise, Snapshot, coarsest, explained, interpret, prove
 from .replay import Program, describe
+from .roll import Irregular
 from .state import Place, Reached, Watch, sort_of, walk
 from .tape import Call, Tape, Value
 from .trace import TensorData, build, cut_graphs, forget_recordings, refuse_shared, trace
@@ -78,6 +80,8 @@ class Jitted(Generic[P, R]):
         self._watch: Watch | None = None  # over what the last recording reaches
         self._mode = (False, 0)  # whether that was made without gradients, for how many threads
         self._crowded = False  # whether it was said that the recordings are too many
+        # of a signature without T: a recording, or how many numbers of steps were tried
+        self._lengths: dict[tuple, Any] = {}
         _all.add(self)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -135,12 +139,9 @@ class Jitted(Generic[P, R]):
         real = Snapshot(reached, before)
         before.restore()
         try:
-            recording: Any = self.recordings.get(key)
             with collector_paused():  # which walks thousands of calls, and frees none
-                if recording is None:
-                    tape, homes, shape, assigned = trace(self.f, reached, given)
-                    recording = Recording(tape, homes, shape, assigned, self.fast, self._block)
-            result, difference = prove(recording, reached, before, (returned, real))
+                recording, result, difference = self._recorded(
+                    key, reached, given, before, (returned, real))
             if difference:
                 before.restore()
                 raise JitError(difference if self.fallback else explained(
@@ -157,13 +158,48 @@ class Jitted(Generic[P, R]):
             recording, result = None, returned
         else:
             recording.proofs += 1
-            self._block = recording.program.memory.block
+            self._block = recording.program.block
             self._last, self._reached = recording, reached
         self.recordings[key] = recording
         while len(self.recordings) > self.cache_size:
             self._drop(key)
         _trim()
         return result
+    def _recorded(self, key, reached, given, before, real) -> Any:
+        """A recording; what its replay gives, and what is other in it than in a real run."""
+        recording: Any = self.recordings.get(key) or self._of_any_length(key, reached, given)
+        while isinstance(recording, ForLength):
+            with contextlib.suppress(Exception):
+                result, difference = prove(recording, reached, before, real)
+                if difference is None:
+                    recording.known.proofs += 1
+                    return recording, result, None
+            before.restore()  # the length says more than how often
+            self._lengths[recording.family] = recording.known.tried
+            recording = self._of_any_length(key, reached, given)
+        if recording is None:
+            tape, homes, shape, assigned = trace(self.f, reached, given)
+            recording = Recording(tape, homes, shape, assigned, self.fast, self._block)
+        return recording, *prove(recording, reached, before, real)
+
+    def _of_any_length(self, key, reached, given) -> ForLength | None:
+        """A recording that is made of one for every number of steps, if there is one."""
+        for T, family in lengths_of(key, reached):
+            known = self._lengths.setdefault(family, 0 if T >= LONG else -1)
+            if known == -1:  # the first of its family
+                self._lengths[family] = 0
+                continue
+            while not isinstance(known, AnyLength) and known < len(STEPS) and (
+                    max(STEPS[known]) < T):
+                self._lengths[family] = known = known + 1  # how many were tried
+                with contextlib.suppress(Exception):
+                    self._lengths[family] = known = AnyLength(
+                        self.f, reached, given, T, known, functools.partial(
+                            improved, fast=self.fast), functools.partial(rounding, fast=self.fast))
+            if isinstance(known, AnyLength):
+                with contextlib.suppress(Irregular):
+                    return ForLength(known, T, family, self._block)
+        return None
 
     def _drop(self, key):
         """Forget the oldest recording; the first that nobody came back to is worth a warning."""
@@ -260,26 +296,45 @@ def _trim():
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def improved(tape: Tape, homes: dict[Value, Value], fast: bool, times: float = 1):
+    """The tape after all passes, which result of it is the new value of which input, and how many
+    calls there are before they are shared among cores. ``times``: how many times as many steps
+    there are where it is used."""
+    for improve in PASSES:
+        tape = improve(tape)
+    for improve in FUSION if fast and available() else ():
+        tape = fuse(tape, times) if improve is fuse else improve(tape)
+    tape = sooner(cut(tape))
+    calls = len(tape.calls)
+    if threads() > 1 and takes_blocks():
+        tape = on_cores(tape, threads(), times)
+    return tape, own_homes(tape, homes), calls
+
+
+def rounding(tape: Tape, fast: bool) -> bool:
+    """Whether a tape computes otherwise than NumPy; NumPy 2.1 does so itself: with an out= it adds
+    up rows that lie backwards in another order."""
+    return (fast and available()) or (threads() > 1 and takes_blocks()) or any(
+        call.fn in BLOCKED for call in tape.calls) or np.__version__.startswith("2.1.")
+
+
 class Recording:
     """A tape, compiled, and where its results go."""
 
     def __init__(self, tape: Tape, homes, shape, assigned, fast, block):
-        self.recorded = tape
-        better = tape
-        for improve in (*PASSES, *(FUSION if fast and available() else ()), cut, sooner):
-            better = improve(better)
-        self.calls = len(better.calls)
-        if threads() > 1 and takes_blocks():
-            better = on_cores(better, threads())
-        self.program, self.homes = Program(better, own_homes(better, homes), block), homes
+        better, own, self.calls = improved(tape, homes, fast)
+        self.recorded, self.homes = tape, homes
+        self.program: Any = Program(better, own, block)
         self.shape, self.assigned = shape, assigned
-        # whether it computes otherwise than NumPy; NumPy 2.1 does so itself: with an out= it adds
-        # up rows that lie backwards in another order
-        self.rounds = (fast and available()) or (threads() > 1 and takes_blocks()) or any(
-            call.fn in BLOCKED for call in better.calls) or np.__version__.startswith("2.1.")
+        self.rounds, self.eps = rounding(better, fast), coarsest(tape)
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
         self.proofs = 0  # how often it has given what the function gave
+        self.plain_is_proven = False  # for other numbers of steps
         self.kept: list[Any] = []  # what the signature knows by its id
+
+    def plainly(self, noise: Noise | None) -> Any:
+        """``run(inputs)`` of the tape as it was recorded, call by call."""
+        return interpret(self.recorded, self.homes, noise)
 
     def replay(self, reached: Reached, run=None):
         again()
@@ -309,14 +364,38 @@ class Recording:
         tape, program = self.recorded, self.program
         eager = sum(c.out.nbytes for c in tape.calls if not c.view)
         lanes = 1 + max((call.lane[1] for call in program.tape.calls if call.lane), default=0)
-        # on copies: nothing of the program's state may change
-        times = program.profile([copy.deepcopy(x) for x in self.inputs(reached)])
-        total = sum(seconds for seconds, _ in times)
-        buffers = len(program.memory.buffers)
-        return Explanation([
+        return self.explanation(reached, slowest, [
             f"{len(tape.calls)} calls recorded, {len(tape.calls) - self.calls} of them left out,"
             f" {self.calls} replayed" + (f", time steps in {lanes} lanes" if lanes > 1 else ""),
-            f"{program.nbytes / 2**20:.1f} MB planned for {buffers} buffers; the calls"
-            f" of an eager step make {eager / 2**20:.1f} MB",
-            f"{total * 1e3:.1f} ms in calls; the slowest:",
-        ], [(seconds, describe(call)) for seconds, call in times[:slowest]])  # fmt: skip
+            f"{program.nbytes / 2**20:.1f} MB planned for {len(program.memory.buffers)} buffers;"
+            f" the calls of an eager step make {eager / 2**20:.1f} MB",
+        ])  # fmt: skip
+
+    def explanation(self, reached, slowest, lines):
+        # on copies: nothing of the program's state may change
+        times = self.program.profile([copy.deepcopy(x) for x in self.inputs(reached)])
+        total = sum(seconds for seconds, _ in times)
+        return Explanation([*lines, f"{total * 1e3:.1f} ms in calls; the slowest:"],
+                           [(seconds, describe(call)) for seconds, call in times[:slowest]])
+
+
+class ForLength(Recording):
+    """The recording for T steps that is made of one for every number of them."""
+
+    def __init__(self, known: AnyLength, T: int, family, block):
+        self.known, self.T, self.family = known, T, family
+        self.program = known.program.at(T, block)
+        self.shape, self.assigned = known.shape, known.assigned
+        self.rounds, self.eps, self.edited = known.rounds, known.eps, known.edited
+        self.proofs, self.kept, self.plain_is_proven = 0, [], known.proofs >= PROOFS
+
+    def plainly(self, noise):
+        return self.known.plain.at(self.T, Block(), off=noise or (lambda x: x)).run
+
+    def explain(self, reached, slowest):
+        program = self.program
+        return self.explanation(reached, slowest, [
+            f"{self.T} steps in {program.loops} loops, made of recordings of"
+            f" {', '.join(map(str, self.known.Ts))}; {program.lines} lines",
+            f"{program.nbytes / 2**20:.1f} MB planned for {len(program.buffers)} buffers",
+        ])  # fmt: skip

@@ -29,9 +29,10 @@ WORTH = 1.2e-3  # seconds on one core from which on handing it over costs less t
 MOST = 4  # lanes: each holds the interpreter lock for a tenth of its time
 
 
-def on_cores(tape: Tape, cores: int) -> Tape:
-    """The time steps on so many cores, with products by blocks of the weights."""
-    return in_blocks(split_rows(rows_first(tape, cores), cores))
+def on_cores(tape: Tape, cores: int, times: float = 1) -> Tape:
+    """The time steps on so many cores, with products by blocks of the weights. ``times``: how many
+    times as many steps there are where the tape is used."""
+    return in_blocks(split_rows(rows_first(tape, cores), cores, times))
 
 
 def rows_first(tape: Tape, cores: int) -> Tape:
@@ -76,9 +77,9 @@ def rows_first(tape: Tape, cores: int) -> Tape:
     return Tape(calls, tape.inputs, tape.constants, tape.results)
 
 
-def split_rows(tape: Tape, cores: int) -> Tape:
+def split_rows(tape: Tape, cores: int, times: float = 1) -> Tape:
     """Runs of calls that work row by row become lanes."""
-    return _Splitter(tape, cores).split()
+    return _Splitter(tape, cores, times).split()
 
 
 def _cuts(N, cores):
@@ -101,8 +102,9 @@ def _is_rows(x: Any, N: int | None = None) -> bool:
 
 
 class _Splitter:
-    def __init__(self, tape: Tape, cores: int):
+    def __init__(self, tape: Tape, cores: int, times: float):
         self.tape, self.cores, self.results = tape, cores, set(tape.results)
+        self.worth = WORTH / times
         self.products: dict[Value, int] = {}  # with one weight
         for call in tape.calls:
             if call.fn is np.matmul and isinstance(call.args[1], Value):
@@ -195,7 +197,7 @@ class _Splitter:
         run, after = self.run, self.after
         work = [call for call in run if not call.view and call.fn is not np.concatenate]
         products = any(call.fn is np.matmul for call in work)
-        if products and sum(map(_seconds, work)) > WORTH:
+        if products and sum(map(_seconds, work)) > self.worth:
             self._lanes()
         else:
             self.calls += run

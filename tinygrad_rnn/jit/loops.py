@@ -158,9 +158,10 @@ def _sliced(x, call, source, calls):
     return part
 
 
-def fuse(tape: Tape) -> Tape:
-    """Chains of elementwise calls become compiled loops."""
-    return gather(tape, Kernel, WORTH)
+def fuse(tape: Tape, times: float = 1) -> Tape:
+    """Chains of elementwise calls become compiled loops. ``times``: how many times as many steps
+    there are where the tape is used."""
+    return gather(tape, Kernel, WORTH / times)
 
 
 # ---- the functions ----

@@ -8,6 +8,7 @@ made where they belong, so that joining them is no work.
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from .chains import Chain
 from .rows import summed_rows
 from .tape import Call, Tape, Value, values_in
 
-__all__ = ["JOINS", "Block", "Memory", "elementwise", "joined"]
+__all__ = ["ALIGN", "JOINS", "Block", "Memory", "elementwise", "joined", "laid", "life",
+           "whole"]  # fmt: skip
 
 ALIGN = 64
 UNPLANNED = 8  # bytes up to which a value has no place of its own
@@ -48,8 +50,9 @@ class Memory:
     first argument. copy: edits a copy of that. Others make a new array at each replay.
     """
 
-    def __init__(self, tape: Tape, homes: dict[Value, Value], block: Block):
+    def __init__(self, tape: Tape, homes: dict[Value, Value], block: Block, apart: bool = False):
         self.tape, self.homes, self.block = tape, homes, block
+        self.apart = apart  # no two buffers share memory: it is only looked at, by roll.py
         self.place = _places(tape, homes)  # of a piece: the join, and the index in it
         self.how: dict[Value, str] = {}
         self.array: dict[Value, np.ndarray] = dict(tape.constants)
@@ -161,53 +164,26 @@ class Memory:
         if buffer is None and value in self._in:  # the place of a join, which an earlier piece got
             return
         if buffer is None:
-            self.buffers.append([-(-value.nbytes // ALIGN) * ALIGN, i, i])
+            self.buffers.append([value.nbytes, i, i])
             buffer = len(self.buffers) - 1
         self._in[value] = buffer
         self.buffers[buffer][2] = max(self.buffers[buffer][2], self.last.get(value, i))
 
     # ---- addresses ----
 
-    def _offsets(self) -> list[int]:
-        """Where each buffer begins: the largest first, each in the lowest place where nothing
-        lies that is in use at the same time."""
-        offsets = [0] * len(self.buffers)
-        # first, last, which lanes, which of them, begin, end
-        placed = np.zeros((6, len(self.buffers)), np.int64)
-        order = sorted(range(len(self.buffers)), key=lambda b: -self.buffers[b][0])
-        for n, b in enumerate(order):
-            size = self.buffers[b][0]
-            first, last, lanes, lane = self._life(b)
-            others = placed[:, :n]
-            others = others[:, (others[0] <= last) & (others[1] >= first) | (
-                (others[2] == lanes) & (others[3] != lane))]
-            begins, ends = others[4:, np.argsort(others[4])]
-            free = np.maximum.accumulate(np.append(0, ends))  # from here to where the next begins
-            room = np.append(begins, np.iinfo(np.int64).max) - free >= size
-            offsets[b] = at = int(free[room.argmax()])
-            placed[:, n] = first, last, lanes, lane, at, at + size
-        self.nbytes = int(placed[5].max(initial=0))
-        return offsets
-
     def _life(self, buffer) -> tuple[int, int, int, int]:
-        """The first and the last call that use a buffer. Lanes run at the same time: one that is
-        used in a lane and elsewhere lives as long as all of them; of one that is used nowhere
-        else, the numbers of the lanes and of the one (else -1 and -1)."""
         _, first, last = self.buffers[buffer]
-        begin, end = self.lanes.get(first), self.lanes.get(last)
-        if begin and begin == end:
-            return first, last, *begin
-        if begin:
-            first = self.spans[begin[0]][0]
-        if end:
-            last = self.spans[end[0]][1]
-        return first, last, -1, -1
+        return life(first, last, self.lanes, self.spans)
 
     def _lay_out(self):
-        offsets = self._offsets()
+        sizes = [whole(size) for size, _, _ in self.buffers]
+        if self.apart:
+            self.offsets, self.nbytes = [0, *accumulate(sizes)][: len(sizes)], sum(sizes)
+        else:
+            self.offsets, self.nbytes = laid(sizes, [*map(self._life, range(len(sizes)))])
         self.block = self.block.grown(self.nbytes)
         for value, buffer in self._in.items():
-            self.array[value] = as_array(self.block.bytes[offsets[buffer] :], value)
+            self.array[value] = as_array(self.block.bytes[self.offsets[buffer] :], value)
         for piece in self.place:
             self._piece(piece)
         for call in self.tape.calls:
@@ -223,6 +199,40 @@ class Memory:
             join, index = self.place[value]
             self.array[value] = self._piece(join)[index]
         return self.array[value]
+
+
+def laid(sizes: list[int], lives: list[tuple[int, int, int, int]]) -> tuple[list[int], int]:
+    """Where each buffer begins, and where the last one ends: the largest first, each in the lowest
+    place where nothing lies that is in use at the same time."""
+    offsets = [0] * len(sizes)
+    # first, last, which lanes, which of them, begin, end
+    placed = np.zeros((6, len(sizes)), np.int64)
+    for n, b in enumerate(sorted(range(len(sizes)), key=lambda b: -sizes[b])):
+        first, last, lanes, lane = lives[b]
+        others = placed[:, :n]
+        others = others[:, (others[0] <= last) & (others[1] >= first) | (
+            (others[2] == lanes) & (others[3] != lane))]
+        begins, ends = others[4:, np.argsort(others[4])]
+        free = np.maximum.accumulate(np.append(0, ends))  # from here to where the next begins
+        room = np.append(begins, np.iinfo(np.int64).max) - free >= sizes[b]
+        offsets[b] = at = int(free[room.argmax()])
+        placed[:, n] = first, last, lanes, lane, at, at + sizes[b]
+    return offsets, int(placed[5].max(initial=0))
+
+
+def life(first: int, last: int, lanes: dict[int, tuple[int, int]],
+         spans: dict[int, tuple[int, int]]) -> tuple[int, int, int, int]:
+    """The first and the last call that use a buffer. Lanes run at the same time: one that is used
+    in a lane and elsewhere lives as long as all of them; of one that is used nowhere else, the
+    numbers of the lanes and of the one (else -1 and -1)."""
+    begin, end = lanes.get(first), lanes.get(last)
+    if begin and begin == end:
+        return first, last, *begin
+    if begin:
+        first = spans[begin[0]][0]
+    if end:
+        last = spans[end[0]][1]
+    return first, last, -1, -1
 
 
 def _places(tape, homes):
@@ -291,6 +301,11 @@ def takes_out(call: Call) -> bool:
 def editing(call: Call) -> bool:
     """Whether it gives a copy of its first argument, edited."""
     return hasattr(call.fn, "edit")
+
+
+def whole(nbytes: int) -> int:
+    """So many bytes as end at a multiple of ALIGN."""
+    return -(-nbytes // ALIGN) * ALIGN
 
 
 def aligned(nbytes: int) -> np.ndarray:

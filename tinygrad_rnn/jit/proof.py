@@ -8,6 +8,7 @@ result of a call is off by some units in the last place (as in Vignes' CESTAC me
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random as stdlib_random
 import weakref
@@ -21,15 +22,17 @@ from ..tensor import Tensor
 from .blocks import ctrl_c_later
 from .once import again
 from .recording import draw
+from .replay import Program
 from .state import Place, Reached
 from .tape import Call, Tape, Value, name_of, replace
 from .trace import trace
 
-__all__ = ["Snapshot", "explained", "interpret", "prove"]
+__all__ = ["Noise", "Plain", "Snapshot", "coarsest", "explained", "interpret", "prove"]
 
 UNITS = 8  # in the last place, by which the results of calls are off in the third run
 TIMES = 64  # what that changes is allowed
 ULPS = 1024  # of the largest element, allowed besides
+MANY = 1 << 17  # random numbers, which are used again and again
 ROUNDING = (np.add, np.subtract, np.multiply, np.divide, np.sqrt, np.tanh, np.exp, np.log,
             np.power, np.square, np.matmul)  # fmt: skip
 
@@ -128,20 +131,22 @@ def prove(recording, reached, before: Snapshot, real) -> tuple[Any, str | None]:
     a real run, as a text, or None. ``real``: what that returned, and a Snapshot after it."""
     noisy, eps = None, 0.0
     if recording.rounds:
-        kinds = {call.out.dtype for call in recording.recorded.calls if call.out.dtype is not None}
-        eps = max((float(np.finfo(kind).eps) for kind in kinds if kind.kind == "f"), default=0.0)
+        eps = recording.eps
 
         def outcome(noise=None):
-            run = interpret(recording.recorded, recording.homes, noise)
-            made = recording.replay(reached, run), Snapshot(reached, before)
+            with np.errstate(all="ignore") if noise else contextlib.nullcontext():
+                result = recording.replay(reached, recording.plainly(noise))
+            made = result, Snapshot(reached, before)
             before.restore()
             return made
 
-        plain, noisy = outcome(), outcome(np.random.default_rng(0))
-        difference = _differs(real, plain)
-        if difference:
-            return None, difference
-        real = plain
+        if not recording.plain_is_proven:
+            plain = outcome()
+            difference = _differs(real, plain)
+            if difference:
+                return None, difference
+            real = plain
+        noisy = outcome(Noise(np.random.default_rng(0)))
     result = recording.replay(reached)
     return result, _differs(real, (result, Snapshot(reached, before)), noisy, eps)
 
@@ -250,7 +255,13 @@ def _short_array(x):
 # ---- a tape, call by call ----
 
 
-def interpret(tape: Tape, homes: dict[Value, Value], noise: np.random.Generator | None = None,
+def coarsest(tape: Tape) -> float:
+    """The epsilon of the coarsest dtype on a tape."""
+    kinds = {call.out.dtype for call in tape.calls if call.out.dtype is not None}
+    return max((float(np.finfo(kind).eps) for kind in kinds if kind.kind == "f"), default=0.0)
+
+
+def interpret(tape: Tape, homes: dict[Value, Value], noise: Noise | None = None,
               seen: dict[Value, Any] | None = None):
     """``run(inputs)`` as the compiled program has it, as plainly as can be. With ``noise``, what
     calls compute is off by some units in the last place. ``seen`` gets all values."""
@@ -265,7 +276,7 @@ def interpret(tape: Tape, homes: dict[Value, Value], noise: np.random.Generator 
             args, kwargs = replace((call.args, call.kwargs), known.__getitem__)
             out = call.fn(*args, **kwargs)
             if noise is not None and _rounds(call):
-                out = _off(out, noise)
+                out = noise(out)
             known[call.out] = out
             if seen is not None:
                 seen[call.out] = out if call.out.shape is None else np.array(out)
@@ -290,11 +301,79 @@ def _rounds(call: Call) -> bool:
                  call.fn is not draw and call.fn.__module__.startswith(__package__.split(".")[0])))
 
 
-def _off(x, noise):
-    x = np.asarray(x)
-    units = noise.uniform(-UNITS, UNITS, x.shape) * np.finfo(x.dtype).eps
-    return (x * (1 + units)).astype(x.dtype)[()] if x.ndim == 0 else x * (1 + units).astype(
-        x.dtype)
+class Noise:
+    """Called with what a call gave: the same, off by some units in the last place."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.units = rng.uniform(-UNITS, UNITS, MANY)
+        self.factors: dict[np.dtype, np.ndarray] = {}
+        self.at = 0
+
+    def __call__(self, x: Any) -> Any:
+        kind, size = x.dtype, x.size
+        if kind not in self.factors:
+            self.factors[kind] = (1 + self.units * np.finfo(kind).eps).astype(kind)
+        factors = self.factors[kind]
+        if size > MANY:
+            return x * np.resize(factors, x.shape)
+        self.at = (self.at + 7919) % (MANY - size + 1)  # a prime
+        if x.shape == ():
+            return x * factors[self.at]
+        return x * factors[self.at : self.at + size].reshape(x.shape)
+
+
+class Plain(Program):
+    """A tape as text, call by call as they were recorded: ``interpret``, for roll.py. The name
+    ``off`` stands for what is done with the results of calls that round."""
+
+    memory: Any = None
+
+    def __init__(self, tape: Tape, homes: dict[Value, Value]) -> None:
+        self.tape, self.homes = tape, homes
+        self.names: dict[Value, str] = {}
+        self.space: dict[str, Any] = {"np": np}
+        self._known: dict[int, str] = {}
+        self.lines: list[tuple[str, Call | None]] = []
+        self.lanes: dict[int, tuple[int, int]] = {}
+        self._write()
+
+    def _write(self) -> None:
+        tape, text = self.tape, self._text
+        for i, value in enumerate(tape.inputs):
+            self.names[value] = f"i{i}"
+        for value, array in tape.constants.items():
+            self.names[value] = self._object(array)
+        keep = {*tape.inputs, *tape.constants, *tape.results, *self.homes.values()}
+        users, own = tape.users(), set()  # what is no view, and nobody else's memory
+        last = {value: i for i, call in enumerate(tape.calls) for value in call.inputs()}
+        for i, call in enumerate(tape.calls):
+            first: Any = call.args[0] if call.args else None
+            edits = hasattr(call.fn, "edit")
+            alone = edits and first in own and users[first] == [call] and first not in keep
+            if edits:
+                own.add(call.out)
+            args = [text(a) for a in call.args]
+            args += [f"{k}={text(v)}" for k, v in call.kwargs.items()]
+            name = self.names[call.out] = self.names[first] if alone else f"v{i}"
+            if alone:  # a buffer that is filled step by step
+                said = f"{self._object(call.fn.edit)}({', '.join(args)})"
+            else:
+                said = f"{self._object(call.fn)}({', '.join(args)})"
+                said = f"{name} = off({said})" if _rounds(call) else f"{name} = {said}"
+            self.lines.append((said, call))
+            dead = [v for v in dict.fromkeys((*call.inputs(), call.out))
+                    if last.get(v, i) == i and v not in keep and self.names[v][0] == "v"]
+            self.lines += [(f"{self.names[v]} = None", None) for v in dead
+                           if not (alone and v is first)]
+        results = tape.results[: len(tape.results) - len(self.homes)]
+        ends = [self.names[v] if v.dtype is None or v.shape is None else
+                f"np.array({self.names[v]})" for v in results]
+        for n, value in enumerate(self.homes):
+            self.lines.append((f"v{len(tape.calls) + n} = np.array({self.names[value]})", None))
+        for n, home in enumerate(self.homes.values()):
+            line = f"np.copyto({self.names[home]}, v{len(tape.calls) + n})"
+            self.lines.append((line, None))
+        self.result = f"return [{', '.join(ends)}]"
 
 
 # ---- why ----

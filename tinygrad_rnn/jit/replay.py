@@ -32,22 +32,30 @@ class Program:
     returned but written into the input array itself.
     """
 
-    def __init__(self, tape: Tape, homes: dict[Value, Value], block: Block | None = None):
+    def __init__(self, tape: Tape, homes: dict[Value, Value], block: Block | None = None,
+                 apart: bool = False):
         self.tape, self.homes = tape, homes
-        self.memory = Memory(tape, homes, block or Block())
+        self.memory = Memory(tape, homes, block or Block(), apart)
         self.names: dict[Value, str] = {}
         self.space: dict = {"np": np}
         self._known: dict[int, str] = {}
         self.lines: list[tuple[str, Call | None]] = []
         self.lanes: dict[int, tuple[int, int]] = {}  # of lines
         self.row: dict[tuple, str] = {}  # names of values as one row
+        self.spans: list[tuple[int, int]] = []  # of each call: its lines
         self._write()
-        self.run = self._compile(timed=False)
+        if not apart:  # else it is only looked at, by roll.py
+            self.run = self._compile(timed=False)
 
     @property
     def nbytes(self) -> int:
         """Planned memory, in bytes."""
         return self.memory.nbytes
+
+    @property
+    def block(self) -> Block:
+        """The memory itself."""
+        return self.memory.block
 
     def _write(self):
         tape, memory = self.tape, self.memory
@@ -74,6 +82,7 @@ class Program:
                 self.lines.append((self._line(call, self.names[call.out]), call))
             if call.lane:
                 self.lanes.update(dict.fromkeys(range(begun, len(self.lines)), call.lane))
+            self.spans.append((begun, len(self.lines)))
             self.lines += [(f"{name} = None", None) for name in dead.get(i, ())]
         for value, home in self.homes.items():
             if memory.how.get(value) != "home":
@@ -102,6 +111,7 @@ class Program:
         planned = [memory.array.get(v) for v in (*chain.inputs, *call.outs)]
         flat = not {"row", "table"}.intersection(chain.kinds) and all(
             x is None or x.shape != chain.shape or x.flags.c_contiguous for x in planned)
+        flat &= not (memory.apart and chain.shape)  # how wide hangs on T in no simple way
         size = math.prod(chain.shape)
         C = width(size) if flat else chain.shape[-1]
         R = size // C

@@ -31,14 +31,14 @@ from .tape import Call, Tape, Value
 __all__ = ["TensorData", "build", "cut_graphs", "forget_recordings", "refuse_shared", "trace"]
 
 
-def trace(f, reached: Reached, given) -> Any:
+def trace(f, reached: Reached, given, short=None) -> Any:
     """Run ``f`` once on recording arrays, for its tape, and then undo what it did. Returns the
     tape, which result is the new value of which input, and the structures of what ``f`` returns
-    and sets."""
+    and sets. ``short`` is (T, t): of axes of T elements, the arguments' first t only."""
     again()
     recorder = Recorder()
     try:
-        traced = _trace(f, reached, given, recorder)
+        traced = _trace(f, reached, given, recorder, short)
     except Exception as error:  # ``f`` as it is did not raise: this comes of the recording
         if recorder.refused is not None:
             raise recorder.refused from None
@@ -57,7 +57,7 @@ def trace(f, reached: Reached, given) -> Any:
     return traced
 
 
-def _trace(f, reached, given, recorder):
+def _trace(f, reached, given, recorder, short):
     state = State(reached)
     drawn, states = _global_generators(), [copy.deepcopy(g.bit_generator.state)
                                            for g in state.generators()]
@@ -65,7 +65,7 @@ def _trace(f, reached, given, recorder):
     with ctrl_c_between() as critical:
         spawned = random.recording.set(lambda spawn: _spawn(recorder, spawn))
         try:
-            state.exchange(recorder)
+            state.exchange(recorder, short)
             with _no_foreign_generators(), cut_graphs(reached):
                 critical(False)
                 returned = f(*given[0], **given[1])
@@ -122,8 +122,10 @@ class State:
     def generators(self):
         return [x for x in self.originals if isinstance(x, np.random.Generator)]
 
-    def exchange(self, recorder):
+    def exchange(self, recorder, short=None):
         """Recording arrays, numbers and generators in the places of all that is reached."""
+        given, tensors = self.reached.given, len(self.reached.arrays) + len(self.reached.numbers)
+        arguments = {*range(given["arrays"]), *range(tensors, tensors + given["tensors"])}
         again: dict[int, list[Place]] = {}
         for place, i in self.reached.again:
             again.setdefault(i, []).append(place)
@@ -131,6 +133,9 @@ class State:
         for place, i in self.reached.generators_again:
             again.setdefault(first + i, []).append(place)
         for i, (slot, x) in enumerate(zip(self.slots, self.originals, strict=True)):
+            if short and i in arguments:
+                T, t = short
+                x = x[tuple([slice(t if n == T else n) for n in x.shape])]
             put = recorder.input(copied(x) if isinstance(x, np.ndarray) else x)
             for place in (slot, *again.get(i, ())):
                 place.set(put)
@@ -143,7 +148,7 @@ class State:
         pairs, edited = [], []
         for i, (slot, (put, old)) in enumerate(zip(self.slots, self.inputs, strict=True)):
             if isinstance(slot, TensorData):
-                new = old if slot.other(self.originals[i]) else slot.get()._symbol()
+                new = old if slot.other(old) else slot.get()._symbol()
             elif isinstance(put, RecordingArray) and isinstance(put.value, np.ndarray):
                 new = put._now
             else:
@@ -181,7 +186,7 @@ class State:
                 found.append((i, structure(now)))
         first = len(self.reached.arrays) + len(self.reached.numbers)
         for i, tensor in enumerate(self.reached.tensors):
-            if TensorData(tensor).other(self.originals[first + i]):
+            if TensorData(tensor).other(self.inputs[first + i][1]):
                 found.append((-1 - i, structure(tensor._data)))
         return found
 

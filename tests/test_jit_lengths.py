@@ -1,0 +1,219 @@
+"""tg.jit: a function that is recorded for a few time steps is replayed for any number of them."""
+
+import threading
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import functional as F
+from tinygrad_rnn import nn, optim
+from tinygrad_rnn.jit import jitted, lengths, roll
+from tinygrad_rnn.jit.jitted import ForLength, Recording
+
+N, D, H, V = 3, 4, 5, 6
+rng = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _few_are_long(monkeypatch):
+    monkeypatch.setattr(jitted, "LONG", 20)
+    monkeypatch.setattr(lengths, "STEPS", ((13, 14, 16, 17),))
+    monkeypatch.setattr(jitted, "STEPS", lengths.STEPS)
+
+
+class Layers(nn.Module):
+    """Layers one after the other, of which the sequences count."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = list(layers)
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+            x = x[0] if isinstance(x, tuple) else x
+        return x
+
+
+class Decoder(nn.Module):
+    """Attention over all time steps in each one: arrays (N, T, T)."""
+
+    def __init__(self, rng):
+        super().__init__()
+        self.encoder = nn.GRU(D, H, dtype=np.float64, rng=rng)
+        self.cell = nn.LSTMCell(D + H, H, dtype=np.float64, rng=rng)
+        self.attention = nn.Attention()
+
+    def forward(self, x):
+        keys, h = self.encoder(x)
+        c, hs = h * 0, []
+        for t in range(x.shape[1]):
+            context, _ = self.attention(h[:, None], keys)
+            h, c = self.cell(np.concatenate([x[:, t], context[:, 0]], axis=-1), h, c)
+            hs.append(h)
+        return np.stack(hs, axis=1)
+
+
+def layer(kind, *args, **kwargs):
+    return lambda rng: Layers(kind(D, H, *args, dtype=np.float64, rng=rng, **kwargs))
+
+
+MODELS = {
+    "LSTM": layer(nn.LSTM), "GRU": layer(nn.GRU), "two directions": layer(
+        nn.RNN, bidirectional=True), "dropout": lambda rng: Layers(
+        *layer(nn.RNN)(rng).layers, nn.Dropout(0.3)),
+    "stateful": layer(nn.LSTM, stateful=True), "decoder": Decoder,
+    "language model": lambda rng: Layers(nn.Embedding(V, D, dtype=np.float64, rng=rng), *layer(
+        nn.LSTM)(rng).layers, nn.Linear(H, V, dtype=np.float64, rng=rng)),
+}  # fmt: skip
+
+
+def training(make, recorded):
+    tg.manual_seed(0)
+    model = make(np.random.default_rng(0))
+    opt = optim.Adam(model.parameters(), 0.01)
+
+    def step(x, targets):
+        out = model(x)
+        loss = F.cross_entropy(out.reshape(-1, out.shape[-1]), targets.reshape(-1))
+        loss.backward()
+        optim.clip_grad_norm_(opt.params, 1.0)
+        opt.step()
+        opt.zero_grad()
+        return loss
+
+    return (tg.jit(step, fast=False) if recorded else step), model
+
+
+def batch(name, T, rng):
+    targets = rng.integers(0, H, (N, T))
+    return (targets if name == "language model" else rng.normal(size=(N, T, D))), targets
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_trains_as_without_whatever_the_length(name, monkeypatch):
+    monkeypatch.setattr(jitted, "threads", lambda: 1)
+    (step, model), (plain, other) = (training(MODELS[name], how) for how in (True, False))
+    one, two = np.random.default_rng(1), np.random.default_rng(1)
+    for T in (21, 21, 21, 30, 30, 30, 21):
+        assert_allclose(step(*batch(name, T, one)).item(), plain(*batch(name, T, two)).item(),
+                        1e-10)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert_allclose(p.data, q.data, 1e-8, 1e-12)
+    assert {type(r) for r in step.recordings.values()} == {ForLength}
+    assert len({r.program.lines for r in step.recordings.values()}) <= 2  # with and without a state
+
+
+def test_another_length_records_nothing_and_runs_for_real_twice():
+    seen = threading.local()  # where a walk does not look
+    seen.runs = []
+
+    @tg.jit
+    def f(x):
+        seen.runs.append((type(x) is np.ndarray, x.shape[1]))
+        a = x[:, 0] * 0
+        for t in range(x.shape[1]):
+            a = np.tanh(a * 0.5 + x[:, t])
+        return a
+
+    for T in (24, 24, 24, 24, 60, 60, 60, 60):
+        f(rng.normal(size=(2, T, 3)))
+    assert [T for real, T in seen.runs if real] == [24, 24, 60, 60]
+    assert [T for real, T in seen.runs if not real] == [13, 14, 16, 17]
+
+
+def test_what_each_step_needs_for_itself_alone_is_one_buffer():
+    def carried(x):
+        a = x[:, 0] * 0
+        for t in range(x.shape[1]):
+            b = a * 0.5
+            b = np.sin(b) + x[:, t]
+            a = b * b
+        return a
+
+    def kept(x):
+        p = tg.nn.Parameter(np.ones_like(x[:, 0]))
+        a = tg.Tensor(x[:, 0] * 0)
+        for t in range(x.shape[1]):
+            a = np.tanh(a * p + x[:, t])
+        np.sum(a).backward()
+        return p.grad
+
+    sizes = {}
+    for f in (carried, kept):
+        for T in (100, 400):
+            step = tg.jit(f, fast=False)
+            for _ in range(3):
+                step(rng.normal(size=(8, T, 16)))
+            assert isinstance(step._last, ForLength)
+            sizes[f, T] = step._last.program.nbytes
+    assert sizes[carried, 100] == sizes[carried, 400]
+    assert 300 * 8 * 16 * 8 <= sizes[kept, 400] - sizes[kept, 100] <= 2 * 300 * 8 * 16 * 8
+
+
+LIKE_NO_LOOP = {
+    "another beginning": lambda x, t, a: a if t < 18 else a * 0.5,
+    "another end": lambda x, t, a: a * 2 if t == 19 else a,
+    "every second": lambda x, t, a: a * 0.5 if t % 3 else a,
+    "a number that grows": lambda x, t, a: a + 1.5 ** t,
+    "a list": lambda x, t, a: a + [1.0, 3.0, 7.0, 2.0][t % 4],
+}
+
+
+@pytest.mark.parametrize("name", LIKE_NO_LOOP)
+def test_a_loop_that_is_none_is_recorded_as_it_is(name):
+    def f(x):
+        a = x[:, 0] * 0
+        for t in range(x.shape[1]):
+            a = LIKE_NO_LOOP[name](x, t, np.tanh(a) + x[:, t])
+        return a
+
+    step = tg.jit(f, fast=False)
+    for T in (21, 21, 21, 22, 22, 22):
+        x = rng.normal(size=(2, T, 3))
+        assert_array_equal(step(x), f(x))
+    assert {type(r) for r in step.recordings.values()} == {Recording}
+
+
+BREAKS = {
+    "where a buffer lies": (roll.Unrolled, "_begin", lambda self, buffer, k: self.offsets[
+        (self.places.get((*buffer, k)) or self.places[buffer])[0]]),
+    "when it is free again": (roll, "life", lambda first, last, lanes, spans: (first, first, -1,
+                                                                              -1)),
+    "how it goes on": (roll, "steps", lambda one, other: (0,) * len(one.numbers)),
+    "the lines": (roll.Unrolled, "_text", lambda self, line, loop=None, as_is=roll.Unrolled._text:
+                  as_is(self, line, loop).replace("add", "subtract") if loop else "pass"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_what_is_broken_is_not_believed(name, monkeypatch):
+    def f(x):
+        p, hs = tg.nn.Parameter(np.full_like(x[:, 0], 0.5)), []
+        h = tg.Tensor(x[:, 0] * 0)
+        for t in range(x.shape[1]):
+            h = np.tanh(h * p + x[:, t]) * h + x[:, t]
+            hs.append(h)
+        np.sum(np.stack(hs) * h).backward()
+        return p.grad, h
+
+    place, attribute, wrong = BREAKS[name]
+    monkeypatch.setattr(place, attribute, wrong)
+    step = tg.jit(f, fast=False)
+    for _ in range(3):
+        x = rng.normal(size=(2, 24, 3))
+        for a, b in zip(step(x), f(x), strict=True):
+            assert_allclose(a.numpy(), b.numpy(), 1e-12)
+    assert type(step._last) is Recording
+
+
+def test_it_explains_itself(capsys):
+    model = nn.LSTM(D, H)
+    step = tg.jit(lambda x: model(x)[0])
+    for _ in range(3):
+        step(rng.normal(size=(N, 40, D)).astype(np.float32))
+    step.explain()
+    said = capsys.readouterr().out
+    assert "40 steps in" in said and "the slowest" in said and "matmul" in said

@@ -1,0 +1,64 @@
+"""A function recorded for a few steps of time, as one recording for every number of them.
+
+Which axis of the arguments is time is not known: what is tried is an axis of as many elements as
+its fellows, of which more give more calls. The function runs on the first few elements. That a
+recording of them is one of them all is a guess, which counts only because the replay, with all
+elements, must give what the function gives (proof.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .memory import Block
+from .proof import Plain, coarsest
+from .replay import Program
+from .roll import Irregular, Rolled
+from .state import Reached
+from .trace import trace
+
+__all__ = ["LONG", "STEPS", "AnyLength", "lengths_of"]
+
+LONG = 48  # steps from which on they are not recorded one by one
+# that are recorded instead: the second ones where these are so few that the engine does otherwise
+STEPS = (13, 14, 16, 17), (37, 38, 40, 41)
+
+
+def lengths_of(key: tuple, reached: Reached) -> Iterator[tuple[int, tuple]]:
+    """What may be the number of steps in this signature, and the signature without it."""
+    given = reached.given["key"] + len(key) - len(reached.key)
+    arrays = [(i, part) for i, part in enumerate(key[:given])
+              if type(part) is tuple and len(part) > 3 and part[0] in ("array", "tensor")]
+    found = [part[1][axis] for axis in (1, 0) for _, part in arrays if len(part[1]) > axis]
+    for T in list(dict.fromkeys(n for n in found if n > max(STEPS[0])))[:2]:
+        family = list(key)
+        for i, (sort, shape, dtype, layout, *more) in arrays:
+            if T in shape:
+                shape = tuple(["T" if n == T else n for n in shape])
+                family[i] = sort, shape, dtype, layout, *more
+        if all(part[3] is True and not any(part[4:]) for _, part in arrays if T in part[1]):
+            yield T, tuple(family)
+
+
+class AnyLength:
+    """Raises Irregular where the function is not of this kind."""
+
+    def __init__(self, f: Any, reached: Reached, given: Any, T: int, tried: int, improve: Any,
+                 rounding: Any) -> None:
+        self.tried, self.Ts = tried, STEPS[tried - 1]
+        self.proofs = 0
+        made = [trace(f, reached, given, (T, t)) for t in self.Ts[:2]]
+        if len(made[0][0].calls) == len(made[1][0].calls):
+            raise Irregular("no loop")
+        made += [trace(f, reached, given, (T, t)) for t in self.Ts[2:]]
+        tape, homes, self.shape, self.assigned = made[0]
+        if any(repr(other[2:]) != repr(made[0][2:]) for other in made):
+            raise Irregular("results")
+        self.plain = Rolled([Plain(tape, homes) for tape, homes, *_ in made], self.Ts)
+        better = [improve(tape, homes, times=T / t)
+                  for (tape, homes, *_), t in zip(made, self.Ts, strict=True)]
+        self.program = Rolled([Program(tape, homes, Block(), apart=True)
+                               for tape, homes, _ in better], self.Ts)
+        self.eps, self.rounds = coarsest(tape), rounding(better[0][0])
+        self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
