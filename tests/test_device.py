@@ -1,6 +1,7 @@
 """The library on arrays that are not NumPy's: every rule, layer, loss, optimizer and model on those
 of ``device.py``, which behave as a GPU's do; and how often something goes over the bus."""
 
+import json
 import re
 from types import SimpleNamespace
 
@@ -225,3 +226,26 @@ def test_models_learn_save_and_generate(name):
     for a, b in zip(*found, strict=True):
         assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     assert not any(map(on_device, model.to(np).parameters()))
+
+
+def test_the_program_for_a_gpu_runs_on_the_double(monkeypatch, tmp_path, capsys):
+    import sys
+
+    from benchmarks import gpu
+
+    monkeypatch.setitem(sys.modules, "double", SimpleNamespace(asarray=to_device, __version__="1"))
+    assert gpu.main(["--library", "double", "--quick", "--json", str(tmp_path / "gpu.json")]) == 0
+    results = json.loads((tmp_path / "gpu.json").read_text())["results"]
+    assert results.keys() == {"rnnlm", "better", "addition", "date", "own cell"}
+    for result in results.values():
+        assert result["difference"] < gpu.AGREE and result["eager"] > 0
+        assert "only arrays of NumPy's are recorded" in result["recorded"]
+    assert "DISAGREES" not in capsys.readouterr().out
+
+
+def test_a_recorded_function_says_that_it_records_arrays_of_numpys_alone():
+    layer = nn.Linear(3, 2).to(LIBRARY)
+    xs = to_device(np.ones((2, 3), np.float32))
+    with pytest.raises(tg.JitError, match=r"a Tensor of a device\.Device, and only"):
+        tg.jit(layer)(xs)
+    assert on_device(tg.jit(layer, fallback="eager")(xs))

@@ -125,6 +125,15 @@ class Jitted(Generic[P, R]):
         What stays is what the replay gave, so that a recorded step and a replayed one give the
         same bits, and a run that was resumed those of one that was not.
         """
+        foreign = next((t._data for t in reached.tensors if not isinstance(t._data, np.ndarray)),
+                       None)
+        if foreign is not None:
+            kind = f"{type(foreign).__module__}.{type(foreign).__qualname__}"
+            if self.fallback is None:
+                raise JitError(f"jit: it reaches a Tensor of a {kind}, and only arrays of NumPy's"
+                               " are recorded; call it without tg.jit, or use fallback='eager'")
+            self.recordings[key] = None
+            return self.f(*given[0], **given[1])
         before = Snapshot(reached)
         try:
             with _plainly(), cut_graphs(reached):
