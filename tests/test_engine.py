@@ -73,6 +73,9 @@ def test_a_matrix_used_both_ways_up_and_looked_up(seed, N, lookup_first, create_
     loss = np.sum((x @ W.T) ** 2)
     loss.backward()
     assert W.grad.numpy().flags.c_contiguous and x.grad.numpy().flags.c_contiguous
+    y = x.numpy() @ W.numpy().T
+    assert_allclose(W.grad.numpy(), 2 * y.T @ x.numpy(), rtol=1e-10, atol=1e-10)
+    assert_allclose(x.grad.numpy(), 2 * y @ W.numpy(), rtol=1e-10, atol=1e-10)
 
 
 @given(seeds, st.sampled_from([(700, 9), (20, 35, 9), (9, 2, 3, 100)]), st.booleans(),

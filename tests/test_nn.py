@@ -123,6 +123,25 @@ def test_a_padded_batch_equals_each_sequence_alone(kind, problem, layers, both, 
         assert_allclose(p.grad.numpy(), expected, atol=1e-10)
 
 
+@pytest.mark.parametrize("kind", PAIRS)
+def test_a_residual_connection_adds_the_input_of_each_layer(kind):
+    rng = np.random.default_rng(0)
+    layer = PAIRS[kind][0](3, 3, 2, residual=True, dtype=float)
+    one, two = (PAIRS[kind][0](3, 3, dtype=float) for _ in range(2))
+    for k, alone in enumerate((one, two)):
+        for mine, its in zip(alone.parameters(), layer.cells[k].parameters(), strict=True):
+            mine.data = its.data
+    x, y = (Tensor(a, requires_grad=True) for a in [rng.normal(size=(2, 4, 3))] * 2)
+    g = rng.normal(size=(2, 4, 3))
+    got = layer(x)[0]
+    below = one(y)[0] + y
+    want = two(below)[0] + below
+    got.backward(g)
+    want.backward(g)
+    assert_allclose(got.numpy(), want.numpy(), rtol=1e-12)
+    assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-12)
+
+
 @given(problems(), st.sampled_from([("before", False), ("after", False), ("after", True)]),
        st.sampled_from(["new", "old"]))  # fmt: skip
 def test_forms_of_the_gru(problem, form, update):
@@ -624,6 +643,10 @@ def test_an_array_cannot_take_a_parameter_out_of_training():
     W = linear.W
     linear.W = nn.Parameter(np.zeros((2, 3)))
     assert len(linear.parameters()) == 2 and linear.W is not W
+    with pytest.raises(TypeError, match=r"Linear\.W: a Tensor that requires no grad"):
+        linear.W = Tensor(np.zeros((2, 3)))
+    with pytest.raises(TypeError, match=r"Linear\.W: a Tensor that requires no grad"), tg.no_grad():
+        linear.W = linear.W * 2.0
     linear.W = linear.W * 2.0  # of a graph: gradients go on through it
     linear.b = None
     W.requires_grad = False

@@ -428,6 +428,11 @@ SCHEDULES = {  # name -> (ours, the rate after t steps from 0.1, PyTorch's)
         lambda o: optim.SequentialLR(o, [optim.LinearLR(o, 0.1, total_iters=5),
                                          optim.CosineAnnealingLR(o, 12)], [5]),
         lambda t: 0.1 * (0.1 + 0.9 * t / 5) if t < 5 else cosine(0.1, 0, (t - 5) / 12), None),
+    "SequentialLR of three": (
+        lambda o: optim.SequentialLR(o, [optim.LinearLR(o, 0.1, total_iters=3),
+                                         optim.ExponentialLR(o, 0.9), optim.StepLR(o, 2)], [3, 8]),
+        lambda t: 0.1 * (0.1 + 0.9 * t / 3) if t < 3 else 0.1 * 0.9 ** (t - 3) if t < 8 else
+        0.1 * 0.1 ** ((t - 8) // 2), None),
 }  # fmt: skip
 
 
@@ -600,6 +605,8 @@ def test_plateaus_with_all_their_options_by_hand():
     assert rates([1, 2, 2, 3], mode="max") == [1, 1, 0.5, 0.5]
     assert rates([4, 3.5, 3.4, 2], threshold=0.25, threshold_mode="abs") == [1, 1, 0.5, 0.5]
     assert rates([4, 3.5, 2.9, 2], threshold=0.25) == [1, 0.5, 0.5, 0.5]
+    assert rates([4, 3, 2], threshold=0.25) == [1, 0.5, 0.5]  # to come up to it is not enough
+    assert rates([4, 5, 6], threshold=0.25, mode="max") == [1, 0.5, 0.5]
     assert rates([1, 1, 1, 1, 1], cooldown=2) == [1, 0.5, 0.5, 0.5, 0.25]
     assert rates([1, 1, 1, 1], min_lr=0.3) == [1, 0.5, 0.3, 0.3]
     assert rates([1, 1, 1, 1], eps=0.3) == [1, 0.5, 0.5, 0.5]

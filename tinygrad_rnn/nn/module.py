@@ -68,9 +68,12 @@ class Module:
             held = vars(self).get(name)
             if isinstance(held, Buffer) and not (value is None or isinstance(value, Buffer)):
                 value = Buffer(plain(value))
-            elif _is_parameter(held) and not (value is None or isinstance(value, Tensor)):
-                raise TypeError(f"{type(self).__name__}.{name}: {type(value).__name__} in the place"
-                                " of a parameter; wanted a Parameter, a Tensor or None: to give it"
+            elif _is_parameter(held) and not (value is None or _is_parameter(value)) and not (
+                    isinstance(value, Tensor) and value.requires_grad):  # fmt: skip
+                came = ("a Tensor that requires no grad" if isinstance(value, Tensor)
+                        else type(value).__name__)  # it would be trained no more, without a word
+                raise TypeError(f"{type(self).__name__}.{name}: {came} in the place of a parameter;"
+                                " wanted a Parameter, a Tensor of a graph, or None: to give it"
                                 f" other values, write {name}.data = ...")
             super().__setattr__(name, value)
 
