@@ -49,7 +49,7 @@ def math(block):
     def visit(translator, node):
         mathml = tex2mathml(node.astext(), as_block=block)
         if block:
-            mathml = f'<div style="margin: 0.7em 0">{mathml}</div>'
+            mathml = f'<div style="margin: 0.7em 0; overflow-x: auto">{mathml}</div>'
         translator.body.append(mathml)
         raise nodes.SkipNode
 

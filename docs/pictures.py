@@ -16,6 +16,7 @@ import hashlib
 import inspect
 import json
 import math
+import re
 import sys
 from html import escape
 from pathlib import Path
@@ -34,6 +35,7 @@ TITLES = {
     "gates": "How open the gates of a trained LSTM are",
     "through-time": "Gradients through time in an LSTM",
     "curves": "Learning curves of addition and dates",
+    "speed": "How long a training step takes: hand-written layers, tg.jit, PyTorch and JAX",
     "tape": "The calls of a training step before and after the passes of tg.jit",
 }
 
@@ -340,11 +342,42 @@ def draw_tape(numbers):
     return svg("tape", y + 46, parts)
 
 
+def speed_table():
+    """Milliseconds of a training step, as the table of docs/performance.md has them."""
+    page = (DOCS / "performance.md").read_text("utf-8")
+    head, _, *rows = re.search(r"^\| workload .*?(?=\n\n)", page, re.M | re.S)[0].splitlines()
+    names = [cell.strip() for cell in head.strip("|").split("|")[1:]]
+    table = {}
+    for row in rows:
+        workload, *cells = (cell.strip(" *") for cell in row.strip("|").split("|"))
+        table[workload] = dict(zip(names, map(float, cells), strict=True))
+    return table
+
+
+def draw_speed(table):
+    shown = {"hand-written": GREY, "eager": BLUE, "tg.jit": ORANGE, "torch nn.LSTM": GREEN,
+             "JAX jit(scan)": VIOLET}  # fmt: skip
+    parts, y = [text(8, 16, "Time of a training step; hand-written layers are 1", "start")], 26
+    wide = (WIDTH - 190) / max(row[name] / row["hand-written"] for row in table.values()
+                               for name in shown)  # fmt: skip
+    for workload, row in table.items():
+        y += 22
+        parts.append(text(8, y, workload, "start", **{"font-weight": "bold"}))
+        for name, colour in shown.items():
+            ratio = row[name] / row["hand-written"]
+            y += 18
+            parts += [text(128, y, name, "end"),
+                      f'<rect x="136" y="{y - 11}" width="{ratio * wide:.1f}" height="13"'
+                      f' fill="{colour}"/>',
+                      text(142 + ratio * wide, y, f"{ratio:.2f}", "start")]  # fmt: skip
+    return svg("speed", y + 12, parts)
+
+
 def pictures(numbers):
     """All of them, by name."""
     return {"attention": draw_attention(numbers), "gates": draw_gates(numbers),
             "through-time": draw_through_time(numbers), "curves": draw_curves(numbers),
-            "tape": draw_tape(numbers)}  # fmt: skip
+            "tape": draw_tape(numbers), "speed": draw_speed(speed_table())}  # fmt: skip
 
 
 def main(arguments):

@@ -20,6 +20,27 @@ _profile = "ci" if "CI" in os.environ else "dev"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _profile))
 
 
+# For daily work, ``pytest -m fast``: the mathematics, the layers against the hand-derived ones, and
+# what a reader sees first. Chosen by their time; CONTRIBUTING.md says how long it takes.
+FAST = {
+    "test_address", "test_draw", "test_functional", "test_manual", "test_manual_on_tensors",
+    "test_nn", "test_optim", "test_packaging", "test_pictures", "test_protocols", "test_readme",
+    "test_sixty", "test_structure", "test_transforms", "test_writing",
+}  # fmt: skip
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Importing the others, with all that they import, would take longer than the fast ones run."""
+    others = collection_path.name.startswith("test_") and collection_path.stem not in FAST
+    return True if others and config.option.markexpr == "fast" else None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in FAST:
+            item.add_marker(pytest.mark.fast)
+
+
 @pytest.fixture(autouse=True)
 def strict_floating_point():
     with np.errstate(over="raise", divide="raise", invalid="raise"):
