@@ -2,6 +2,7 @@
 
 import re
 import sys
+import zipfile
 from html import escape
 from pathlib import Path
 
@@ -109,6 +110,19 @@ def from_plain_text(app, what, name, obj, options, lines):
     lines[:] = result
 
 
+def for_the_browser(app, exception):
+    """What browser.md loads: the package, and the programs in its boxes."""
+    if exception or app.builder.format != "html":
+        return
+    static = Path(app.outdir) / "_static"
+    for name in ("my_layers.py", "engine_in_60_lines.py", "engine_tried.py"):
+        (static / name).write_bytes((DOCS / name).read_bytes())
+    with zipfile.ZipFile(static / "tinygrad_rnn.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((ROOT / "tinygrad_rnn").rglob("*")):
+            if path.suffix in (".py", ".po"):
+                archive.write(path, path.relative_to(ROOT))
+
+
 def languages(app, page, template, context, doctree):
     if context.get("every_language"):  # docs/build says so
         context["languages"] = {"en": "English", **translations.LANGUAGES}
@@ -131,6 +145,7 @@ def pictures_in_the_page(app, doctree, docname):
 def setup(app):
     app.connect("doctree-resolved", pictures_in_the_page)
     app.connect("html-page-context", languages)
+    app.connect("build-finished", for_the_browser)
     app.add_directive("literalinclude", Quoted, override=True)
     app.add_html_math_renderer("mathml", math(block=False), math(block=True))
     app.connect("autodoc-process-docstring", from_plain_text)

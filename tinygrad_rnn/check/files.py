@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import recipes
+from . import limits, recipes
 from .apart import check_apart
 from .book import anywhere
 from .forms import as_layer, layer_of_function, layers_of, take_in_methods
@@ -65,12 +65,14 @@ def check_file(path: str | Path, only: str | None = None, make: str | None = Non
                explain: bool = True, seconds: float = SECONDS) -> list[Report]:
     """Check the layers of a file, all or the one named ``only``; ``make``: see ``--make``.
 
-    The file, a Python file or a notebook, is executed, in a process of its own.
+    The file, a Python file or a notebook, is executed, in a process of its own (in a browser, where
+    there is none, in this one).
 
     Returns a ``Report`` for each. Raises LoadError if there is no such file, if it is no Python,
     and if it has no such layer.
     """
-    return check_apart(path, only, make, seed, explain, seconds)
+    run = check_here if limits.ALONE else check_apart
+    return run(path, only, make, seed, explain, seconds)
 
 
 def check_here(path: str | Path, only: str | None = None, make: str | None = None, seed: int = 0,

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import gc
 import signal
+import sys
 import threading
 import time
 
@@ -18,13 +19,21 @@ class TimeUp(BaseException):
     """The limit is over. No Exception, so that checked code does not catch it by the way."""
 
 
+# In a browser (Pyodide) and under WASI: no processes, no threads, no timers.
+ALONE = sys.platform in ("emscripten", "wasi")
+
+
 @contextlib.contextmanager
 def time_limit(seconds: float):
     """Raise TimeUp inside the block once ``seconds`` of CPU time are over.
 
     By signals where there are some, which also end sleep and input; elsewhere (another thread,
-    Windows) by the clock, at the next Python instruction.
+    Windows) by the clock, at the next Python instruction. In a browser there is no limit: whoever
+    has started the check can end it (docs/browser.md).
     """
+    if ALONE:
+        yield
+        return
     in_main = threading.current_thread() is threading.main_thread()
     if not (hasattr(signal, "setitimer") and in_main):
         with _async_limit(WAITING * seconds):
