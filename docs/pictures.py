@@ -165,8 +165,9 @@ MEASURED_BY = (through_time, untrained, trained, tape, kind_of, of_runs)
 
 
 def digest():
-    """Of the code that measures, and of the cells that it measures."""
-    code = "".join(map(inspect.getsource, (*MEASURED_BY, nn.RNNCell, nn.LSTMCell)))
+    """Of the code that measures. (What it measures is measured again by the tests, where that
+    takes no training.)"""
+    code = "".join(map(inspect.getsource, MEASURED_BY))
     return hashlib.sha256(code.encode()).hexdigest()[:16]
 
 

@@ -25,7 +25,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _profile))
 FAST = {
     "test_address", "test_draw", "test_functional", "test_manual", "test_manual_on_tensors",
     "test_nn", "test_optim", "test_packaging", "test_pictures", "test_protocols", "test_readme",
-    "test_sixty", "test_structure", "test_transforms", "test_writing",
+    "test_sixty", "test_transforms", "test_writing",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from tinygrad_rnn.check.page import STYLE, fragment
 from html import escape
 Path("layers.py").write_text(source, "utf-8")
 try:
-    made = "".join(fragment(report, language) for report in check("layers.py"))
+    made = "".join(fragment(report, language) for report in check("layers.py", seconds=60))
 except LoadError as error:
     made = f"<p>{escape(str(error))}</p>"
 f"<style>{STYLE}</style>{made}"
