@@ -109,3 +109,10 @@ def test_two_lines_that_are_missing_at_one_place():
     changed = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     assert sorted(changed) == [
         "+        self.grads[0][...] = dW", "+        self.grads[1][...] = db"]
+
+
+def test_what_shared_memory_makes_wrong_has_no_other_cause():
+    alone, both = check_here(Path(__file__).parent / "checked" / "shared.py")
+    assert [c.kind for c in alone.causes] == ["aliased"], str(alone)
+    assert [c.kind for c in both.causes] == ["aliased", "scaling"], str(both)
+    assert "* 2" in both.causes[1].diff[0]

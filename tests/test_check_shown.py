@@ -109,6 +109,22 @@ def test_every_sentence_has_a_translation(lang):
         assert set(names) == set(re.findall(r"\{\w+\}", other)), english
 
 
+READER = Path(__file__).parent / "checked" / "reader"
+
+
+def test_a_repository_on_its_page_and_what_a_patch_leaves_out(capsys):
+    text = (CHECK.parent.parent / "docs" / "check.md").read_text(encoding="utf-8")
+    parser = __import__("argparse").ArgumentParser()
+    command.add_arguments(parser)
+    assert command.run(parser.parse_args([str(READER), "--patch", "--lang", "en"])) == 1
+    out, err = capsys.readouterr()
+    assert "1 - h_next ** 2)" in out and "((" not in out and "self.a" not in out
+    assert "gates.ipynb, cell 3" in err
+    for line in out.splitlines():
+        if line[:1] in "+-" and line[:3] not in ("+++", "---"):
+            assert line[1:].strip() in text
+
+
 # What reaches a reader: the argument of a call that is words, by its place.
 SHOWN = {"unchecked": 1, "Problem": 1, "Cause": 1, "CannotMake": 0, "append": 0, "insert": 1}
 

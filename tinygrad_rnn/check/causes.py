@@ -25,7 +25,7 @@ from .mistakes import ratio_in_words, ratio_of
 from .outcome import evaluate, pairs
 from .repair import Budget, find_repair, forward_repair
 from .report import Cause
-from .running import CannotRun, arrays_of, observe, truth
+from .running import CannotRun, arrays_of, objects_of, observe, truth
 from .source import replaced
 from .words import join, say
 
@@ -66,6 +66,18 @@ def explain_wrong(report: Report, outcome: Outcome, budget: Budget, filename: st
     codes: dict[Any, Any] = {}
     first: dict[Any, Any] = {}  # the functions as they were
     facts: dict[str, Any] = {}  # that were told, and the Outcome in which they were seen
+    apart = _without_sharing(outcome)
+    if apart is not None:  # what shared memory alone makes wrong has no other cause
+        facts["aliased"] = outcome
+        shared = Cause("aliased", join([p.text for p in outcome.problems if p.kind == "aliased"]))
+        shared.gradients = [g.name for g in outcome.wrong_gradients
+                            if g.name not in {w.name for w in apart.wrong_gradients}]
+        shared.file, shared.line = filename, _line(shared, outcome, filename)
+        shared.source = linecache.getline(filename, shared.line or 0).strip()
+        _put(report, [shared])
+        if apart.right:
+            return []
+        outcome, more = apart, None
     with contextlib.ExitStack() as mended:
         for _ in range(4):
             repair = _explain_one(report, outcome, budget, filename, trusted, edited, facts)
@@ -89,6 +101,25 @@ def explain_wrong(report: Report, outcome: Outcome, budget: Budget, filename: st
             say("not found within {seconds} s of CPU time (--time-limit)",
                 seconds=f"{budget.limit:.3g}"))
     return list(codes.items())
+
+
+def _without_sharing(outcome: Outcome):
+    """Where gradients share memory with parameters or with each other: the same comparison, with
+    an array of its own for each. None where they do not, or where inner layers hold them."""
+    setup = outcome.setup
+    if not any(p.kind == "aliased" for p in outcome.problems) or any(
+            hasattr(x, "grads") for x in objects_of(setup.layer) if x is not setup.layer):
+        return None
+
+    def prepare(layer):
+        if setup.prepare:
+            setup.prepare(layer)
+        layer.grads = [np.array(g) if isinstance(g, np.ndarray) else g for g in layer.grads]
+
+    with contextlib.suppress(CannotRun, TypeError):
+        return evaluate(replace(setup, prepare=prepare), outcome.input_names, outcome.seed,
+                        scenario=outcome.scenario)
+    return None
 
 
 def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str, trusted, edited,

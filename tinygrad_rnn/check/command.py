@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -106,8 +107,12 @@ def run(args: argparse.Namespace) -> int:
                           "errors": [c.error for c in done if c.error]},
                          indent=2, ensure_ascii=False))
     elif args.patch:
-        print(patch([c.change for d in done for r in d.reports for c in r.causes if c.change]),
-              end="")
+        changes = [c.change for d in done for r in d.reports for c in r.causes if c.change]
+        cells = dict.fromkeys(c.filename for c in changes if re.search(r", cell \d+$", c.filename))
+        print(patch([c for c in changes if c.filename not in cells]), end="")
+        if cells:
+            print(_in("not in the patch: git apply edits no cell of a notebook ({cells})", lang,
+                      cells="; ".join(cells)), file=sys.stderr)
     elif many:
         print(table(done, lang) if done else _in("no file with a layer in {files}", lang,
                                                  files=", ".join(args.files)))

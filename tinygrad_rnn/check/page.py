@@ -13,12 +13,18 @@ from .words import in_language, say
 STYLE = """
 .tgcheck { font: 14px/1.5 system-ui, sans-serif; margin: 0 0 1.5em; }
 .tgcheck h3 { margin: .3em 0; font-size: 16px; }
+.tgcheck .wide { overflow-x: auto; }
 .tgcheck table { border-collapse: collapse; margin: .4em 0; }
-.tgcheck td, .tgcheck th { padding: .15em .7em; text-align: left; border-bottom: 1px solid #8884; }
+.tgcheck td, .tgcheck th { padding: .15em .7em; text-align: left; border-bottom: 1px solid #8884;
+  white-space: nowrap; }
 .tgcheck pre { background: #8881; padding: .5em .8em; margin: .3em 0; overflow-x: auto;
   font: 13px/1.45 ui-monospace, monospace; }
 .tgcheck .ok { color: #1a7f37; } .tgcheck .wrong { color: #b42318; font-weight: 600; }
 .tgcheck .convention, .tgcheck .unchecked { color: #8a6100; }
+@media (prefers-color-scheme: dark) {
+  .tgcheck .ok { color: #4ac26b; } .tgcheck .wrong { color: #ff8a7a; }
+  .tgcheck .convention, .tgcheck .unchecked { color: #d4a72c; }
+}
 .tgcheck del { background: #b4231822; text-decoration: none; display: block; }
 .tgcheck ins { background: #1a7f3722; text-decoration: none; display: block; }
 .tgcheck .gate { display: inline-block; border: 1px solid currentColor; border-radius: 3px;
@@ -86,7 +92,7 @@ def _table(report: Report, lang):
                     f"<td>{_MARK[g.ok]} {_word(kind, kind, lang)}</td>"
                     f"<td>{g.max_abs_error:.1e}</td><td>{g.max_rel_error:.1e}</td>"
                     f"<td>{escape(index)} {gates}</td></tr>")
-    return f"<table>{''.join(rows)}</table>"
+    return f'<div class="wide"><table>{"".join(rows)}</table></div>'
 
 
 def page(files: Iterable[tuple[str, list[Report], str]], lang: str = "en") -> str:
@@ -109,10 +115,12 @@ def page(files: Iterable[tuple[str, list[Report], str]], lang: str = "en") -> st
 <meta name="viewport" content="width=device-width">
 <title>tinygrad-rnn check</title>
 <style>{STYLE}
-body {{ max-width: 62em; margin: 2em auto; padding: 0 1em; color-scheme: light dark; }}
+:root {{ color-scheme: light dark; }}
+body {{ max-width: 62em; margin: 2em auto; padding: 0 1em; font-family: system-ui, sans-serif;
+  overflow-wrap: anywhere; }}
 @media print {{ details {{ display: block; }} }}</style></head>
 <body><h1>tinygrad-rnn check</h1>
-<div class="tgcheck"><table><tr><th></th>{head}</tr>{''.join(rows)}
+<div class="tgcheck wide"><table><tr><th></th>{head}</tr>{''.join(rows)}
 <tr><td></td>{total}</tr></table></div>
 {''.join(body)}
 </body></html>

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import difflib
 import linecache
+import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,10 @@ def _of_expression(parent, name, old, new, filename, lines) -> Change:
         text = f"({text})" if f"({text})" in ast.unparse(tried) else text
     head = lines[old.lineno - 1].encode()[: old.col_offset].decode()
     tail = lines[old.end_lineno - 1].encode()[old.end_col_offset :].decode()
+    alone = show(new) if isinstance(new, ast.AST) else str(new)
+    if text == f"({alone})" and head.endswith("(") and tail.startswith(")") and (
+            not re.search(r"[\w\])]\($", head)):
+        text = alone  # it stands in parentheses already
     return _change(filename, old.lineno, old.end_lineno + 1, (head + text + tail,), lines)
 
 
