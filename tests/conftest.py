@@ -24,8 +24,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _profile))
 # what a reader sees first. Chosen by their time; CONTRIBUTING.md says how long it takes.
 FAST = {
     "test_address", "test_draw", "test_functional", "test_manual", "test_manual_on_tensors",
-    "test_nn", "test_optim", "test_packaging", "test_pictures", "test_protocols", "test_readme",
-    "test_sixty", "test_transforms", "test_writing",
+    "test_modules", "test_nn", "test_optim", "test_packaging", "test_pictures", "test_protocols",
+    "test_readme", "test_schedules", "test_sequences", "test_sixty", "test_transforms",
+    "test_writing",
 }  # fmt: skip
 
 
