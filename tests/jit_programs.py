@@ -83,6 +83,7 @@ v = a + b | v = a * 0.5 | v = np.tanh(a) | v = a - s | v = f * a | v = a / (1 + 
 v = np.where(a > 0, a, b) | v = a @ b.T @ c | v = np.concatenate([a[:2], b[2:]]) | v = a > b
 v = np.stack([a, b], axis=1)[:, 0] | v = np.zeros_like(a) | v = np.full_like(a, 0.5)
 v = np.cumsum(a, axis=-1) | v = np.sort(a, axis=0) | v = np.take(a, [0, 2, 1], 0) | v = a[[0, 2]]
+v = a[np.array([True, False, True])] | v = a[MASK] | a[MASK] = 0.5 | v = a[:2][MASK[:2]]
 v = np.sum(a, axis=0) | v = np.mean(a, axis=1, keepdims=True) | v = np.maximum(a, s) | v = -a
 v = np.einsum("ij,kj->ik", a, b) | v = np.outer(a[0], b[0]) | v = np.exp(-a * a) | v = abs(a)
 v = np.zeros((3, 4), a.dtype) | v = np.ones(a.shape, a.dtype)
@@ -131,10 +132,20 @@ for k in range(2): | for k in range(3): | if f > 0: | if x.shape[0] == 3: | def 
 with contextlib.suppress(FloatingPointError), np.errstate(divide="raise"): | try:
 """.replace("\n", " | ").split(" | ")
 KINDS = [(VIEWS, 5), (EDITS, 5), (SCALARS, 3), (ARRAYS, 5), (TENSORS, 6), (STEPS, 5)]
+# what has always to be refused: in a few programs only, so that most are compared
+RARE = """
+v = np.asarray(a) | v = np.asfortranarray(a) | v = np.ascontiguousarray(a) | a.flat[2] = 0.3
+v = np.require(a, requirements="C") | a.flat = 0.1 | a.resize(a.shape) | W.g.shuffle(a)
+np.random.default_rng(0).shuffle(a) | v = np.array(s) | v = np.asarray(s) | v = round(s, 2)
+v = np.float32(s) | v = float(s) | v = f"{s:.2f}" | v = np.array([s, s]) | v = np.array([a, b])[0]
+W.window[0] += 1 | W.h.append(a) | W.scalar += 1 | if f > 0:
+""".replace("\n", " | ").split(" | ")
 KINDS = [(tuple(line for line in map(str.strip, lines) if line), n) for lines, n in KINDS]
 BLOCKS = [line.strip() for line in BLOCKS if line.strip()]
 
 SPACE = """
+MASK = np.array([[True, False, True, True], [False] * 4, [True] * 4])
+
 def helper(a, b):
     c = a + b
     c[0] = b[0]
@@ -208,6 +219,7 @@ class Program:
     def __init__(self, seed, dtype):
         self.seed, self.dtype = seed, dtype
         self.random = random.Random(seed)
+        self.rare = self.random.random() < 0.15
         self.functions = [self.grow() for _ in range(1 + (self.random.random() < 0.3))]
         self.calls = self.plan()
 
@@ -215,15 +227,17 @@ class Program:
         rng, space = self.random, space_of(World(self.seed, self.dtype))
         x, y = self.arguments(0, 3, "C")
         space.update(x=x, y=y, f=0.5, a0=space["W"].held, t0=space["W"].p * x)
-        lines = ["t0 = W.p * x", "a0 = W.held"]
+        lines, rare = ["t0 = W.p * x", "a0 = W.held"], self.rare
         for n in range(rng.randint(3, 24)):
             kinds, weights = zip(*KINDS, strict=True)
             line = rng.choice(rng.choices(kinds, weights)[0])
+            if line in RARE and not rare:
+                continue
             line = self.named(line, space, n)
             if line is None:
                 continue
             if rng.random() < 0.06 and "\n" not in line:
-                head = rng.choice(BLOCKS)
+                head = rng.choice([head for head in BLOCKS if rare or head not in RARE])
                 tail = {"try": "\nexcept FloatingPointError:\n    pass",
                         "def": "\ninner()"}.get(head[:3], "")
                 line = f"{head}\n    {line}{tail}"
@@ -271,10 +285,11 @@ class Program:
     def plan(self):
         """Which function, which data, rows, order; and what happens before the call."""
         rng, calls = self.random, []
+        orders = ["C"] * 6 + ["F", "step"] + ["window"] * self.rare
         for _ in range(rng.randint(4, 8)):
             calls.append((rng.randrange(len(self.functions)), rng.randint(0, 3),
                           rng.choice([3] * 8 + [2, 4]),
-                          rng.choice(["C"] * 6 + ["F", "window", "step"]),
+                          rng.choice(orders),
                           rng.choice([None] * 6 + ["eager", "lr", "edit", "grad", "seed"])))
         if rng.random() < 0.3:  # the proof sees the same values twice
             calls[:0] = [(0, 0, 3, "C", None)] * 2

@@ -959,7 +959,7 @@ SAID = {
                           lambda x: np.compress(x[:, 0] > 0, x, 0),
                           lambda x: np.bincount(np.argmax(x, 0)),
                           lambda x: np.repeat(x, np.argmax(x, 0), 1)],
-    "edits its argument": [lambda x: np.nan_to_num(x, copy=False)],
+    "edits its argument": [lambda x: np.median(x, overwrite_input=True)],
     "would become a plain one": [lambda x: np.array([x, x])],
     r"\.flat": [lambda x: x.flat[0]],
     "Python objects": [lambda x: x * np.array(1.0, object)],

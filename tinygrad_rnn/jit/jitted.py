@@ -110,10 +110,12 @@ class Jitted(Generic[P, R]):
                     recording = self.recordings[key]
                     if recording is None:
                         return self.f(*args, **kwargs)
+                    if recording.stale(reached):
+                        del self.recordings[key]
                 if key not in self.recordings or recording.proofs < PROOFS:
                     self._watch = None
                     return self._proven(key, reached, given)
-                self._watch = watch if recording.steady(reached) else None
+                self._watch = watch if recording.steady(reached) and not recording.masks else None
             assert recording is not None
             self._last, self._reached = recording, reached
             return recording.replay(reached)
@@ -337,6 +339,7 @@ class Recording:
         self.shape, self.assigned = shape, assigned
         self.rounds, self.eps = rounding(better, fast), coarsest(tape)
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
+        self.masks = [(tape.inputs.index(value), mask) for value, mask in tape.masks.items()]
         self.proofs = 0  # how often it has given what the function gave
         self.plain_is_proven = False  # for other numbers of steps
         self.kept: list[Any] = []  # what the signature knows by its id
@@ -344,6 +347,11 @@ class Recording:
     def plainly(self, noise: Noise | None) -> Any:
         """``run(inputs)`` of the tape as it was recorded, call by call."""
         return interpret(self.recorded, self.homes, noise)
+
+    def stale(self, reached: Reached) -> bool:
+        """Whether a mask is another one than when it was recorded."""
+        inputs = self.inputs(reached) if self.masks else []
+        return any(not np.array_equal(inputs[i], mask) for i, mask in self.masks)
 
     def replay(self, reached: Reached, run=None):
         again()
@@ -396,6 +404,7 @@ class ForLength(Recording):
         self.program = known.program.at(T, block)
         self.shape, self.assigned = known.shape, known.assigned
         self.rounds, self.eps, self.edited = known.rounds, known.eps, known.edited
+        self.masks: list[tuple[int, Any]] = []
         self.proofs, self.kept, self.plain_is_proven = 0, [], known.proofs >= PROOFS
 
     def plainly(self, noise):

@@ -53,7 +53,7 @@ class AnyLength:
             raise Irregular("no loop")
         made += [trace(f, reached, given, (T, t)) for t in self.Ts[2:]]
         tape, homes, self.shape, self.assigned = made[0]
-        if any(repr(other[2:]) != repr(made[0][2:]) for other in made):
+        if any(repr(other[2:]) != repr(made[0][2:]) or other[0].masks for other in made):
             raise Irregular("results")
         self.plain = Rolled([Plain(tape, homes) for tape, homes, *_ in made], self.Ts)
         better = [improve(tape, homes, times=T / t)

@@ -77,6 +77,7 @@ class Recorder:
         self.made = []  # weak references to all recording arrays
         self._owners = {}  # id of what owns memory -> weak reference to the array that has it
         self._errors: dict[str, Any] = dict(np.geterr())
+        self.outside: set[Value] = set()  # inputs that are no arguments
         self.refused: JitError | None = None  # the first refusal: it counts, even if it is caught
 
     def alive(self):
@@ -127,6 +128,14 @@ class Recorder:
             self.tape.constants[value] = array.copy()
             held = self._constants[id(array)] = array, self.tape.constants[value], value
         return held[2]
+
+    def keeps(self, mask):
+        """Whether a mask is none of the arguments, as it came in. It will be looked at before
+        each replay: the function is recorded anew for another one."""
+        if mask._now not in self.outside:
+            return False
+        self.tape.masks[mask._now] = mask.value.copy()
+        return True
 
     # calls
 
@@ -557,7 +566,8 @@ class RecordingArray:
 
     def __getitem__(self, index):
         parts = index if isinstance(index, tuple) else (index,)
-        if any(getattr(i, "dtype", None) == np.bool_ for i in parts):
+        if any(isinstance(i, RecordingArray) and i.dtype == np.bool_
+               and not self._recorder.keeps(i) for i in parts):
             raise self._unknown_shape("a[mask]", "; use np.where(mask, a, 0)")
         if any(isinstance(i, slice) and _first((i.start, i.stop, i.step)) is not None
                for i in parts):
@@ -836,6 +846,14 @@ def _clip(a, a_min=None, a_max=None, out=None, *, min=None, max=None):
     return a if out is None else np.positive(a, out=out)
 
 
+def _nan_to_num(x, copy=True, **kwargs):
+    number = _first((x, kwargs))._recorder.call(np.nan_to_num, (x,), kwargs)
+    if copy or not isinstance(getattr(x, "value", None), np.ndarray):
+        return number
+    x[...] = number
+    return x
+
+
 def _result_type(*args):
     return np.result_type(*(x.value if isinstance(x, RecordingArray) else x for x in args))
 
@@ -849,7 +867,7 @@ _OWN = {
     np.sum: _reduction(np.add), np.prod: _reduction(np.multiply),
     np.max: _reduction(np.maximum), np.min: _reduction(np.minimum), np.clip: _clip,
     np.any: _reduction(np.logical_or), np.all: _reduction(np.logical_and),
-    np.result_type: _result_type,
+    np.result_type: _result_type, np.nan_to_num: _nan_to_num,
 }  # fmt: skip
 _INLINE = {_sigmoid}
 _QUESTIONS = {np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.shares_memory,

@@ -81,12 +81,14 @@ class Call:
 
 @dataclass(eq=False, slots=True)
 class Tape:
-    """``inputs`` come in at each replay, ``constants`` do not change, ``results`` go out."""
+    """``inputs`` come in at each replay, ``constants`` do not change, ``results`` go out.
+    ``masks``: what is in inputs of which others take their shape."""
 
     calls: list[Call] = field(default_factory=list)
     inputs: list[Value] = field(default_factory=list)
     constants: dict[Value, Any] = field(default_factory=dict)
     results: list[Value] = field(default_factory=list)
+    masks: dict[Value, Any] = field(default_factory=dict)
 
     def users(self) -> dict[Value, list[Call]]:
         """Which calls read a value."""

@@ -52,7 +52,7 @@ def trace(f, reached: Reached, given, short=None) -> Any:
         gc.collect()  # what only cycles hold is not kept
     for array in recorder.alive():
         line = next((c.line for c in recorder.tape.calls if c.out is array._now), "jit")
-        raise JitError(f"{line}: the function keeps {array.value.dtype}{list(array.shape)}, which"
+        raise JitError(f"{line}: the function keeps {array._now!r}, which"
                        " is made here, in a place that a replay does not see; return it")
     return traced
 
@@ -136,7 +136,10 @@ class State:
             if short and i in arguments:
                 T, t = short
                 x = x[tuple([slice(t if n == T else n) for n in x.shape])]
+            number = len(recorder.tape.inputs)
             put = recorder.input(copied(x) if isinstance(x, np.ndarray) else x)
+            if i not in arguments:
+                recorder.outside.update(recorder.tape.inputs[number:])
             for place in (slot, *again.get(i, ())):
                 place.set(put)
             # a Tensor must be alone with its array, as it is outside: it looks at who else has it
@@ -340,6 +343,8 @@ def _mapped(x, change):
         items = copy.copy(x)
         for k, v in x.items():
             items[k] = change(v)
+        for name, v in getattr(items, "__dict__", {}).items():  # a dict of one's own
+            items.__dict__[name] = change(v)
         return items
     if is_dataclass(x) and not isinstance(x, (type, _Made, _Known)):
         new: Any = copy.copy(x)
