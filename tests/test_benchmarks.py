@@ -61,14 +61,12 @@ def test_the_model_of_several_ranks():
     from benchmarks import ranks
 
     result = {"rows": 16, "bytes": 8_000_000,
-              "ms": {"one thread": 33.0, "half": 17.0, "quarter": 9.0, "two ranks": 27.0}}
-    reduced = {str(4 * n): ms for n, ms in zip(ranks.SIZES, (0.01, 0.1, 4.0), strict=True)}
-    fit = ranks.fitted(result, reduced)
+              "copies_ms": 8.0, "ms": {"one thread": 33.0, "half": 17.0, "quarter": 9.0}}
+    fit = ranks.fitted(result)
     assert fit["a"] == pytest.approx(1e-3) and fit["b"] == pytest.approx(2e-3)
-    local = 0.1 + 3.9 * (8_000_000 - 400_000) / (16_000_000 - 400_000)  # Allreduce, from the table
-    assert fit["c"] * 8_000_000 == pytest.approx((27 - 17 - local) * 1e-3)
+    assert fit["c"] == pytest.approx(1e-9)
     step = ranks.modelled(fit, 16, 8_000_000, 4, 1e9, 1e-4)
-    assert step == pytest.approx(9e-3 + fit["c"] * 8e6 + 4e-4 + 1.5 * 64e6 / 1e9)
+    assert step == pytest.approx(9e-3 + 8e-3 + 4e-4 + 1.5 * 64e6 / 1e9)
     fast = ranks.pays(fit, result, 1e15, 0.0, grows=False)
     assert list(fast) == [1, 2, 4, 8, 16]  # no more machines than rows
     assert ranks.stops({1: 1.0, 2: 1.9, 4: 2.0, 8: 2.9}) == 2
