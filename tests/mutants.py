@@ -162,6 +162,7 @@ SAME = {
     "returned_order": {"returned_order", "slot"},
     "aliased": {"aliased", "into_parameter"},
     "cache": {"cache", "input_edited"},
+    "count": {"count", "none"},
     "dout_ignored": {"dout_ignored"},
 }
 

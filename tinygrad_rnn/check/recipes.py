@@ -268,7 +268,7 @@ def _input_specs(name, cls_name: str, beside=()):
     if low in ("hs", "hs_enc", "hs_encoder", "enc_hs", "keys", "values", "k", "v", "cs"):
         return [_F("N", "T", "H"), _F("N", "T", "D")]
     if low in ("w", "weight"):
-        return [_F("D"), _F("1", "D"), _F("D", "H"), _F("N", "D")]
+        return [_F("D", "H"), _F("D"), _F("1", "D"), _F("N", "D")]
     if low in ("b", "bias"):
         return [_F("1"), _F("H"), _F("N", "D"), _F()]
     if low in ("a", "weights", "attention", "alpha", "aw"):
