@@ -17,6 +17,7 @@ from typing import Any, Self, TypeAlias, Union
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .derived.table import beside
 from .errors import explained
 from .grad_mode import enable_grad, no_grad_blocks
 from .graph import Node, propagate, record, record_pieces
@@ -100,14 +101,6 @@ def plain(x: Any) -> Any:
     if isinstance(x, Tensor):
         return x._value()
     return x if hasattr(x, "__array_function__") else np.asarray(x)
-
-
-def beside(x: Any, like: Any) -> Any:
-    """``x`` where the array or Tensor ``like`` is: an array of the host moves to its library."""
-    like = like._data if isinstance(like, Tensor) else like
-    if isinstance(like, np.ndarray) or not isinstance(x, np.ndarray):
-        return x
-    return np.asarray(x, like=like)
 
 
 def host(x: Any) -> np.ndarray:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .table import array, before, derive, require, value
+from .table import array, before, beside, derive, require, value
 
 
 def _along(axis, ndim, part):
@@ -134,7 +134,7 @@ def _linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axi
     start, stop = array(start).astype(kind), array(stop).astype(kind)
     parts = num - 1 if endpoint else num
     width = stop - start
-    share = np.arange(num, dtype=width.dtype) / max(parts, 1)
+    share = beside(np.arange(num, dtype=width.dtype), width) / max(parts, 1)
     share = np.reshape(share, (-1,) + (1,) * width.ndim)
     y = start * (1 - share) + stop * share
     y = np.moveaxis(y, 0, axis)
@@ -185,7 +185,7 @@ def _polyder(p, m=1):
     if m < 0:
         raise ValueError(f"polyder: m={m}: a number from 0 on is wanted")
     for _ in range(m):
-        p = p[:-1] * np.arange(len(p) - 1, 0, -1)
+        p = p[:-1] * beside(np.arange(len(p) - 1, 0, -1), p)
     return p
 
 
@@ -195,7 +195,7 @@ def _polyint(p, m=1, k=None):
         raise ValueError(f"polyint: m={m}: a number from 0 on is wanted")
     k = np.broadcast_to(array(0.0 if k is None else k), (m,))
     for i in range(m):
-        p = np.concatenate([p / np.arange(len(p), 0, -1), k[i : i + 1]])
+        p = np.concatenate([p / beside(np.arange(len(p), 0, -1), p), beside(k[i : i + 1], p)])
     return p
 
 

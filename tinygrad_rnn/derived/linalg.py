@@ -19,11 +19,16 @@ import numpy as np
 
 from ..primitive import own_function, rule
 from ..rules import expand
-from .table import derive
+from .table import beside, derive
 
 
 def _T(x):
     return np.swapaxes(x, -1, -2)
+
+
+def eye(n, like):
+    """The identity (n, n) of the dtype of ``like``, where that is."""
+    return beside(np.eye(n, dtype=like.dtype), like)
 
 
 def _inverse(x):
@@ -48,9 +53,8 @@ def _solve_left(g, y, a, _b):
 def _pinv(g, y, a, rcond=None, rtol=None):
     """Golub & Pereyra (1973), for a rank that stays the same."""
     gT, yT = _T(g), _T(y)
-    outside = np.eye(a.shape[-2], dtype=a.dtype) - a @ y
-    beside = np.eye(a.shape[-1], dtype=a.dtype) - y @ a
-    return outside @ gT @ y @ yT + yT @ y @ gT @ beside - yT @ gT.swapaxes(-1, -2) @ yT
+    rows, columns = eye(a.shape[-2], a) - a @ y, eye(a.shape[-1], a) - y @ a
+    return rows @ gT @ y @ yT + yT @ y @ gT @ columns - yT @ gT.swapaxes(-1, -2) @ yT
 
 
 @own_function
@@ -59,7 +63,7 @@ def cofactors(a):
     no inverse."""
     u, s, vh = np.linalg.svd(a)
     n = s.shape[-1]
-    rest = np.prod(np.where(np.eye(n, dtype=bool), 1, s[..., None, :]), axis=-1)
+    rest = np.prod(np.where(beside(np.eye(n, dtype=bool), s), 1, s[..., None, :]), axis=-1)
     signs = np.linalg.det(u) * np.linalg.det(vh)
     return signs[..., None, None] * ((u * rest[..., None, :]) @ vh)
 
@@ -120,7 +124,7 @@ def _matrix_power(a, n):
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise np.linalg.LinAlgError(f"matrix_power: square matrices are wanted, {a.shape} came")
     if n == 0:
-        return np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape) + np.zeros_like(a)
+        return np.broadcast_to(eye(a.shape[-1], a), a.shape) + np.zeros_like(a)
     if n < 0:
         a, n = np.linalg.inv(a), -n
     power = None
@@ -164,14 +168,14 @@ def _multi_dot(arrays):
 
 def _triangle(g, upper):
     """What a symmetric cotangent is to the one triangle that is read."""
-    return np.triu(g + _T(g) - g * np.eye(g.shape[-1], dtype=g.dtype)) if upper else np.tril(
-        g + _T(g) - g * np.eye(g.shape[-1], dtype=g.dtype))
+    both = g + _T(g) - g * eye(g.shape[-1], g)
+    return np.triu(both) if upper else np.tril(both)
 
 
 def _cholesky(g, y, _a, upper=False):
     """Murray, "Differentiation of the Cholesky decomposition" (2016)."""
     g, y = (_T(g), _T(y)) if upper else (g, y)
-    p = np.tril(_T(y) @ g) * (1 - 0.5 * np.eye(y.shape[-1], dtype=y.dtype))
+    p = np.tril(_T(y) @ g) * (1 - 0.5 * eye(y.shape[-1], y))
     inverse = np.linalg.inv(y)
     return _triangle(0.5 * (_T(inverse) @ (p + _T(p)) @ inverse), upper)
 
@@ -186,7 +190,7 @@ def eigen(a, *, UPLO="L"):
 def _eigen(g, y, _a, *, UPLO="L"):
     w, v = y[..., :1, :], y[..., 1:, :]
     inner = _T(v) @ g[..., 1:, :] * _inverse(w - _T(w))
-    inner = inner + g[..., :1, :] * np.eye(w.shape[-1], dtype=w.dtype)
+    inner = inner + g[..., :1, :] * eye(w.shape[-1], w)
     c = v @ inner @ _T(v)
     return _triangle(0.5 * (c + _T(c)), UPLO in ("U", "u"))
 
@@ -205,12 +209,12 @@ def _parts(y, rows):
 def _singular(g, y, _a):
     """Townsend, "Differentiating the singular value decomposition" (2016)."""
     (s, u, v), (gs, gu, gv) = _parts(y, _a.shape[-2]), _parts(g, _a.shape[-2])
-    f, eye = _inverse(s * s - _T(s * s)), np.eye(s.shape[-1], dtype=s.dtype)
+    f, one = _inverse(s * s - _T(s * s)), eye(s.shape[-1], s)
     uu, vv = _T(u) @ gu, _T(v) @ gv
-    inner = f * (uu - _T(uu)) * s + _T(s) * (f * (vv - _T(vv))) + gs * eye
+    inner = f * (uu - _T(uu)) * s + _T(s) * (f * (vv - _T(vv))) + gs * one
     outside = (gu - u @ uu) * _inverse(s)  # what leaves the space of the columns of u, or of v
-    beside = (gv - v @ vv) * _inverse(s)
-    return (u @ inner + outside) @ _T(v) + u @ _T(beside)
+    outside_v = (gv - v @ vv) * _inverse(s)
+    return (u @ inner + outside) @ _T(v) + u @ _T(outside_v)
 
 
 @own_function

@@ -5,13 +5,19 @@ import math
 
 import numpy as np
 
-from .table import array, before, derive
+from .table import array, before, beside, derive
+
+
+def triangle(m, k):
+    """True in and below the k-th diagonal of m (..., M, N)."""
+    return beside(np.tri(m.shape[-2], m.shape[-1], k, dtype=bool), m)
+
 
 derive(np.fliplr)(lambda m: np.flip(m, 1))
 derive(np.flipud)(lambda m: np.flip(m, 0))
 derive(np.matrix_transpose)(lambda x: np.swapaxes(x, -1, -2))
-derive(np.tril)(lambda m, k=0: np.where(np.tri(m.shape[-2], m.shape[-1], k, dtype=bool), m, 0))
-derive(np.triu)(lambda m, k=0: np.where(np.tri(m.shape[-2], m.shape[-1], k - 1, dtype=bool), 0, m))
+derive(np.tril)(lambda m, k=0: np.where(triangle(m, k), m, 0))
+derive(np.triu)(lambda m, k=0: np.where(triangle(m, k - 1), 0, m))
 derive(np.trace)(lambda a, offset=0, axis1=0, axis2=1: np.sum(
     np.diagonal(a, offset, axis1, axis2), axis=-1))  # fmt: skip
 derive(np.real, np.real_if_close)(lambda val: array(val))

@@ -50,6 +50,14 @@ def value(x: Any) -> Any:
     return getattr(x, "_data", x)
 
 
+def beside(x: Any, like: Any) -> Any:
+    """``x`` where the array or Tensor ``like`` is: an array of the host moves to its library."""
+    like = value(like)
+    if isinstance(like, np.ndarray) or not isinstance(x, np.ndarray):
+        return x
+    return np.asarray(x, like=like)
+
+
 def _require(fine, *, message):
     if not np.all(fine):
         raise ValueError(message)
