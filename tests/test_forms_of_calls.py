@@ -1,0 +1,41 @@
+"""Forms of NumPy's calls that lie at the edge of a derivation: value and gradient."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from tinygrad_rnn import Tensor, grad
+
+rng = np.random.default_rng(0)
+SHAPES = {"x": (3, 4), "y": (4, 3), "z": (2, 3, 4), "v": (4,), "w": (4,)}
+ARRAYS = {k: rng.normal(size=shape) for k, shape in SHAPES.items()}
+FORMS = [
+    "np.linalg.multi_dot([x, y])", "np.linalg.multi_dot([v, y])", "np.linalg.multi_dot([x, y, x])",
+    "np.average(z, axis=(2, 0), weights=y[:, :2] ** 2)", "np.average(z, axis=-1, weights=w ** 2)",
+    "np.average(z, axis=(-3, -1), weights=np.exp(x[:2]))", "np.polyder(v, 0)", "np.polyder(v, 2)",
+    "np.polyint(v, 0)", "np.block([v, w])", "np.block([[x, x], [z[0], x]])", "np.block(v)",
+    "np.block([[v], [w]])", "np.linalg.matrix_power(x @ y, 0) + 0 * (x @ y)", "np.diff(v, 0)",
+    "np.linalg.matrix_power(x @ y, 1)", "np.roll(x, 0)", "np.rot90(x, 0)", "np.tile(v, ())",
+    "np.repeat(v, 1)", "np.moveaxis(z, (), ())", "np.sum(z, ())", "np.mean(z, (0, -1))",
+    "np.gradient(z)[0]", "np.gradient(z)[1]", "np.gradient(z)[2]", "np.gradient(z, axis=1)",
+    "np.gradient(z, axis=(2, 0))[0]", "np.insert(v, -1, 2.0)", "np.insert(x, [-1, 0], 1.0, axis=1)",
+    "np.insert(v, [-1, -3], w[:2])", "np.delete(x, -1, 1)", "np.delete(v, [-1, -4])",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_value_and_gradient(form):
+    want = eval(form, {"np": np, **ARRAYS})
+    leaves = {k: Tensor(a, requires_grad=True) for k, a in ARRAYS.items()}
+    got = eval(form, {"np": np, **leaves})
+    assert got.shape == np.shape(want)
+    assert_allclose(got.numpy(), want, rtol=1e-12, atol=1e-12)
+    g, step = rng.normal(size=np.shape(want)), 1e-5
+    to = {k: rng.normal(size=a.shape) for k, a in ARRAYS.items()}
+    ends = [np.sum(g * eval(form, {"np": np, **{k: a + s * step * to[k]
+                                                for k, a in ARRAYS.items()}}))
+            for s in (1, -1)]  # fmt: skip
+    slopes = grad(got, list(leaves.values()), g, allow_unused=True)
+    slope = sum(np.sum(c.numpy() * to[k]) for k, c in zip(leaves, slopes, strict=True)
+                if c is not None)  # fmt: skip
+    assert_allclose(slope, (ends[0] - ends[1]) / (2 * step), rtol=1e-6, atol=1e-8)
