@@ -269,7 +269,7 @@ def _input_specs(name, cls_name: str, beside=()):
         return [_F("N", "T", "H"), _F("N", "T", "D")]
     if low in ("w", "weight"):
         return [_F("D", "H"), _F("D"), _F("1", "D"), _F("N", "D")]
-    if low in ("b", "bias"):
+    if low in ("b", "bias") and {"w", "weight"} & {n.lower() for n in beside}:
         return [_F("1"), _F("H"), _F("N", "D"), _F()]
     if low in ("a", "weights", "attention", "alpha", "aw"):
         return [Spec("distribution", ("N", "T")), _F("N", "D"), _F("N", "T", "H"),
