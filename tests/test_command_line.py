@@ -106,7 +106,7 @@ def test_settings_and_folders_that_do_not_fit(data, tmp_path, capsys):
         ("GiB", "train", "date", "--hidden", "100000000", "--out", out),
         ("GiB", *better, "--hidden", "100000000"),
         ("GiB", *better, "--layers", "100000000"),
-        ("GiB", "train", "date", "--hidden", str(10**30), "--out", out),
+        ("too large", "train", "date", "--hidden", str(10**30), "--out", out),
         ("--lr-decay 0.5 is of", "train", "date", "--schedule", "cosine", "--lr-decay", "0.5"),
         ("cannot be written to", *date_run(data, file)),
         ("cannot be written to", *date_run(data, file / "below")),

@@ -14,6 +14,8 @@ def main() -> Any:
         if error.name != "tinygrad_rnn.models":
             raise
         sys.exit('tinygrad-rnn: the models are not installed; run pip install -e ".[models]"')
+    except KeyboardInterrupt:
+        sys.exit(130)
     return run()
 
 

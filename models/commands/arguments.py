@@ -110,6 +110,11 @@ def share_of_all(text: str) -> float:
     return value
 
 
+share.__name__ = "share (0 to below 1)"
+share_of_all.__name__ = "share (0 to 1)"
+probability.__name__ = "probability (above 0, to 1)"
+
+
 def duration(text: str) -> float:
     """Seconds: ``90``, ``90s``, ``30m``, ``8h``, ``1:30:00``."""
     if found := re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", text):

@@ -73,7 +73,8 @@ def tune_blas() -> None:
     chosen = {name: value for name, value in better.items() if value and name not in os.environ}
     if chosen:
         os.environ.update(chosen)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

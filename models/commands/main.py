@@ -13,7 +13,13 @@ from tinygrad_rnn import distributed
 from tinygrad_rnn.check import command as check
 
 from ..training import Interrupted
-from ..training.output import Unbreakable, escape_what_cannot_be_shown, plain, silence
+from ..training.output import (
+    Unbreakable,
+    escape_what_cannot_be_shown,
+    occupy_what_is_closed,
+    plain,
+    silence,
+)
 from ..training.ranks import Common
 from . import machine, pictures, sweep, train, use
 from .arguments import COMMAND, NAME, Parser
@@ -44,10 +50,12 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit status, see ``errors``."""
+    occupy_what_is_closed()
     escape_what_cannot_be_shown()
     args = parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's; trainings look themselves
             warnings.showwarning = lambda message, *_, **__: complain(f"{NAME}: {message}")
             status = args.run(args) or 0
         if sys.stdout is not None:

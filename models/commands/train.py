@@ -33,7 +33,7 @@ from ..training import (
     ranks,
     schedule,
 )
-from ..training.config import MODELS
+from ..training.config import MODELS, check_config, flag
 from ..training.log import CSV, EVENTS, Events
 from ..training.output import say
 from ..training.signals import nothing_to_save_yet
@@ -231,6 +231,9 @@ def draw(picture: Callable[[], object], told: str = "") -> bool:
 
 def resumed_config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
     """The settings of the run, with those that may change taken from the command line."""
+    if os.path.isfile(args.resume):
+        raise DataError(f"--resume {args.resume}: wanted the folder of a run,"
+                        f" {os.path.dirname(args.resume) or '.'}")
     config = load_config(args.resume)
     if config.task != args.task:
         raise DataError(f"{args.resume} holds a model of {config.task}, not of {args.task}: "
@@ -239,10 +242,12 @@ def resumed_config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
         raise DataError(f"--out {args.out}: a resumed run stays in its folder, {args.resume}")
     for name, value in given.items():
         if name not in MAY_CHANGE and value != getattr(config, name):
-            raise DataError(f"{args.resume} was begun with {name} = {getattr(config, name)}, not"
+            raise DataError(f"{args.resume} was begun with {flag(name)} {getattr(config, name)}, not"
                             f" {value}; only --epochs, --steps, --patience and where the data are"
                             " may change")
-    return replace(config, **{k: v for k, v in given.items() if k in MAY_CHANGE})
+    config = replace(config, **{k: v for k, v in given.items() if k in MAY_CHANGE})
+    check_config(config)
+    return config
 
 
 def word(path: str) -> str:

@@ -34,7 +34,7 @@ def read_blocks(path: str | Path, encoding: str = "utf-8", advice: str = "") -> 
     about a file that is in another encoding."""
     try:
         decoder = codecs.getincrementaldecoder(_named(encoding))()
-    except LookupError:
+    except (LookupError, ValueError):  # also for what makes bytes of bytes, such as hex
         raise DataError(f"--encoding {encoding}: there is no such encoding") from None
     line, held = 1, ""
     try:
@@ -66,12 +66,24 @@ def read_blocks(path: str | Path, encoding: str = "utf-8", advice: str = "") -> 
 
 
 def _named(encoding: str) -> str:
-    return "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    """The codec to decode with: of UTF-8 the one that knows the mark at the beginning."""
+    "".encode(encoding)
+    name = codecs.lookup(encoding).name
+    return "utf-8-sig" if name == "utf-8" else name
+
+
+def standard_input() -> int:
+    """The descriptor of standard input. DataError where it is closed."""
+    if sys.stdin is None or sys.stdin.closed:
+        raise DataError("standard input is closed: name a file instead of -")
+    return sys.stdin.fileno()
 
 
 def _open(path: str | Path) -> IO[bytes]:
     if str(path) == "-":
-        return open(sys.stdin.fileno(), "rb", closefd=False)
+        return open(standard_input(), "rb", closefd=False)
+    if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
+        raise DataError(f"{path}: not a file; of a pipe or a device give the text as -")
     kinds = {".gz": gzip.open, ".xz": lzma.open}
     opened: IO[bytes] = kinds.get(Path(path).suffix.lower(), open)(path, "rb")  # type: ignore[operator]
     return opened

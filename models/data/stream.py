@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ import numpy as np
 
 from .bpe import BytePairs
 from .mapped import forget
-from .reading import BLOCK, DataError, read_blocks
+from .reading import BLOCK, DataError, read_blocks, standard_input
 from .text import END_OF_LINE, Corpus, Level, nfc, split_text
 from .vocabulary import Ids, Vocabulary
 
@@ -91,7 +90,7 @@ def keep_standard_input(cache: str | Path | None = None) -> Path:
     sha = hashlib.sha256()
     handle, part = _temporary(folder)
     try:
-        with os.fdopen(handle, "wb") as file, os.fdopen(os.dup(sys.stdin.fileno()), "rb") as given:
+        with os.fdopen(handle, "wb") as file, os.fdopen(os.dup(standard_input()), "rb") as given:
             while block := given.read(BLOCK):
                 sha.update(block)
                 file.write(block)

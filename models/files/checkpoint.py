@@ -56,7 +56,9 @@ def load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     Whether ``about`` says what this program says is still to be seen: see ``training.saved``.
     """
     require_library()
-    if not path.is_file():
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: neither a file nor the folder of a run")
+    if not path.exists():
         raise DataError(f"{path}: there is no such file; train a model with --out {path.parent}")
     try:
         arrays, metadata = unpack(path.read_bytes())

@@ -125,6 +125,16 @@ ONLY = {
 }  # fmt: skip
 
 
+LARGEST = 2**31  # no count and no size is larger, and no number than
+LARGEST_NUMBER = 1e30
+FLAGS = {"D": "--embedding", "H": "--hidden", "num_layers": "--layers"}
+
+
+def flag(name: str) -> str:
+    """How the command line calls a setting."""
+    return FLAGS.get(name, "--" + name.replace("_", "-"))
+
+
 def make_config(task: str, model: str | None = None, **given: Any) -> Config:
     """The settings of this task and model, with what is given in place of the defaults.
 
@@ -135,7 +145,7 @@ def make_config(task: str, model: str | None = None, **given: Any) -> Config:
         raise DataError(f"{task} has no model {model!r}; there are {', '.join(MODELS[task])}")
     for name in given:
         if name in ONLY and model not in ONLY[name]:
-            raise DataError(f"the model {model!r} has no setting {name!r}; it is one of"
+            raise DataError(f"the model {model!r} has no {flag(name)}, which is one of"
                             f" {', '.join(ONLY[name])}")  # fmt: skip
     kind = PairsConfig if task in ("date", "addition") else TextConfig
     settings = {"task": task, "model": model}
@@ -148,7 +158,11 @@ def make_config(task: str, model: str | None = None, **given: Any) -> Config:
 
 
 def check_config(config: Config) -> None:
-    """DataError for settings that do not go together."""
+    """DataError for settings that do not go together, or that no checkpoint may hold."""
+    for name, value in vars(config).items():
+        if type(value) in (int, float) and value >= (
+                LARGEST if type(value) is int else LARGEST_NUMBER):
+            raise DataError(f"{flag(name)} {value} is too large")
     if isinstance(config, PairsConfig):
         if config.bidirectional and config.H % 2:
             raise DataError(f"--bidirectional halves --hidden {config.H}: give an even number")

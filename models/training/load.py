@@ -25,7 +25,7 @@ def model_file(path: str | Path, last: bool = False) -> Path:
     """The file of weights to use: the best epoch's where there is one, unless the last are asked
     for."""
     path = Path(path)
-    if path.is_file():
+    if not path.is_dir() and (path.exists() or path.suffix == ".safetensors"):
         return path
     return path / BEST if (path / BEST).exists() and not last else path / MODEL
 

@@ -27,6 +27,13 @@ def escape_what_cannot_be_shown() -> None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
+def occupy_what_is_closed() -> None:
+    """Standard streams that are closed lead nowhere, so that no file that is opened becomes one."""
+    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(free)
+
+
 def silence(stream: TextIO | None) -> None:
     """Nobody reads this stream any more: what is left in it, and what comes, goes nowhere."""
     with suppress(Exception):

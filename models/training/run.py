@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -419,19 +418,15 @@ class Run:
         self.resumed = None
 
     def _make_room(self) -> None:
-        """Move aside what another run has left in the folder."""
-        names = (MODEL, BEST, LOG, CSV, EVENTS)
-        old = [name for name in names if (self.out / name).exists()]
+        """Move aside what another run has left in the folder, each into a folder of its own."""
+        old = [name for name in (MODEL, BEST, LOG, CSV, EVENTS) if (self.out / name).exists()]
         if self.step or not old:
             return
-        aside = self.out / "before"
-        aside.mkdir(exist_ok=True)
-        shutil.rmtree(aside / EVENTS, ignore_errors=True)
-        for name in names:
-            if name in old:
-                os.replace(self.out / name, aside / name)
-            else:
-                (aside / name).unlink(missing_ok=True)
+        names = ("before", *(f"before-{i}" for i in range(2, 10_000)))
+        aside = next(self.out / name for name in names if not (self.out / name).exists())
+        aside.mkdir()
+        for name in old:
+            os.replace(self.out / name, aside / name)
         self.show(f"the run that was in {self.out} is kept in {aside}")
 
     def _kept(self) -> str:

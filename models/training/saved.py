@@ -29,7 +29,7 @@ from tinygrad_rnn.interop.files import shown
 from ..data import DataError
 from ..files.checkpoint import PREFIX
 from . import schedule
-from .config import MODELS, Config, PairsConfig, TextConfig
+from .config import LARGEST, LARGEST_NUMBER, MODELS, Config, PairsConfig, TextConfig
 
 
 class Place(TypedDict, total=False):
@@ -70,7 +70,6 @@ CHOICES = {
     "dtype": ("float32", "float64"),
     "score": ("dot", "scaled_dot", "general", "additive"),
 }  # fmt: skip
-LARGEST = 2**31  # no count and no size is larger
 
 
 def checked(file: Path, about: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Config:
@@ -102,7 +101,7 @@ def _config(saved: dict[str, Any]) -> Config:
         if name in CHOICES and value not in CHOICES[name]:
             raise _Wrong(f"config.{name} is {shown(value)}")
         lowest = 0 if name in ("seed", "warmup") or type(value) is float else 1
-        if type(value) in (int, float) and not lowest <= value < 1e30:
+        if type(value) in (int, float) and not lowest <= value < LARGEST_NUMBER:
             raise _Wrong(f"config.{name} is {value}")
     if not 0 <= saved.get("dropout", 0) < 1:
         raise _Wrong(f"config.dropout is {saved['dropout']}")
@@ -117,7 +116,7 @@ def _follows(place: Mapping[str, Any]) -> None:
     """How far a training is, in steps, batches and epochs that were measured, is one place."""
     for name in ("step", "epoch_steps", "optimizer_steps", "measured", "best_epoch", "seconds",
                  "lr"):
-        if not 0 <= place.get(name, 0) < 1e30:
+        if not 0 <= place.get(name, 0) < LARGEST_NUMBER:
             raise _Wrong(f"training.{name} is {place[name]}")
     batches = place.get("batches", {})
     epoch, index, length = (batches.get(name, 0) for name in ("epoch", "index", "length"))

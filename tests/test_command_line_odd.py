@@ -1,0 +1,119 @@
+"""Odd arguments and odd surroundings of the command line: what cannot be is told before the work,
+and what was accepted can be used afterwards."""
+
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+
+from models.commands.main import main
+from models.data import DataError
+from models.data.reading import read_text
+from models.training import MODEL, Run, load_config
+from models.training.config import LARGEST
+
+for _name in ("tqdm", "safetensors"):
+    pytest.importorskip(_name, reason=f"{_name} is not installed: pip install tinygrad-rnn[models]")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "words.txt"
+    path.write_text("the cat sat on the mat\n" * 30, encoding="utf-8")
+    return path
+
+
+def train(text, out, *more):
+    return main(["train", "text", str(text), "--hidden", "4", "--embedding", "4", "--batch-size",
+                 "3", "--time-size", "5", "--steps", "3", "--no-jit", "--out", str(out),
+                 *map(str, more)])  # fmt: skip
+
+
+@pytest.mark.parametrize("option", [
+    "--seed", "--epochs", "--warmup", "--patience", "--words", "--min-count", "--lr", "--max-norm",
+    "--forget-bias",
+])  # fmt: skip
+def test_a_setting_that_no_checkpoint_may_hold_is_told_before_the_training(
+    option, text, tmp_path, capsys
+):
+    assert train(text, tmp_path / "out", option, 10**39) == 1
+    assert f"{option} 1" in (error := capsys.readouterr().err) and "too large" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--seed", "--epochs", "--warmup", "--patience"])
+def test_the_largest_setting_that_is_taken_can_be_read_again(option, text, tmp_path):
+    assert train(text, tmp_path, option, LARGEST - 1) == 0
+    assert LARGEST - 1 in vars(load_config(tmp_path)).values()
+
+
+def test_a_resumed_run_is_held_to_the_same(text, tmp_path, capsys):
+    assert train(text, tmp_path) == 0
+    assert main(["train", "text", "--resume", str(tmp_path), "--epochs", str(LARGEST)]) == 1
+    assert "too large" in capsys.readouterr().err
+    assert main(["train", "text", "--resume", str(tmp_path / MODEL)]) == 1
+    assert "wanted the folder of a run" in capsys.readouterr().err
+
+
+def test_what_was_in_the_folder_is_never_overwritten(text, tmp_path, monkeypatch, capsys):
+    kept = []
+    for seed in range(3):
+        assert train(text, tmp_path, "--seed", seed) == 0
+        kept.append((tmp_path / MODEL).read_bytes())
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "_one_step", lambda *_: (math.nan, 1.0))
+        assert train(text, tmp_path) == 1
+    assert "Nothing was saved" in capsys.readouterr().err
+    assert train(text, tmp_path) == 0
+    for folder, content in zip(("before", "before-2", "before-3"), kept, strict=True):
+        assert (tmp_path / folder / MODEL).read_bytes() == content
+
+
+@pytest.mark.parametrize("name, told", [
+    ("none", "none/model.safetensors: there is no such file; train a model with --out"),
+    ("none.safetensors", "none.safetensors: there is no such file"),
+])  # fmt: skip
+def test_a_run_that_is_not_there_is_named_once(name, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", name]) == 1
+    error = capsys.readouterr().err.replace("\\", "/")
+    assert told in error and error.count("model.safetensors") <= 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="a device without an end")
+def test_a_device_is_not_read_to_its_end(tmp_path, capsys):
+    assert train("/dev/zero", tmp_path) == 1
+    assert "not a file" in capsys.readouterr().err
+    assert main(["evaluate", "/dev/zero"]) == 1
+    assert "neither a file nor the folder of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["hex", "rot13", "base64", "undefined", "", "x\0y", "../x"])
+def test_a_codec_that_makes_no_text_is_no_encoding(encoding, text):
+    with pytest.raises(DataError, match="there is no such encoding"):
+        read_text(text, encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "U8", "utf_8", "UTF8", "utf-8-sig"])
+def test_the_mark_before_a_text_is_no_part_of_it_whatever_utf8_is_called(encoding, tmp_path):
+    (tmp_path / "bom.txt").write_bytes(b"\xef\xbb\xbfword")
+    assert read_text(tmp_path / "bom.txt", encoding) == "word"
+
+
+def test_standard_input_that_is_closed(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setenv("TINYGRAD_RNN_CACHE", str(tmp_path))
+    assert train("-", tmp_path / "out") == 1
+    assert "standard input is closed" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+def test_a_training_whose_standard_streams_are_all_closed(text, tmp_path):
+    command = [sys.executable, "-m", "tinygrad_rnn", "train", "text", str(text), "--hidden", "4",
+               "--steps", "3", "--batch-size", "3", "--time-size", "5", "--out",
+               str(tmp_path)]  # fmt: skip
+    shell = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command])
+    assert shell.returncode == 0
+    assert load_config(tmp_path).H == 4
