@@ -59,7 +59,9 @@ def check_gradients(f: Callable[..., Any], *inputs: Any, order: int = 1, directi
         return [np.zeros(t.shape) if g is None else g for t, g in zip(wanted, found, strict=True)]
 
     def value(values):
-        return float(np.asarray(_array(scalar([Tensor(a) for a in values]))))
+        # as in ``gradients``: a weight that f puts in the place of a parameter has to be trainable
+        return float(np.asarray(_array(scalar([Tensor(a, requires_grad=i in floats)
+                                               for i, a in enumerate(values)]))))
 
     _compare(value, [_array(g) for g in gradients(arrays)], arrays, floats, rng, directions, eps,
              tolerance, "gradient")
