@@ -242,9 +242,9 @@ def resumed_config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
         raise DataError(f"--out {args.out}: a resumed run stays in its folder, {args.resume}")
     for name, value in given.items():
         if name not in MAY_CHANGE and value != getattr(config, name):
-            raise DataError(f"{args.resume} was begun with {flag(name)} {getattr(config, name)}, not"
-                            f" {value}; only --epochs, --steps, --patience and where the data are"
-                            " may change")
+            raise DataError(f"{args.resume} was begun with {flag(name)} {getattr(config, name)},"
+                            f" not {value}; only --epochs, --steps, --patience and where the data"
+                            " are may change")
     config = replace(config, **{k: v for k, v in given.items() if k in MAY_CHANGE})
     check_config(config)
     return config
