@@ -176,6 +176,7 @@ class Jitted(Generic[P, R]):
             self._drop(key)
         _trim()
         return result
+
     def _recorded(self, key, reached, given, before, real) -> Any:
         """A recording; what its replay gives, and what is other in it than in a real run."""
         recording: Any = self.recordings.get(key) or self._of_any_length(key, reached, given)
