@@ -103,13 +103,17 @@ def beam_search(
     product of more probabilities, is less likely: 0 does nothing, 1 compares about the mean of a
     symbol (Wu et al., 2016, equation 14).
 
-    ValueError when beam is less than 1, the penalty is negative or no number, or the
-    log-probabilities are NaN.
+    ValueError when beam is less than 1, the penalty is negative, no number or so large that all
+    scores become 0, or the log-probabilities are NaN.
     """
     if beam < 1:
         raise ValueError(f"beam_search: beam={beam}, wanted 1 or more")
     if not 0 <= length_penalty < np.inf:
         raise ValueError(f"beam_search: length_penalty={length_penalty}, wanted 0 or more")
+    with np.errstate(over="ignore"):
+        if np.isinf(np.divide(5 + length, 6) ** length_penalty):
+            raise ValueError(f"beam_search: length_penalty={length_penalty} is too large, it makes"
+                             f" the score of {length} symbols 0")  # fmt: skip
     ids = np.full((N, 1, 1), start_id)
     total = np.zeros((N, 1))  # log-probability of each of the k candidates of each row
     lengths = np.zeros((N, 1), dtype=np.int64)

@@ -235,6 +235,8 @@ def test_vocabulary_errors_name_the_symbol():
     known = Vocabulary("0123456789")
     with pytest.raises(DataError, match=r"'x' is not among the 10 symbols of the voc.*: 0 1 2 3"):
         known.encode("12x4")
+    with pytest.raises(DataError, match=r"'see' is not among the 2 .*; write <unk> in its place"):
+        Vocabulary(["to", "<unk>"]).encode(["to", "see"])
     with pytest.raises(ValueError, match=r"lines of lengths \[1, 2\], wanted one length"):
         known.encode_lines(["1", "12"])
 

@@ -139,7 +139,7 @@ def test_a_beam_stops_when_all_its_answers_have_ended():
     found = beam_search(step, (), 0, 50, 4, 1, end_id=1)
     assert len(calls) == 1 and found.ids.tolist() == [[[1] * 50]] * 4
     assert_allclose(found.scores, np.log(0.9))
-    for wrong in ({"beam": 0}, {"length_penalty": -1}, {"length_penalty": np.nan}):
+    for wrong in ({"beam": 0}, *({"length_penalty": x} for x in (-1, np.nan, 1e308))):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             beam_search(step, (), 0, 5, 4, **({"beam": 1} | wrong))
     with pytest.raises(ValueError, match="symbol 1 are NaN"):

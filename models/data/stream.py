@@ -22,11 +22,10 @@ from .bpe import BytePairs
 from .mapped import forget
 from .reading import BLOCK, DataError, read_blocks, standard_input
 from .text import END_OF_LINE, Corpus, Level, nfc, split_text
-from .vocabulary import Ids, Vocabulary
+from .vocabulary import UNKNOWN, Ids, Vocabulary
 
 IN_MEMORY = 1 << 26  # bytes of ids
 VERSION = 1  # of the files in the cache
-UNKNOWN = "<unk>"
 
 
 def read_large_corpus(

@@ -13,6 +13,7 @@ from .pairs import Pairs
 from .reading import DataError
 
 Ids = NDArray[np.int64]
+UNKNOWN = "<unk>"  # what stands for a word that is not in the vocabulary
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Vocabulary:
             return np.fromiter(map(self._ids.__getitem__, symbols), dtype=np.int64)
         except KeyError as error:
             known = f": {' '.join(sorted(self.symbols))}" if len(self) <= 100 else ""
+            if UNKNOWN in self:
+                known += f"; write {UNKNOWN} in its place"
             raise DataError(
                 f"{error.args[0]!r} is not among the {len(self)} symbols of the vocabulary{known}"
             ) from None
