@@ -37,6 +37,21 @@ def test_a_translation_keeps_code_formulas_and_links():
     assert seen > 500
 
 
+def test_emphasis_ends_where_a_translation_wants_it_to():
+    """Markdown does not end it between a bracket and a letter: ``**x (y)**는`` shows its stars."""
+    markdown_it = pytest.importorskip("markdown_it", reason="MyST, which brings it, is missing")
+
+    def stars(text):
+        blocks = markdown_it.MarkdownIt().parse(re.sub(r"\$[^$]*\$", "x", text))
+        return sum(span.content.count("*") for block in blocks
+                   for span in block.children or () if span.type == "text")  # fmt: skip
+
+    assert stars("**x (y)**는") and not stars("**x (y)** 는")
+    for (language, page), known in catalogues().items():
+        for english, translated in known.items():
+            assert stars(translated) <= stars(english), (language, page, translated)
+
+
 FIRST = ("index", "check", "chapter5", "chapter6", "chapter7", "chapter8", "glossary", "notebooks")
 
 
