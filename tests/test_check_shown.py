@@ -1,5 +1,6 @@
 """How a report is shown: as a patch, as a page, in a notebook, in other languages."""
 
+import argparse
 import ast
 import re
 import subprocess
@@ -44,7 +45,7 @@ def test_a_patch_applies_and_mends(pair, tmp_path, monkeypatch, capsys):
     target = tmp_path / "own" / "pair.py"
     target.write_text((CHECKED / "pair.py").read_text())
     monkeypatch.chdir(tmp_path)
-    parser = __import__("argparse").ArgumentParser()
+    parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     before = target.read_text()
     assert command.run(parser.parse_args([".", "--patch"])) == 1
@@ -112,17 +113,29 @@ def test_every_sentence_has_a_translation(lang):
 READER = Path(__file__).parent / "checked" / "reader"
 
 
-def test_a_repository_on_its_page_and_what_a_patch_leaves_out(capsys):
+def test_a_repository_on_its_page_and_what_a_patch_leaves_out(capsys, monkeypatch):
     text = (CHECK.parent.parent / "docs" / "check.md").read_text(encoding="utf-8")
-    parser = __import__("argparse").ArgumentParser()
+    monkeypatch.chdir(READER)
+    parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    assert command.run(parser.parse_args([str(READER), "--patch", "--lang", "en"])) == 1
-    out, err = capsys.readouterr()
-    assert "1 - h_next ** 2)" in out and "((" not in out and "self.a" not in out
-    assert "gates.ipynb, cell 3" in err
-    for line in out.splitlines():
-        if line[:1] in "+-" and line[:3] not in ("+++", "---"):
-            assert line[1:].strip() in text
+    assert command.run(parser.parse_args([".", "--lang", "en"])) == 1
+    printed = capsys.readouterr().out
+    assert command.run(parser.parse_args([".", "--patch", "--lang", "en"])) == 1
+    patched, err = capsys.readouterr()
+    assert "1 - h_next ** 2)" in patched and "self.a" not in patched
+    assert "(ch05/gates.ipynb, cell 3)" in err
+    lines = {line.rstrip() for line in [*printed.splitlines(), *patched.splitlines()]}
+    shown = text.split("## A repository")[1].split("## From the report")[0]
+    blocks = re.findall(r"```(?:text|diff)\n(.*?)```", shown, re.S)
+    assert len(blocks) == 4
+    for line in "".join(blocks).splitlines():
+        assert line.rstrip() in lines, line
+
+
+def test_two_mistakes_on_their_page(pair):
+    text = (CHECK.parent.parent / "docs" / "check.md").read_text(encoding="utf-8")
+    shown = text.split("## Two mistakes")[1].split("```text\n")[1].split("```")[0]
+    assert shown.splitlines() == str(pair).splitlines()
 
 
 # What reaches a reader: the argument of a call that is words, by its place.

@@ -112,11 +112,17 @@ def run(args: argparse.Namespace) -> int:
         print(patch([c for c in changes if c.filename not in cells]), end="")
         if cells:
             print(_in("not in the patch: git apply edits no cell of a notebook ({cells})", lang,
-                      cells="; ".join(cells)), file=sys.stderr)
+                      cells="; ".join(map(_below, cells))), file=sys.stderr)
     elif many:
         print(table(done, lang) if done else _in("no file with a layer in {files}", lang,
                                                  files=", ".join(args.files)))
     return status(done)
+
+
+def _below(path: str) -> str:
+    """A path, relative to the current folder if it is below it."""
+    here, there = Path.cwd(), Path(path)
+    return str(there.relative_to(here) if there.is_relative_to(here) else there)
 
 
 def show(checked: Checked, many: bool, colour: bool, lang: str) -> None:

@@ -3,6 +3,7 @@ on a wall. What colours say is also said in words."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -19,6 +20,7 @@ STYLE = """
   white-space: nowrap; }
 .tgcheck pre { background: #8881; padding: .5em .8em; margin: .3em 0; overflow-x: auto;
   font: 13px/1.45 ui-monospace, monospace; }
+.tgcheck code { background: #8881; padding: 0 .2em; font: 13px/1.45 ui-monospace, monospace; }
 .tgcheck .ok { color: #1a7f37; } .tgcheck .wrong { color: #b42318; font-weight: 600; }
 .tgcheck .convention, .tgcheck .unchecked { color: #8a6100; }
 @media (prefers-color-scheme: dark) {
@@ -36,7 +38,7 @@ _MARK = {True: "✓", False: "✗"}
 def fragment(report: Report, lang: str = "en") -> str:
     """One report: a table of gradients, the gates, the causes with their repair, the example."""
     def said(text):
-        return escape(str(in_language(text, lang)))
+        return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(str(in_language(text, lang))))
 
     parts = [f"<h3>{escape(report.name)}: {_word(report.verdict, report.verdict, lang)}</h3>"]
     if report.gradients and report.verdict != "unchecked":
@@ -118,10 +120,10 @@ def page(files: Iterable[tuple[str, list[Report], str]], lang: str = "en") -> st
 :root {{ color-scheme: light dark; }}
 body {{ max-width: 62em; margin: 2em auto; padding: 0 1em; font-family: system-ui, sans-serif;
   overflow-wrap: anywhere; }}
-@media print {{ details {{ display: block; }} }}</style></head>
+@media print {{ details::details-content {{ content-visibility: visible; }} }}</style></head>
 <body><h1>tinygrad-rnn check</h1>
-<div class="tgcheck wide"><table><tr><th></th>{head}</tr>{''.join(rows)}
-<tr><td></td>{total}</tr></table></div>
+<div class="tgcheck"><div class="wide"><table><tr><th></th>{head}</tr>{''.join(rows)}
+<tr><td>{in_language(say("in all"), lang)}</td>{total}</tr></table></div></div>
 {''.join(body)}
 </body></html>
 """
