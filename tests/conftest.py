@@ -30,6 +30,11 @@ FAST = {
 }  # fmt: skip
 
 
+# Searches over many layers, and notebooks and examples that train: two fifths of the time of all.
+# CI runs them with the first Python and the newest one.
+SLOW = {"test_check_mistakes", "test_check_mutants", "test_examples", "test_notebooks"}
+
+
 def pytest_ignore_collect(collection_path, config):
     """Importing the others, with all that they import, would take longer than the fast ones run."""
     others = collection_path.name.startswith("test_") and collection_path.stem not in FAST
@@ -38,8 +43,9 @@ def pytest_ignore_collect(collection_path, config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.stem in FAST:
-            item.add_marker(pytest.mark.fast)
+        for mark, files in (("fast", FAST), ("slow", SLOW)):
+            if item.path.stem in files:
+                item.add_marker(mark)
 
 
 @pytest.fixture(autouse=True)
