@@ -1,12 +1,19 @@
 """A Module in a safetensors file: names, strides, ties, and refusals that change nothing."""
 
+import json
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from models import AttentionSeq2seq, BetterRnnlm, DeepAttentionSeq2seq
 from tinygrad_rnn import nn
-from tinygrad_rnn.interop import load_safetensors, save_safetensors
+from tinygrad_rnn.interop import (
+    FormatError,
+    load_safetensors,
+    read_safetensors,
+    save_safetensors,
+)
 
 numpy = pytest.importorskip("safetensors.numpy", reason="pip install safetensors")
 
@@ -95,3 +102,10 @@ def test_a_file_of_another_module_changes_nothing(tmp_path):
             load_safetensors(other, tmp_path / "w")
         for name, value in other.state_dict().items():
             assert_array_equal(value, before[name])
+
+
+def test_no_numbers_of_a_shape_that_numpy_cannot_count(tmp_path):
+    header = json.dumps({"w": {"dtype": "F32", "shape": [0, *[2**30] * 3], "data_offsets": [0, 0]}})
+    (tmp_path / "w").write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    with pytest.raises(FormatError, match="w has no valid shape"):
+        read_safetensors(tmp_path / "w")

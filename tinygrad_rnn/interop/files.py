@@ -33,7 +33,8 @@ def read_bytes(path: StrPath) -> bytes:
 
 def shown(text: object, most: int = 60) -> str:
     """Text that a file holds, for a message: no control characters, no more than a line of it."""
-    text = str(text) if isinstance(text, (str, int, float)) else type(text).__name__
+    short = isinstance(text, (str, float)) or (isinstance(text, int) and text.bit_length() < 10_000)
+    text = str(text) if short else type(text).__name__  # Python writes no number that is longer
     safe = "".join(c if c.isprintable() else "?" for c in text[: most + 1])
     return safe if len(safe) <= most else safe[: most - 3] + "..."
 

@@ -7,7 +7,8 @@ arrays is decided afterwards, by a few shapes that NumPy writes, and their bytes
 or of any other library, runs on what a stranger's file says.
 
 Memory: what is read is never more than a small multiple of the file, plus some 100 bytes for each
-opcode, whose number is limited.
+opcode, whose number is limited. An opcode of two bytes may refer to a text of a million: nothing is
+made of a text more than once, and what joins texts takes short ones only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 import pickletools
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +30,7 @@ __all__ = ["MOST_OPCODES", "Call", "Name", "Persistent", "array_of", "is_array",
 
 MOST_OPCODES = 500_000  # some 40 for each array of a checkpoint; 50 MB of Python objects
 MOST_AXES = 32
+MOST_NAME = 300  # characters of the name of a class or a function
 _OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 
 
@@ -77,6 +80,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.turned: dict[Any, Any] = {}  # bytes that became text, and text that became bytes
 
     def run(self) -> Any:
         for name, arg in self._opcodes():
@@ -180,13 +184,40 @@ class _Machine:
     def set_items(self, flat: list[Any]) -> None:
         into = self.top(dict)
         entries = into.entries if isinstance(into, Call) else into
-        entries.update(_pairs(flat))
+        entries.update(self.pairs(flat))
+
+    def pairs(self, flat: list[Any]) -> dict[str, Any]:
+        if len(flat) % 2:
+            raise FormatError("it has a key without a value")
+        return {self.key(key, i): value
+                for i, (key, value) in enumerate(zip(flat[::2], flat[1::2], strict=True))}
+
+    def key(self, key: Any, i: int) -> str:
+        """A key as text: nobody can choose what that hashes to."""
+        if isinstance(key, bytes):
+            text: str = self.latin1(key)
+            return text
+        if isinstance(key, int) and abs(key) >= 2**63:
+            return f"?{i}"
+        return str(key) if isinstance(key, (str, int, float)) or key is None else f"?{i}"
+
+    def latin1(self, value: Any) -> Any:
+        """Text of bytes, or bytes of text: each made once, however often the file asks for it."""
+        if value not in self.turned:
+            self.turned[value] = (value.decode("latin-1") if isinstance(value, bytes)
+                                  else value.encode("latin-1"))  # fmt: skip
+        return self.turned[value]
 
     def call(self, what: Any, args: Any) -> None:
         if not isinstance(args, tuple):
             raise FormatError("it calls something with no tuple of arguments")
         if isinstance(what, Persistent) and isinstance(what.id, tuple):  # a class, with its source
-            what = next((part for part in what.id if isinstance(part, Name)), what)
+            what = next((part for part in what.id[:4] if isinstance(part, Name)), what)
+        match what, args:
+            case Name(path="_codecs.encode"), (str() as text, "latin1" | "latin-1" | b"latin1"):
+                with suppress(UnicodeEncodeError):  # the bytes of an array, below protocol 3
+                    self.push(self.latin1(text))
+                    return
         self.push(Call(what.path if isinstance(what, Name) else "something without a name", args))
 
     def reduce(self, _: Any) -> None:
@@ -201,7 +232,7 @@ class _Machine:
 
     def instance(self, path: str) -> None:
         args = tuple(self.since_mark())
-        self.push(Call(path.replace(" ", ".", 1), args))
+        self.push(Call(_named(path).path, args))
 
     def object_of(self, _: Any) -> None:
         what, *args = self.since_mark() or [None]
@@ -216,23 +247,14 @@ class _Machine:
         name, module = self.pop(), self.pop()
         if not (isinstance(name, str) and isinstance(module, str)):
             raise FormatError("it names something by no text")
-        self.push(Name(f"{module}.{name}"))
+        self.push(_named(module, name))
 
 
-def _pairs(flat: list[Any]) -> dict[str, Any]:
-    if len(flat) % 2:
-        raise FormatError("it has a key without a value")
-    keys, values = flat[::2], flat[1::2]
-    return {_key(key, i): value for i, (key, value) in enumerate(zip(keys, values, strict=True))}
-
-
-def _key(key: Any, i: int) -> str:
-    """A key as text: nobody can choose what that hashes to."""
-    if isinstance(key, bytes):
-        return key.decode("latin-1")
-    if isinstance(key, int) and abs(key) >= 2**63:
-        return f"?{i}"
-    return str(key) if isinstance(key, (str, int, float)) or key is None else f"?{i}"
+def _named(*parts: str) -> Name:
+    """The Name of a module and what is in it; GLOBAL and INST give both with a space between."""
+    if sum(map(len, parts)) > MOST_NAME:
+        raise FormatError(f"it has a name of more than {MOST_NAME} characters")
+    return Name(".".join(parts) if len(parts) > 1 else parts[0].replace(" ", ".", 1))
 
 
 ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|[\\'\"nrtabfv0]|.?)", re.DOTALL)
@@ -277,7 +299,7 @@ _PUSHES: dict[str, Callable[[Any], Any]] = {
     "NONE": lambda _: None, "NEWTRUE": lambda _: True, "NEWFALSE": lambda _: False,
     "EMPTY_LIST": lambda _: [], "EMPTY_TUPLE": lambda _: (), "EMPTY_DICT": lambda _: {},
     "EMPTY_SET": lambda _: [],
-    "GLOBAL": lambda path: Name(path.replace(" ", ".", 1)),
+    "GLOBAL": _named,
     "PERSID": Persistent,
 }  # fmt: skip
 
@@ -290,7 +312,7 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
     "MEMOIZE": _Machine.memoize,
     "LIST": lambda m, _: m.push(m.since_mark()),
     "TUPLE": lambda m, _: m.push(tuple(m.since_mark())),
-    "DICT": lambda m, _: m.push(_pairs(m.since_mark())),
+    "DICT": lambda m, _: m.push(m.pairs(m.since_mark())),
     "FROZENSET": lambda m, _: m.push(m.since_mark()),
     "TUPLE1": lambda m, _: m.tuple_of(1), "TUPLE2": lambda m, _: m.tuple_of(2),
     "TUPLE3": lambda m, _: m.tuple_of(3),
@@ -340,7 +362,8 @@ def array_of(call: Call) -> np.ndarray:
     if not isinstance(shape, tuple) or len(shape) > MOST_AXES or order not in ("C", "F") or not all(
             type(n) is int and 0 <= n < 2**31 for n in shape):
         raise FormatError("it makes an array of no valid shape")
-    if axes is not None and (not isinstance(axes, tuple) or not all(type(a) is int for a in axes)
+    if axes is not None and (not isinstance(axes, tuple) or len(axes) != len(shape)
+                             or not all(type(a) is int for a in axes)
                              or sorted(axes) != list(range(len(shape)))):
         raise FormatError("it makes an array of no valid order of axes")
     data = _content(content)
@@ -368,14 +391,7 @@ def _dtype(call: Any) -> np.dtype[Any]:
 
 
 def _content(value: Any) -> bytes:
-    """The bytes of an array; below protocol 3 Python 3 writes them as text."""
-    if isinstance(value, Call) and value.what == "_codecs.encode" and len(value.args) == 2:
-        text, codec = value.args
-        if isinstance(text, str) and _text(codec) in ("latin1", "latin-1"):
-            try:
-                return text.encode("latin-1")
-            except UnicodeEncodeError:
-                pass
+    """The bytes of an array; below protocol 3 Python 3 writes none as a call."""
     if isinstance(value, Call) and value.what in ("__builtin__.bytes", "builtins.bytes") and (
             value.args == ()):
         return b""
@@ -385,6 +401,6 @@ def _content(value: Any) -> bytes:
 
 
 def _text(value: Any) -> Any:
-    """Text as text, also where Python 2 wrote it."""
-    return value.decode("latin-1") if isinstance(value, bytes) else value
+    """A short text as text, also where Python 2 wrote it."""
+    return value[:100].decode("latin-1") if isinstance(value, bytes) else value
 

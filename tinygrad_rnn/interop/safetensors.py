@@ -111,7 +111,10 @@ def unpack(content: bytes) -> tuple[Arrays, dict[str, str]]:
             raise FormatError(f"not a whole safetensors file: {shown(name)} of shape"
                               f" {shown(str(shape))} has another number of bytes")
         flat = np.frombuffer(content, dtype, math.prod(shape), begin)
-        arrays[name] = _ours(kind, flat).reshape(shape)
+        try:
+            arrays[name] = _ours(kind, flat).reshape(shape)
+        except ValueError:  # no numbers, of axes whose product is none that NumPy can count
+            raise FormatError(f"not a safetensors file: {shown(name)} has no valid shape") from None
     if end != len(content):
         raise FormatError(f"not a whole safetensors file: {len(content):,} bytes, wanted {end:,}")
     arrays.verified = DIGESTS in metadata

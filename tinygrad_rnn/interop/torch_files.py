@@ -26,6 +26,8 @@ _DTYPES = {
     "Short": "<i2", "Char": "<i1", "Byte": "<u1", "Bool": "<u1",
 }  # fmt: skip
 _MAGIC = 0x1950A86A20F9469CFC6C  # what the older kind begins with
+_MOST_WRAPPED = 4  # calls around a tensor; there is one, of a parameter
+_MOST_KEY = 300  # characters
 _PARTS = dict.fromkeys(["_parameters", "_buffers", "_modules"])  # how a module keeps what has names
 
 
@@ -125,7 +127,7 @@ def _from_legacy(content: bytes) -> Arrays:
     storages: dict[str, np.ndarray] = {}
     if not isinstance(keys, list):
         raise FormatError("it has no list of storages")
-    for key in map(_text, keys):
+    for key in map(_key, keys):
         if key not in kinds:
             raise FormatError("it has a storage that no tensor uses")
         kind, count = kinds[key]
@@ -159,6 +161,8 @@ def _numbers(data: bytes, kind: str, count: int, big: bool) -> np.ndarray:
 # ---- tensors ------------------------------------------------------------------------------------
 
 Storage = Callable[[str, str, int], np.ndarray]
+_WRAPPERS = {"torch._utils._rebuild_parameter", "torch.nn.parameter.Parameter",
+             "torch._utils._rebuild_parameter_with_state"}  # fmt: skip
 
 
 def _storage_of(call: Call, storage: Storage) -> np.ndarray | None:
@@ -172,15 +176,16 @@ def _storage_of(call: Call, storage: Storage) -> np.ndarray | None:
             kind = path.removeprefix("torch.").removesuffix("Storage")
             if kind not in _DTYPES or view not in ([], [None]):
                 return None
-            return storage(kind, _text(key), count)
+            return storage(kind, _key(key), count)
     raise FormatError("it has a tensor without a storage")
 
 
 def _tensor(call: Call, storage: Storage) -> np.ndarray | str | None:
     """The array of a tensor, or the reason why there is none; None for what is no tensor."""
-    while call.what in ("torch._utils._rebuild_parameter", "torch.nn.parameter.Parameter",
-                        "torch._utils._rebuild_parameter_with_state"):
-        if not call.args or not isinstance(call.args[0], Call) or call.args[0] is call:
+    for _ in range(_MOST_WRAPPED):
+        if call.what not in _WRAPPERS:
+            break
+        if not call.args or not isinstance(call.args[0], Call):
             return None
         call = call.args[0]
     if not call.what.startswith("torch._utils._rebuild_"):
@@ -219,11 +224,12 @@ def _collect(tree: Any, found: Arrays, tensor: Callable[[Call], np.ndarray | str
              size: int) -> None:
     """Put all arrays of a tree into ``found``, and what is no array into its ``left``.
 
-    The arrays may share their numbers; together they are no more than four times the file.
+    The arrays may share their numbers; together they are no more than four times the file. Names
+    are joined of keys, and what is deep has a long one: together they are as bounded.
     """
-    room = 4 * size
+    room, letters = 4 * size, 16 * size + 1_000_000
     seen: set[int] = set()
-    todo: list[tuple[str, Any]] = [("", tree)]
+    todo: list[tuple[str, Any]] = [("", tree)] if isinstance(tree, _HOLDERS) else []
     while todo:
         name, value = todo.pop()
         if isinstance(value, Call):
@@ -240,30 +246,42 @@ def _collect(tree: Any, found: Arrays, tensor: Callable[[Call], np.ndarray | str
             if array is not None:
                 found.left[name] = array
                 continue
-        elif not isinstance(value, (dict, list, tuple)):
+        if not _first(value, seen):  # what stands in two places is named once; nothing is endless
             continue
-        if id(value) in seen:  # what stands in two places is named once; nothing is endless
-            continue
-        seen.add(id(value))
-        inside = list(_inside(value))
+        inside = list(_inside(value, seen))
         if isinstance(value, Call) and not inside and value.what not in _DICTS:
             found.left[name] = shown(value.what)
-        todo += [(_join(name, key, isinstance(value, Call)), part) for key, part in inside[::-1]]
+        for key, part in inside[::-1]:
+            if isinstance(part, _HOLDERS):
+                todo.append((_join(name, key, isinstance(value, Call)), part))
+                letters -= len(todo[-1][0])
+                if letters < 0:
+                    raise FormatError("the names in it are far longer than the file")
 
 
+_HOLDERS = (Call, dict, list, tuple)  # what can hold arrays
 _DICTS = {"collections.OrderedDict", "collections.defaultdict", "torch.Size"}
 
 
-def _inside(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a value holds, by name."""
+def _first(value: Any, seen: set[int]) -> bool:
+    """Whether a value is met for the first time."""
+    known = id(value) in seen
+    seen.add(id(value))
+    return not known
+
+
+def _inside(value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """What a value holds, by name, but for what was there before."""
     if isinstance(value, Call):
         if value.what == "collections.OrderedDict" and value.args:  # of Python 2: a list of pairs
-            pairs = value.args[0] if isinstance(value.args[0], list) else []
-            yield from ((_text(p[0]), p[1]) for p in pairs
+            given = value.args[0]
+            pairs = given if isinstance(given, list) and _first(given, seen) else []
+            yield from ((_key(p[0]), p[1]) for p in pairs
                         if isinstance(p, (list, tuple)) and len(p) == 2)  # fmt: skip
         yield from value.entries.items()
         yield from ((str(i), item) for i, item in enumerate(value.items))
-        state = value.state if isinstance(value.state, dict) else {}
+        given = value.state
+        state = given if isinstance(given, dict) and _first(given, seen) else {}
         if state.keys() >= _PARTS.keys():  # a module; what else it keeps is not in its state dict
             yield from ((part, state[part]) for part in _PARTS)
         elif value.what not in _DICTS:
@@ -286,9 +304,8 @@ def _calls(tree: Any) -> Iterator[Call]:
     todo = [tree]
     while todo:
         value = todo.pop()
-        if not isinstance(value, (Call, dict, list, tuple)) or id(value) in seen:
+        if not isinstance(value, _HOLDERS) or not _first(value, seen):
             continue
-        seen.add(id(value))
         if isinstance(value, Call):
             yield value
             todo += [value.args, value.state, value.items, value.entries]
@@ -296,5 +313,13 @@ def _calls(tree: Any) -> Iterator[Call]:
             todo += value.values() if isinstance(value, dict) else value
 
 
-def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+def _key(value: Any) -> str:
+    """A key, of a storage or of a dict that is written as pairs, as text."""
+    match value:
+        case str() if len(value) <= _MOST_KEY:
+            return value
+        case bytes() if len(value) <= _MOST_KEY:
+            return value.decode("latin-1")
+        case int() if abs(value) < 2**64:
+            return str(value)
+    raise FormatError("it has a key that is no short text")
