@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HOUSE = [
     "cores", "primitive", "speed", "show", "rules", "graph", "grad_mode", "derived", "errors",
     "arguments", "protocols", "operators", "tensor", "transforms", "random", "functional", "jit",
-    "nn", "optim", "draw", "manual", "interop", "distributed", "address", "check", "models",
-    "__init__", "__main__",
+    "recompute", "nn", "optim", "draw", "manual", "interop", "distributed", "address", "check",
+    "models", "__init__", "__main__",
 ]
 
 

@@ -10,13 +10,14 @@ from .draw import cell_steps, draw
 from .grad_mode import no_grad
 from .jit import JitError, jit
 from .random import manual_seed
+from .recompute import checkpoint
 from .tensor import Tensor, from_dlpack
 from .transforms import grad, hvp, jacobian, jvp, value_and_grad, vjp
 
 __all__ = [
-    "JitError", "Tensor", "cell_steps", "check", "distributed", "draw", "from_dlpack",
-    "functional", "get_num_threads", "grad", "hvp", "jacobian", "jit", "jvp", "manual",
-    "manual_seed", "nn", "no_grad", "optim", "set_num_threads", "value_and_grad", "vjp",
+    "JitError", "Tensor", "cell_steps", "check", "checkpoint", "distributed", "draw",
+    "from_dlpack", "functional", "get_num_threads", "grad", "hvp", "jacobian", "jit", "jvp",
+    "manual", "manual_seed", "nn", "no_grad", "optim", "set_num_threads", "value_and_grad", "vjp",
 ]  # fmt: skip
 __version__ = "0.1.0"
 

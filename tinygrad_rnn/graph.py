@@ -144,11 +144,13 @@ class Sum:
         return self.total
 
 
-def ancestry(node: Node) -> list[Node]:
-    """The node and all that it came from, newest first: a reverse topological order."""
+def ancestry(node: Node, since: int = 0) -> list[Node]:
+    """The node and all that it came from, newest first: a reverse topological order. What was born
+    before ``since`` is not looked into."""
     seen, stack = {node}, [node]
     while stack:
-        parents = stack.pop().parents
+        node = stack.pop()
+        parents = node.parents if node.birth >= since else ()
         if parents is None:
             raise RuntimeError("backward: an earlier backward has freed this graph; call that one"
                                " with retain_graph=True, or run the forward pass again")
@@ -160,16 +162,16 @@ def ancestry(node: Node) -> list[Node]:
 
 
 def propagate(root: Node, seed: Any, targets: set[Node] | None = None, retain: bool = False,
-              wrap: Wrap | None = None) -> dict[Node, Any]:
+              wrap: Wrap | None = None, since: int = 0) -> dict[Node, Any]:
     """The backward pass from ``root`` with its cotangent ``seed``: cotangents of ``targets`` (None:
-    of all leaves), by node. The graph is freed on the way unless ``retain``."""
+    of all leaves), by node. The graph is freed on the way unless ``retain``. See ``ancestry``."""
     keep_freed_memory()
-    order = ancestry(root)
+    order = ancestry(root, since)
     wanted = None
     if targets is not None:  # only what lies between the targets and the root
         wanted = set(targets)
         for node in reversed(order):
-            if any(parent in wanted for parent in node.parents):
+            if node.birth >= since and any(parent in wanted for parent in node.parents):
                 wanted.add(node)
     pending: dict[Node, Any] = {root: seed}
     found: dict[Node, Any] = {}
@@ -187,7 +189,8 @@ def propagate(root: Node, seed: Any, targets: set[Node] | None = None, retain: b
             g, owned = g.value(), g.owned
         if node.fn is None if targets is None else node in targets:
             found[node] = g if owned and node.fn is None else g.copy()
-        if node.fn and (wanted is None or any(parent in wanted for parent in node.parents)):
+        if node.fn and (wanted is None or (node.birth >= since and any(
+                parent in wanted for parent in node.parents))):
             _step(node, g, owned, pending, wanted, wrap)
             if not retain:
                 node.free()
@@ -198,7 +201,7 @@ def _step(node: Node, g: Any, owned: bool, pending: dict[Node, Any], wanted: set
           wrap: Wrap | None) -> None:
     """Give the parents of one node their share of its cotangent."""
     out, args, parents, meta = node.out, node.args, node.parents, node.meta
-    if type(node.shape) is list:  # pieces that nobody used
+    if type(node.shape) is list and node.steps:  # pieces that nobody used
         like = next(piece for piece in g if piece is not None)
         g = [np.zeros_like(like, shape=shape) if piece is None else piece
              for piece, shape in zip(g, node.shape, strict=True)]
@@ -208,7 +211,7 @@ def _step(node: Node, g: Any, owned: bool, pending: dict[Node, Any], wanted: set
                 for a, p in zip(args, parents, strict=True)]
     if node.steps is None:  # a sequence: one rule for all
         for parent, c in zip(parents, node.fn.vjps[0](g, out, *args, **meta), strict=True):
-            if parent is not None and (wanted is None or parent in wanted):
+            if c is not None and parent is not None and (wanted is None or parent in wanted):
                 _give(parent, c, pending, wrap)
         return
     for i, vjp in node.steps:

@@ -74,7 +74,7 @@ class Place:
         return "a variable of an enclosing function" if self.kind == "cell" else f"[{self.key!r}]"
 
 
-def rebuilt(x, items):
+def rebuilt(x: Any, items: Any) -> Any:
     """A tuple, a named one too, or a list of the kind of ``x`` with these items."""
     return x._make(items) if hasattr(x, "_make") else type(x)(items)
 

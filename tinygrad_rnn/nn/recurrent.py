@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .. import functional as F
+from .. import recompute
 from ..functional import sigmoid
 from ..primitive import own_function
 from ..random import generator
@@ -168,6 +169,8 @@ class Recurrent(Module):
             ``reset_state()``.
         recurrent_dropout: probability on the recurrent connection: the h that a step is given,
             with one mask for all steps of a call (Gal & Ghahramani, 2016, as in Keras).
+        checkpoint: a number of time steps after which only the state is kept for backward, which
+            computes what lies between anew (see ``tg.checkpoint``); True: about sqrt(T).
 
     ``state`` is ``h (N, H)`` or a tuple ``(h, c)``; with several layers or directions each part
     is stacked, (layers * directions, N, H), or, where their sizes differ, a list. ``lengths`` (N,)
@@ -184,7 +187,7 @@ class Recurrent(Module):
 
     def __init__(self, cells: Module | Sequence[Module], bidirectional: bool = False,
                  dropout: float = 0.0, residual: bool = False, stateful: bool = False,
-                 recurrent_dropout: float = 0.0) -> None:
+                 recurrent_dropout: float = 0.0, checkpoint: bool | int = False) -> None:
         name = type(self).__name__
         self.cells: list[Any] = [cells] if isinstance(cells, Module) else list(cells)
         self.directions = 2 if bidirectional else 1
@@ -197,7 +200,10 @@ class Recurrent(Module):
                 raise ValueError(f"{name}: {what}={p}, wanted 0 <= {what} < 1")
         self.dropout, self.rng = dropout, generator()
         self.residual, self.stateful = residual, stateful
-        self.recurrent_dropout = recurrent_dropout
+        if not isinstance(checkpoint, (bool, int)) or checkpoint < 0:
+            raise ValueError(f"{name}: checkpoint={checkpoint!r}, wanted True, False, or a number"
+                             " of time steps")
+        self.recurrent_dropout, self.checkpoint = recurrent_dropout, checkpoint
         self.state: Any = None
 
     def reset_state(self) -> None:
@@ -246,11 +252,28 @@ class Recurrent(Module):
             if resets is not None:  # what begins at t + 1 ends at t
                 last = np.concatenate([resets[:, 1:], np.zeros_like(resets[:, :1])], axis=1)
                 resets = last[order]
-        project, step = (cell.project, cell.step) if isinstance(cell, Cell) else (None, cell)
         keep = None
         if self.recurrent_dropout and self.training:
             keep = F.dropout_mask(state[0], self.recurrent_dropout, self.rng)
         xs = np.swapaxes(xs, 0, 1)  # time first: what a step reads and writes is one block
+        run, K = self._steps, T  # how many steps are one segment
+        if self.checkpoint and not recompute.idle():
+            run = recompute.checkpoint(run)
+            K = math.isqrt(T - 1) + 1 if self.checkpoint is True else self.checkpoint
+        pieces = []
+        for t in range(0, T, K):
+            ends = lengths if t == 0 or lengths is None else lengths - t
+            begins = None if resets is None else resets[:, t : t + K]
+            hs, state = run(cell, xs[t : t + K] if K < T else xs, state, ends, begins, keep)
+            pieces.append(hs)
+        hs = np.swapaxes(pieces[0] if K >= T else np.concatenate(pieces), 0, 1)
+        if backward:
+            hs = np.flip(hs, 1) if lengths is None else hs[order]
+        return hs, state
+
+    def _steps(self, cell: Any, xs: Any, state: Any, lengths: Any, resets: Any, keep: Any) -> Any:
+        """One cell over time steps: xs (T, N, D) -> hs (T, N, H) and the last state."""
+        project, step = (cell.project, cell.step) if isinstance(cell, Cell) else (None, cell)
         outs = []
         for t, x in enumerate(np.unstack(project(xs) if project else xs)):
             if resets is not None:
@@ -264,10 +287,7 @@ class Recurrent(Module):
                 real = (t < lengths)[:, None]
                 state = tuple(np.where(real, n, s) for n, s in zip(new, state, strict=True))
                 outs.append(np.where(real, new[0], 0))
-        hs = np.swapaxes(np.stack(outs), 0, 1)
-        if backward:
-            hs = np.flip(hs, 1) if lengths is None else hs[order]
-        return hs, state
+        return np.stack(outs), state
 
     def _check(self, xs: Tensor, lengths: Any, resets: Any) -> tuple[Any, Any]:
         name = type(self).__name__
@@ -421,9 +441,9 @@ class _Stack(Recurrent):
 
     def __init__(self, D: Any = None, H: Any = None,
                  num_layers: int | None = None, bidirectional: bool = False, dropout: float = 0.0,
-                 residual: bool = False, stateful: bool = False, recurrent_dropout: float = 0.0, *,
-                 dtype: DTypeLike = np.float32, rng: np.random.Generator | None = None,
-                 **options: Any) -> None:
+                 residual: bool = False, stateful: bool = False, recurrent_dropout: float = 0.0,
+                 checkpoint: bool | int = False, *, dtype: DTypeLike = np.float32,
+                 rng: np.random.Generator | None = None, **options: Any) -> None:
         name = type(self).__name__
         for option in options:
             if option not in inspect.signature(self.cell).parameters:
@@ -445,7 +465,8 @@ class _Stack(Recurrent):
                 cells += [self.cell(D, width, dtype=dtype, rng=rng, **options)
                           for _ in range(2 if bidirectional else 1)]
                 D = sum(cell.state_sizes[0] for cell in cells[-2 if bidirectional else -1 :])
-        super().__init__(cells, bidirectional, dropout, residual, stateful, recurrent_dropout)
+        super().__init__(cells, bidirectional, dropout, residual, stateful, recurrent_dropout,
+                         checkpoint)
 
 
 class RNN(_Stack):
