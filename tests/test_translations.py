@@ -78,8 +78,8 @@ def test_what_is_untranslated_is_counted():
     told = json.loads((translations.LOCALE / "untranslated.json").read_text("utf-8"))
     for language, pages in now.items():
         count, stated = sum(pages.values()), sum(told[language].values())
-        # A tenth, so that a change of an English page need not wait for its translator.
-        assert count <= 1.1 * stated, (
+        # A hundredth more, so that a change of an English page need not wait for its translator.
+        assert count <= stated + 0.01 * sum(map(len, found.values())), (
             f"{count} paragraphs lack a translation ({language}), {stated} were counted;"
             " run: python docs/translations.py --list")
 
