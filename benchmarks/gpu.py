@@ -3,8 +3,8 @@
     python -m benchmarks.gpu --json gpu.json              # CuPy; under five minutes
     python -m benchmarks.gpu --library numpy --quick      # the same program without a GPU
 
-``recorded`` is what ``tg.jit`` makes of the step, or its sentence where it makes nothing of it. It
-records arrays of NumPy's alone so far.
+``recorded`` is what ``tg.jit`` makes of the step: a CUDA graph; or its sentence where it makes
+nothing of it.
 
 THIS WAS NEVER RUN ON A GPU: none was to be had. With ``--library numpy`` it is run by the tests.
 """

@@ -6,16 +6,42 @@ array of NumPy's ("host"). ``to_device`` and what leads back (``get``, ``item``,
 counted in ``crossings``.
 """
 
+import ctypes
+import operator
+import subprocess
+import tempfile
 from collections import Counter
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 crossings: Counter = Counter()
+noted: list | None = None  # while a graph is captured: calls, and what was in their arrays before
+
+
+def cross(way):
+    if noted is not None:
+        raise RuntimeError("nothing waits for the device, or crosses, while a graph is captured")
+    crossings[way] += 1
+
+
+def do(fn, *args, **kwargs):
+    """Every call that computes on the device ends here."""
+    if noted is None:
+        return fn(*args, **kwargs)
+    before = [(a, a.copy()) for a in _arrays((args, kwargs)) if a.flags.writeable]
+    result = fn(*args, **kwargs)
+    result = np.asarray(result) if isinstance(result, np.generic) else result
+    noted.append((fn, args, kwargs, result, before))
+    return result
 
 
 def to_device(x):
     """A copy on the device."""
-    crossings["in"] += 1
+    cross("in")
     return Device(np.array(x))
 
 
@@ -38,7 +64,7 @@ class Device(np.lib.mixins.NDArrayOperatorsMixin):
         inputs, kwargs = _inside(inputs), _inside(kwargs)
         if out is not None:
             kwargs["out"] = tuple(_inside(x) for x in out)
-        result = _outside(getattr(ufunc, method)(*inputs, **kwargs))
+        result = _outside(do(getattr(ufunc, method), *inputs, **kwargs))
         return out[0] if out is not None else result
 
     def __array_function__(self, func, types, args, kwargs):
@@ -47,12 +73,12 @@ class Device(np.lib.mixins.NDArrayOperatorsMixin):
         if func in self._coming:
             if isinstance(args[0], Device):
                 return args[0].astype(kwargs.get("dtype", args[0].dtype))
-            crossings["in"] += 1
+            cross("in")
             return Device(np.array(func(*args, **kwargs)))
         if func not in self._made and not _ours((args, kwargs)):
             return NotImplemented
         out = kwargs.get("out")
-        result = func(*_inside(args), **_inside(kwargs))
+        result = do(func, *_inside(args), **_inside(kwargs))
         if func in (np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.shares_memory,
                     np.may_share_memory, np.iscomplexobj, np.array_repr, np.array_str):
             return result
@@ -64,15 +90,15 @@ class Device(np.lib.mixins.NDArrayOperatorsMixin):
     # back
 
     def get(self):
-        crossings["out"] += 1
+        cross("out")
         return self._a.copy()
 
     def item(self, *args):
-        crossings["out"] += 1
+        cross("out")
         return self._a.item(*args)
 
     def tolist(self):
-        crossings["out"] += 1
+        cross("out")
         return self._a.tolist()
 
     def __float__(self):
@@ -85,7 +111,7 @@ class Device(np.lib.mixins.NDArrayOperatorsMixin):
         return self.item().__index__()
 
     def __bool__(self):
-        crossings["out"] += 1
+        cross("out")
         return bool(self._a)
 
     # what arrays have
@@ -96,6 +122,7 @@ class Device(np.lib.mixins.NDArrayOperatorsMixin):
     dtype = property(lambda self: self._a.dtype)
     itemsize = property(lambda self: self._a.itemsize)
     nbytes = property(lambda self: self._a.nbytes)
+    strides = property(lambda self: self._a.strides)
     flags = property(lambda self: self._a.flags)
     T = property(lambda self: Device(self._a.T))
     base = property(lambda self: self._a.base)
@@ -114,11 +141,11 @@ class Device(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, index):
         _refuse(index)
-        return _outside(self._a[_inside(index)])
+        return _outside(do(operator.getitem, self._a, _inside(index)))
 
     def __setitem__(self, index, value):
         _refuse((index, value))
-        self._a[_inside(index)] = _inside(value)
+        do(operator.setitem, self._a, _inside(index), _inside(value))
 
     __hash__ = None
 
@@ -126,7 +153,7 @@ class Device(np.lib.mixins.NDArrayOperatorsMixin):
 def _method(name):
     def method(self, *args, **kwargs):
         _refuse((args, kwargs))
-        return _outside(getattr(self._a, name)(*_inside(args), **_inside(kwargs)))
+        return _outside(do(getattr(np.ndarray, name), self._a, *_inside(args), **_inside(kwargs)))
 
     return method
 
@@ -134,7 +161,7 @@ def _method(name):
 for _name in ["all", "any", "argmax", "argmin", "argsort", "astype", "clip", "copy", "cumprod",
               "cumsum", "diagonal", "dot", "fill", "flatten", "max", "mean", "min", "nonzero",
               "prod", "ravel", "repeat", "reshape", "round", "searchsorted", "sort", "squeeze",
-              "std", "sum", "swapaxes", "take", "trace", "transpose", "var"]:  # fmt: skip
+              "std", "sum", "swapaxes", "take", "trace", "transpose", "var", "view"]:  # fmt: skip
     setattr(Device, _name, _method(_name))
 
 
@@ -171,3 +198,111 @@ def _outside(x):
         made = map(_outside, x)
         return type(x)(*made) if hasattr(x, "_fields") else type(x)(made)
     return x
+
+
+def _arrays(x):
+    if isinstance(x, np.ndarray):
+        return [x]
+    if isinstance(x, dict):
+        x = list(x.values())
+    return [a for item in x for a in _arrays(item)] if isinstance(x, (tuple, list)) else []
+
+
+# ---- kernels: the body that CUDA would get, in C ----
+
+
+class ElementwiseKernel:
+    """As CuPy's: ``kernel(*read, *made)``, over elements of arrays that are broadcast."""
+
+    def __init__(self, read, made, body, name):
+        parts = [part.split() for part in f"{read}, {made}".split(", ")]
+        self.n = len(read.split(", "))
+        lines = ["#include <tgmath.h>", "void kernel(long n, char **p, long **o) {",
+                 "for (long i = 0; i < n; i++) {"]
+        lines += [f"#define {name} (*({'const ' * (i < self.n)}{C[kind]} *) (p[{i}] + o[{i}][i]))"
+                  for i, (kind, name) in enumerate(parts)]
+        self.source = "\n".join([*lines, body, "}}", ""])
+        self.kinds = [kind for kind, _ in parts]
+        self.call = library(self.source)
+
+    def __call__(self, *args):
+        assert all(type(a) is Device for a in args)
+        do(self._run, *_inside(args))
+
+    def _run(self, *arrays):
+        assert [a.dtype.name for a in arrays] == self.kinds
+        shape = np.broadcast_shapes(*(a.shape for a in arrays))
+        assert all(a.shape == shape for a in arrays[self.n :])
+        wide = [np.broadcast_to(a, shape) for a in arrays]
+        offsets = [np.zeros(shape, np.int64) for _ in arrays]
+        for a, o in zip(wide, offsets, strict=True):
+            for axis, step in enumerate(a.strides):
+                o += np.expand_dims(np.arange(shape[axis]) * step,
+                                    [*range(1, len(shape) - axis)])
+        p, o = ((ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in some))
+                for some in (wide, offsets))
+        self.call(ctypes.c_long(wide[0].size), p, o)
+
+
+C = {"float32": "float", "float64": "double"}
+
+
+@cache
+def library(source):
+    """The function of a source in C, compiled."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.c")
+        path.write_text(source)
+        subprocess.run(["cc", "-O1", "-Werror", "-Wall", "-Wno-unused-variable", "-shared", "-fPIC",
+                        path, "-o", path.with_suffix(".so"), "-lm"], check=True)
+        return ctypes.CDLL(str(path.with_suffix(".so"))).kernel
+
+
+# ---- CUDA graphs ----
+
+
+class Graph:
+    """As CuPy's: what was done while it was captured, done again with the same memory."""
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def launch(self):
+        for fn, args, kwargs, result, _ in self.calls:
+            again = fn(*args, **kwargs)
+            again = np.asarray(again) if isinstance(again, np.generic) else again
+            for old, new in zip(_arrays([result]), _arrays([again]), strict=True):
+                if old.flags.writeable:  # else it is a view, stretched
+                    old[...] = new
+        cuda.launches += 1
+
+
+class Stream:
+    def __init__(self, non_blocking=False):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def synchronize(self):
+        pass
+
+    def begin_capture(self):
+        global noted
+        noted = []
+
+    def end_capture(self):
+        global noted
+        calls, noted = noted, None
+        for *_, before in reversed(calls):  # while it is captured, nothing is done
+            for array, values in reversed(before):
+                array[...] = values
+        return Graph(calls)
+
+
+cuda = SimpleNamespace(Stream=Stream, get_current_stream=Stream, launches=0,
+                       MemoryPool=lambda: SimpleNamespace(malloc=None),
+                       using_allocator=lambda _: nullcontext())  # fmt: skip

@@ -239,13 +239,5 @@ def test_the_program_for_a_gpu_runs_on_the_double(monkeypatch, tmp_path, capsys)
     assert results.keys() == {"rnnlm", "better", "addition", "date", "own cell"}
     for result in results.values():
         assert result["difference"] < gpu.AGREE and result["eager"] > 0
-        assert "only arrays of NumPy's are recorded" in result["recorded"]
+        assert result["recorded"] > 0
     assert "DISAGREES" not in capsys.readouterr().out
-
-
-def test_a_recorded_function_says_that_it_records_arrays_of_numpys_alone():
-    layer = nn.Linear(3, 2).to(LIBRARY)
-    xs = to_device(np.ones((2, 3), np.float32))
-    with pytest.raises(tg.JitError, match=r"a Tensor of a device\.Device, and only"):
-        tg.jit(layer)(xs)
-    assert on_device(tg.jit(layer, fallback="eager")(xs))

@@ -24,9 +24,12 @@ from .. import random
 from ..grad_mode import no_grad_blocks
 from ..show import bars_html
 from ..speed import collector_paused
+from ..tensor import host
 from . import JitError
 from .blocks import BLOCKED, threads
 from .cut import cut
+from .device import PASSES as PASSES_THERE
+from .device import Divided, on_host
 from .lanes import on_cores
 from .lengths import LONG, STEPS, AnyLength, lengths_of
 from .lookups import look_up_late, moved_alone, tables_first
@@ -48,7 +51,7 @@ from .products import takes_blocks
 from .proof import Noise, Snapshot, coarsest, explained, interpret, prove
 from .replay import Program, describe
 from .roll import Irregular
-from .state import Place, Reached, Watch, sort_of, walk
+from .state import Place, Reached, Watch, foreign, sort_of, walk
 from .tape import Call, Tape, Value
 from .trace import TensorData, build, cut_graphs, forget_recordings, refuse_shared, trace
 
@@ -127,15 +130,6 @@ class Jitted(Generic[P, R]):
         What stays is what the replay gave, so that a recorded step and a replayed one give the
         same bits, and a run that was resumed those of one that was not.
         """
-        foreign = next((t._data for t in reached.tensors if not isinstance(t._data, np.ndarray)),
-                       None)
-        if foreign is not None:
-            kind = f"{type(foreign).__module__}.{type(foreign).__qualname__}"
-            if self.fallback is None:
-                raise JitError(f"jit: it reaches a Tensor of a {kind}, and only arrays of NumPy's"
-                               " are recorded; call it without tg.jit, or use fallback='eager'")
-            self.recordings[key] = None
-            return self.f(*given[0], **given[1])
         before = Snapshot(reached)
         try:
             with _plainly(), cut_graphs(reached):
@@ -179,7 +173,10 @@ class Jitted(Generic[P, R]):
 
     def _recorded(self, key, reached, given, before, real) -> Any:
         """A recording; what its replay gives, and what is other in it than in a real run."""
-        recording: Any = self.recordings.get(key) or self._of_any_length(key, reached, given)
+        away = any(foreign(x) for x in Recording.inputs(reached))
+        recording: Any = self.recordings.get(key)
+        if recording is None and not away:
+            recording = self._of_any_length(key, reached, given)
         while isinstance(recording, ForLength):
             with contextlib.suppress(Exception):
                 result, difference = prove(recording, reached, before, real)
@@ -191,7 +188,9 @@ class Jitted(Generic[P, R]):
             recording = self._of_any_length(key, reached, given)
         if recording is None:
             tape, homes, shape, assigned = trace(self.f, reached, given)
-            recording = Recording(tape, homes, shape, assigned, self.fast, self._block)
+            recording = (OnDevice(tape, homes, shape, assigned, Recording.inputs(reached),
+                                  self._block) if away else
+                         Recording(tape, homes, shape, assigned, self.fast, self._block))
         return recording, *prove(recording, reached, before, real)
 
     def _of_any_length(self, key, reached, given) -> ForLength | None:
@@ -352,7 +351,7 @@ class Recording:
     def stale(self, reached: Reached) -> bool:
         """Whether a mask is another one than when it was recorded."""
         inputs = self.inputs(reached) if self.masks else []
-        return any(not np.array_equal(inputs[i], mask) for i, mask in self.masks)
+        return any(not np.array_equal(host(inputs[i]), mask) for i, mask in self.masks)
 
     def replay(self, reached: Reached, run=None):
         again()
@@ -395,6 +394,27 @@ class Recording:
         total = sum(seconds for seconds, _ in times)
         return Explanation([*lines, f"{total * 1e3:.1f} ms in calls; the slowest:"],
                            [(seconds, describe(call)) for seconds, call in times[:slowest]])
+
+
+class OnDevice(Recording):
+    """The recording of a function that reaches arrays of a GPU."""
+
+    def __init__(self, tape: Tape, homes, shape, assigned, inputs, block):
+        self.recorded, self.homes = tape, homes
+        self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
+        self.masks = [(tape.inputs.index(value), mask) for value, mask in tape.masks.items()]
+        better = tape
+        for improve in PASSES_THERE:
+            better = improve(better)
+        self.program, self.calls = Divided(better, own_homes(better, homes), inputs, block), len(
+            better.calls)
+        self.shape, self.assigned = shape, assigned
+        # It never gives the bits of NumPy, and sums on a GPU not always the same ones twice.
+        self.rounds, self.eps, self.plain_is_proven = True, coarsest(tape), True
+        self.proofs, self.kept = 0, []
+
+    def plainly(self, noise):
+        return on_host(self.recorded, self.homes, noise)
 
 
 class ForLength(Recording):

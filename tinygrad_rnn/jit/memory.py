@@ -321,4 +321,4 @@ def as_array(memory: np.ndarray, value: Value) -> np.ndarray:
     if value.order is None:
         return flat.reshape(value.shape)
     inner = flat.reshape([value.shape[axis] for axis in value.order])
-    return inner.transpose(np.argsort(value.order))
+    return inner.transpose(np.argsort(value.order).tolist())

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..tensor import Tensor
+from ..tensor import Tensor, host
 from .blocks import ctrl_c_later
 from .once import again
 from .recording import draw
 from .replay import Program
-from .state import Place, Reached
+from .state import Place, Reached, foreign
 from .tape import Call, Tape, Value, name_of, replace
 from .trace import trace
 
@@ -58,7 +58,7 @@ class Snapshot:
         arrays = [place.get() for place in reached.arrays]
         arrays += [x for x, _ in earlier.arrays.values()] if earlier else []
         self.arrays: dict[int, tuple[Any, Any]] = {
-            id(x): (x, x.copy()) for x in arrays if isinstance(x, np.ndarray)}
+            id(x): (x, x.copy()) for x in arrays if isinstance(x, np.ndarray) or foreign(x)}
         generators = [place.get() for place in reached.generators]
         self.generators = [(g, g.bit_generator.state) for g in generators]
         self.random = random.state(), np.random.get_state(), stdlib_random.getstate()  # noqa: NPY002
@@ -72,20 +72,20 @@ class Snapshot:
                     (inside.update if isinstance(inside, dict) else inside.extend)(was)
             for held, values in self.old:
                 array = held()
-                if array is not None and array.flags.writeable:
+                if array is not None and _writable(array):
                     array[...] = values
             for tensor, held, values, exposed, node in self.tensors:
                 array = held()
                 if array is None:
                     array = values.copy()
-                elif array.flags.writeable:
+                elif _writable(array):
                     array[...] = values
                 tensor._data, tensor._exposed, tensor._node = array, exposed, node
             for place, was in self.places:
                 if was is not _MISSING and _held(place) is not was:
                     place.set(was)
             for array, values in self.arrays.values():
-                if array.flags.writeable:
+                if _writable(array):
                     array[...] = values
             for generator, state in self.generators:
                 generator.bit_generator.state = state
@@ -100,6 +100,10 @@ class Snapshot:
         if id(x) in self.arrays:
             return self.arrays[id(x)][1]
         return next((was for _, held, was, _, _ in self.tensors if held() is x), x)
+
+
+def _writable(array) -> bool:
+    return getattr(array.flags, "writeable", True)
 
 
 _MISSING = object()
@@ -196,8 +200,11 @@ def _agree(trio, outcomes, eps, what) -> None:
             raise Difference(f"requires_grad of {what}")
     elif any(tensors):
         raise Difference(f"{what}: a {type(b).__name__} in a replay, and a {type(a).__name__}")
-    if all(isinstance(x, (np.ndarray, np.generic, Tensor)) for x in (a, b)):
+    if all(isinstance(x, (np.ndarray, np.generic, Tensor)) or foreign(x) for x in (a, b)):
         a, b, c = (outcome[1].then(x) for outcome, x in zip(outcomes, (a, b, c), strict=True))
+        if foreign(a) != foreign(b):
+            raise Difference(f"{what}: a {type(b).__name__} in a replay, and a {type(a).__name__}")
+        a, b, c = map(host, (a, b, c))
         if a.shape != b.shape or a.dtype != b.dtype:
             raise Difference(f"{what}: {b.dtype}{list(b.shape)} in a replay, and"
                              f" {a.dtype}{list(a.shape)}")

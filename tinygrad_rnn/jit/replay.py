@@ -32,6 +32,8 @@ class Program:
     returned but written into the input array itself.
     """
 
+    copied = "np.array({})"  # how a result is copied
+
     def __init__(self, tape: Tape, homes: dict[Value, Value], block: Block | None = None,
                  apart: bool = False):
         self.tape, self.homes = tape, homes
@@ -90,7 +92,7 @@ class Program:
         ends = []
         for value in tape.results[: len(tape.results) - len(self.homes)]:
             owned = value.dtype is None or value.shape is None
-            ends.append(self.names[value] if owned else f"np.array({self.names[value]})")
+            ends.append(self.names[value] if owned else self.copied.format(self.names[value]))
         self.result = f"return [{', '.join(ends)}]"
 
     def _join(self, call):
@@ -183,9 +185,14 @@ class Program:
         if kind in ("buffer", "home"):
             if call.more:
                 target = f"({', '.join(self.names[out] for out in call.outs)})"
-            fn = self._object(BLOCKED.get(call.fn, call.fn))
+            fn = self._object(self._function(call.fn))
             return f"{fn}({', '.join(args)}, out={target})"
-        return f"{target} = {self._object(call.fn)}({', '.join(args)})"
+        fn = call.fn if call.fn in BLOCKED else self._function(call.fn)
+        return f"{target} = {self._object(fn)}({', '.join(args)})"
+
+    def _function(self, fn):
+        """What is called for ``fn``, with out=."""
+        return BLOCKED.get(fn, fn)
 
     def _is_zero(self, value: Value) -> bool:
         constant = self.tape.constants.get(value)

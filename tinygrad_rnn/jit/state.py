@@ -27,7 +27,7 @@ import numpy as np
 
 from ..tensor import Tensor
 
-__all__ = ["ARRAYS", "Place", "Reached", "rebuilt", "walk"]
+__all__ = ["ARRAYS", "Place", "Reached", "foreign", "rebuilt", "walk"]
 
 MANY = 1_000  # items
 LISTS = ("tensors", "arrays", "again", "generators", "generators_again", "numbers", "spots",
@@ -199,8 +199,16 @@ class Watch:
 
 
 def layout(array) -> Any:
-    """How an array lies in memory: what is a view of one array is a copy of another."""
-    return array.flags.c_contiguous or array.strides
+    """How an array lies in memory: what is a view of one array is a copy of another. With it, of
+    which library it is."""
+    lies = array.flags.c_contiguous or array.strides
+    return (type(array), lies) if foreign(array) else lies
+
+
+def foreign(x) -> bool:
+    """Whether it is an array of a library for another device, such as CuPy's."""
+    kind: Any = type(x)
+    return not issubclass(kind, np.ndarray) and sort_of(kind) == "array"
 
 
 def values_of(inside) -> tuple:
@@ -505,6 +513,8 @@ def sort_of(kind) -> str:
     for sort, classes in sorts.items():
         if issubclass(kind, classes):
             return sort
+    if all(hasattr(kind, name) for name in ("__array_ufunc__", "__array_function__", "get")):
+        return "array"
     if kind.__module__.startswith(__package__):
         return "jitted" if kind.__name__ == "Jitted" else "other"
     package = kind.__module__.partition(".")[0]

@@ -20,12 +20,12 @@ import numpy as np
 
 from .. import random
 from ..graph import Node
-from ..tensor import Tensor
+from ..tensor import Tensor, host
 from . import JitError
 from .blocks import ctrl_c_between
 from .once import again
 from .recording import Recorder, RecordingArray, RecordingGenerator, line_of, source_line
-from .state import Place, Reached, changed, rebuilt
+from .state import Place, Reached, changed, foreign, rebuilt
 from .tape import Call, Tape, Value
 
 __all__ = ["TensorData", "build", "cut_graphs", "forget_recordings", "refuse_shared", "trace"]
@@ -137,7 +137,8 @@ class State:
                 T, t = short
                 x = x[tuple([slice(t if n == T else n) for n in x.shape])]
             number = len(recorder.tape.inputs)
-            put = recorder.input(copied(x) if isinstance(x, np.ndarray) else x)
+            put = recorder.input(copied(x) if isinstance(x, np.ndarray) else
+                                 host(x) if foreign(x) else x)
             if i not in arguments:
                 recorder.outside.update(recorder.tape.inputs[number:])
             for place in (slot, *again.get(i, ())):
@@ -248,7 +249,7 @@ def refuse_shared(inputs, edited, arrays):
     views = [i for i in range(arrays) if getattr(inputs[i], "base", None) is not None]
     if not views or not edited:
         return
-    owners = [id(holder(x)) if isinstance(x, np.ndarray) else None for x in inputs]
+    owners = [id(holder(x)) if isinstance(x, np.ndarray) or foreign(x) else None for x in inputs]
     many = {owners[i] for i in views}
     edited = set(edited)
     for i, owner in enumerate(owners):
@@ -394,7 +395,8 @@ def build(structure, made, reached, inputs):
         if not structure.tensor:
             return value[()] if structure.scalar and isinstance(value, np.ndarray) else value
         tensor = Tensor.__new__(Tensor)
-        tensor._data, tensor._node, tensor._exposed = np.asarray(value), None, False
+        tensor._data = value if foreign(value) else np.asarray(value)
+        tensor._node, tensor._exposed = None, False
         if structure.graph:
             tensor._node = Cut(tensor._data, "backward: this Tensor comes out of a function under"
                                " tg.jit, which keeps no graph; call backward, or tg.grad, inside"
