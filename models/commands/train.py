@@ -20,6 +20,7 @@ from ..data.stream import keep_standard_input
 from ..data.text import END_OF_LINE
 from ..pictures.plots import check_picture, training_curve
 from ..training import (
+    MODEL,
     Config,
     PairsConfig,
     PairsTask,
@@ -27,6 +28,7 @@ from ..training import (
     Task,
     TextConfig,
     TextTask,
+    data_there,
     load_config,
     make_config,
     make_task,
@@ -234,7 +236,7 @@ def resumed_config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
     if os.path.isfile(args.resume):
         raise DataError(f"--resume {args.resume}: wanted the folder of a run,"
                         f" {os.path.dirname(args.resume) or '.'}")
-    config = load_config(args.resume)
+    config = load_config(Path(args.resume) / MODEL)  # what it goes on from
     if config.task != args.task:
         raise DataError(f"{args.resume} holds a model of {config.task}, not of {args.task}: "
                         + command("train", config.task, "--resume", word(args.resume)))
@@ -247,6 +249,7 @@ def resumed_config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
                             " are may change")
     config = replace(config, **{k: v for k, v in given.items() if k in MAY_CHANGE})
     check_config(config)
+    data_there(config, "FILE" if config.task == "text" else "--data")
     return config
 
 

@@ -58,11 +58,19 @@ def load_model(path: str | Path) -> Reader | Writer:
 def load_task(path: str | Path, config: Config, data_changed: bool = False) -> Task:
     """A trained model with its data, to be measured. DataError when the data are others."""
     arrays, about, _ = _read(path)
+    data_there(config)
     task = make_task(config)
     same_data(model_file(path), about, task, data_changed)
     load_weights(model_file(path), task.model, arrays)
     task.model.eval()
     return task
+
+
+def data_there(config: Config, told: str = "--data") -> None:
+    """DataError, that ``told`` says where they are, when the data are no longer where they were."""
+    if config.data and not Path(config.data).exists():
+        option = "--data-dir" if config.task == "ptb" else told
+        raise DataError(f"{config.data}: no such file; {option} says where it is now")
 
 
 def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any], Any]:

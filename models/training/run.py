@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tinygrad_rnn.optim import clip_grad_norm_
 
 from ..data import DataError, Ids
 from ..files import checkpoint
-from ..files.lock import only_writer
+from ..files.lock import Writer, only_writer
 from . import ranks, watch
 from .load import BEST, MODEL, load_weights, same_data
 from .log import CSV, EVENTS, LOG, Log, Record
@@ -103,6 +103,7 @@ class Run:
         self.recent: list[float] = []  # losses since the last line of the log
         self.epoch_loss, self.epoch_steps = 0.0, 0
         self.resumed: os.stat_result | None = None  # the checkpoint, as it was then
+        self._writer: Writer | None = None  # who holds the folder, while it trains
         self._saved = 0.0  # when
         self._saved_at: tuple[int, int] | None = None  # after which step, and how many epochs
         self._shown = -math.inf  # when
@@ -161,6 +162,7 @@ class Run:
         carried = ranks.gather_rows(checkpoint.carried_arrays(task.model))
 
         def write() -> None:
+            self._hold()
             extra = carried | checkpoint.optimizer_arrays(task.optimizer)
             try:
                 checkpoint.save(
@@ -209,12 +211,22 @@ class Run:
                                f" {distributed.size()} ranks: start fewer, or give a larger"
                                " --batch-size")  # fmt: skip
         with ExitStack() as held:
-            ranks.from_first(lambda: held.enter_context(only_writer(self.out)))
+            ranks.from_first(lambda: self._take(held))
             self._line = held.enter_context(ranks.watched(self.rank_timeout, self.out / MODEL))
             if self._line is None and distributed.size() > 1:
                 self.show("some ranks cannot reach the machine of rank 0: what dies or hangs is"
                           " left to MPI to notice")  # fmt: skip
             return self._train(total, command, time_limit)
+
+    def _take(self, held: ExitStack) -> None:
+        """Be the only one who writes into the folder, until ``held`` ends."""
+        self._writer = held.enter_context(only_writer(self.out))
+        held.callback(setattr, self, "_writer", None)
+
+    def _hold(self) -> None:
+        """DataError when the folder is another's by now."""
+        if self._writer is not None:
+            self._writer.check()
 
     def _train(self, total: int, command: str, time_limit: float) -> bool:
         ranks.from_first(self._prepare)
@@ -364,7 +376,9 @@ class Run:
         if distributed.rank() != 0:
             return record
         told = self.log.problem
-        self.log.write(record)
+        with suppress(DataError):  # told where a checkpoint is saved
+            self._hold()
+            self.log.write(record)
         if self.log.problem and not told:
             self._tell(self.log.problem)
         return record
