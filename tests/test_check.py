@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from tinygrad_rnn.check import (
     check_file,
     check_gradients,
     check_layer,
+    limits,
     strategies,
 )
 
@@ -207,6 +209,29 @@ def test_the_time_limit_holds_in_another_thread():
     thread.start()
     thread.join(20)
     assert reports[0].verdict == "unchecked" and "did not end in time" in reports[0].cause
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
+@pytest.mark.parametrize("name", ["__enter__", "__exit__"])
+def test_a_limit_that_rings_while_it_is_entered_or_left_leaves_no_timer(name):
+    def ring(frame, event, _):
+        if event == "call" and frame.f_code is getattr(limits._ByTimers, name).__code__:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGPROF)
+
+    before = signal.signal(signal.SIGPROF, lambda *_: None)
+    try:
+        sys.setprofile(ring)
+        with limits.time_limit(50):
+            pass
+        assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+        with pytest.raises(limits.TimeUp), limits.time_limit(50):
+            signal.raise_signal(signal.SIGPROF)
+        assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)
+    finally:
+        sys.setprofile(None)
+        signal.signal(signal.SIGPROF, before)
 
 
 def test_output_of_a_layer_does_not_spoil_json():

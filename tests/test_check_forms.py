@@ -1,10 +1,12 @@
 """check recognises what people write: other names, functions with a cache, one function for all."""
 
+import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tinygrad_rnn.check.files import check_here
+from tinygrad_rnn.check.files import check, check_here
 
 FORMS = Path(__file__).parent / "checked" / "forms.py"
 
@@ -46,6 +48,35 @@ def test_a_mistake_is_found_in_every_form(name, right, wrong, tmp_path):
     (tmp_path / "m.py").write_text(text.replace(right, wrong))
     (report,) = check_here(tmp_path / "m.py", only=name, explain=False)
     assert report.verdict == "wrong", str(report)
+
+
+@pytest.fixture(scope="module")
+def module():
+    spec = importlib.util.spec_from_file_location("forms_as_a_module", FORMS)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_a_module_its_functions_and_its_objects(module, found):
+    reports = {r.name: r for r in check(module, explain=False)}
+    assert {n: r.verdict for n, r in reports.items()} == {n: r.verdict for n, r in found.items()}
+    X, y = np.random.default_rng(0).normal(size=(3, 4)), np.array([1, 0, 1])
+    for given, inputs, gradients in ((module.Dense(4, 5), [X], {"W", "b", "X"}),
+                                     (module.Net(4, 5, 2), [X, y], {"W1", "W2"})):
+        report = check(given, *inputs)
+        assert report.ok and {g.name for g in report.gradients} == gradients, str(report)
+        assert report.name == type(given).__name__
+    assert check(module.rnn_step_forward).ok
+
+
+def test_an_object_whose_methods_have_other_names_and_a_mistake(module):
+    class Doubled(module.Dense):
+        def backward_pass(self, grad_out):
+            return 2 * super().backward_pass(grad_out)
+
+    report = check(Doubled(4, 5), np.random.default_rng(0).normal(size=(3, 4)))
+    assert report.verdict == "wrong" and [g.name for g in report.gradients if not g.ok] == ["X"]
 
 
 # --- layers in layers, and forwards that are wrong -----------------------------------------------
@@ -105,11 +136,15 @@ def kinds():
     ("Cached", "ok", ""),
     ("WeightsAsInputs", "unchecked", "dx not compared"),
     ("Unused", "wrong", "does not depend on the input h:"),
+    ("Unused", "wrong", "without it forward raises TypeError"),
     ("NotReturned", "wrong", "dx"),
     ("ListInList", "wrong", "raises TypeError: can't multiply sequence"),
     ("FirstOnly", "wrong", "not those of self.layers[1]"),
     ("SharedFirstOnly", "wrong", "the first of 2 inner layers alone"),
     ("NoConstructor", "unchecked", "TypeError: NoConstructor() takes no arguments"),
+    ("NoConstructorOfNothing", "unchecked", "NoConstructorOfNothing(W, b) raises TypeError"),
+    ("LabelsTwice", "wrong", "`dout * np.log(self.y) / len(self.t)` should be negated"),
+    ("TwoExceptions", "unchecked", "AttributeError: 'numpy.ndarray' object has no attribute"),
     ("FromAnotherFile", "unchecked", "with MatMul of the book in its place every gradient"),
     ("Misspelt", "wrong", "`self.inner.backward` is meant"),
     ("OneSample", "convention", "for x (N, D) forward raises TypeError"),
@@ -122,6 +157,8 @@ def test_every_kind_is_judged(kinds, name, verdict, words):
 
 
 def test_what_was_taken_from_elsewhere_is_said(kinds):
+    assert any("IndexError: index 3 is out" in note for note in kinds["TwoExceptions"].notes)
+    assert any("one-hot rows" in note for note in kinds["LabelsTwice"].notes)
     assert any("stand behind the class" in note for note in kinds["Later"].notes)
     assert any("ch07.seq2seq is not found" in note for note in kinds["Sequences"].notes)
     assert any("no attribute 'backword'" in note for note in kinds["Misspelt"].notes)

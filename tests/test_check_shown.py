@@ -139,7 +139,8 @@ def test_two_mistakes_on_their_page(pair):
 
 
 # What reaches a reader: the argument of a call that is words, by its place.
-SHOWN = {"unchecked": 1, "Problem": 1, "Cause": 1, "CannotMake": 0, "append": 0, "insert": 1}
+SHOWN = {"unchecked": 1, "Problem": 1, "Cause": 1, "CannotMake": 0, "append": 0, "insert": 1,
+         "LoadError": 0}
 
 
 def unsaid(node):
@@ -160,11 +161,13 @@ def shown(tree):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             into = "notes" in ast.unparse(node.func) or name not in ("append", "insert")
+            yield from (k.value for k in node.keywords if k.arg == "help")
             if name in SHOWN and into and len(node.args) > SHOWN[name]:
                 yield node.args[SHOWN[name]]
         if isinstance(node, (ast.Assign, ast.AugAssign)):
             target = node.target if isinstance(node, ast.AugAssign) else node.targets[0]
-            if ast.unparse(target).endswith((".cause", ".notes", ".why", ".place", ".example")):
+            if ast.unparse(target).endswith((".cause", ".notes", ".why", ".place", ".example",
+                                              ".error", ".description", ".epilog")):
                 yield node.value
 
 
@@ -174,6 +177,23 @@ def test_no_sentence_is_printed_that_is_not_said():
                for node in unsaid(value)]
     assert not missing, "\n".join(missing)
     assert list(unsaid(ast.parse('unchecked(report, f"not {this}")')))
+
+
+@pytest.mark.parametrize("lang, said, none", [
+    ("ko", "최상위의 반복문", "그런 파일이 없습니다"),
+    ("ja", "トップレベルのループ", "そのようなファイルはありません")])
+def test_help_and_what_cannot_be_read_in_other_languages(lang, said, none, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tinygrad-rnn", "check", "--lang", lang, "--help"])
+    monkeypatch.setenv("COLUMNS", "400")
+    parser = argparse.ArgumentParser(prog="check")
+    command.add_arguments(parser)
+    text = parser.format_help()
+    assert said in text
+    bare = re.sub(r"--[a-z-]+|\(layer, inputs...\)|\".*?\"", "", text)
+    left = set(re.findall(r"\b[a-z]{3,}\b", bare))
+    assert left <= {"check", "git", "apply", "forward", "backward", "params", "grads", "import"}
+    assert command.run(parser.parse_args(["not_there.py", "--lang", lang])) == 2
+    assert f"not_there.py: {none}" in capsys.readouterr().err
 
 
 def test_the_language_is_asked_for_or_that_of_the_locale(monkeypatch):

@@ -140,6 +140,44 @@ class NoConstructor:
         return dout @ self.params[0].T
 
 
+class NoConstructorOfNothing:
+    def __init(self):
+        self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]  # noqa: F821
+
+    def forward(self, x):
+        return x @ self.params[0] + self.params[1]
+
+    def backward(self, dout):
+        return dout @ self.params[0].T
+
+
+class LabelsTwice:
+    """Ids or rows, and backward gives a gradient for them: with the wrong sign."""
+
+    def forward(self, x, t):
+        self.t = np.eye(x.shape[1])[t] if t.ndim == 1 else t
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        self.y = e / e.sum(axis=1, keepdims=True)
+        return -np.sum(self.t * np.log(self.y)) / len(x)
+
+    def backward(self, dout=1):
+        dx = dout * (self.y - self.t) / len(self.t)
+        dt = dout * np.log(self.y) / len(self.t)
+        return dx, dt
+
+
+class TwoExceptions:
+    """One where the two sentences differ in length; another, later, where they do not."""
+
+    def forward(self, xs, enc_hs):
+        self.xs, self.enc_hs = xs, enc_hs
+        return enc_hs.sum(axis=1) * xs.mean()
+
+    def backward(self, dout):
+        last = self.enc_hs[:, self.xs.shape[1] - 1]
+        return dout.times(last)
+
+
 class FromAnotherFile(Linear):
     def forward(self, x):
         self.layer = MatMul(*self.params)  # noqa: F821

@@ -51,7 +51,7 @@ def check_apart(path: str | Path, only: str | None = None, make: str | None = No
         elif run.at is not None and not run.found and run.at not in request["skipped"]:
             request["skipped"].append(run.at)
         else:
-            raise LoadError(f"{path}: {run.why}")
+            raise LoadError(say("{path}: {error}", path=str(path), error=run.why))
     return [report for name in dict.fromkeys([*found, *reports]) for report in
             reports.get(name, [])]
 
@@ -120,7 +120,7 @@ class _Run:
                 self.ended.append(name)
                 self.layer = None
             case {"unreadable": text}:
-                self.unreadable = text
+                self.unreadable = unpacked(text)
             case {"crashed": text}:
                 self.why = say("the check itself failed: {error}", error=text)
             case {"finished": True}:

@@ -19,42 +19,68 @@ from .loading import LoadError
 from .page import page
 from .patch import patch
 from .report import VERDICTS, Report
-from .words import LANGUAGES, in_language, language, say
-
-DESCRIPTION = """\
-Compare the hand-written backward of every layer in a file with the derivative of its own forward.
-A layer is a class with forward and backward, and with params and grads if it has parameters.
-"""
-EPILOG = """\
-exit status: 0 right, 1 wrong, 2 could not be checked, or nothing was found to check
-The file is executed, with the rights of the caller, in a process of its own: its definitions,
-imports and assignments, and its "if" and "try" at the top level, too. Its loops and bare calls at
-the top level are not.
-"""
+from .words import LANGUAGES, Said, in_language, language, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.add_argument("files", metavar="FILE[:LAYER]", nargs="+",
-                        help="a Python file or a notebook, and the one class of it to check; a"
-                        " folder: all files below it; -: standard input")
-    parser.add_argument("--make", metavar="EXPRESSION",
-                        help='how to construct the layer: "MyCell(D=3, H=4)", or a function of the'
-                        " file that returns it, alone or as (layer, inputs...)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--patch", action="store_true",
-                        help="print the repairs that were found, for git apply; no file is edited")
-    parser.add_argument("--html", metavar="FILE", type=Path,
-                        help="write all reports to one page")
-    parser.add_argument("--lang", choices=LANGUAGES,
-                        help="the language of the reports (default: that of the locale)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N",
-                        help="of the random values (default 0)")
-    parser.add_argument("--time-limit", type=float, default=SECONDS, metavar="SECONDS",
-                        help="of CPU time, for one run of one layer and for the search for its"
-                        f" mistakes (default {SECONDS:g})")
+    """The options, in the language of the locale, or of ``--lang`` beside ``--help``."""
+    lang = language(_asked(sys.argv))
+
+    def tr(template: str, **values: Any) -> str:
+        return _in(template, lang, **values)
+
+    class Help(argparse.RawDescriptionHelpFormatter):
+        """What argparse says of itself, in that language, too."""
+
+        def add_usage(self, usage, actions, groups, prefix=None):
+            super().add_usage(usage, actions, groups, prefix or tr("usage: "))
+
+        def start_section(self, heading):
+            super().start_section({"positional arguments": tr("positional arguments"),
+                                   "options": tr("options")}.get(heading, heading))
+
+        def add_argument(self, action):
+            if action.dest == "help":
+                action.help = tr("show this help message and exit")
+            super().add_argument(action)
+
+    parser.formatter_class = Help
+    parser.description = tr(
+        "Compare the hand-written backward of every layer in a file with the derivative of its own"
+        " forward.\nA layer is a class with forward and backward, and with params and grads if it"
+        " has parameters.")
+    parser.epilog = tr(
+        "exit status: 0 right, 1 wrong, 2 could not be checked, or nothing was found to check\n"
+        "The file is executed, with the rights of the caller, in a process of its own: its"
+        " definitions,\nimports and assignments, and its \"if\" and \"try\" at the top level, too."
+        " Its loops and bare calls at\nthe top level are not.")
+    parser.add_argument("files", metavar="FILE[:LAYER]", nargs="+", help=tr(
+        "a Python file or a notebook, and the one class of it to check; a folder: all files below"
+        " it; -: standard input"))
+    parser.add_argument("--make", metavar="EXPRESSION", help=tr(
+        'how to construct the layer: "MyCell(D=3, H=4)", or a function of the file that returns it,'
+        " alone or as (layer, inputs...)"))
+    parser.add_argument("--json", action="store_true", help=tr("print JSON"))
+    parser.add_argument("--patch", action="store_true", help=tr(
+        "print the repairs that were found, for git apply; no file is edited"))
+    parser.add_argument("--html", metavar="FILE", type=Path, help=tr(
+        "write all reports to one page"))
+    parser.add_argument("--lang", choices=LANGUAGES, help=tr(
+        "the language of the reports (default: that of the locale)"))
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help=tr(
+        "of the random values (default {n})", n=0))
+    parser.add_argument("--time-limit", type=float, default=SECONDS, metavar="SECONDS", help=tr(
+        "of CPU time, for one run of one layer and for the search for its mistakes (default {n})",
+        n=f"{SECONDS:g}"))
     parser.set_defaults(run=run)
+
+
+def _asked(arguments: list[str]) -> str | None:
+    """The language that is asked for, before anything is parsed."""
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if option == "--lang" or option.startswith("--lang="):
+            return option[len("--lang="):] or value
+    return None
 
 
 def split(text: str) -> tuple[str, str | None]:
@@ -71,7 +97,7 @@ class Checked:
     def __init__(self, path: Path, only: str | None, args: argparse.Namespace):
         self.path = path
         self.reports: list[Report] = []
-        self.error = ""
+        self.error: str = ""
         source = sys.stdin.read() if str(path) == "-" else None
         if source is not None:
             self.path = path = Path("stdin")
@@ -79,10 +105,17 @@ class Checked:
             self.reports = check_apart(path, only, args.make, args.seed, True, args.time_limit,
                                        source)
         except LoadError as error:
-            self.error = str(error).replace(str(path.resolve()), str(path))
+            self.error = _as_given(error.args[0], path)
 
     def verdicts(self):
         return {r.verdict for r in self.reports} | ({"unchecked"} if self.error else set())
+
+
+def _as_given(said: Said, path: Path) -> Said:
+    """A sentence that names a file as the command line does."""
+    whole = str(path.resolve())
+    return Said.of(said.template, {k: v.replace(whole, str(path)) if type(v) is str else v
+                                   for k, v in said.values.items()})
 
 
 def run(args: argparse.Namespace) -> int:
@@ -129,7 +162,7 @@ def show(checked: Checked, many: bool, colour: bool, lang: str) -> None:
     """One file; of many, what is right in one line."""
     reports = checked.reports
     if checked.error:
-        print(f"tinygrad-rnn check: {checked.error}", file=sys.stderr)
+        print(f"tinygrad-rnn check: {in_language(checked.error, lang)}", file=sys.stderr)
     elif not reports and not many:
         print(_in("{path} has no layer: no class with forward", lang, path=checked.path),
               file=sys.stderr)

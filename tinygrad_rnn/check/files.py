@@ -108,12 +108,14 @@ class Checks:
             found = [(n, c) for n, c in layers if n == only]
             failed = {k: v for k, v in failed.items() if k == only}
             if not found and not failed:
-                have = ", ".join(n for n, _ in layers) or "none"
-                raise LoadError(f"{program.path} has no layer {only} (a class with forward); it"
-                                f" has: {have}")
+                raise LoadError(say(
+                    "{path} has no layer {name} (a class with forward); it has: {have}",
+                    path=str(program.path), name=only,
+                    have=", ".join(n for n, _ in layers) or say("none")))
             layers = found
         self.left = len(layers)
         self.verdicts: dict[type, str] = {}
+        self.known: dict[Any, recipes.Search] = {}  # how classes are made and called
         self.found: list[tuple[str, Callable[[], Iterator[Report]]]] = []
         if make is not None:
             self.found = [(only or make, lambda: self._made(make, only or make))]
@@ -139,9 +141,9 @@ class Checks:
     def _with_parts(self, name, cls, end: float) -> Report:
         """The report of a class. Where it is wrong and uses a layer that is wrong, that is said,
         and whether it is right once that is mended."""
-        def checked(c, explain, trusted=()):
+        def checked(c, explain, trusted=(), known=self.known):
             return check_class(c, None, name if c is cls else None, self.seed, explain,
-                               self.seconds, end, trusted)
+                               self.seconds, end, trusted, known)
 
         parts = parts_of(cls)
         report: Report = checked(cls, self.explain and not parts)
@@ -149,14 +151,19 @@ class Checks:
             wrong = [part for part in parts if self._is_wrong(part, checked)]
             right = [part for part in parts if self.verdicts[part] in ("ok", "convention")]
             if not wrong:
-                explained = checked(cls, self.explain, right)
-                if report.kind != "raises" or all(c.kind == "misspelt" for c in explained.causes):
-                    report = explained  # where something raises, other edits may only hide it
+                # where something raises, other edits than of a name that is not there may hide it
+                raises = report.kind == "raises"
+                if not raises or "AttributeError" in str(report.cause):
+                    explained = checked(cls, self.explain, right)
+                    if not raises or all(c.kind == "misspelt" for c in explained.causes):
+                        report = explained
             else:
                 with contextlib.ExitStack() as stack:
                     for part in wrong:
                         stack.enter_context(mended(part))
-                    after = checked(cls, False)
+                    search = self.known.get(cls)  # what did not run may run now
+                    after = checked(cls, False, (), {cls: search} if search and search.running
+                                    else {})
                 text = say("{name} uses {parts}, which is wrong: mend that first", name=name,
                            parts=", ".join(part.__name__ for part in wrong))
                 if not after.ok and self.explain:
@@ -180,6 +187,7 @@ class Checks:
                 r"NameError: name '(\w+)' is not defined", str(report.cause))) and (
                 undefined[1] not in put) and (thing := anywhere(undefined[1])) is not None:
             put.append(undefined[1])
+            self.known.clear()
             for names in modules:
                 names.setdefault(undefined[1], thing)
             report = self._with_parts(name, cls, max(end, time.process_time() + 1))

@@ -99,9 +99,11 @@ def assert_matches_autograd(layer: Any, *inputs: Any, **options: Any) -> None:
 
 def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: int = 0,
                 explain: bool = True, seconds: float = SECONDS,
-                deadline: float | None = None, trusted: Sequence[type] = ()) -> Report:
+                deadline: float | None = None, trusted: Sequence[type] = (),
+                known: dict[Any, recipes.Search] | None = None) -> Report:
     """Check a class of which no object is at hand: how to construct it is found by trying.
-    ``trusted``: classes that it uses and that are known to be right, which are not to blame.
+    ``trusted``: classes that it uses and that are known to be right, which are not to blame;
+    ``known``: what was found by trying, for a caller that asks again.
 
     Returns a ``Report``, as ``check_layer`` does; "unchecked" if no way is found.
     """
@@ -116,7 +118,7 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
         if recipe is None and getattr(getattr(cls, "form", None), "globals", None):
             recipe = recipes.from_factory(cls, report.name)
         if recipe is None:
-            search = recipes.find(cls, seconds)
+            search = recipes.find(cls, seconds, known)
             recipe = search.running[0] if search.running else search.half
         with time_limit(seconds):
             setup = recipe.setup()
@@ -158,21 +160,21 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
             report.notes.append(text)
     elif not report.ok and not recipe.notes and first is not None and (
             first.phase != "returned" and not (report.causes and not report.unexplained)):
-        report.notes.append(say("with the likeliest inputs {phase} raises {error}; checked with"
-                                " {these}", phase=first.phase, error=str(first),
-                                these=recipe.words()))
+        report.notes.append(say("with other inputs {phase} raises {error}; checked with {these}",
+                                phase=first.phase, error=str(first), these=recipe.words()))
     return report
 
 
 def _no_constructor(cls):
     """What is raised where a class has a method that is almost called __init__, and no
-    constructor; None if it has one."""
+    constructor; None if it has one. What that method does not take, and reads all the same, is
+    handed over, too."""
     if cls.__init__ is not object.__init__:
         return None
     for name, method in vars(cls).items():
         bare = name.removeprefix(f"_{cls.__name__.lstrip('_')}")
         if isinstance(method, types.FunctionType) and re.fullmatch(r"_*(init|int|inti)_*", bare):
-            arguments = recipes.required(method)[0][1:]
+            arguments = recipes.required(method)[0][1:] or _untaken(method)
             try:
                 cls(*arguments)
             except Exception as error:
@@ -180,6 +182,15 @@ def _no_constructor(cls):
                            name=cls.__name__, arguments=", ".join(arguments), method=bare,
                            error=f"{type(error).__name__}: {error}")
     return None
+
+
+def _untaken(fn):
+    """The names that a function reads and does not take: those of nothing, or of arrays."""
+    nodes: Any = ast.walk(node_of(fn) or ast.Module([], []))
+    names = dict.fromkeys(n.id for n in nodes if isinstance(n, ast.Name))
+    there = {k for k, v in {**fn.__builtins__, **fn.__globals__}.items()
+             if not isinstance(v, np.ndarray)}
+    return [n for n in names if n not in there and n not in fn.__code__.co_varnames]
 
 
 def _is_derivative(setup: Setup, names, seed: int):
@@ -315,6 +326,12 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
     if outcome.observation.printed:
         report.notes.append(say("the layer prints; its output is not shown"))
     report.notes += dict.fromkeys(first.notes)
+    returned = first.observation.returned
+    ids = [n for n, x, g in zip(names, setup.inputs, returned, strict=False) if _are_ids(x)
+           and g is not None and np.any(g) and len(returned) == len(setup.inputs)]
+    if ids and outcome.right and not outcome.scenario.startswith("with one-hot"):
+        report.notes.append(say("backward returns something for {names}: ids have no gradient to"
+                                " compare it with", names=_names_of(ids)))
     report.gradients = first.gradients if outcome.right else outcome.gradients
     if not outcome.right:
         if outcome.scenario:
@@ -336,9 +353,10 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
     except TimeUp:
         pass
     for name in _idle(first):
-        conventions.insert(0, Problem("idle_input", say(
-            "the output does not depend on the input {name}: whatever it is, forward gives the"
-            " same", name=name), _line_without(setup.layer, name)))
+        text = say("the output does not depend on the input {name}: whatever it is, forward gives"
+                   " the same", name=name)
+        conventions.insert(0, Problem("idle_input", join([text, *_without(setup, names, name)]),
+                                      _line_without(setup.layer, name)))
     missed = _unseen(first)
     if (left_out := _left_out(first, missed)) is not None:
         conventions.insert(0, left_out)
@@ -389,6 +407,23 @@ def _idle(outcome: Outcome):
                        first, outputs([*setup.inputs[:i], other, *setup.inputs[i + 1:]]),
                        strict=True)):
                 yield outcome.input_names[i]
+
+
+def _without(setup: Setup, names, name: str):
+    """What is raised where an argument that no line reads is left out, as a sentence or none."""
+    forward = inspect.unwrap(type(setup.layer).forward)
+    nodes: Any = ast.walk(node_of(forward) or ast.Module([], []))
+    if name in [n.attr if isinstance(n, ast.Attribute) else n.id for n in nodes
+                if isinstance(n, (ast.Name, ast.Attribute))]:
+        return []
+    layer, _ = clone(setup.layer)
+    inputs = [x for n, x in zip(names, setup.inputs, strict=False) if n != name]
+    try:
+        with quietly(), numpy_replaced(layer):
+            layer.forward(*copies(inputs))
+    except Exception as error:
+        return [say("without it forward raises {error}", error=f"{type(error).__name__}: {error}")]
+    return []
 
 
 def _line_without(layer, name: str):
@@ -450,7 +485,8 @@ def _left_out(outcome: Outcome, missed):
 def _scenarios(setup: Setup, names, seed: int):
     """The plain case first; then those that the layer has: a second round on the same object,
     labels that are ignored, a state that is given and carried."""
-    yield evaluate(setup, names, seed)
+    plain = evaluate(setup, names, seed)
+    yield plain
     second = replace(setup, rounds=2)
     outcome = evaluate(second, names, seed, scenario="in the second forward and backward of the"
                        " same object")
@@ -463,6 +499,29 @@ def _scenarios(setup: Setup, names, seed: int):
                            seed, scenario="with labels to be ignored")
     if hasattr(setup.layer, "stateful"):
         yield from _with_state(setup, names, seed)
+    yield from _with_one_hot(plain, seed)
+
+
+def _with_one_hot(plain: Outcome, seed: int):
+    """Ids as one-hot rows, where backward returns a gradient that has their shape: there is a right
+    one for it, if forward reads them."""
+    setup, returned = plain.setup, plain.observation.returned
+    inputs = list(setup.inputs)
+    for i, (x, g) in enumerate(zip(inputs, returned, strict=False)):
+        if _are_ids(x) and isinstance(g, np.ndarray) and g.shape[:-1] == x.shape and (
+                0 <= x.min() <= x.max() < g.shape[-1]):
+            inputs[i] = np.eye(g.shape[-1])[x]
+    if len(returned) == len(inputs) and any(map(_are_ids, setup.inputs)) and not any(
+            map(_are_ids, inputs)):
+        with contextlib.suppress(CannotRun):
+            outcome = evaluate(replace(setup, inputs=inputs), plain.input_names, seed,
+                               scenario="with one-hot rows in the place of ids")
+            if all(np.any(g) for g in outcome.truth.inputs if g is not None):
+                yield outcome
+
+
+def _are_ids(x):
+    return isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.size > 0
 
 
 def _at_a_kink(outcome: Outcome):

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from typing import Any
 
 WAITING = 4.0
 _AGAIN = 0.2  # seconds, until a limit that was caught rings again
@@ -23,8 +24,7 @@ class TimeUp(BaseException):
 ALONE = sys.platform in ("emscripten", "wasi")
 
 
-@contextlib.contextmanager
-def time_limit(seconds: float):
+def time_limit(seconds: float) -> contextlib.AbstractContextManager[Any]:
     """Raise TimeUp inside the block once ``seconds`` of CPU time are over.
 
     By signals where there are some, which also end sleep and input; elsewhere (another thread,
@@ -32,43 +32,53 @@ def time_limit(seconds: float):
     has started the check can end it (docs/browser.md).
     """
     if ALONE:
-        yield
-        return
+        return contextlib.nullcontext()
     in_main = threading.current_thread() is threading.main_thread()
-    if not (hasattr(signal, "setitimer") and in_main):
-        with _async_limit(WAITING * seconds):
-            yield
-        return
+    if hasattr(signal, "setitimer") and in_main:
+        return _ByTimers(seconds)
+    return _async_limit(WAITING * seconds)
 
-    def stop(_, frame):
-        if frame is None or not _is_lost(frame):  # else the timer rings again
-            raise TimeUp(f"{seconds:g} s are over")
 
-    with contextlib.ExitStack() as stack:
+class _ByTimers:
+    """Two timers, which ring again and again until the block is left. A ring while it is entered
+    or left does nothing: raised there, it would leave a timer running for good."""
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+        self.earlier: list[Any] = []
+
+    def __enter__(self):
         for number, timer, limit, clock in (
-                (signal.SIGPROF, signal.ITIMER_PROF, seconds, time.process_time),
-                (signal.SIGALRM, signal.ITIMER_REAL, WAITING * seconds, time.monotonic)):
-            stack.enter_context(_timer(number, timer, limit, clock, stop))
-        yield
+                (signal.SIGPROF, signal.ITIMER_PROF, self.seconds, time.process_time),
+                (signal.SIGALRM, signal.ITIMER_REAL, WAITING * self.seconds, time.monotonic)):
+            handler = signal.signal(number, self.ring)
+            left, interval = signal.setitimer(timer, limit, _AGAIN)
+            self.earlier.append((number, timer, handler, left, interval, clock, clock()))
+
+    def __exit__(self, *_):
+        for number, timer, handler, left, interval, clock, begun in reversed(self.earlier):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
+            if left:  # a limit around this one goes on
+                signal.setitimer(timer, max(left - (clock() - begun), 1e-3), interval)
+
+    def ring(self, _, frame):
+        if not _is_lost(frame):
+            raise TimeUp(f"{self.seconds:g} s are over")
+
+
+_ENTERED_OR_LEFT = {_ByTimers.__enter__.__code__, _ByTimers.__exit__.__code__}
 
 
 def _is_lost(frame):
-    """Whether Python would drop an exception there: in a callback of the garbage collector."""
-    return any(getattr(f, "__code__", None) is frame.f_code for f in gc.callbacks)
-
-
-@contextlib.contextmanager
-def _timer(number, timer, seconds: float, clock, stop):
-    earlier = signal.signal(number, stop)
-    left, interval = signal.setitimer(timer, seconds, _AGAIN)
-    begun = clock()
-    try:
-        yield
-    finally:
-        signal.setitimer(timer, 0)
-        signal.signal(number, earlier)
-        if left:  # a limit around this one goes on
-            signal.setitimer(timer, max(left - (clock() - begun), 1e-3), interval)
+    """Whether an exception there would be dropped, in a callback of the garbage collector, or would
+    leave a limit half made."""
+    collected = [getattr(f, "__code__", None) for f in gc.callbacks]
+    if frame is not None and frame.f_code in collected:
+        return True
+    while frame is not None and frame.f_code not in _ENTERED_OR_LEFT:
+        frame = frame.f_back
+    return frame is not None
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ from . import notebooks
 from .book import StandIn, contents_of
 from .limits import TimeUp, time_limit
 from .numpy_standin import cupy_standin, numpy_standin, wide
+from .words import say
 
 # Never wanted for a gradient, slow to import or seldom installed.
 _NOT_IMPORTED = {"matplotlib", "seaborn", "pylab", "japanize_matplotlib", "IPython", "google"}
@@ -43,7 +44,8 @@ _FOLDERS_ABOVE = 4  # looked into where nothing shows the top
 
 
 class LoadError(Exception):
-    """The file cannot be read, or is no Python."""
+    """The file cannot be read, or is no Python; its argument is a sentence that ``words`` can say
+    in other languages."""
 
 
 class _Widen(ast.NodeTransformer):
@@ -96,20 +98,23 @@ def read(path: Path, seconds: float = 5.0, source: str | None = None) -> list[Te
         text = _parsed(notebooks.plain(source), str(path))
         return [text] if isinstance(text, Text) else _no_python(path, text)
     if not path.is_file():
-        what = "a folder" if path.is_dir() else "no file" if path.exists() else "no such file"
-        raise LoadError(f"{path}: {what}")
+        raise LoadError(say("{path}: a folder" if path.is_dir() else "{path}: no file"
+                            if path.exists() else "{path}: no such file", path=str(path)))
     try:
         with time_limit(seconds):
             content = path.read_bytes()
     except OSError as error:
-        raise LoadError(f"{path}: {error.strerror or error}") from None
+        raise LoadError(say("{path}: {error}", path=str(path),
+                            error=error.strerror or str(error))) from None
     except TimeUp:
-        raise LoadError(f"{path}: cannot be read within {seconds:g} s") from None
+        raise LoadError(say("{path}: cannot be read within {seconds} s", path=str(path),
+                            seconds=f"{seconds:g}")) from None
     if path.suffix == ".ipynb":
         try:
             return [_cell(text, f"{path}, cell {n}", n) for n, text in notebooks.cells(content)]
         except ValueError as error:
-            raise LoadError(f"{path}: no notebook: {error}") from None
+            raise LoadError(say("{path}: no notebook: {error}", path=str(path),
+                                error=str(error))) from None
     text = _parsed(content, str(path))
     return [text] if isinstance(text, Text) else _no_python(path, text)
 
@@ -119,16 +124,17 @@ def _cell(source: str, filename: str, number: int):
     text = _parsed(source, filename)
     if isinstance(text, Text):
         return text
-    why = f"cell {number}, line {getattr(text, 'lineno', 1)}: {type(text).__name__}: " + str(
-        getattr(text, "msg", text))
+    why = say("cell {n}, line {line}: {error}", n=number, line=getattr(text, "lineno", 1),
+              error=f"{type(text).__name__}: {getattr(text, 'msg', text)}")
     return Text(filename, ast.Module([], []), dict.fromkeys(
         re.findall(r"^class\s+(\w+)", source, re.MULTILINE), why))
 
 
 def _no_python(path: Path, error):
     line = getattr(error, "lineno", None)
-    where = f", line {line}" if line else ""
-    raise LoadError(f"{path}{where}: no Python: {getattr(error, 'msg', error)}")
+    raise LoadError(say("{path}, line {n}: no Python: {error}" if line else
+                        "{path}: no Python: {error}", path=str(path), n=line,
+                        error=str(getattr(error, "msg", error))))
 
 
 def _parsed(source, filename: str):
@@ -243,7 +249,7 @@ class Program:
     def _run(self, statement, filename: str, record: Loaded):
         name = getattr(statement, "name", None) or ast.unparse(statement).split("\n")[0]
         if not self.watch(f"{filename}:{statement.lineno}"):
-            record.failed[name] = "the process ended here"
+            record.failed[name] = say("the process ended here")
             return
         tree = ast.Module([statement], [])
         path_before = list(sys.path)

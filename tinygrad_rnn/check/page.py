@@ -110,7 +110,8 @@ def page(files: Iterable[tuple[str, list[Report], str]], lang: str = "en") -> st
     body = []
     for i, (path, reports, error) in enumerate(files):
         if reports or error:
-            body += [f'<h2 id="f{i}">{escape(path)}</h2>', f"<p>{escape(error)}</p>" * bool(error),
+            body += [f'<h2 id="f{i}">{escape(path)}</h2>',
+                     f"<p>{escape(in_language(error, lang))}</p>" * bool(error),
                      *(fragment(r, lang) for r in reports)]
     return f"""<!DOCTYPE html>
 <html lang="{lang}"><head><meta charset="utf-8">

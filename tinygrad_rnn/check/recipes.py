@@ -12,6 +12,7 @@ import inspect
 import itertools
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,6 +41,7 @@ SIZES = {"N": 3, "T": 4, "U": 2, "D": 5, "H": 6, "V": 7, "Z": 2,  # all of use t
          "C": 2, "X": 5, "K": 3, "A": 2, "S": 2}  # channels, pixels, kernel, heads, samples
 DIVISIBLE = {"D": 8, "H": 6}  # where a layer wants sizes that can be divided into heads
 PATIENCE = 2.0  # seconds of CPU time, until no other recipe is tried
+ALIKE = 100  # recipes that raise the very same, no matter of shapes, until none is tried any more
 LABELS = {"t", "ts", "target", "targets", "label", "labels", "y_true", "teacher", "correct"}
 
 
@@ -133,7 +135,7 @@ class Recipe:
     sizes: dict[str, int] = field(default_factory=dict)  # other than SIZES
     slots: Slots | None = None  # where they are found only once backward has run
     rate: float = 0.0  # see Setup
-    first_error: CannotRun | None = None  # what likelier recipes raised
+    first_error: CannotRun | None = None  # what likelier recipes raised, where it came furthest
     notes: list[str] = field(default_factory=list)  # what a report should say of it
     narrow: tuple[str, CannotRun] | None = None  # a wider use of the layer, and what it raised
 
@@ -266,7 +268,9 @@ def _input_specs(name, cls_name: str, beside=()):
     if low in ("hs_dec", "hs_decoder", "dec_hs", "queries"):
         return [_F("N", "U", "H"), _F("N", "T", "H")]
     if low in ("hs", "hs_enc", "hs_encoder", "enc_hs", "keys", "values", "k", "v", "cs"):
-        return [_F("N", "T", "H"), _F("N", "T", "D")]
+        encoded = [_F("N", "T", "H"), _F("N", "T", "D")]
+        other = "enc" in low and "xs" in beside  # the states of another sentence
+        return [_F("N", "U", "H"), *encoded] if other else encoded
     if low in ("w", "weight"):
         return [_F("D", "H"), _F("D"), _F("1", "D"), _F("N", "D")]
     if low in ("b", "bias") and {"w", "weight"} & {n.lower() for n in beside}:
@@ -326,9 +330,8 @@ class Search:
     seconds: float  # for one run
     running: list[Recipe] = field(default_factory=list)
     half: Recipe | None = None  # forward ran, and backward did not, or gave other shapes
+    half_error: CannotRun | None = None  # how far backward came
     error: CannotRun | None = None
-    first: CannotRun | None = None  # of the likeliest
-    likeliest: list[Spec] = field(default_factory=list)
     failed: list[tuple[Recipe, CannotRun]] = field(default_factory=list)
 
     def __post_init__(self):
@@ -362,6 +365,7 @@ class Search:
     def _attempts(self) -> Iterator[Recipe]:
         end = time.process_time() + PATIENCE
         broken: dict[Any, CannotRun] = {}
+        alike: Counter[Any] = Counter()
         for _, recipe in self._recipes():
             if time.process_time() > end:
                 return
@@ -369,11 +373,11 @@ class Search:
             if key in broken or self._is_beside_the_point(recipe):
                 continue
             error = _attempt(recipe, self.seconds)
-            if error is None or (error.phase in ("backward", "returned") and self.half is None):
-                recipe.first_error = self.first
+            if error is None or self._is_further(error):
+                recipe.first_error = self._furthest(lambda _: True)
                 recipe.notes += self._instead_of(recipe)
                 recipe.narrow = self._wider(recipe)
-                self.half = self.half or recipe
+                self.half, self.half_error = recipe, error
             if error is None:
                 self.running.append(recipe)
                 yield recipe
@@ -384,27 +388,41 @@ class Search:
                 broken[key] = error
             elif error.phase in ("forward", "backward"):
                 self.failed.append((recipe, error))
-            if self.first is None and error.phase != "construction":
-                self.first, self.likeliest = error, recipe.inputs
+                alike[error.line, str(error)] += 1
+                if alike[error.line, str(error)] > ALIKE and error.depth >= self.error.depth and (
+                        not isinstance(error.error, (ValueError, IndexError))):
+                    return
             if self.error is None or error.depth > self.error.depth:
                 self.error = error
 
+    def _is_further(self, error: CannotRun):
+        """Whether a recipe whose forward runs comes further than those before it."""
+        held = self.half_error
+        if held is None or error.phase != "backward":
+            return held is None and error.phase in ("backward", "returned")
+        return held.phase == "backward" and error.depth > held.depth
+
     def _instead_of(self, recipe: Recipe):
-        """What is to be said of a recipe that is not the likeliest: what the likeliest raised."""
-        error = self.first
-        if error is None:
-            return []
-        both = zip(self.input_names, recipe.inputs, self.likeliest, strict=False)
-        labels = [n for n, a, b in both if n.lower() in LABELS and a != b]
-        sizes = [s.value for s in recipe.init.values() if s.kind == "size"]
-        what = say("{phase} raises {error}", phase=error.phase, error=str(error))
-        if labels:
+        """What is to be said of a recipe that is not the likeliest: what others raised."""
+        likeliest = self.failed[0][0].inputs if self.failed else recipe.inputs
+        labels = [i for i, n in enumerate(self.input_names) if n.lower() in LABELS
+                  and recipe.inputs[i] != likeliest[i]]
+        error = self._furthest(lambda other: any(
+            other.inputs[i] != recipe.inputs[i] for i in labels))
+        if error is not None:
             return [say("checked with {these}; with other labels {what}", these=recipe.words(),
-                        what=what)]
-        if len(set(sizes)) < len(sizes):
-            return [say("checked where two of its sizes are equal; where all differ {what}",
-                        what=what)]
+                        what=_raises(error))]
+        if _equal_sizes(recipe):
+            error = self._furthest(lambda other: not _equal_sizes(other))
+            if error is not None:
+                return [say("checked where two of its sizes are equal; where all differ {what}",
+                            what=_raises(error))]
         return []
+
+    def _furthest(self, where):
+        """What was raised by those recipes, where it came furthest; None if nothing was."""
+        errors = [error for recipe, error in self.failed if where(recipe)]
+        return max(errors, key=lambda error: error.depth, default=None)
 
     def _wider(self, recipe: Recipe):
         """A use of the layer of which the recipe is a special case, and what was raised there: a
@@ -502,16 +520,20 @@ def large_defaults(cls):
             and any(re.fullmatch(pattern, p.name) for pattern, _ in _INT_SIZES)]
 
 
-def find(cls, seconds: float):
+def find(cls, seconds: float, known: dict[Any, Search] | None = None):
     """A Search for a class that has a Recipe: one whose forward and backward run, else one whose
-    forward runs.
+    forward runs. ``known``: searches that were made, by their class.
 
     Raises CannotMake, in one sentence that says what to give, or CannotRun for what the layer
     raised where it came furthest.
     """
-    search = Search(cls, seconds)
+    known = {} if known is None else known
+    if cls not in known:
+        known[cls] = Search(cls, seconds)
+        known[cls].next()
+    search = known[cls]
     name, init_names = cls.__name__, search.init_names
-    if search.next() is not None or search.half is not None:
+    if search.running or search.half is not None:
         return search
     error = search.error
     example = ", ".join(f"{n}=..." for n in init_names)
@@ -522,6 +544,16 @@ def find(cls, seconds: float):
         raise CannotMake(say('{what}: say how it is made with --make "{example}"', what=what,
                              example=f"{name}({example})"))
     raise error
+
+
+def _raises(error: CannotRun):
+    return say("{phase} raises {error}", phase=error.phase, error=str(error))
+
+
+def _equal_sizes(recipe: Recipe):
+    """Whether two of the sizes that a constructor is handed are the same."""
+    sizes = [s.value for s in recipe.init.values() if s.kind == "size"]
+    return len(set(sizes)) < len(sizes)
 
 
 def _hides(inputs, held):

@@ -297,21 +297,27 @@ def _modules_with_numpy(layer):
     """The global names of all modules that the classes of a layer come from, where these hold the
     real NumPy: there it is replaced while a check runs."""
     seen, found = set(), []
-    stack = [c.__module__ for part in objects_of(layer) for c in type(part).__mro__]
+    stack = [names for part in objects_of(layer) for c in type(part).__mro__
+             for names in _globals_of(c)]
     while stack:
-        name = stack.pop()
-        module = sys.modules.get(name)
+        names = stack.pop()
+        name = str(names.get("__name__"))
         own = name.startswith("tinygrad_rnn.") and not name.startswith("tinygrad_rnn.manual")
-        if module is None or name in seen or own or name.partition(".")[0] in ("numpy", "builtins"):
+        if id(names) in seen or own or name.partition(".")[0] in ("numpy", "builtins"):
             continue
-        seen.add(name)
-        names = vars(module)
+        seen.add(id(names))
         holds = [k for k, v in names.items() if v is np]
         if holds:
             found.append((names, holds))
-            stack += [v.__module__ for v in names.values()
-                      if isinstance(v, (type, types.FunctionType)) and v.__module__]
+            stack += [there for v in list(names.values()) for there in _globals_of(v)]
     return found
+
+
+def _globals_of(thing):
+    """The global names that a function, or the methods of a class, read."""
+    functions = vars(thing).values() if isinstance(thing, type) else [thing]
+    return [inspect.unwrap(fn).__globals__ for fn in functions
+            if isinstance(fn, types.FunctionType)]
 
 
 @contextlib.contextmanager

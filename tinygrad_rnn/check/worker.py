@@ -78,7 +78,7 @@ def _check(request, say, allow) -> None:
         checks = Checks(program, request["only"], request["make"], request["seed"],
                         request["explain"], seconds)
     except LoadError as error:
-        say(unreadable=str(error))
+        say(unreadable=packed(error.args[0]))
         return
     say(found=[name for name, _ in checks.found])
     for name, check in checks.found:
