@@ -9,7 +9,6 @@ import inspect
 import io
 import random
 import re
-import sys
 import traceback
 import types
 import warnings
@@ -297,8 +296,8 @@ def _modules_with_numpy(layer):
     """The global names of all modules that the classes of a layer come from, where these hold the
     real NumPy: there it is replaced while a check runs."""
     seen, found = set(), []
-    stack = [names for part in objects_of(layer) for c in type(part).__mro__
-             for names in _globals_of(c)]
+    classes = {c for part in objects_of(layer) for c in type(part).__mro__}
+    stack = [names for c in classes for names in _globals_of(c)]
     while stack:
         names = stack.pop()
         name = str(names.get("__name__"))
@@ -316,8 +315,8 @@ def _modules_with_numpy(layer):
 def _globals_of(thing):
     """The global names that a function, or the methods of a class, read."""
     functions = vars(thing).values() if isinstance(thing, type) else [thing]
-    return [inspect.unwrap(fn).__globals__ for fn in functions
-            if isinstance(fn, types.FunctionType)]
+    return [getattr(fn, "__wrapped__", fn).__globals__ for fn in functions
+            if type(fn) is types.FunctionType]
 
 
 @contextlib.contextmanager
