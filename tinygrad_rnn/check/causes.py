@@ -12,7 +12,6 @@ import contextlib
 import inspect
 import linecache
 import re
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from .outcome import evaluate, pairs
 from .repair import Budget, find_repair, forward_repair
 from .report import Cause
 from .running import CannotRun, arrays_of, objects_of, observe, truth
-from .source import replaced
+from .source import replaced, traced
 from .words import join, say
 
 if TYPE_CHECKING:
@@ -506,11 +505,7 @@ class _Watch:
         return self.trace
 
     def run(self, outcome: Outcome):
-        earlier = sys.gettrace()
-        sys.settrace(self.trace)
-        try:
+        with traced(self.trace):
             observe(self.setup, np.random.default_rng(outcome.seed + 1), light=True)
-        finally:
-            sys.settrace(earlier)
         if self.line is None:
             self.line = self.return_line

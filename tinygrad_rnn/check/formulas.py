@@ -70,15 +70,15 @@ def _gru(order, after, old):
 
 
 def _cells(kind):
-    """The variants of a cell: (what is different from the book, function)."""
+    """The variants of a cell: (what is different from the book, order of its gates, function)."""
     if kind == "rnn":
-        yield "", _rnn(np.tanh)
-        yield say("relu in place of tanh"), _rnn(lambda a: np.maximum(a, 0))
-        yield say("the sigmoid in place of tanh"), _rnn(_sigmoid)
+        yield "", "", _rnn(np.tanh)
+        yield say("relu in place of tanh"), "", _rnn(lambda a: np.maximum(a, 0))
+        yield say("the sigmoid in place of tanh"), "", _rnn(_sigmoid)
     elif kind == "lstm":
         for order in itertools.permutations("fgio"):
             text = "" if order == tuple("fgio") else _in_order(order, "f, g, i, o")
-            yield text, _lstm(order)
+            yield text, "".join(order), _lstm(order)
     else:
         for order, after, old in itertools.product(itertools.permutations("zrh"), (False, True),
                                                    (False, True)):
@@ -91,7 +91,7 @@ def _cells(kind):
             if old:
                 texts.append(say("z weighs the old state, as in cuDNN, PyTorch and Keras (the book:"
                                  " the new one)"))
-            yield join(texts), _gru(order, after, old)
+            yield join(texts), "".join(order), _gru(order, after, old)
 
 
 def _in_order(order, book):
@@ -183,11 +183,12 @@ _SIMPLE = {
 
 
 def _variants(kind, params, inputs):
-    """Yield (difference from the book in words, outputs); nothing if the layer is not known."""
+    """Yield (difference from the book in words, order of the gates, outputs); nothing if the layer
+    is not known."""
     if kind in _SIMPLE:
         n, formula = _SIMPLE[kind]
         if len(params) == n:
-            yield "", formula(params, inputs)
+            yield "", "", formula(params, inputs)
         return
     match = re.fullmatch(r"(time|timebi|bi)?(rnn|lstm|gru)(cell)?", kind)
     if not match:
@@ -200,8 +201,8 @@ def _variants(kind, params, inputs):
     if not all(_fits_cell(cell_kind, half) for half in halves):
         return
     run = _both_ways if both else _over_time if where else _cell_outputs
-    for text, cell in _cells(cell_kind):
-        yield text, run(cell, params, inputs)
+    for text, order, cell in _cells(cell_kind):
+        yield text, order, run(cell, params, inputs)
 
 
 def kind_of(name):
@@ -222,7 +223,7 @@ def compare_forward(name, outcome: Outcome):
     known = False
     try:
         with np.errstate(all="ignore"):
-            for text, wanted in _variants(kind, params, setup.inputs):
+            for text, _, wanted in _variants(kind, params, setup.inputs):
                 wanted = [np.asarray(y) for y in wanted]
                 shapes = [y.shape for y in wanted]
                 if [y.shape for y in outputs] != shapes:
@@ -264,7 +265,7 @@ def order_of_gates(params, inputs, outputs) -> str:
                 continue
             try:
                 with np.errstate(all="ignore"):
-                    for order, wanted in _orders(where + cell, params, inputs):
+                    for _, order, wanted in _variants(where + cell, params, inputs):
                         if len(wanted) in (1, len(outputs)) and all(
                                 y.shape == w.shape for y, w in zip(outputs, wanted, strict=False)
                         ) and _distance(outputs[: len(wanted)], list(wanted)) < CLOSE:
@@ -272,14 +273,6 @@ def order_of_gates(params, inputs, outputs) -> str:
             except (ValueError, IndexError, TypeError):
                 continue
     return ""
-
-
-def _orders(kind, params, inputs):
-    """(order of the gates, outputs) of all variants of a recurrent layer."""
-    book = "fgio" if "lstm" in kind else "zrh"
-    for text, outputs in _variants(kind, params, inputs):
-        match = re.search(r"in the order ((?:\w, )+\w)", text)
-        yield match[1].replace(", ", "") if match else book, outputs
 
 
 def _distance(outputs, wanted):
@@ -293,14 +286,11 @@ def _guess(kind, params, inputs, outputs):
         params) == 3 else [say("the weight"), say("the bias")]
     for i, p in enumerate(params):
         without = [np.zeros_like(p) if j == i else q for j, q in enumerate(params)]
-        for _, wanted in _variants(kind, without, inputs):
+        for _, _, wanted in _variants(kind, without, inputs):
             if _distance(outputs, [np.asarray(y) for y in wanted]) < CLOSE:
                 return say("{what} is left out", what=names[i] if i < len(names) else say(
                     "a parameter"))
-    return say("the largest difference is {size}",
-               size=f"{_largest(kind, params, inputs, outputs):.2g}")
-
-
-def _largest(kind, params, inputs, outputs):
-    _, wanted = next(iter(_variants(kind, params, inputs)))
-    return max(float(np.abs(a - b).max(initial=0)) for a, b in zip(outputs, wanted, strict=True))
+    _, _, wanted = next(_variants(kind, params, inputs))
+    largest = max(float(np.abs(a - b).max(initial=0)) for a, b in zip(
+        outputs, wanted, strict=True))
+    return say("the largest difference is {size}", size=f"{largest:.2g}")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from html import escape
-from pathlib import Path
 
 from .report import VERDICTS, Report
 from .words import in_language, say
@@ -32,46 +31,24 @@ STYLE = """
 .tgcheck .gate { display: inline-block; border: 1px solid currentColor; border-radius: 3px;
   padding: 0 .4em; margin-right: .3em; }
 """
+FOLDED = 8  # lines below a sentence, until they are folded away
 _MARK = {True: "✓", False: "✗"}
 
 
 def fragment(report: Report, lang: str = "en") -> str:
     """One report: a table of gradients, the gates, the causes with their repair, the example."""
-    def said(text):
-        return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(str(in_language(text, lang))))
-
     parts = [f"<h3>{escape(report.name)}: {_word(report.verdict, report.verdict, lang)}</h3>"]
     if report.gradients and report.verdict != "unchecked":
         parts.append(_table(report, lang))
-    for cause in report.causes:
-        where = f"{escape(Path(cause.file).name)}, {said(say('line {n}', n=cause.line))}" if (
-            cause.line) else ""
-        of = ", ".join(f"d{escape(n)}" for n in cause.gradients)
-        parts.append(f"<p><b>{said(say('likely cause'))}</b>{f' ({of})' * bool(of)}:"
-                     f" {said(cause.text)}{f' ({where})' * bool(where)}</p>")
-        if cause.diff:
-            tags = [({"-": "del", "+": "ins"}.get(line[0], "div"), escape(line))
-                    for line in cause.diff]
-            parts.append(f"<pre>{''.join(f'<{t}>{line}</{t}>' for t, line in tags)}</pre>")
-        elif cause.source:
-            parts.append(f"<pre>{cause.line} | {escape(cause.source)}</pre>")
-    if report.cause and not report.causes:
-        where = f" ({escape(report.file)}, {said(say('line {n}', n=report.line))})" * bool(
-            report.line)
-        parts.append(f"<p>{said(report.cause)}{where}</p>")
-    if report.searched:
-        of = ", ".join(f"d{escape(n)}" for n in report.unexplained)
-        parts.append(f"<p><b>{said(say('cause'))}</b>{f' ({of})' * bool(of)}:"
-                     f" {said(report.searched)}</p>")
-    if report.derivation and report.causes:
-        there = escape(report.derivation)
-        link = f'<a href="{there}">{there}</a>' if there.startswith("http") else there
-        parts.append(f"<p>{said(say('derivation'))}: {link}</p>")
-    if report.example:
-        lines = "\n".join(escape(line) for line in report.worked_lines(lang))
-        parts.append(f"<details><summary>{said(say('smallest example'))}: {said(report.example)}"
-                     f"</summary><pre>{lines}</pre></details>")
-    parts += [f"<p>{said(say('note'))}: {said(note)}</p>" for note in report.notes]
+    for said in report.said(lang):
+        text = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(said.text))
+        text = re.sub(r"^https?://\S+$", r'<a href="\g<0>">\g<0></a>', text) + escape(said.where)
+        tags = [({"- ": "del", "+ ": "ins"}.get(line[:2], "div"), escape(line))
+                for line in said.below]
+        below = f"<pre>{''.join(f'<{t}>{line}</{t}>' for t, line in tags)}</pre>"
+        fold = len(tags) > FOLDED
+        parts.append(("<details><summary>{}: {}</summary>{}</details>" if fold else
+                      "<p><b>{}</b>: {}</p>{}").format(escape(said.head), text, below * bool(tags)))
     return f'<div class="tgcheck">{"".join(parts)}</div>'
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import sys
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,6 @@ from .running import (
     call_forward,
     clone,
     copies,
-    draw_cotangents,
     file_of,
     gradients,
     handed_back,
@@ -41,7 +39,15 @@ from .running import (
     quietly,
     state_gradients,
 )
-from .source import Function, codes_run, compiled, functions_of, is_ours, with_source
+from .source import (
+    Function,
+    codes_run,
+    compiled,
+    functions_of,
+    is_ours,
+    profiled,
+    with_source,
+)
 
 if TYPE_CHECKING:
     from .outcome import Outcome
@@ -79,12 +85,7 @@ class Bench:
     def __init__(self, outcome: Outcome):
         self.outcome, setup = outcome, outcome.setup
         self.layer, _ = clone(setup.layer)
-        if setup.prepare:
-            setup.prepare(self.layer)
-        for _ in range(setup.rounds - 1):
-            y, kind = outputs_of(call_forward(setup, self.layer, copies(setup.inputs)))
-            g = draw_cotangents(y, np.random.default_rng(9))
-            self.layer.backward(*backward_arguments(self.layer, g, kind, setup))
+        setup.start(self.layer)
         y, self.kind = outputs_of(call_forward(setup, self.layer, copies(setup.inputs)))
         self.outputs = y
         self.dicts = [(part.__dict__, dict(part.__dict__)) for part in objects_of(self.layer)
@@ -502,12 +503,8 @@ def _idle(bench: Bench):
         if event == "call" and frame.f_code.co_name == "backward":
             ran.add(id(frame.f_locals.get("self")))
 
-    earlier = sys.getprofile()
-    sys.setprofile(note)
-    try:
+    with profiled(note):
         bench.run()
-    finally:
-        sys.setprofile(earlier if callable(earlier) else None)
     return {id(part) for part in objects_of(bench.layer)
             if hasattr(type(part), "backward") and id(part) not in ran}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +54,16 @@ class Cause:
     def diff(self) -> list[str]:
         """The repair: "- old" and "+ new"; empty where none is known."""
         return self.change.diff() if self.change else []
+
+
+@dataclass
+class Said:
+    """A sentence of a report in one language: its head, the text, where that is, lines below it."""
+
+    head: str
+    text: str
+    where: str
+    below: list[str]
 
 
 @dataclass
@@ -130,31 +139,42 @@ class Report:
         if self.gradients and self.verdict != "unchecked":
             lines += self._table(colour, tr)
             lines += self._gates(tr)
-        for k, cause in enumerate(self.causes):
-            many = len(self.causes) > 1 or self.unexplained
-            which = (f" {k + 1}" + f" ({_names(cause.gradients)})" * bool(cause.gradients)
-                     ) * bool(many)
-            lines.append(f"  {tr('likely cause')}{which}: {in_language(cause.text, lang)}"
-                         + _where(Path(cause.file).name, cause.line, tr))
-            same = any(c.change == cause.change for c in self.causes[:k] if c.change)
-            lines += [] if same else self._source_of(cause)
-        if self.cause and not self.causes:
-            head = tr(self.verdict if self.verdict in ("convention", "wrong") else "why")
-            lines.append(f"  {head}: {in_language(self.cause, lang)}"
-                         + _where(self.file, self.line, tr))
-            if self.source:
-                lines.append(f"    {self.line} | {self.source}")
-        if self.searched:
-            which = f" ({_names(self.unexplained)})" * bool(self.unexplained)
-            lines.append(f"  {tr('cause')}{which}: {in_language(self.searched, lang)}; "
-                         + tr("the first wrong element is a place to begin"))
-        if self.derivation and self.causes:
-            lines.append(f"  {tr('derivation')}: {self.derivation}")
-        if self.example:
-            lines.append(f"  {tr('smallest example')}: {in_language(self.example, lang)}")
-            lines += [f"    {line}" for line in self.worked_lines(lang)]
-        lines += [f"  {tr('note')}: {in_language(note, lang)}" for note in self.notes]
+        for said in self.said(lang):
+            lines.append(f"  {said.head}: {said.text}{said.where}")
+            lines += [f"    {line}" for line in said.below]
         return "\n".join(lines)
+
+    def said(self, lang: str) -> list[Said]:
+        """What stands below the table: causes, the example, notes."""
+        def tr(template: str, **values: Any) -> str:
+            return str(in_language(say(template, **values), lang))
+
+        found: list[Said] = []
+
+        def add(head, text, *below, names=(), number="", where=""):
+            of = f"{number} ({_names(names)})" if names else number
+            found.append(Said(tr(head) + of, str(in_language(text, lang)), where, list(below)))
+
+        many = len(self.causes) > 1 or bool(self.unexplained)
+        for k, cause in enumerate(self.causes):
+            same = any(c.change == cause.change for c in self.causes[:k] if c.change)
+            add("likely cause", cause.text, *([] if same else self._source_of(cause)),
+                names=cause.gradients if many else (), number=f" {k + 1}" * many,
+                where=_where(Path(cause.file).name, cause.line, tr))
+        if self.cause and not self.causes:
+            add(self.verdict if self.verdict in ("convention", "wrong") else "why", self.cause,
+                *([f"{self.line} | {self.source}"] if self.source else []),
+                where=_where(self.file, self.line, tr))
+        if self.searched:
+            add("cause", join([self.searched, say("the first wrong element is a place to begin")]),
+                names=self.unexplained)
+        if self.derivation and self.causes:
+            add("derivation", self.derivation)
+        if self.example:
+            add("smallest example", self.example, *self.worked_lines(lang))
+        for note in self.notes:
+            add("note", note)
+        return found
 
     def _table(self, colour, tr):
         width = max(len(g.name) for g in self.gradients)
@@ -202,9 +222,7 @@ class Report:
 
     def _source_of(self, cause: Cause):
         """The lines below a cause: its repair, else the line where it stands."""
-        if cause.diff:
-            return [f"    {line}" for line in cause.diff]
-        return [f"    {cause.line} | {cause.source}"] if cause.source else []
+        return cause.diff or ([f"{cause.line} | {cause.source}"] if cause.source else [])
 
 
 def _names(names):
@@ -224,10 +242,6 @@ _PAINT = {"ok": "\033[32m{}\033[0m", "wrong": "\033[31m{}\033[0m",
 def _number(x):
     """JSON has no NaN and no infinity."""
     return float(x) if math.isfinite(x) else None
-
-
-def as_json(reports: list[Report]) -> str:
-    return json.dumps({"layers": [r.as_dict() for r in reports]}, indent=2, ensure_ascii=False)
 
 
 # --- comparing -----------------------------------------------------------------------------------

@@ -315,8 +315,8 @@ def _modules_with_numpy(layer):
 def _globals_of(thing):
     """The global names that a function, or the methods of a class, read."""
     functions = vars(thing).values() if isinstance(thing, type) else [thing]
-    return [getattr(fn, "__wrapped__", fn).__globals__ for fn in functions
-            if type(fn) is types.FunctionType]
+    return [getattr(getattr(fn, "__wrapped__", fn), "__globals__", fn.__globals__)
+            for fn in functions if type(fn) is types.FunctionType]
 
 
 @contextlib.contextmanager
@@ -501,6 +501,22 @@ class Setup:
     labels: frozenset[int] = frozenset()  # inputs that are labels, whatever they are called
     rate: float = 0.0  # backward applies the update itself, by so many times the gradient
 
+    def start(self, layer):
+        """Bring a copy of the layer to where its last round begins."""
+        if self.prepare:
+            self.prepare(layer)
+        for _ in range(self.rounds - 1):
+            self.play(layer)
+
+    def play(self, layer):
+        """One forward and one backward; returns the arrays of the layer as they were between."""
+        y, kind = outputs_of(call_forward(self, layer, copies(self.inputs)))
+        between = {path: a.copy() for path, a in places(layer)}
+        g = draw_cotangents(y, np.random.default_rng(9))
+        with _phase("backward", self.layer):
+            layer.backward(*backward_arguments(layer, g, kind, self))
+        return between
+
     def gradients(self, layer, before):
         """What stands for the gradients of the parameters after backward; ``before``: the
         parameters as they were."""
@@ -524,11 +540,7 @@ def updated(setup: Setup):
     if not rate:
         return [], 0.0
     with quietly(), numpy_replaced(layer):
-        y, kind = outputs_of(call_forward(setup, layer, copies(setup.inputs)))
-        before = {path: a.copy() for path, a in places(layer)}
-        g = draw_cotangents(y, np.random.default_rng(9))
-        with _phase("backward", setup.layer):
-            layer.backward(*backward_arguments(layer, g, kind, setup))
+        before = setup.play(layer)
     first = dict(places(setup.layer))
     return [path for path, a in places(layer) if path in first and path in before
             and a.shape == before[path].shape and not np.array_equal(a, before[path])
@@ -555,13 +567,7 @@ def observe(setup: Setup, rng, light: bool = False):
     layer, _ = clone(setup.layer)
     inputs = copies(setup.inputs)
     with quietly() as out, numpy_replaced(layer):
-        if setup.prepare:
-            setup.prepare(layer)
-        for _ in range(setup.rounds - 1):
-            y, _ = outputs_of(call_forward(setup, layer, copies(inputs)))
-            g = draw_cotangents(y, np.random.default_rng(9))
-            with _phase("backward", setup.layer):
-                layer.backward(*backward_arguments(layer, g, _, setup))
+        setup.start(layer)
         given = copies(inputs)
         raw = call_forward(setup, layer, given)
         outputs, kind = outputs_of(raw)
@@ -674,13 +680,7 @@ def truth(setup: Setup, cotangents: list[Any], states=(), others=()):
     layer, _ = clone(setup.layer)
     inputs = copies(setup.inputs)
     with quietly(), numpy_replaced(layer):
-        if setup.prepare:
-            setup.prepare(layer)
-        for _ in range(setup.rounds - 1):
-            y, kind = outputs_of(call_forward(setup, layer, copies(inputs)))
-            g = draw_cotangents(y, np.random.default_rng(9))
-            with _phase("backward", setup.layer):
-                layer.backward(*backward_arguments(layer, g, kind, setup))
+        setup.start(layer)
         params = setup.slots.params(layer)
         starts = {k: getattr(layer, k) for k in states
                   if isinstance(getattr(layer, k, None), np.ndarray)}

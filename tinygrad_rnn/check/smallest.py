@@ -6,7 +6,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import itertools
-import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from .limits import TimeUp, time_limit
 from .outcome import evaluate
 from .recipes import Recipe
 from .running import CannotRun, observe
-from .source import codes_run, definitions, replaced
+from .source import codes_run, definitions, replaced, traced
 from .words import Said, join, say
 
 if TYPE_CHECKING:
@@ -195,12 +194,8 @@ def _rows(outcome: Outcome, pool: Pool):
     theirs = {c.co_filename for c in codes_run(
         lambda: observe(setup, pool, light=True), filename)}
     tracer = _Tracer({name: _statements(name) for name in theirs})
-    earlier = sys.gettrace()
-    sys.settrace(tracer.trace)
-    try:
+    with traced(tracer.trace):
         observe(setup, pool, light=True)
-    finally:
-        sys.settrace(earlier)
     return given + tracer.rows
 
 

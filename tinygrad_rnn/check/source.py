@@ -109,14 +109,31 @@ def codes_run(call, filename: str, local=None):
         elif event == "return" and local is not None and code in found:
             local[code] = frame.f_locals
 
+    with profiled(note):
+        call()
+    return found
+
+
+@contextlib.contextmanager
+def profiled(note):
+    """``note`` is called as a profiler is; one written in C cannot be put back from here."""
     earlier = sys.getprofile()
     sys.setprofile(note)
     try:
-        call()
+        yield
     finally:
-        # a profiler written in C cannot be put back from here
         sys.setprofile(earlier if callable(earlier) else None)
-    return found
+
+
+@contextlib.contextmanager
+def traced(note):
+    """``note`` is called as a tracer is."""
+    earlier = sys.gettrace()
+    sys.settrace(note)
+    try:
+        yield
+    finally:
+        sys.settrace(earlier)
 
 
 def _functions_in(names):
