@@ -210,6 +210,17 @@ def test_tensors_of_every_kind(save, torch):
     assert same(read_torch(save({"b": x.bfloat16()}))["b"], x.bfloat16().float().numpy())
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["complex64", "float8_e4m3fn", "qint8", "uint16"])
+def test_tensors_that_numpy_does_not_have_do_not_cost_the_others(kind, save, torch):
+    x = torch.arange(6.0).reshape(2, 3)
+    odd = (torch.quantize_per_tensor(x, 0.1, 0, torch.qint8) if kind == "qint8"
+           else x.to(getattr(torch, kind)))  # fmt: skip
+    found = read_torch(save({"odd": odd, "x": x, "again": odd}))
+    assert list(found) == ["x"] and same(found["x"], x.numpy())
+    assert found.left["odd"].endswith("of a kind that NumPy does not have")
+
+
 def test_a_torchscript_archive(torch, tmp_path):
     with warnings.catch_warnings():  # it is deprecated, the files are there
         warnings.simplefilter("ignore")

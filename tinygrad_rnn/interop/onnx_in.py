@@ -27,13 +27,15 @@ KINDS = {layer.__name__: cell for cell, layer in LAYERS.items()}
 ACTIVATIONS = {"RNN": ["Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
 INPUTS = {"W": 1, "R": 2, "B": 3, "sequence_lens": 4, "initial_h": 5, "initial_c": 6, "P": 7}
 # They move, choose and scale numbers: of few there come no more than a little more.
-FOLDED = {
-    "Add", "Cast", "CastLike", "Concat", "DequantizeLinear", "Div", "Flatten", "Gather", "Identity",
-    "Mul", "Neg", "Reshape", "Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+BROADCAST = {"Add", "Div", "Mul", "Pow", "Sub", "Where"}
+FOLDED = BROADCAST | {
+    "Cast", "CastLike", "Concat", "DequantizeLinear", "Flatten", "Gather", "Identity", "Neg",
+    "QuantizeLinear", "Reciprocal", "ReduceL2", "ReduceSum", "Reshape", "Slice", "Split", "Sqrt",
+    "Squeeze", "Transpose", "Unsqueeze",
 }  # fmt: skip
 # Of zeros they make zeros, whatever the sizes.
 KEEP_ZEROS = (FOLDED | {"Expand", "Tile", "ConstantOfShape"}) - {
-    "Add", "Sub", "Div", "DequantizeLinear"}  # fmt: skip
+    "Add", "Sub", "Div", "Pow", "Where", "Reciprocal", "QuantizeLinear", "DequantizeLinear"}
 MOST_DEEP, MOST_NODES = 100, 1_000_000
 QUANTIZED = ("com.microsoft", "DynamicQuantizeLSTM")
 
@@ -166,10 +168,13 @@ class Values:
 
     def inside(self, graph: Any) -> Values:
         """The values of a graph inside of the one of these, which it sees."""
-        constants = self.constants | {t.name: t for t in graph.initializer}
-        makers = self.makers | {name: n for n in graph.node for name in n.output if name}
-        hidden = {i.name for i in graph.input} - {t.name for t in graph.initializer}
-        makers = {k: v for k, v in makers.items() if k not in hidden}
+        here = {t.name: t for t in graph.initializer}
+        made = {name: n for n in graph.node for name in n.output if name}
+        hidden = made.keys() | {i.name for i in graph.input}  # what had the same name outside
+        constants, makers = (
+            {k: v for k, v in outside.items() if k not in hidden} | inside
+            for outside, inside in ((self.constants, here), (self.makers, made))
+        )
         there = sum(_numel(t) for t in graph.initializer)
         return Values(self.onnx, self.model, constants, makers, self.room + 16 * there + 10**6)
 
@@ -194,13 +199,21 @@ class Values:
             known = self.constants[name] = self._array(known)
         return known
 
-    def of_every_row(self, name: str) -> np.ndarray | None:
-        """A constant, or what is repeated for a batch of a size that the graph computes."""
-        node = self.makers.get(name)
-        if name not in self.constants and node is not None and node.op_type in ("Expand", "Tile"):
+    def of_every_row(self, name: str, k: int, H: int) -> np.ndarray | None:
+        """What is repeated for a batch of a size that the graph computes, (k, 1, H)."""
+        node, known = self.makers.get(name), None
+        if node is None or node.domain not in ("", "ai.onnx"):
+            return None
+        if node.op_type == "ConstantOfShape":
+            known = next((self._array(a.t) for a in node.attribute), None)
+        elif node.op_type in ("Expand", "Tile"):
             known = self(node.input[0])
-            return known if known is not None and known.ndim == 3 and known.shape[1] == 1 else None
-        return self(name)
+        shape = () if known is None else (1, 1, 1, *known.shape)[-max(known.ndim, 3):]
+        axes = ((1, k), (1,), (1, H)) if node.op_type != "Tile" else ((k,), (1,), (H,))
+        if known is None or len(shape) != 3 or any(
+                n not in fits for n, fits in zip(shape, axes, strict=True)):
+            return None
+        return np.broadcast_to(known.reshape(shape), (k, 1, H))
 
     def zero(self, name: str, deep: int = 0) -> bool:
         """Whether a value is zeros, whatever its size."""
@@ -247,7 +260,7 @@ class Values:
         """What a node makes of constants, by the reference evaluator of ONNX."""
         shapes = [a.shape for a in inputs.values()]
         try:
-            if node.op_type in ("Add", "Sub", "Mul", "Div"):
+            if node.op_type in BROADCAST:
                 size = math.prod(np.broadcast_shapes(*shapes))
             elif node.op_type == "Gather":
                 size = math.prod(shapes[0][1:]) * math.prod(shapes[1]) + max(shapes[0], default=1)
@@ -276,7 +289,7 @@ class Values:
             [node], "fold", infos,
             [helper.make_tensor_value_info(name, 0, None) for name in outputs])  # fmt: skip
         opsets = [helper.make_opsetid(o.domain, max(o.version, 19) if (
-            node.op_type == "DequantizeLinear" and not o.domain) else o.version)
+            node.op_type in ("QuantizeLinear", "DequantizeLinear") and not o.domain) else o.version)
             for o in self.model.opset_import]  # the evaluator knows none before 19, the same
         return ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets)).run(None, inputs)
 
@@ -307,7 +320,7 @@ def _take(path: str, node: Any, values: Values, found: Found) -> None:
             found.notes[name] = notes
     except _Left as why:
         found.left[name] = str(why)
-    except ValueError as error:  # of attributes that are of no type
+    except (TypeError, ValueError) as error:  # of attributes that are of no type, or of another
         found.left[name] = f"its attributes are damaged ({shown(str(error), 100)})"
 
 
@@ -432,11 +445,10 @@ def _initial(kind: str, k: int, H: int, given: dict[str, str], values: Values,
     for key in ("initial_h", "initial_c")[: 2 if kind == "LSTM" else 1]:
         if key not in given or values.zero(given[key]):
             parts.append(None)
-        elif (a := values.of_every_row(given[key])) is None:
+        elif (a := _constant_state(given[key], k, H, values, bool(options.get("layout")))) is None:
             notes.append(f"{key} comes from the graph: hand it over as the state")
             parts.append(None)
         else:
-            a = np.swapaxes(a, 0, 1) if options.get("layout") and a.ndim == 3 else a
             if a.ndim != 3 or a.shape[::2] != (k, H) or a.dtype.kind != "f":
                 raise _Left(f"{key} of shape {a.shape}, wanted ({k}, N, {H})")
             notes.append(f"{key} is a constant: the layer starts from it")
@@ -446,6 +458,14 @@ def _initial(kind: str, k: int, H: int, given: dict[str, str], values: Values,
         return None
     n = max(a.shape[1] for a in known)
     return tuple(np.zeros((k, n, H), known[0].dtype) if a is None else a for a in parts)
+
+
+def _constant_state(name: str, k: int, H: int, values: Values, layout: bool) -> np.ndarray | None:
+    """A constant part of a state, (k, N, H); None for what the graph computes."""
+    a = values(name)
+    if layout:
+        return np.swapaxes(a, 0, 1) if a is not None and a.ndim == 3 else a
+    return values.of_every_row(name, k, H) if a is None else a
 
 
 def _lengths(given: dict[str, str], values: Values, notes: list[str]) -> np.ndarray | int | None:

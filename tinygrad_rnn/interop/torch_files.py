@@ -25,6 +25,9 @@ _DTYPES = {
     "Float": "<f4", "Double": "<f8", "Half": "<f2", "BFloat16": "<u2", "Long": "<i8", "Int": "<i4",
     "Short": "<i2", "Char": "<i1", "Byte": "<u1", "Bool": "<u1",
 }  # fmt: skip
+# Bytes of a number of kinds that NumPy does not have: in the older kind of file they are skipped.
+_OTHERS = {"ComplexFloat": 8, "ComplexDouble": 16, "QInt8": 1, "QUInt8": 1, "QInt32": 4,
+           "QUInt4x2": 1, "QUInt2x4": 1, "storage.Untyped": 1}  # fmt: skip
 _MAGIC = 0x1950A86A20F9469CFC6C  # what the older kind begins with
 _MOST_WRAPPED = 4  # calls around a tensor; there is one, of a parameter
 _MOST_KEY = 300  # characters
@@ -118,12 +121,11 @@ def _from_legacy(content: bytes) -> Arrays:
     tree, keys = read_pickle(stream), read_pickle(stream)
     kinds: dict[str, tuple[str, int]] = {}
 
-    def note(kind: str, key: str, count: int) -> np.ndarray:
-        kinds[key] = kind, count
-        return np.empty(0)
-
     for call in _calls(tree):  # a storage's type stands where a tensor uses it
-        _storage_of(call, note)
+        for part in call.args[:1]:
+            if isinstance(part, Persistent) and call.what.startswith(_REBUILT):
+                kind, key, count = _storage_of(part)
+                kinds[key] = kind, count
     storages: dict[str, np.ndarray] = {}
     if not isinstance(keys, list):
         raise FormatError("it has no list of storages")
@@ -132,8 +134,13 @@ def _from_legacy(content: bytes) -> Arrays:
             raise FormatError("it has a storage that no tensor uses")
         kind, count = kinds[key]
         stored = int.from_bytes(stream.read(8), "little")
-        data = stream.read(min(stored, len(content)) * np.dtype(_DTYPES[kind]).itemsize)
-        storages[key] = _numbers(data, kind, max(count, stored), big=False)
+        if kind in _DTYPES:
+            data = stream.read(min(stored, len(content)) * np.dtype(_DTYPES[kind]).itemsize)
+            storages[key] = _numbers(data, kind, max(count, stored), big=False)
+        elif kind in _OTHERS:
+            stream.seek(min(stored, len(content)) * _OTHERS[kind], io.SEEK_CUR)
+        else:
+            raise FormatError(f"it has a storage of the kind {shown(kind)}, of unknown size")
 
     def storage(kind: str, key: str, count: int) -> np.ndarray:
         if key not in storages:
@@ -161,22 +168,18 @@ def _numbers(data: bytes, kind: str, count: int, big: bool) -> np.ndarray:
 # ---- tensors ------------------------------------------------------------------------------------
 
 Storage = Callable[[str, str, int], np.ndarray]
+_REBUILT = "torch._utils._rebuild_"  # how the calls that make tensors begin
+_STRIDED = {"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"}
 _WRAPPERS = {"torch._utils._rebuild_parameter", "torch.nn.parameter.Parameter",
              "torch._utils._rebuild_parameter_with_state"}  # fmt: skip
 
 
-def _storage_of(call: Call, storage: Storage) -> np.ndarray | None:
-    """The numbers of a tensor's storage; None for a storage of another kind."""
-    if call.what not in ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2") or (
-            not call.args or not isinstance(call.args[0], Persistent)):
-        return None
-    match call.args[0].id:
+def _storage_of(part: Persistent) -> tuple[str, str, int]:
+    """The kind of a storage, its key, and how many numbers it has."""
+    match part.id:
         case ("storage" | b"storage", Name(path=path), str() | bytes() | int() as key, _,
-              int() as count, *view) if 0 <= count < 2**48:
-            kind = path.removeprefix("torch.").removesuffix("Storage")
-            if kind not in _DTYPES or view not in ([], [None]):
-                return None
-            return storage(kind, _key(key), count)
+              int() as count, *view) if 0 <= count < 2**48 and view in ([], [None]):
+            return path.removeprefix("torch.").removesuffix("Storage"), _key(key), count
     raise FormatError("it has a tensor without a storage")
 
 
@@ -188,9 +191,12 @@ def _tensor(call: Call, storage: Storage) -> np.ndarray | str | None:
         if not call.args or not isinstance(call.args[0], Call):
             return None
         call = call.args[0]
-    if not call.what.startswith("torch._utils._rebuild_"):
+    if not call.what.startswith(_REBUILT):
         return None
-    flat = _storage_of(call, storage)
+    flat = None
+    if call.what in _STRIDED and call.args and isinstance(call.args[0], Persistent):
+        kind, key, count = _storage_of(call.args[0])
+        flat = storage(kind, key, count) if kind in _DTYPES else None
     if flat is None:
         return f"{shown(call.what.rpartition('.')[2])} of a kind that NumPy does not have"
     match call.args:
