@@ -248,3 +248,58 @@ def test_what_is_no_file_of_keras(tmp_path):
             from_keras(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         from_keras(tmp_path / "none.keras")
+
+
+def own(keras, base):
+    """An LSTM inside of a class that is not Keras's."""
+
+    class Own(base):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.layer = keras.layers.LSTM(4, return_sequences=True)
+
+        def build(self, shape):
+            self.layer.build(shape)
+
+        def call(self, x):
+            return self.layer(x)
+
+    return Own()
+
+
+@needs_keras
+@pytest.mark.parametrize("how, suffix", [
+    ("layer", ".keras"), ("layer", ".h5"), ("in time", ".keras"), ("in time", ".h5"),
+    ("model", ".keras"),  # the older kind of file has no such thing
+])  # fmt: skip
+def test_what_is_inside_of_what_no_config_describes(how, suffix, keras, tmp_path):
+    """It comes as its shapes tell, with a note, and costs the others nothing."""
+    shape = (5, 3)
+    if how == "in time":
+        outer, shape = keras.layers.TimeDistributed(
+            keras.layers.LSTM(4, return_sequences=True)), (2, 5, 3)
+    else:
+        outer = own(keras, keras.Model if how == "model" else keras.layers.Layer)
+    model = outer if how == "model" else keras.Sequential([keras.Input(shape), outer])
+    model(np.zeros((1, *shape), np.float32))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.5, w.shape) for w in model.get_weights()])
+    model.save(tmp_path / f"model{suffix}")
+    found = from_keras(tmp_path / f"model{suffix}")
+    ((name, ours),) = found.items()
+    assert "does not say which activations" in found.notes[name][0]
+    xs = rng.normal(size=(2, 5, 3)).astype(np.float32)
+    theirs = outer.layer(xs).detach().numpy()
+    assert_allclose(ours(xs)[0].detach().numpy(), theirs, 1e-5, 1e-6)
+
+
+@needs_keras
+def test_stacked_cells_in_two_directions_are_told(keras, tmp_path):
+    cells = [keras.layers.LSTMCell(4) for _ in range(2)]
+    model = keras.Sequential([keras.Input((5, 4)), keras.layers.LSTM(4, return_sequences=True),
+                              keras.layers.Bidirectional(keras.layers.RNN(cells))])
+    for save, suffix in ((model.save, ".keras"), (model.save_weights, ".weights.h5")):
+        save(tmp_path / f"model{suffix}")
+        with pytest.warns(UserWarning, match="left out"):
+            found = from_keras(tmp_path / f"model{suffix}")
+        assert len(found) == len(found.left) == 1

@@ -49,7 +49,8 @@ def from_keras(kind: str | StrPath, weights: Sequence[ArrayLike] | None = None,
     ``go_backwards`` (its states come out last step first, as in Keras), ``Bidirectional``, stacked
     cells. What cannot be expressed does not cost the others: it stands in ``.left`` with the
     reason, and in a warning. A file of weights alone (.weights.h5) does not know activations; they
-    are taken to be the default ones, and ``.notes`` says so.
+    are taken to be the default ones, and ``.notes`` says so; the same goes for layers inside of
+    ``TimeDistributed``, and of layers and models of one's own.
 
     Raises ValueError for another kind, and if the arrays do not fit together; FormatError for a
     file that cannot be read, FileNotFoundError for no file, ImportError without h5py.

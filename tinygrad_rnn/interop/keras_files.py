@@ -43,11 +43,11 @@ def read_keras(path: StrPath) -> Found:
                 store: Any = Legacy(h5py, file.get("model_weights", file), len(content))
             else:
                 store = Native(h5py, file, len(content))
-            if config is None:
-                _all(store, found)
-            else:
-                for name, place, kind, options in _layers(config, "", "", 0):
-                    _take(name, place, kind, options, store, version, found)
+            taken = []
+            for name, place, kind, options in _layers(config, "", "", 0):
+                _take(name, place, kind, options, store, version, found)
+                taken.append(name if isinstance(store, Legacy) else place)
+            _others(store, found, taken)
     except FormatError as error:
         raise FormatError(f"from_keras: {path}: {error}") from None
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError,
@@ -159,14 +159,15 @@ def _layers(config: Any, name: str, place: str, deep: int) -> Iterator[tuple[str
     places of their weights, kinds and configs."""
     if deep > MOST_DEEP:
         raise FormatError("it has models inside of models without end")
-    inside = config["config"]
+    inside = config["config"] if config is not None else ()
     used: dict[str, int] = {}
-    for layer in inside["layers"] if isinstance(inside, dict) else inside:
+    for layer in inside.get("layers", ()) if isinstance(inside, dict) else inside:
         kind, options = str(layer["class_name"]), layer["config"]
         snake = _snake_case(kind)
         count = used[snake] = used.get(snake, -1) + 1
         here = f"{place}layers/{snake}" + (f"_{count}" if count else "")
-        full = name + str(options["name"] if isinstance(options, dict) else layer["name"])
+        named = options if isinstance(options, dict) and "name" in options else layer
+        full = name + str(named.get("name", kind))
         if kind in ("Functional", "Sequential", "Model"):
             yield from _layers(layer, full + "/", here + "/", deep + 1)
         elif kind in (*KINDS, "Bidirectional", "RNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"):
@@ -254,6 +255,7 @@ def _activation(name: Any, version: str) -> Activation:
         name = name.get("config")
     of = {
         "linear": Activation("affine", 1.0, 0.0), "elu": Activation("elu", 1.0),
+        "leaky_relu": Activation("leakyrelu", 0.2),
         "hard_sigmoid": Activation("hardsigmoid", 0.2 if version.startswith(("1", "2")) else 1 / 6,
                                    0.5),
         **{n: Activation(n) for n in ("tanh", "sigmoid", "relu", "softsign", "softplus")},
@@ -266,10 +268,13 @@ def _activation(name: Any, version: str) -> Activation:
 # ---- weights without a config -------------------------------------------------------------------
 
 
-def _all(store: Any, found: Found) -> None:
-    """The layers of a file of weights alone, as their shapes tell."""
+def _others(store: Any, found: Found, taken: list[str]) -> None:
+    """The layers that no config describes, as their shapes tell: all of a file of weights alone,
+    and what is inside of layers and models of one's own."""
     by_gates = {1: "SimpleRNN", 3: "GRU", 4: "LSTM"}
     for place, kind, name in store.places():
+        if any(f"{other}/".startswith(f"{place}/") for other in taken):
+            continue
         name = found.free(shown(name, 200))
         try:
             arrays = store.cells(place, name, kind)

@@ -105,7 +105,15 @@ def plain(cell: Any, name: str) -> None:
 
 
 def stack(cells: list[Any], bidirectional: bool = False, dropout: float = 0.0) -> nn.Recurrent:
-    """The layer of these cells, all of one kind."""
+    """The layer of these cells, all of one kind. ValueError where one does not read what is below.
+    """
+    k = 1 + bidirectional
+    rows = [cells[i : i + k] for i in range(0, len(cells), k)]
+    read = [cell.Wx.shape[0] for cell in cells]
+    given = [read[0], *(sum(cell.state_sizes[0] for cell in row) for row in rows[:-1])]
+    if read != [n for n in given for _ in range(k)]:
+        raise ValueError(f"layers of {k} direction{'s' * bidirectional} that read {read} numbers,"
+                         f" but are given {given}")
     kind = next(layer for cell, layer in LAYERS.items() if isinstance(cells[0], cell))
     return kind(cells, bidirectional=bidirectional, dropout=dropout)
 
