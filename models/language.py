@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, nn
 from tinygrad_rnn.functional import cross_entropy
-from tinygrad_rnn.tensor import Array, host
+from tinygrad_rnn.tensor import Array
 
-from .sampling import distribution, draw
+from .sampling import chooser
+from .steps import Steps
 
 LAYERS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -65,21 +66,28 @@ class LanguageModel(nn.Module):
             raise ValueError(f"generate: start={start!r}, wanted an id or a sequence of ids")
         if length < 0:
             raise ValueError(f"generate: length={length}, wanted 0 or more")
-        rng = rng or tg.random.generator()
+        choose = chooser(temperature, top_k, top_p, banned, rng or tg.random.generator())
         training, carried = self.training, self.recurrent.state
         self.eval()
-        self.reset_state()
-        answer = []
+        answer = np.empty(length, dtype=np.int64)
         try:
             with tg.no_grad():
-                for _ in range(length):
-                    logits = host(self(ids[None])[:, -1])
-                    ids = draw(distribution(logits, temperature, top_k, top_p, banned), rng)
-                    answer.append(int(ids[0]))
+                step, state, ids = Steps(self), None, ids[None]
+                for t in range(length):
+                    logits, state = step(ids, state)
+                    answer[t] = choose(logits[0])
+                    ids = answer[t : t + 1, None]
         finally:
             self.train(training)
             self.recurrent.state = carried
-        return np.array(answer, dtype=np.int64)
+        return answer
+
+    def advance(self, ids: NDArray[np.int64], state: Any) -> tuple[Tensor, Any]:
+        """Ids (N, T) and the state before them -> logits (N, V) after them, and the state then."""
+        self.recurrent.state = state
+        logits = self(ids)[:, -1]
+        state, self.recurrent.state = self.recurrent.state, None
+        return logits, state
 
 
 class Rnnlm(LanguageModel):

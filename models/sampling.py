@@ -50,6 +50,12 @@ def distribution(
     top = logits.max(axis=-1, keepdims=True)
     if (top == -np.inf).any():
         raise ValueError("distribution: nothing is left: all symbols are banned or impossible")
+    return _shares(logits, top, temperature, top_k, top_p)
+
+
+def _shares(logits: Any, top: Any, temperature: float, top_k: int | None,
+            top_p: float | None) -> Any:
+    """``distribution`` of logits in float64, of which the largest are finite."""
     if temperature == 0:
         p = np.zeros_like(logits)
         np.put_along_axis(p, logits.argmax(axis=-1, keepdims=True), 1, axis=-1)
@@ -73,6 +79,35 @@ def draw(p: NDArray[np.float64], rng: np.random.Generator) -> Any:
     bounds = np.cumsum(p, axis=-1)
     point = rng.random((len(p), 1)) * bounds[:, -1:]  # below the sum, which rounding moves off 1
     return np.argmax(bounds > point, axis=-1)
+
+
+def chooser(temperature: float, top_k: int | None, top_p: float | None, banned: ArrayLike,
+            rng: np.random.Generator) -> Callable[[np.ndarray], int]:
+    """``choose(logits (V,))``: the ids that ``draw`` would draw from ``distribution`` one after the
+    other. What does not change, and is right for the first logits, is not looked at again."""
+    left_out = np.asarray(banned)
+    checked = False
+
+    def choose(logits: np.ndarray) -> int:
+        nonlocal checked
+        if not checked:
+            p = distribution(logits, temperature, top_k, top_p, banned)
+            checked = True
+            return int(draw(p[None], rng)[0])
+        if left_out.size:
+            logits = logits.copy()
+            logits[left_out] = -np.inf
+        best = int(logits.argmax())  # of NaN, if there is one
+        top = float(logits[best])
+        if not -np.inf < top < np.inf:
+            distribution(logits, temperature, top_k, top_p, banned)  # which says what is wrong
+        if temperature == 0:
+            rng.random()  # as a draw does
+            return best
+        wide = logits.astype(np.float64)
+        return int(draw(_shares(wide, top, temperature, top_k, top_p)[None], rng)[0])
+
+    return choose
 
 
 class Found(NamedTuple):

@@ -17,6 +17,7 @@ from tinygrad_rnn.functional import cross_entropy, log_softmax
 from tinygrad_rnn.tensor import Array, host
 
 from .sampling import Found, beam_search
+from .steps import Steps
 
 State: TypeAlias = tuple[Any, ...]  # what the layers carry from step to step
 
@@ -249,15 +250,15 @@ class Seq2seq(nn.Module):
         choice. ``end_id``, ``length_penalty``: see ``sampling.beam_search``, with its ValueErrors.
         """
         with tg.no_grad():
-            encoded, state = self.encode(xs)
+            return beam_search(Steps(self), self.encode(xs), start_id, length, len(xs), beam,
+                               end_id, length_penalty)
 
-            def advance(ids: NDArray[np.int64], carried: Any) -> tuple[np.ndarray, Any]:
-                encoded, state = carried
-                logits, state, _ = self.decoder(ids, encoded, state)
-                return host(log_softmax(logits[:, -1])), (encoded, state)
-
-            return beam_search(advance, (encoded, state), start_id, length, len(xs), beam, end_id,
-                               length_penalty)  # fmt: skip
+    def advance(self, ids: NDArray[np.int64], state: Any) -> tuple[Tensor, Any]:
+        """Ids (R, 1) and what ``encode`` gave, or this -> log-probabilities (R, V), and the next
+        state."""
+        encoded, carried = state
+        logits, carried, _ = self.decoder(ids, encoded, carried)
+        return log_softmax(logits[:, -1]), (encoded, carried)
 
     def generate(self, xs: np.ndarray, start_id: int, length: int, beam: int = 1,
                  end_id: int | None = None, length_penalty: float = 0.0) -> NDArray[np.int64]:

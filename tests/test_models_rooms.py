@@ -8,7 +8,7 @@ import pytest
 MODELS = Path(__file__).resolve().parent.parent / "models"
 # From bottom to top. A room may import from those before it, and its own modules in this order.
 ORDER = [
-    "sampling", "language", "seq2seq", "export",
+    "sampling", "steps", "language", "seq2seq", "export",
     "data.reading", "data.pairs", "data.vocabulary", "data.text", "data.mapped",
     "data.bpe", "data.stream", "data.batches", "data",
     "files.checkpoint", "files.lock", "files.book", "files",

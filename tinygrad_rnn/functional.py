@@ -326,8 +326,10 @@ def _ids(ids: np.ndarray, *, name: str, n: int) -> np.ndarray:
     """Whole numbers from 0 to n - 1, checked: NumPy would take -1 for the last row in silence."""
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: ids are integers, {ids.dtype} came")
-    if ids.size and (ids.min() < 0 or ids.max() >= n):
-        raise IndexError(f"{name}: ids from {ids.min()} to {ids.max()}, wanted from 0 to {n - 1}")
+    if ids.size:
+        low, high = (ids.min(), ids.max()) if ids.size > 1 else (ids.item(),) * 2
+        if low < 0 or high >= n:
+            raise IndexError(f"{name}: ids from {low} to {high}, wanted from 0 to {n - 1}")
     return ids
 
 

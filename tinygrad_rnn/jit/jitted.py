@@ -212,6 +212,24 @@ class Jitted(Generic[P, R]):
                     return ForLength(known, T, family, self._block)
         return None
 
+    def repeatable(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Callable[[], R] | None]:
+        """A call; and a function that replays it, each time with the values that its arrays have
+        then, and looks at nothing else: for a loop in which nothing else changes. None where this
+        call was no replay, or sets more than values in arrays."""
+        with self._lock:
+            result = self(*args, **kwargs)
+            recording, reached, watched = self._last, self._reached, self._watch
+            if watched is None or recording is None or recording.assigned:
+                return result, None
+            self._watch = self._reached = None  # it may be large, and is the caller's now
+        inputs, run, shape = recording.inputs(reached), recording.program.run, recording.shape
+
+        def replay() -> R:
+            with self._lock:
+                return build(shape, run(inputs), reached, inputs)
+
+        return result, replay
+
     def _drop(self, key):
         """Forget the oldest recording; the first that nobody came back to is worth a warning."""
         _, oldest = self.recordings.popitem(last=False)
@@ -234,7 +252,7 @@ class Jitted(Generic[P, R]):
         line by itself, in a program, it is printed.
         """
         with self._lock:
-            if self._last is None:
+            if self._last is None or self._reached is None:
                 shown = Explanation(["nothing is recorded yet: call the function first"])
             else:
                 shown = self._last.explain(self._reached, slowest)

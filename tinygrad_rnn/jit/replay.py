@@ -22,6 +22,10 @@ from .tape import Call, Tape, Value, name_of, values_in
 
 __all__ = ["Program"]
 
+METHODS = (np.swapaxes, np.reshape, np.transpose)
+SMALL = 1024  # elements
+NUMERIC = (np.add, np.subtract, np.multiply, np.divide, np.minimum, np.maximum)
+
 
 class Program:
     """The compiled tape. ``run(inputs)`` takes the arrays, numbers and generators of
@@ -44,6 +48,7 @@ class Program:
         self.lines: list[tuple[str, Call | None]] = []
         self.lanes: dict[int, tuple[int, int]] = {}  # of lines
         self.row: dict[tuple, str] = {}  # names of values as one row
+        self.numbers: dict[tuple, np.ndarray] = {}
         self.spans: list[tuple[int, int]] = []  # of each call: its lines
         self._write()
         if not apart:  # else it is only looked at, by roll.py
@@ -181,18 +186,32 @@ class Program:
             return f"{target} = {args[0]}[{args[1]}]"
         if call.fn is draw:
             return f"{target} = {args[0]}.{call.args[1]}(*{args[2]}, **{args[3]})"
+        if call.fn in METHODS and call.kwargs.keys() <= {"axis1", "axis2"}:  # without a detour
+            more = ", ".join(map(self._text, (*call.args[1:], *call.kwargs.values())))
+            return f"{target} = {args[0]}.{call.fn.__name__}({more})"
+        plain = isinstance(call.fn, np.ufunc) and not (call.kwargs or call.more) and (
+            call.fn not in (np.minimum, np.maximum))  # which want out= to be named
         args += [f"{k}={self._text(v)}" for k, v in call.kwargs.items()]
         if kind in ("buffer", "home"):
             if call.more:
                 target = f"({', '.join(self.names[out] for out in call.outs)})"
+            if call.fn in NUMERIC and not (call.kwargs or self.memory.apart):
+                args = [self._text(self._number(a, call.out)) for a in call.args]
             fn = self._object(self._function(call.fn))
-            return f"{fn}({', '.join(args)}, out={target})"
+            return f"{fn}({', '.join(args)}, {'' if plain else 'out='}{target})"
         fn = call.fn if call.fn in BLOCKED else self._function(call.fn)
         return f"{target} = {self._object(fn)}({', '.join(args)})"
 
     def _function(self, fn):
         """What is called for ``fn``, with out=."""
         return BLOCKED.get(fn, fn)
+
+    def _number(self, x, out):
+        """A number of Python's as the array that NumPy would make of it at each call."""
+        if type(x) not in (int, float) or out.dtype.kind != "f" or math.prod(out.shape) > SMALL:
+            return x
+        return self.numbers.setdefault((repr(x), out.shape, out.dtype),
+                                       np.full(out.shape, x, out.dtype))
 
     def _is_zero(self, value: Value) -> bool:
         constant = self.tape.constants.get(value)
