@@ -36,7 +36,7 @@ from .primitive import (
     rule,
     rule_of_sequence,
 )
-from .speed import add_at, matmul, names_nothing_twice, rows, times_transposed
+from .speed import add_at, array_split, matmul, names_nothing_twice, rows, times_transposed
 
 # --- functions of ours that the table needs beside NumPy's ---------------------------------------
 
@@ -285,7 +285,8 @@ rule(np.astype, lambda g, _y, _x, *, dtype: np.astype(g, _x.dtype),
 # joining and splitting
 rule_of_sequence(np.concatenate, _concatenate)
 rule_of_sequence(np.stack, lambda g, _y, *_xs, axis=0: np.unstack(g, axis=axis))
-rule(np.array_split, lambda g, _y, _x, *, indices_or_sections, axis=0: np.concatenate(g, axis))
+rule(np.array_split, lambda g, _y, _x, *, indices_or_sections, axis=0: np.concatenate(g, axis),
+     call=array_split)
 rule(np.unstack, lambda g, _y, _x, axis=0: np.stack(g, axis))
 
 # indexing
