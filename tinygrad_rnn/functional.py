@@ -32,7 +32,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     # Exact in both tails; beyond the bound 1 + e is e, and exp cannot overflow. To see that nothing
     # lies there takes a third of the time of np.minimum (not when recorded: that cannot choose).
     bound = 11.0 if x.itemsize == 2 else 45.0
-    if type(x) is not np.ndarray or not x.size or not x.max() <= bound:
+    if type(x) is not np.ndarray or not x.size or not np.maximum.reduce(x, axis=None) <= bound:
         x = np.minimum(x, bound)
     e = np.exp(x)
     return e / (1 + e)
