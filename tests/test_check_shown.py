@@ -88,7 +88,7 @@ def sentences():
     for path in CHECK.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
-            if called in ("say", "tr", "_in", "_Shown"):
+            if called in ("say", "tr", "_in", "add", "_Shown"):
                 at = int(called == "_Shown")
                 arguments = ast.walk(node.args[at]) if len(node.args) > at else ()
                 found |= {a.value for a in arguments

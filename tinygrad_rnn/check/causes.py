@@ -67,7 +67,6 @@ def explain_wrong(report: Report, outcome: Outcome, budget: Budget, filename: st
     facts: dict[str, Any] = {}  # that were told, and the Outcome in which they were seen
     apart = _without_sharing(outcome)
     if apart is not None:  # what shared memory alone makes wrong has no other cause
-        facts["aliased"] = outcome
         shared = Cause("aliased", join([p.text for p in outcome.problems if p.kind == "aliased"]))
         shared.gradients = [g.name for g in outcome.wrong_gradients
                             if g.name not in {w.name for w in apart.wrong_gradients}]
@@ -113,7 +112,7 @@ def _without_sharing(outcome: Outcome):
     def prepare(layer):
         if setup.prepare:
             setup.prepare(layer)
-        layer.grads = [np.array(g) if isinstance(g, np.ndarray) else g for g in layer.grads]
+        layer.grads = [np.zeros_like(g) if isinstance(g, np.ndarray) else g for g in layer.grads]
 
     with contextlib.suppress(CannotRun, TypeError):
         return evaluate(replace(setup, prepare=prepare), outcome.input_names, outcome.seed,

@@ -215,13 +215,8 @@ class Checks:
                 recipe = recipes.from_expression(make, self.program.module)
                 cls = type(recipe.setup().layer)
             report = check_class(cls, recipe, None, self.seed, self.explain, self.seconds, self.end)
-        except CannotMake as error:
-            report = unchecked(Report(name), error.args[0])
-        except CannotRun as error:
-            report = could_not_run(Report(name), error, str(self.program.path))
-        except TimeUp:
-            report = unchecked(Report(name), say("not finished within {seconds} s",
-                                                 seconds=f"{self.seconds:g}"))
+        except (CannotMake, CannotRun, TimeUp) as error:
+            report = could_not_run(Report(name), error, str(self.program.path), self.seconds)
         yield from self._with_file([report])
 
     def _with_file(self, reports):

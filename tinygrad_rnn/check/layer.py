@@ -76,11 +76,8 @@ def check_layer(layer: Any, *inputs: Any, seed: int = 0, explain: bool = True,
             error = recipes.attempt(setup)
             if error is not None and error.phase != "returned":
                 raise error
-    except CannotRun as error:
-        return could_not_run(report, error, file_of(layer))
-    except TimeUp:
-        return unchecked(report, say("not finished within {seconds} s",
-                                     seconds=f"{seconds:g}"))
+    except (CannotRun, TimeUp) as error:
+        return could_not_run(report, error, file_of(layer), seconds)
     except Exception as error:
         return unchecked(report, say("the layer cannot be copied: {error}",
                                      error=f"{type(error).__name__}: {error}"))
@@ -122,13 +119,8 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
             recipe = search.running[0] if search.running else search.half
         with time_limit(seconds):
             setup = recipe.setup()
-    except CannotMake as error:
-        return unchecked(report, error.args[0])
-    except CannotRun as error:
-        return could_not_run(report, error, file_of(_Named(cls)))
-    except TimeUp:
-        return unchecked(report, say(
-            "not finished within {seconds} s (a loop without end?)", seconds=f"{seconds:g}"))
+    except (CannotMake, CannotRun, TimeUp) as error:
+        return could_not_run(report, error, file_of(_Named(cls)), seconds)
     deadline = time.process_time() + seconds if deadline is None else deadline
     if search is not None:
         other = _right_otherwise(search, seed, seconds)
@@ -262,9 +254,14 @@ def unchecked(report: Report, cause: str, line: int | None = None) -> Report:
     return report
 
 
-def could_not_run(report: Report, error: CannotRun, filename: str) -> Report:
-    """A layer that raises: in backward that is an error of the layer's, elsewhere it may be ours
-    for having called it in a way that was not meant."""
+def could_not_run(report: Report, error: Any, filename: str, seconds: float = SECONDS) -> Report:
+    """A layer that cannot be made, does not end, or raises: in backward that is an error of the
+    layer's, elsewhere it may be ours for having called it in a way that was not meant."""
+    if isinstance(error, CannotMake):
+        return unchecked(report, error.args[0])
+    if isinstance(error, TimeUp):
+        return unchecked(report, say(
+            "not finished within {seconds} s (a loop without end?)", seconds=f"{seconds:g}"))
     if isinstance(error.error, TimeUp):
         return unchecked(report, say(
             "{phase} did not end in time (a loop without end?)", phase=error.phase),
@@ -314,9 +311,8 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
         except CannotRun as error:
             return _raised(report, error, filename, setup, recipe, seed, names,
                            deadline if explain else 0.0, seconds, trusted)
-        except TimeUp:
-            return unchecked(report, say(
-            "not finished within {seconds} s (a loop without end?)", seconds=f"{seconds:g}"))
+        except TimeUp as error:
+            return could_not_run(report, error, filename, seconds)
         if narrowed:
             report.notes.append(say(
                 "float32 is hard-coded; it was widened to float64 for the check"))
@@ -337,6 +333,8 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
         if outcome.scenario:
             report.notes.append(say("seen {when}", when=say(outcome.scenario)))
         report.verdict = "wrong"
+        report.notes += dict.fromkeys(p.text for p in outcome.problems if p.kind == "input_edited"
+                                      and not p.wrong)
         try:
             budget = Budget(deadline - time.process_time() if explain else 0.0, seconds)
             repairs = explain_wrong(report, outcome, budget.part(0.8), filename, trusted,

@@ -629,7 +629,10 @@ def _another_variable(p):
             new = expression(other)
             new.ctx = ast.Store()
         kind, words = _exchange(p, own, other, value, candidate)
-        yield new, {"other": other, "kind": kind, "words": words}
+        idle = {"rank": 1} if returned and is_gradient(other, p.scope) and not any(
+            name_of(n) == other and isinstance(getattr(n, "ctx", None), ast.Load)
+            for n in ast.walk(p.function.node)) else {}  # it is computed, and used nowhere
+        yield new, {"other": other, "kind": kind, "words": words, **idle}
 
 
 def _alike(a, b):
@@ -1130,8 +1133,12 @@ def _too_late(p):
         return
     # moved up by one to three places: the tuple of statements is replaced at its first
     for back in range(1, min(p.at, 3) + 1):
-        moved = [p.node, *block[p.at - back : p.at]]
-        yield Block(p.at - back, back + 1, moved), {"other": show(block[p.at - back])}
+        passed = block[p.at - back : p.at]
+        bound = {n.id for s in passed for n in ast.walk(s) if isinstance(n, ast.Name)
+                 and isinstance(n.ctx, ast.Store)}
+        reads = any(isinstance(n, ast.Name) and n.id in bound for n in ast.walk(p.node))
+        yield Block(p.at - back, back + 1, [p.node, *passed]), {
+            "other": show(passed[0]), "rank": 3 if reads else 7}
 
 
 class Block(list[ast.stmt]):
@@ -1275,13 +1282,19 @@ def _last_step(p):
         add = statement(f"for _g, _s in zip(_sums, {part}.grads):\n    _g += _s")
         start = statement("_sums = [0 * _g for _g in self.grads]")
         end = statement("for _g, _s in zip(self.grads, _sums):\n    _g[...] = _s")
-        if isinstance(p.parent, ast.FunctionDef) and f"{part}.grads" in ast.unparse(p.parent):
+        nowhere = f"{part}.grads" not in ast.unparse(p.parent)
+        if isinstance(p.parent, ast.FunctionDef) and (
+                not nowhere or "self.grads" in ast.unparse(p.node)):
             # what stands between the loop and the return wrote the last step: it gives way
             rest = [s for s in p.parent.body[p.at + 1 :] if f"{part}.grads" not in ast.unparse(s)]
             new = [start, like(p.node, body=[*p.node.body, add]), end, *rest]
             late = [s.lineno for s in p.parent.body[p.at + 1 :] if s not in rest]
+            if nowhere:
+                late = [n.lineno for n in ast.walk(p.node) if isinstance(n, ast.For)][1:]
             yield Block(p.at, len(p.parent.body) - p.at, new), {
-                "part": part, **({"line": late[0]} if late else {})}
+                "part": part, **({"line": late[0]} if late else {}), **({
+                    "kind": "not_added", "words": "the gradients of the steps, `{part}.grads`, are"
+                    " added nowhere"} if nowhere else {})}
 
 
 # --- order in time -------------------------------------------------------------------------------

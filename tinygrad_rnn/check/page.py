@@ -31,7 +31,6 @@ STYLE = """
 .tgcheck .gate { display: inline-block; border: 1px solid currentColor; border-radius: 3px;
   padding: 0 .4em; margin-right: .3em; }
 """
-FOLDED = 8  # lines below a sentence, until they are folded away
 _MARK = {True: "✓", False: "✗"}
 
 
@@ -46,8 +45,7 @@ def fragment(report: Report, lang: str = "en") -> str:
         tags = [({"- ": "del", "+ ": "ins"}.get(line[:2], "div"), escape(line))
                 for line in said.below]
         below = f"<pre>{''.join(f'<{t}>{line}</{t}>' for t, line in tags)}</pre>"
-        fold = len(tags) > FOLDED
-        parts.append(("<details><summary>{}: {}</summary>{}</details>" if fold else
+        parts.append(("<details><summary>{}: {}</summary>{}</details>" if said.folded else
                       "<p><b>{}</b>: {}</p>{}").format(escape(said.head), text, below * bool(tags)))
     return f'<div class="tgcheck">{"".join(parts)}</div>'
 

@@ -140,8 +140,8 @@ def _rendered(item, indent, lines):
     if hasattr(item, "original"):
         own = textwrap.dedent("\n".join(lines[item.lineno - 1 : item.end_lineno])).split("\n")
     elif isinstance(item, (ast.For, ast.While)) and any(hasattr(s, "original") for s in item.body):
-        head = ast.unparse(type(item)(**{**dict(ast.iter_fields(item)), "body": [ast.Pass()],
-                                         "orelse": []})).split("\n")[0]
+        bare = type(item)(**{**dict(ast.iter_fields(item)), "body": [ast.Pass()], "orelse": []})
+        head = ast.unparse(ast.copy_location(bare, item)).split("\n")[0]
         inner = [line for s in item.body for line in _rendered(s, 4, lines)]
         own = [head, *inner]
     elif isinstance(item, ast.Pass):

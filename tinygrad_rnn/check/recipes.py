@@ -7,6 +7,7 @@ A recipe is symbolic: shapes are tuples of N (batch), T (time), U (a second time
 from __future__ import annotations
 
 import ast
+import contextlib
 import heapq
 import inspect
 import itertools
@@ -324,10 +325,12 @@ def required(fn):
 @dataclass
 class Search:
     """All ways to make a layer of a class and to call it, the likeliest first: ``running`` holds
-    those that ran to their end, ``error`` what was raised where it came furthest."""
+    those that ran to their end, ``error`` what was raised where it came furthest. ``like``: where
+    the layer is made by a function, one that it made, whose sizes are what they are."""
 
     cls: Any
     seconds: float  # for one run
+    like: Any = None
     running: list[Recipe] = field(default_factory=list)
     half: Recipe | None = None  # forward ran, and backward did not, or gave other shapes
     half_error: CannotRun | None = None  # how far backward came
@@ -335,13 +338,13 @@ class Search:
     failed: list[tuple[Recipe, CannotRun]] = field(default_factory=list)
 
     def __post_init__(self):
-        cls = self.cls
-        try:
-            self.init_names, _ = required(cls)
-        except (TypeError, ValueError):
-            self.init_names = []
-        self.init_names += large_defaults(cls)
-        names, starred = required(cls.forward)
+        cls = self.cls if self.like is None else type(self.like)
+        self.name, self.init_names = getattr(cls, "hint", cls.__name__), []
+        if self.like is None:
+            with contextlib.suppress(TypeError, ValueError):
+                self.init_names, _ = required(cls)
+            self.init_names += large_defaults(cls)
+        names, starred = required((cls if self.like is None else self.like).forward)
         self.input_names = names[1:] if names[:1] == ["self"] else names
         self.starred = starred and not self.input_names
         self.attempts = self._attempts()
@@ -455,13 +458,11 @@ class Search:
             _is_batch(held.inputs) and not _is_batch(recipe.inputs))
 
     def _inputs(self, names):
-        hint = getattr(self.cls, "hint", self.cls.__name__)
-        return [list(enumerate(_input_specs(n, hint, names))) for n in names]
+        return [list(enumerate(_input_specs(n, self.name, names))) for n in names]
 
     def _recipes(self) -> Iterator[tuple[float, Recipe]]:
         """Recipes with their cost: how far down its list each argument is."""
-        name = getattr(self.cls, "hint", self.cls.__name__)
-        names = self.input_names
+        name, names = self.name, self.input_names
         counts = [names] if not self.starred else [
             [f"inputs[{i}]" for i in range(n)] for n in (1, 2, 3)]
         starts: list[Any] = []
@@ -476,7 +477,9 @@ class Search:
                 starts.append((2.0 * rank + 3 * len(input_names) * self.starred, init, inputs,
                                input_names))
         streams = []
-        for transposed, sizes in ((False, {}), (True, {}), (False, DIVISIBLE)):
+        variants = [(False, {}), (True, {}), (False, DIVISIBLE)] if self.like is None else [
+            (False, sizes) for sizes in _sizes_of(self.like)]
+        for transposed, sizes in variants:
             for cost, init, inputs, input_names in starts:
                 extra = cost + 7 * transposed + 5 * bool(sizes)
                 streams.append(self._ranked(extra, init, inputs, input_names, transposed, sizes))
@@ -487,7 +490,7 @@ class Search:
             if transposed:
                 specs = [spec.transposed() for spec in specs]
             n = len(init)
-            yield cost + total, Recipe(
+            yield cost + total, (Recipe if self.like is None else _Sized)(
                 self.cls, dict(zip(self.init_names, specs[:n], strict=True)), list(specs[n:]),
                 input_names, sizes=dict(sizes))
 
@@ -564,12 +567,6 @@ def _hides(inputs, held):
 
 def _is_batch(inputs):
     return any("N" in s.shape for s in inputs)
-
-
-def _ordered(choices, limit=150):
-    """The product of the choices, those first whose places in the lists are small."""
-    lists = [list(enumerate(c)) for c in choices]
-    return [tuple(specs) for _, specs in itertools.islice(ranked(lists), limit)]
 
 
 def _attempt(recipe, seconds: float = 5.0):
@@ -682,28 +679,17 @@ def from_factory(make, text="the factory"):
             again = make()
         return again[0] if isinstance(again, tuple) else again
 
-    input_names, _ = required(value.forward)
     if given is not None:
         given = [np.asarray(x, float) if np.asarray(x).dtype.kind == "f" else np.asarray(x)
                  for x in given]
         return Recipe(layer, {}, [], names_of_inputs(value, len(given)), fixed_inputs=given)
-    name = type(value).__name__
-    choices = [_input_specs(n, name, input_names) for n in input_names]
-    first, half = None, None
-    for sizes in _sizes_of(value):
-        for inputs in _ordered(choices):
-            recipe = _Sized(layer, {}, list(inputs), input_names)
-            recipe.sizes = sizes
-            failure = _attempt(recipe)
-            if failure is None:
-                return recipe
-            first = first or failure
-            if failure.phase in ("backward", "returned"):
-                half = half or recipe
-    if half is not None:
-        return half
-    raise first or CannotMake(say("what {name}.forward takes was not found: let --make"
-                                  " return (layer, inputs...)", name=name))
+    search = Search(layer, 5.0, value)
+    recipe = search.next() or search.half
+    if recipe is None:
+        raise search.error or CannotMake(say(
+            "what {name}.forward takes was not found: let --make return (layer, inputs...)",
+            name=type(value).__name__))
+    return recipe
 
 
 class _Sized(Recipe):

@@ -64,6 +64,7 @@ class Said:
     text: str
     where: str
     below: list[str]
+    folded: bool = False  # on a page
 
 
 @dataclass
@@ -172,6 +173,7 @@ class Report:
             add("derivation", self.derivation)
         if self.example:
             add("smallest example", self.example, *self.worked_lines(lang))
+            found[-1].folded = True
         for note in self.notes:
             add("note", note)
         return found
