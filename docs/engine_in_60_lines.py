@@ -5,25 +5,6 @@ import operator
 
 import numpy as np
 
-
-def scatter(g, y, x, index):
-    whole = np.zeros_like(x)
-    np.add.at(whole, index, g)
-    return whole
-
-
-RULES = {  # function: the cotangent of each argument, from that of the result (g), y and the inputs
-    np.add: (lambda g, y, a, b: g, lambda g, y, a, b: g),
-    np.subtract: (lambda g, y, a, b: g, lambda g, y, a, b: -g),
-    np.multiply: (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
-    np.divide: (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b),
-    np.matmul: (lambda g, y, a, b: g @ b.T, lambda g, y, a, b: a.T @ g),
-    np.negative: (lambda g, y, x: -g,),
-    np.exp: (lambda g, y, x: g * y,),
-    np.tanh: (lambda g, y, x: g * (1 - y * y),),
-    np.sum: (lambda g, y, x: np.broadcast_to(g, x.shape),),
-    operator.getitem: (scatter,),
-}
 births = itertools.count()
 
 
@@ -58,6 +39,26 @@ def call(fn, *args):
 
 def array(x):
     return x.value if isinstance(x, Var) else x
+
+
+def scatter(g, y, x, index):
+    whole = np.zeros_like(x)
+    np.add.at(whole, index, g)
+    return whole
+
+
+RULES = {  # function: the cotangent of each argument, from that of the result (g), y and the inputs
+    np.add: (lambda g, y, a, b: g, lambda g, y, a, b: g),
+    np.subtract: (lambda g, y, a, b: g, lambda g, y, a, b: -g),
+    np.multiply: (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
+    np.divide: (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b),
+    np.matmul: (lambda g, y, a, b: g @ b.T, lambda g, y, a, b: a.T @ g),
+    np.negative: (lambda g, y, x: -g,),
+    np.exp: (lambda g, y, x: g * y,),
+    np.tanh: (lambda g, y, x: g * (1 - y * y),),
+    np.sum: (lambda g, y, x: np.broadcast_to(g, x.shape),),
+    operator.getitem: (scatter,),
+}
 
 
 def fitted(g, x):  # the sum over what broadcasting had repeated

@@ -1,10 +1,14 @@
 """Make .ipynb files of the notebooks, to be opened where nothing is installed.
 
     python notebooks/build.py FOLDER [--run]
+    python notebooks/build.py --engine
 
 Each gets a first cell that installs the package from the project's address (docs/address.py), and
 the files that it imports from this folder. ``--run`` executes them before that. Wants jupytext,
 and nbclient and ipykernel to run.
+
+The engine in 60 lines stands in its notebook, in the cells with the tag ``engine``; ``--engine``
+writes them into docs/engine_in_60_lines.py, for the pages that show and run it in one piece.
 """
 
 import re
@@ -14,7 +18,9 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 HELPERS = ("build", "exercises")
 NOTEBOOKS = [path for path in sorted(FOLDER.glob("*.py")) if path.stem not in HELPERS]
-sys.path.insert(0, str(FOLDER.parent / "docs"))
+DOCS = FOLDER.parent / "docs"
+ENGINE = DOCS / "engine_in_60_lines.py"
+sys.path.insert(0, str(DOCS))
 import address
 
 
@@ -45,7 +51,19 @@ def portable(made):
     return made
 
 
+def engine() -> str:
+    """The engine in 60 lines, in one piece."""
+    text = (FOLDER / "engine_in_60_lines.py").read_text("utf-8")
+    cells = re.findall(r'^# %% tags=\["engine"\]\n(.*?)(?=^# %%)', text, re.M | re.S)
+    says = "An autograd engine in 60 lines, on NumPy's protocols: docs/sixty.md builds it in six steps."
+    pieces = "\n\n\n".join(cell.strip() for cell in cells)
+    return f'"""{says}"""\n\n{pieces}\n'
+
+
 def main(folder: str, *options: str) -> None:
+    if folder == "--engine":
+        ENGINE.write_text(engine(), "utf-8")
+        return
     import nbformat
 
     into = Path(folder)

@@ -8,13 +8,15 @@
 # %% [markdown]
 # # An autograd engine in 60 lines
 #
-# Four cells, and an LSTM learns. The page [An engine in 60 lines](../docs/sixty.md) explains each step; here is the whole of it, to be changed and broken.
+# A few cells, and an LSTM learns. The page [An engine in 60 lines](../docs/sixty.md) explains each step; here is the whole of it, to be changed and broken.
 #
 # ## A value that remembers
 #
 # NumPy asks an object whether it wants to do the work itself: `__array_ufunc__` and `__array_function__`. This one writes down what was called, and on what.
+#
+# Backward is one loop, the youngest value first: all that was made from it has been asked before. `RULES` and `fitted`, which it needs, come in the next two cells.
 
-# %%
+# %% tags=["engine"]
 import itertools
 import operator
 
@@ -37,6 +39,16 @@ class Var(np.lib.mixins.NDArrayOperatorsMixin):  # +, *, @ ... as NumPy's functi
     def __getitem__(self, index):
         return call(operator.getitem, self, index)
 
+    def backward(self):
+        nodes, self.grad = {id(self): self}, np.ones_like(self.value)
+        while nodes:  # the newest first: all that was made from it has been asked before
+            node = nodes.pop(max(nodes, key=lambda key: nodes[key].birth))
+            for arg, rule in zip(node.args, RULES.get(node.fn, ()), strict=False):
+                if isinstance(arg, Var):
+                    g = fitted(rule(node.grad, node.value, *map(array, node.args)), arg.value)
+                    arg.grad = g if arg.grad is None else arg.grad + g
+                    nodes[id(arg)] = arg
+
 
 def call(fn, *args):
     return Var(fn(*map(array, args)), fn, args)
@@ -46,6 +58,7 @@ def array(x):
     return x.value if isinstance(x, Var) else x
 
 
+# %%
 y = np.sum(np.tanh(3.0 * Var([1.0, 2.0])))
 print(y.value, "from", y.fn.__name__, "of", y.args[0].fn.__name__)
 
@@ -55,14 +68,14 @@ print(y.value, "from", y.fn.__name__, "of", y.args[0].fn.__name__)
 #
 # One line for each function: the cotangent of each argument, from that of the result ($g$, the book's `dout`), the result $y$ and the arguments.
 
-# %%
+# %% tags=["engine"]
 def scatter(g, y, x, index):
     whole = np.zeros_like(x)
     np.add.at(whole, index, g)
     return whole
 
 
-RULES = {
+RULES = {  # function: the cotangent of each argument, from that of the result (g), y and the inputs
     np.add: (lambda g, y, a, b: g, lambda g, y, a, b: g),
     np.subtract: (lambda g, y, a, b: g, lambda g, y, a, b: -g),
     np.multiply: (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
@@ -77,29 +90,19 @@ RULES = {
 
 
 # %% [markdown]
-# ## Backward is one loop
+# ## Broadcasting
 #
-# The youngest value first: all that was made from it has been asked before. `fitted` sums over what broadcasting had repeated.
+# What NumPy has repeated gets the sum of the shares. That is so for every function, so it belongs in the loop and not in the rules.
 
-# %%
-def fitted(g, x):
+# %% tags=["engine"]
+def fitted(g, x):  # the sum over what broadcasting had repeated
     g = g.sum(tuple(range(g.ndim - x.ndim)))
     return g.sum(tuple(i for i, n in enumerate(x.shape) if n == 1), keepdims=True)
 
 
-def backward(loss):
-    nodes, loss.grad = {id(loss): loss}, np.ones_like(loss.value)
-    while nodes:
-        node = nodes.pop(max(nodes, key=lambda key: nodes[key].birth))
-        for arg, rule in zip(node.args, RULES.get(node.fn, ())):
-            if isinstance(arg, Var):
-                g = fitted(rule(node.grad, node.value, *map(array, node.args)), arg.value)
-                arg.grad = g if arg.grad is None else arg.grad + g
-                nodes[id(arg)] = arg
-
-
+# %%
 x = Var([1.0, 2.0])
-backward(np.sum(x * x))
+np.sum(x * x).backward()
 print(x.grad)
 
 # %% [markdown]
@@ -135,7 +138,7 @@ def train(steps, rate=0.02):
         variables = list(map(Var, params))
         error = first_number(xs, *variables) - xs[:, 0]
         loss = np.sum(error * error) / error.value.size
-        backward(loss)
+        loss.backward()
         for i, v in enumerate(variables):  # Adam
             mean[i] = 0.9 * mean[i] + 0.1 * v.grad
             square[i] = 0.999 * square[i] + 0.001 * v.grad**2
@@ -156,7 +159,7 @@ import tinygrad_rnn as tg
 
 xs = rng.normal(size=(4, 5, D))
 ours, theirs = list(map(Var, params)), [tg.Tensor(p, requires_grad=True) for p in params]
-backward(np.sum(first_number(xs, *ours)))
+np.sum(first_number(xs, *ours)).backward()
 np.sum(first_number(xs, *theirs)).backward()
 print([bool(np.allclose(a.grad, b.grad.numpy())) for a, b in zip(ours, theirs)])
 

@@ -50,6 +50,13 @@ def test_a_notebook_runs_in_jupyter(path):
         assert any("<svg" in data.get("text/html", "") for data in shown)
 
 
+def test_the_engine_of_the_notebook_is_that_of_the_pages():
+    assert build.ENGINE.read_text("utf-8") == build.engine(), (
+        "write it anew from the notebook: python notebooks/build.py --engine")  # fmt: skip
+    notebook = (FOLDER / "engine_in_60_lines.py").read_text("utf-8")
+    assert notebook.count("class Var") == notebook.count("RULES = {") == 1
+
+
 def test_a_built_notebook_brings_what_it_wants(tmp_path):
     nbformat = pytest.importorskip("nbformat", reason="pip install jupytext nbclient ipykernel")
     pytest.importorskip("jupytext", reason="pip install jupytext nbclient ipykernel")
