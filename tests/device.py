@@ -19,6 +19,16 @@ from types import SimpleNamespace
 import numpy as np
 
 crossings: Counter = Counter()
+# What CuPy 14 has not, or calls otherwise: of NumPy's functions, of reductions, of keywords.
+LACKS = {f"numpy.{name}" for name in (
+    "block", "geomspace", "insert", "matvec", "nanpercentile", "nanquantile", "polyder", "polydiv",
+    "polyint", "spacing", "unstack", "vecdot", "vecmat", "linalg.diagonal", "linalg.matrix_norm",
+    "linalg.multi_dot", "linalg.outer", "linalg.svdvals", "linalg.tensordot", "linalg.trace",
+    "linalg.vecdot", "linalg.vector_norm")}  # fmt: skip
+METHODS = {"reduce": {np.add, np.multiply}, "accumulate": {np.add, np.multiply},
+           "reduceat": {np.add}, "at": {np.add, np.subtract, np.maximum, np.minimum}}  # fmt: skip
+OTHERS = {np.reshape: "shape", np.linalg.cholesky: "upper", np.max: "initial", np.min: "initial",
+          np.sum: "initial", np.argsort: "stable", np.sort: "stable"}  # fmt: skip
 noted: list | None = None  # while a graph is captured: calls, and what was in their arrays before
 
 
@@ -61,6 +71,10 @@ class Device(np.lib.mixins.NDArrayOperatorsMixin):
                 hasattr(x, "__array_ufunc__") and not isinstance(x, (Device, np.generic))
                 for x in inputs):
             return NotImplemented
+        if f"numpy.{ufunc.__name__}" in LACKS or ufunc not in METHODS.get(method, {ufunc}):
+            raise NotImplementedError(f"CuPy has no {ufunc.__name__}.{method}")
+        if kwargs.keys() - {"dtype", "casting", "axis", "keepdims"}:
+            raise TypeError(f"CuPy's {ufunc.__name__} takes no {sorted(kwargs)}")
         inputs, kwargs = _inside(inputs), _inside(kwargs)
         if out is not None:
             kwargs["out"] = tuple(_inside(x) for x in out)
@@ -70,6 +84,8 @@ class Device(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_function__(self, func, types, args, kwargs):
         if any(t is not Device for t in types):
             return NotImplemented  # the host's; or those that wrap ours, whose turn it is
+        if f"{func.__module__}.{func.__name__}" in LACKS or OTHERS.get(func) in kwargs:
+            raise NotImplementedError(f"CuPy has no np.{func.__name__} with {sorted(kwargs)}")
         if func in self._coming:
             if isinstance(args[0], Device):
                 return args[0].astype(kwargs.get("dtype", args[0].dtype))
@@ -185,7 +201,8 @@ def _inside(x):
     if isinstance(x, Device):
         return x._a
     if isinstance(x, (tuple, list)):
-        return type(x)(map(_inside, x))
+        made = map(_inside, x)
+        return type(x)(*made) if hasattr(x, "_fields") else type(x)(made)
     if isinstance(x, dict):
         return {k: _inside(v) for k, v in x.items()}
     return x

@@ -50,6 +50,13 @@ def scatter(g, index, *, shape):
 
 
 @own_function
+def unstack(x, axis=0):
+    """``np.unstack(x, axis=axis)``, which CuPy has not."""
+    first = (slice(None),) * (axis % x.ndim)
+    return [x[(*first, i)] for i in range(x.shape[axis])]
+
+
+@own_function
 def write(value, array, index):
     """A copy of ``array`` with ``value`` written at ``index``."""
     array = array.copy()
@@ -267,7 +274,8 @@ rule(np.cumsum, lambda g, _y, _x, axis=None: np.reshape(
 
 
 # shapes
-rule(np.reshape, lambda g, _y, _x, *, shape: np.reshape(g, _x.shape))
+rule(np.reshape, lambda g, _y, _x, *, shape: np.reshape(g, _x.shape),
+     call=lambda x, *, shape: np.reshape(x, shape))  # which is newshape elsewhere
 rule(np.transpose, lambda g, _y, _x, axes=None: np.transpose(
     g, None if axes is None else tuple(np.argsort([a % len(axes) for a in axes]))))  # fmt: skip
 rule(np.swapaxes, lambda g, _y, _x, *, axis1, axis2: np.swapaxes(g, axis1, axis2))
@@ -284,10 +292,11 @@ rule(np.astype, lambda g, _y, _x, *, dtype: np.astype(g, _x.dtype),
 
 # joining and splitting
 rule_of_sequence(np.concatenate, _concatenate)
-rule_of_sequence(np.stack, lambda g, _y, *_xs, axis=0: np.unstack(g, axis=axis))
+rule_of_sequence(np.stack, lambda g, _y, *_xs, axis=0: unstack(g, axis=axis))
 rule(np.array_split, lambda g, _y, _x, *, indices_or_sections, axis=0: np.concatenate(g, axis),
      call=array_split)
-rule(np.unstack, lambda g, _y, _x, axis=0: np.stack(g, axis))
+for fn in (unstack, np.unstack):
+    rule(fn, lambda g, _y, _x, axis=0: np.stack(g, axis), call=unstack)
 
 # indexing
 rule(operator.getitem, lambda g, _y, _x, index: Scatter(g, index))

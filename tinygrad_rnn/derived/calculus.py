@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .table import array, before, beside, derive, require, value
+from .table import array, before, beside, derive, require, together, value
 
 
 def _along(axis, ndim, part):
@@ -23,7 +23,7 @@ def _diff(a, n=1, axis=-1, prepend=None, append=None):
         if end is None:
             ends.append([])
             continue
-        end = array(end)
+        end = array(end, a)
         shape = (*a.shape[: axis % a.ndim], 1, *a.shape[axis % a.ndim + 1 :])
         ends.append([end if end.ndim else np.broadcast_to(end, shape)])
     if n and (ends[0] or ends[1]):
@@ -36,7 +36,7 @@ def _diff(a, n=1, axis=-1, prepend=None, append=None):
 @derive(np.ediff1d)
 def _ediff1d(ary, to_end=None, to_begin=None):
     ary = np.ravel(ary)
-    ends = [[] if x is None else [np.ravel(array(x)).astype(ary.dtype)]
+    ends = [[] if x is None else [np.ravel(array(x, ary)).astype(ary.dtype)]
             for x in (to_begin, to_end)]  # fmt: skip
     return np.concatenate([*ends[0], ary[1:] - ary[:-1], *ends[1]])
 
@@ -54,7 +54,7 @@ def _gradient(f, *varargs, axis=None, edge_order=1):
         raise ValueError(f"gradient: edge_order={edge_order}: 1 or 2 is wanted")
     slopes = []
     for i, h in zip(axes, spacings, strict=True):
-        h = array(h).astype(f.dtype)
+        h = array(h, f).astype(f.dtype)
         if f.shape[i] < edge_order + 1:
             raise ValueError(f"gradient: {edge_order + 1} elements or more are wanted along axis"
                              f" {i}, shape {f.shape} came")
@@ -82,7 +82,7 @@ def _slope(f, h, edge_order):
 def _trapezoid(y, x=None, dx=1.0, axis=-1):
     y = np.moveaxis(array(y), axis, -1)
     if x is not None:
-        x = array(x)
+        x = array(x, y)
         dx = np.diff(x if x.ndim == 1 else np.moveaxis(x, axis, -1), axis=-1)
     return np.sum(dx * (y[..., 1:] + y[..., :-1]) / 2, axis=-1)
 
@@ -131,7 +131,7 @@ def _linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axi
         raise ValueError(f"linspace: num={num}: a number from 0 on is wanted")
     kind = np.result_type(start, stop)
     kind = kind if kind.kind == "f" else np.dtype(float)
-    start, stop = array(start).astype(kind), array(stop).astype(kind)
+    start, stop = (x.astype(kind) for x in together((start, stop)))
     parts = num - 1 if endpoint else num
     width = stop - start
     share = beside(np.arange(num, dtype=width.dtype), width) / max(parts, 1)
@@ -149,7 +149,7 @@ derive(np.logspace)(lambda start, stop, num=50, endpoint=True, base=10.0, axis=0
 @derive(np.geomspace)
 def _geomspace(start, stop, num=50, endpoint=True, axis=0):
     kind = np.result_type(start, stop, np.float64)
-    start, stop = array(start).astype(kind), array(stop).astype(kind)
+    start, stop = (x.astype(kind) for x in together((start, stop)))
     sign = np.sign(start)
     require(sign * np.sign(stop) > 0, message="geomspace: two numbers of the same sign, and none"
             " that is 0, are wanted")  # fmt: skip

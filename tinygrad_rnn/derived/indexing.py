@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from ..rules import scatter
-from .table import array, before, constant, derive, require
+from .table import array, before, constant, derive, require, together
 
 # --- taking ---------------------------------------------------------------------------------------
 
@@ -64,7 +64,8 @@ def _choose(a, choices, mode="raise"):
         require((a >= 0) & (a < n), message=f"choose: an index beyond the {n} choices")
     a = a % n if mode == "wrap" else np.clip(a, 0, n - 1)
     kind = np.result_type(*choices)
-    a, *choices = np.broadcast_arrays(a, *(array(x).astype(kind) for x in choices))
+    a, *choices = np.broadcast_arrays(
+        a, *(x.astype(kind) for x in together(choices)))
     return np.take_along_axis(np.stack(choices), a[None], 0)[0]
 
 
@@ -85,10 +86,9 @@ def _select(condlist, choicelist, default=0):
 def _piecewise(x, condlist, funclist, *args, **kw):
     """Each function sees the elements of its own condition and no others."""
     conditions = condlist
-    if np.isscalar(condlist) or (not isinstance(condlist[0], (list, tuple, np.ndarray))
-                                 and np.ndim(x)):  # fmt: skip
+    if np.isscalar(condlist) or (np.ndim(x) and not np.ndim(condlist[0])):
         conditions = [condlist]
-    conditions = np.asarray(conditions, dtype=bool)
+    conditions = np.astype(array(conditions), bool)
     if len(funclist) == len(conditions) + 1:
         conditions = np.concatenate([conditions, ~np.any(conditions, axis=0, keepdims=True)])
     if len(funclist) != len(conditions):
@@ -122,10 +122,10 @@ def _apply_over_axes(func, a, axes):
 
 @derive(np.bincount)
 def _bincount(x, weights=None, minlength=0):
-    x = np.asarray(constant(x, "np.bincount: x"))
+    x = array(constant(x, "np.bincount: x"), weights)
     if weights is None:
         return np.bincount(x, minlength=minlength)
-    n = max(int(x.max(initial=-1)) + 1, minlength)
+    n = max(int(np.max(x)) + 1 if x.size else 0, minlength)
     weights = array(weights)
     return scatter(weights.astype(float), x, shape=(n,))
 
@@ -133,9 +133,9 @@ def _bincount(x, weights=None, minlength=0):
 # --- writing --------------------------------------------------------------------------------------
 
 
-def _refilled(values, size):
+def _refilled(values, size, like):
     """The first ``size`` of the values, again and again."""
-    return np.resize(array(values), size)
+    return np.resize(array(values, like), size)
 
 
 @derive(np.copyto)
@@ -155,12 +155,12 @@ def _put(a, ind, v, mode="raise"):
         ind = np.clip(ind, 0, a.size - 1)
     if np.any((ind < -a.size) | (ind >= a.size)):
         raise IndexError(f"put: an index beyond the {a.size} elements")
-    a[np.unravel_index(ind % a.size, a.shape)] = _refilled(v, ind.size)
+    a[np.unravel_index(ind % a.size, a.shape)] = _refilled(v, ind.size, a)
 
 
 @derive(np.putmask)
 def _putmask(a, mask, values):
-    a[...] = np.where(mask, np.reshape(_refilled(values, a.size), a.shape), a)
+    a[...] = np.where(mask, np.reshape(_refilled(values, a.size, a), a.shape), a)
 
 
 @derive(np.place)
@@ -168,7 +168,7 @@ def _place(arr, mask, vals):
     """The n-th element that is chosen gets the n-th value."""
     mask = array(mask) != 0
     nth = np.reshape(np.maximum(np.cumsum(mask) - 1, 0), mask.shape)
-    vals = np.ravel(vals)
+    vals = np.ravel(array(vals, arr))
     arr[...] = np.where(mask, vals[nth % vals.size], arr)
 
 
@@ -187,4 +187,4 @@ def _fill_diagonal(a, val, wrap=False):
     step = 1 + sum(itertools.accumulate(a.shape[:0:-1], lambda p, n: p * n))
     end = a.shape[1] ** 2 if a.ndim == 2 and not wrap else a.size
     places = np.arange(0, min(end, a.size), step)
-    a[np.unravel_index(places, a.shape)] = _refilled(val, len(places))
+    a[np.unravel_index(places, a.shape)] = _refilled(val, len(places), a)

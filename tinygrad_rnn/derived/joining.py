@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .table import array, before, derive
+from .table import array, before, beside, derive, together
 
 _array = array
 
@@ -40,16 +40,17 @@ def _block(arrays):
 
     def join(x, level):
         if level == 0:
-            x = array(x)
+            x = array(x, like)
             return np.reshape(x, (1,) * (ndim - x.ndim) + x.shape)
         return np.concatenate([join(part, level - 1) for part in x], -level)
 
+    like = next((x for x in arrays_in(arrays) if hasattr(x, "__array_function__")), None)
     return join(arrays, levels)
 
 
 @derive(np.append)
 def _append(arr, values, axis=None):
-    arr, values = array(arr), array(values)
+    arr, values = together((arr, values))
     if axis is None:
         arr, values, axis = np.ravel(arr), np.ravel(values), 0
     return np.concatenate([arr, values], axis)
@@ -145,7 +146,7 @@ def _pad(array, pad_width, mode="constant", constant_values=0, end_values=0, sta
     if mode not in _EDGES or (mode == "reflect" and reflect_type != "even"):
         raise TypeError(f"np.pad: no derivative with mode={mode!r}, reflect_type={reflect_type!r}")
     values = {"constant": constant_values, "linear_ramp": end_values}.get(mode, 0)
-    values = np.broadcast_to(_array(values), (x.ndim, 2)).astype(x.dtype)
+    values = np.broadcast_to(_array(values, x), (x.ndim, 2)).astype(x.dtype)
     for axis, width in enumerate(widths):
         edges = _EDGES[mode](x, axis, width, values[axis], stat_length)
         x = np.concatenate([edges[0], x, edges[1]], axis)
@@ -160,7 +161,7 @@ def _constant(x, axis, width, values, _length):
 def _ramp(x, axis, width, values, _length):
     ends = np.take(x, [0], axis), np.take(x, [-1], axis)
     shape = [-1 if i == axis else 1 for i in range(x.ndim)]
-    parts = [np.reshape(np.arange(n, dtype=x.dtype) / max(n, 1), shape) for n in width]
+    parts = [beside(np.reshape(np.arange(n, dtype=x.dtype) / max(n, 1), shape), x) for n in width]
     left = values[0] + (ends[0] - values[0]) * parts[0]
     return left, values[1] + (ends[1] - values[1]) * np.flip(parts[1], axis)
 

@@ -95,7 +95,7 @@ def _slogdet(a):
 
 @derive(np.linalg.lstsq)
 def _lstsq(a, b, rcond=None):
-    rank, n = np.linalg.matrix_rank(a, rcond), a.shape[1]
+    rank, n = int(np.linalg.matrix_rank(a, rcond)), a.shape[1]
     x = np.linalg.pinv(a, rcond) @ b
     rest = np.sum(np.square(b - a @ x), axis=0)
     residuals = np.atleast_1d(rest) if rank == n < len(a) else np.zeros_like(rest, shape=0)
@@ -243,7 +243,8 @@ def _orthogonal(g, y, _a):
     return _T(np.linalg.solve(r, _T(gq + q @ inner)))
 
 
-rule(np.linalg.cholesky, _cholesky)
+rule(np.linalg.cholesky, _cholesky, call=lambda a, upper=False: (
+    _T(np.linalg.cholesky(_T(a))) if upper else np.linalg.cholesky(a)))
 rule(eigen, _eigen)
 rule(singular, _singular)
 rule(singular_values, _singular_values)
@@ -311,7 +312,9 @@ def _vector_norm(g, y, x, axis=None, keepdims=False, ord=2):
 @own_function
 def power_norm(x, *, axis=None, keepdims=False, ord=2):
     """np.linalg.vector_norm of a finite order other than 0."""
-    return np.linalg.vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)
+    if ord == 2:
+        return np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims))
+    return np.sum(np.abs(x) ** ord, axis=axis, keepdims=keepdims) ** (1 / ord)
 
 
 rule(power_norm, _vector_norm)

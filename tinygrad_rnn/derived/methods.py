@@ -11,7 +11,7 @@ import numpy as np
 
 from ..primitive import Function
 from ..rules import scatter
-from .table import array, before, constant, value
+from .table import array, before, beside, constant, value
 
 _REDUCTIONS: dict[np.ufunc, Function] = {
     np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min,
@@ -60,28 +60,28 @@ def outer(ufunc, A, B):
 
 def at(ufunc, a, indices, *b):
     """An element that is named n times is changed n times: in n rounds, where there is no sum."""
-    indices = _arrays(constant(indices, f"np.{ufunc.__name__}.at: indices"))
+    indices = _arrays(constant(indices, f"np.{ufunc.__name__}.at: indices"), a)
     if ufunc in (np.add, np.subtract):
         shape = value(a)[indices].shape
         a[...] = ufunc(a, scatter(np.broadcast_to(array(b[0]), shape), indices, shape=a.shape))
         return
-    places = np.arange(a.size).reshape(a.shape)[indices]
+    places = beside(np.arange(a.size).reshape(a.shape), a)[indices]
     flat = np.ravel(places)
     others = [np.ravel(np.broadcast_to(array(x), places.shape)) for x in b]
     order = np.argsort(flat, kind="stable")
     named = flat[order]
-    turn = np.empty(flat.size, dtype=int)  # the how-manieth naming of its element each one is
-    turn[order] = np.arange(flat.size) - np.searchsorted(named, named)
-    for k in range(turn.max(initial=-1) + 1):
+    turn = np.empty_like(flat)  # the how-manieth naming of its element each one is
+    turn[order] = beside(np.arange(flat.size), a) - np.searchsorted(named, named)
+    for k in range(int(np.max(turn)) + 1 if flat.size else 0):
         now = np.flatnonzero(turn == k)
         index = np.unravel_index(flat[now], a.shape)
         a[index] = ufunc(a[index], *(x[now] for x in others))
 
 
-def _arrays(index):
+def _arrays(index, like):
     if isinstance(index, tuple):
-        return tuple(map(_arrays, index))
-    return np.asarray(index) if isinstance(index, list) else index
+        return tuple(_arrays(i, like) for i in index)
+    return array(index, like) if isinstance(index, list) else index
 
 
 METHODS = {f.__name__: f for f in (reduce, accumulate, reduceat, outer, at)}

@@ -233,10 +233,11 @@ def _cov(m, y=None, rowvar=True, bias=False, ddof=None, fweights=None, aweights=
     if fweights is None and aweights is None:
         d = x - np.mean(x, axis=1, keepdims=True)
         return np.squeeze(d @ np.transpose(d) / np.maximum(x.shape[1] - ddof, 0).astype(kind))
-    w = array(1.0 if fweights is None else fweights) * array(1.0 if aweights is None else aweights)
+    reliable = array(1.0 if aweights is None else aweights, x)
+    w = array(1.0 if fweights is None else fweights, x) * reliable
     total = np.sum(w)
     d = x - np.sum(x * w, axis=1, keepdims=True) / total
-    freedom = total - ddof if aweights is None else total - ddof * np.sum(w * aweights) / total
+    freedom = total - ddof if aweights is None else total - ddof * np.sum(w * reliable) / total
     return np.squeeze((d * w) @ np.transpose(d) / freedom)
 
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from ..rules import count, exclusive_products
-from .table import DERIVED, array, constant, derive, require, value
+from .table import DERIVED, array, beside, constant, derive, require, value
 
 
 def _reduction(reduce, join, neutral):
@@ -99,13 +99,13 @@ def _average(a, axis=None, weights=None, returned=False, keepdims=False):
         mean = np.mean(a, axis=axis, keepdims=keepdims)
         total = np.zeros_like(mean) + count(a.shape, axis)
     else:
-        weights = array(weights)
+        weights = array(weights, a)
         if weights.shape != a.shape:
             axes = axis if isinstance(axis, tuple) else (axis,)
             if axis is None or weights.shape != tuple(a.shape[i] for i in axes):
                 raise ValueError(f"average: weights of shape {weights.shape} for an array of shape"
                                  f" {a.shape} and axis={axis}")
-            order = np.argsort([i % a.ndim for i in axes])
+            order = np.argsort([i % a.ndim for i in axes]).tolist()
             others = [i for i in range(a.ndim) if i not in {j % a.ndim for j in axes}]
             weights = np.expand_dims(np.transpose(weights, order), tuple(others))
         total = np.sum(np.broadcast_to(weights, a.shape), axis=axis, keepdims=keepdims)
@@ -143,13 +143,13 @@ def _quantile(a, q, axis, method, keepdims, skip_nan):
     ordered = np.sort(flat, -1)  # NaNs come last
     if skip_nan:
         have = n - np.sum(np.isnan(flat), axis=-1)
-        ranks = np.reshape(q, q.shape + (1,) * len(lead)) * np.maximum(have - 1, 0)
+        ranks = np.reshape(beside(q, a), q.shape + (1,) * len(lead)) * np.maximum(have - 1, 0)
         if method != "linear":
             for m in np.unique(have):
-                ranks[..., have == m] = _ranks(q, max(m, 1), method)[..., None]
+                ranks[..., have == m] = beside(_ranks(q, max(int(m), 1), method)[..., None], a)
     else:
-        ranks = np.broadcast_to(
-            np.reshape(_ranks(q, n, method), q.shape + (1,) * len(lead)), (*q.shape, *lead))
+        ranks = beside(np.asarray(_ranks(q, n, method)), a)
+        ranks = np.broadcast_to(np.reshape(ranks, q.shape + (1,) * len(lead)), (*q.shape, *lead))
     ranks = np.reshape(ranks, (q.size, *lead))
     low, part = np.floor(ranks).astype(int), ranks - np.floor(ranks)
     below, above = (

@@ -21,13 +21,20 @@ def derive(*fns: Function) -> Callable[[Function], Function]:
     return register
 
 
-def array(x: Any) -> Any:
-    """An array or Tensor as it is; numbers, and lists of any of these, as an array."""
+def array(x: Any, like: Any = None) -> Any:
+    """An array or Tensor as it is; numbers, and lists of any of these, as an array: where the array
+    or Tensor ``like`` is."""
     if hasattr(x, "__array_function__"):
         return x
     if isinstance(x, (list, tuple)) and _holds_tensors(x):
-        return np.stack(list(map(array, x)))
-    return np.asarray(x)
+        return np.stack(together(x))
+    return np.asarray(x) if like is None else beside(np.asarray(x), like)
+
+
+def together(xs: Any) -> list[Any]:
+    """Each as an array, where the first of them is that is an array already."""
+    like = next((x for x in xs if hasattr(x, "__array_function__")), None)
+    return [array(x, like) for x in xs]
 
 
 def _holds_tensors(x: Any) -> bool:
