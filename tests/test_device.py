@@ -219,6 +219,29 @@ MODELS = {
 }  # fmt: skip
 
 
+# What a step brings in: ids (of both sequences), targets, which of these count; three masks of
+# dropout; the order of steps and rows, where a layer goes backwards.
+BROUGHT = {"simple": 3, "rnnlm": 3, "better": 3 + 3, "seq2seq": 4, "peeky": 4, "attention": 4,
+           "feeding": 4 + 2, "deep": 4}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_crossings_of_a_step_of_each_model(name):
+    xs, ts = np.random.default_rng(0).integers(0, 9, (2, 4, 6))
+    model = MODELS[name]().to(LIBRARY)
+    adam = optim.Adam(model.parameters())
+    for _ in range(3):
+        crossings.clear()
+        loss = model.loss(xs, ts)
+        loss.backward()
+        clip_grad_norm_(model.parameters(), 1.0)
+        adam.step()
+        adam.zero_grad()
+        assert crossings == {"in": BROUGHT[name]}
+        loss.item()
+        assert crossings["out"] == 1
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_models_learn_save_and_generate(name):
     xs, ts = np.random.default_rng(0).integers(0, 9, (2, 4, 6))
