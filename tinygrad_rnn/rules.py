@@ -28,15 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from .primitive import (
-    Erase,
-    Product,
-    Scatter,
-    own_function,
-    rule,
-    rule_of_sequence,
-)
-from .speed import add_at, array_split, matmul, names_nothing_twice, rows, times_transposed
+from .primitive import Erase, Product, Scatter, own_function, rule, rule_of_sequence
+from .speed import add_at, array_split, matmul, names_nothing_twice, rows, times_transposed, unstack
 
 # --- functions of ours that the table needs beside NumPy's ---------------------------------------
 
@@ -47,13 +40,6 @@ def scatter(g, index, *, shape):
     buffer = np.zeros_like(g, shape=shape)
     add_at(buffer, index, g)
     return buffer
-
-
-@own_function
-def unstack(x, axis=0):
-    """``np.unstack(x, axis=axis)``, which CuPy has not."""
-    first = (slice(None),) * (axis % x.ndim)
-    return [x[(*first, i)] for i in range(x.shape[axis])]
 
 
 @own_function
@@ -275,7 +261,7 @@ rule(np.cumsum, lambda g, _y, _x, axis=None: np.reshape(
 
 # shapes
 rule(np.reshape, lambda g, _y, _x, *, shape: np.reshape(g, _x.shape),
-     call=lambda x, *, shape: np.reshape(x, shape))  # which is newshape elsewhere
+     call=lambda x, *, shape: np.reshape(x, shape))  # CuPy has another name for it
 rule(np.transpose, lambda g, _y, _x, axes=None: np.transpose(
     g, None if axes is None else tuple(np.argsort([a % len(axes) for a in axes]))))  # fmt: skip
 rule(np.swapaxes, lambda g, _y, _x, *, axis1, axis2: np.swapaxes(g, axis1, axis2))
@@ -292,11 +278,10 @@ rule(np.astype, lambda g, _y, _x, *, dtype: np.astype(g, _x.dtype),
 
 # joining and splitting
 rule_of_sequence(np.concatenate, _concatenate)
-rule_of_sequence(np.stack, lambda g, _y, *_xs, axis=0: unstack(g, axis=axis))
+rule_of_sequence(np.stack, lambda g, _y, *_xs, axis=0: unstack(g, axis))
 rule(np.array_split, lambda g, _y, _x, *, indices_or_sections, axis=0: np.concatenate(g, axis),
      call=array_split)
-for fn in (unstack, np.unstack):
-    rule(fn, lambda g, _y, _x, axis=0: np.stack(g, axis), call=unstack)
+rule(np.unstack, lambda g, _y, _x, axis=0: np.stack(g, axis), call=unstack)
 
 # indexing
 rule(operator.getitem, lambda g, _y, _x, index: Scatter(g, index))

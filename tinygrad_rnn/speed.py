@@ -81,6 +81,12 @@ def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     return np.array_split(x, n, axis)
 
 
+def unstack(x: Any, axis: int = 0) -> Any:
+    """``np.unstack(x, axis=axis)``, which CuPy does not have."""
+    first = (slice(None),) * (axis % x.ndim)
+    return [x[(*first, i)] for i in range(x.shape[axis])]
+
+
 # --- sums ----------------------------------------------------------------------------------------
 
 MANY = 4096  # elements

@@ -70,7 +70,6 @@ SAMPLERS = {
     np.hsplit: of((lambda x: np.hsplit(x, 2)[1], (2, 4))),
     np.vsplit: of((lambda x: np.vsplit(x, 2)[0], (2, 4))),
     np.unstack: of((lambda x: np.unstack(x, axis=1)[1] * np.unstack(x)[0][0], (2, 3))),
-    rules.unstack: of((lambda x: rules.unstack(x, axis=1)[1] * x[:, 0], (2, 3))),
     np.tile: of((lambda x: np.tile(x, 3), (2, 3)), (lambda x: np.tile(x, (2, 1, 3)), (2, 3))),
     operator.getitem: of(
         (lambda x: x[1], (3, 2)), (lambda x: x[..., 1:], (3, 2)), (lambda x: x[::-2], (5, 2)),

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from ..functional import _sigmoid
-from ..rules import unstack
 from ..speed import add_at
 from ..tensor import Tensor
 from . import JitError
@@ -870,7 +869,7 @@ _OWN = {
     np.any: _reduction(np.logical_or), np.all: _reduction(np.logical_and),
     np.result_type: _result_type, np.nan_to_num: _nan_to_num,
 }  # fmt: skip
-_INLINE = {_sigmoid, unstack}
+_INLINE = {_sigmoid}
 _QUESTIONS = {np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.shares_memory,
               np.may_share_memory, np.array_repr, np.array_str}  # fmt: skip
 _UNKNOWN_SHAPE = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.unique_values, np.compress,
