@@ -148,6 +148,7 @@ def kinds():
     ("AddedNowhere", "wrong", "the gradients of the steps, `layer.grads`, are added nowhere"),
     ("ReturnsDout", "wrong", "`dout` stands where `dx` belongs"),
     ("EditsAndDoubles", "wrong", "scaled by `2`, which does not belong there"),
+    ("OneWeightTwice", "wrong", "the output does not depend on Wx, for which backward gives"),
     ("FromAnotherFile", "unchecked", "with MatMul of the book in its place every gradient"),
     ("Misspelt", "wrong", "`self.inner.backward` is meant"),
     ("OneSample", "convention", "for x (N, D) forward raises TypeError"),
@@ -161,6 +162,7 @@ def test_every_kind_is_judged(kinds, name, verdict, words):
 
 def test_what_was_taken_from_elsewhere_is_said(kinds):
     assert any("IndexError: index 3 is out" in note for note in kinds["TwoExceptions"].notes)
+    assert any("raises ValueError" in note for note in kinds["OneWeightTwice"].notes)
     assert any("x is edited in place" in note for note in kinds["EditsAndDoubles"].notes)
     assert "_g += _s" in "".join(kinds["AddedNowhere"].causes[0].diff)
     assert any("one-hot rows" in note for note in kinds["LabelsTwice"].notes)

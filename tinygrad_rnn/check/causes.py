@@ -61,6 +61,16 @@ def explain_wrong(report: Report, outcome: Outcome, budget: Budget, filename: st
     """
     if outcome.gradients:
         tell_gates(report.gradients, outcome)
+    idle = [g.name for g in outcome.wrong_gradients if g.name in outcome.setup.slots.names
+            and not np.any(outcome.wanted[g.name])]
+    if idle and np.any(outcome.got[idle[0]]):  # no edit of backward mends a forward
+        code = inspect.unwrap(type(outcome.setup.layer).forward).__code__
+        _put(report, [Cause("idle_parameter", say(
+            "the output does not depend on {names}, for which backward gives a gradient: forward"
+            " leaves it out, or has another in its place", names=", ".join(idle)),
+            code.co_firstlineno, code.co_filename, idle,
+            source=linecache.getline(code.co_filename, code.co_firstlineno).strip())])
+        return []
     edited: list[Any] = []
     codes: dict[Any, Any] = {}
     first: dict[Any, Any] = {}  # the functions as they were

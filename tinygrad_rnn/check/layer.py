@@ -150,8 +150,7 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
             report.cause = join([say("right for {these}", these=recipe.words()), text])
         else:
             report.notes.append(text)
-    elif not report.ok and not recipe.notes and first is not None and (
-            first.phase != "returned" and not (report.causes and not report.unexplained)):
+    elif not report.ok and not recipe.notes and first is not None:
         report.notes.append(say("with other inputs {phase} raises {error}; checked with {these}",
                                 phase=first.phase, error=str(first), these=recipe.words()))
     return report
