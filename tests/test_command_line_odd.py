@@ -12,7 +12,7 @@ from models.commands.main import main
 from models.data import DataError
 from models.data.reading import read_text
 from models.training import MODEL, Run, load_config
-from models.training.config import LARGEST
+from models.training.config import LARGEST, MOST_LAYERS
 
 for _name in ("tqdm", "safetensors"):
     pytest.importorskip(_name, reason=f"{_name} is not installed: pip install tinygrad-rnn[models]")
@@ -41,6 +41,11 @@ def test_a_setting_that_no_checkpoint_may_hold_is_told_before_the_training(
     assert train(text, tmp_path / "out", option, 10**39) == 1
     assert f"{option} 1" in (error := capsys.readouterr().err) and "too large" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_layers_without_end_are_told_before_they_are_made(text, tmp_path, capsys):
+    assert train(text, tmp_path / "out", "--model", "better", "--layers", MOST_LAYERS + 1) == 1
+    assert "--layers 1001 is too large" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--seed", "--epochs", "--warmup", "--patience"])

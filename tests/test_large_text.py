@@ -202,3 +202,14 @@ def test_training_with_byte_pairs(tmp_path, capsys):
     for more in (["--words", "9"], ["--min-count", "2"]):
         assert main([*command, *more]) == 1
     assert main(["train", "text", str(file), "--tokenizer", "x.json"]) == 1
+
+
+@pytest.mark.parametrize("content, words", [
+    (b" \n\t\n " * 50, "the file is empty"), ("가 나 다\n".encode("cp949") * 50, "--encoding"),
+])  # fmt: skip
+def test_texts_that_byte_pairs_refuse_as_words_do(content, words, tmp_path, capsys):
+    pytest.importorskip("tokenizers", reason='pip install "tinygrad-rnn[bpe]"')
+    file = write(tmp_path / "t.txt", content)
+    for level in ("word", "bpe"):
+        assert main(["train", "text", str(file), *SMALL, "--level", level]) == 1
+        assert words in capsys.readouterr().err

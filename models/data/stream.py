@@ -25,6 +25,7 @@ from .text import END_OF_LINE, Corpus, Level, nfc, split_text
 from .vocabulary import UNKNOWN, Ids, Vocabulary
 
 IN_MEMORY = 1 << 26  # bytes of ids
+ADVICE = ", or name what it is with --encoding"  # about a text in another encoding
 VERSION = 1  # of the files in the cache
 
 
@@ -53,13 +54,14 @@ def read_large_corpus(
             return found
     sink = Sink(folder)
     try:
-        blocks = read_blocks(path, encoding, ", or name what it is with --encoding")
+        blocks = read_blocks(path, encoding, ADVICE)
         new = None
         if pairs is not None:
+            symbols: Sequence[str] = ()
             for piece in _pieces(blocks, "word"):
                 sink.add(pairs.encode(piece))
+                symbols = symbols or piece.split(None, 1)
             vocabulary = pairs.vocabulary
-            symbols: Sequence[str] = vocabulary.symbols if sink.size else ()
         else:
             symbols = _encode(blocks, level, sink)
             vocabulary, new = _restrict(symbols, sink.counts, min_count, max_vocab)

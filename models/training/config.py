@@ -127,6 +127,7 @@ ONLY = {
 
 LARGEST = 2**31  # no count and no size is larger, and no number than
 LARGEST_NUMBER = 1e30
+MOST_LAYERS = 1000
 FLAGS = {"D": "--embedding", "H": "--hidden", "num_layers": "--layers"}
 
 
@@ -163,6 +164,9 @@ def check_config(config: Config) -> None:
         if type(value) in (int, float) and value >= (
                 LARGEST if type(value) is int else LARGEST_NUMBER):
             raise DataError(f"{flag(name)} {value} is too large")
+    if config.num_layers > MOST_LAYERS:
+        raise DataError(f"--layers {config.num_layers} is too large: more than {MOST_LAYERS:,}"
+                        " take minutes to be made")
     if isinstance(config, PairsConfig):
         if config.bidirectional and config.H % 2:
             raise DataError(f"--bidirectional halves --hidden {config.H}: give an even number")

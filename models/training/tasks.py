@@ -33,6 +33,7 @@ from ..data import (
 from ..data.bpe import SIZE, BytePairs
 from ..data.mapped import forget
 from ..data.reading import read_blocks
+from ..data.stream import ADVICE
 from .config import Config, PairsConfig, TextConfig, build_model
 from .inference import Reader, Writer, perplexity
 from .schedule import factor
@@ -215,7 +216,7 @@ def byte_pairs(config: TextConfig) -> BytePairs:
     """The encoding that is given, or learnt from the text."""
     if config.tokenizer:
         return BytePairs.from_file(config.tokenizer)
-    text = read_blocks(config.data or "", config.encoding)
+    text = read_blocks(config.data or "", config.encoding, ADVICE)
     return BytePairs.train(text, config.max_vocab or SIZE)
 
 
