@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mutants import SOURCE
 
+from tinygrad_rnn.check import check_class
 from tinygrad_rnn.check.files import check, check_here
 
 FORMS = Path(__file__).parent / "checked" / "forms.py"
@@ -170,3 +172,38 @@ def test_what_was_taken_from_elsewhere_is_said(kinds):
     assert any("ch07.seq2seq is not found" in note for note in kinds["Sequences"].notes)
     assert any("no attribute 'backword'" in note for note in kinds["Misspelt"].notes)
     assert {g.name for g in kinds["forward"].gradients} == {"W_out", "b_out", "x"}
+
+
+# --- what is said of what is wrong ---------------------------------------------------------------
+
+
+def test_each_gate_is_told_right_or_wrong(tmp_path):
+    right, wrong = "dg = dc * i", "dg = dc * o"
+    assert SOURCE.count(right) == 1
+    (tmp_path / "m.py").write_text(SOURCE.replace(right, wrong))
+    (report,) = check_here(tmp_path / "m.py", only="LSTM", explain=False)
+    gates = {g.name: g.gates for g in report.gradients if g.gates}
+    assert set(gates) == {"Wx", "Wh", "b"}
+    assert all(g == {"f": True, "g": False, "i": True, "o": True} for g in gates.values())
+    assert "gates of dWx, dWh, db: f ok, g wrong, i ok, o ok" in str(report)
+    assert ">g ✗<" in report._repr_html_()  # told without colours, too
+
+
+class Unknown:
+    """Wrong in a way that nobody has thought of."""
+
+    def forward(self, x):
+        self.x = x
+        return x**2
+
+    def backward(self, dout):
+        return dout * np.cos(3 * self.x + 1)
+
+
+def test_what_is_not_found_is_said_and_no_cause_is_made_up():
+    report = check(Unknown)
+    assert report.verdict == "wrong" and not report.causes and report.unexplained == ["x"]
+    assert "none of the known mistakes" in str(report) and "likely cause" not in str(report)
+    assert report.example  # where there is no cause it is needed most
+    report = check_class(Unknown, deadline=0.0)  # no time at all
+    assert "not found within 5 s of CPU time (--time-limit)" in str(report)
