@@ -5,8 +5,9 @@ whatever it does ends in NumPy calls, and all of these land on one tape (tape.py
 backward, clipping and update. The tape is made better in small passes (passes.py), gets buffers
 and becomes one Python function (replay.py), which must prove that it does what the function does
 (proof.py), and which later calls run. Where the function goes through long sequences, lengths.py
-records it for a few steps, and roll.py makes programs with loops of that. state.py finds what
-lives on between calls, and jitted.py holds all of it together.
+records it for a few steps, and roll.py makes programs with loops of that. device.py divides a tape
+of which a part runs on a GPU. state.py finds what lives on between calls, and jitted.py holds all
+of it together.
 """
 
 from __future__ import annotations
