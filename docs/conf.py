@@ -139,6 +139,9 @@ def pictures_in_the_page(app, doctree, docname):
             svg = re.sub(r"<style>.*?</style>", "", path.read_text("utf-8"), flags=re.S)
             said = escape(image.get("alt", ""), quote=True)
             svg = re.sub('aria-label="[^"]*"', lambda _, said=said: f'aria-label="{said}"', svg)
+            # On a phone it scrolls, rather than have letters that nobody can read.
+            least = 0.7 * float(re.search('viewBox="0 0 ([0-9.]+)', svg)[1])
+            svg = svg.replace("max-width: 100%;", f"max-width: 100%; min-width: {least:.0f}px;", 1)
             image.replace_self(nodes.raw("", f'<span class="picture">{svg}</span>', format="html"))
 
 
