@@ -191,6 +191,21 @@ def test_ids_of_the_host_are_checked_at_each_replay_before_they_move():
     assert not crossings
 
 
+def test_what_goes_over_and_is_read_on_the_host_too():
+    logits = to_device(np.random.default_rng(0).normal(size=(4, 3)))
+
+    def f(targets):
+        counted = targets != -1
+        return F.cross_entropy(logits, targets), np.sum(counted), counted
+
+    recorded = tg.jit(f)
+    for targets in ([0, -1, 2, 1], [-1, -1, 0, 0], [2, 2, 2, 2], [1, -1, -1, -1]):
+        found, expected = recorded(np.array(targets)), f(np.array(targets))
+        assert_allclose(found[0].item(), expected[0].item(), rtol=1e-12)
+        assert type(found[1]) is type(expected[1]) and found[1] == expected[1]
+        assert_array_equal(found[2], expected[2])
+
+
 def test_a_library_without_kernels_and_graphs(monkeypatch):
     monkeypatch.delattr(device, "ElementwiseKernel")
     monkeypatch.delattr(device, "cuda")

@@ -280,24 +280,21 @@ class Kernel(Chain):
 
     def __init__(self, chain: list[Call], kept: set[Value]) -> None:
         super().__init__(chain, kept)
-        self.kind = C[self.dtype.name]
-        names = {v: f"x{i}" for i, v in enumerate(self.inputs)}
-        # operands are references: all are read before anything is written over one of them
-        lines = [self._line(f"x{i}", f"a{i}") for i in range(len(self.inputs))]
+        kind = C[self.dtype.name]
+        names = {v: f"a{i}" for i, v in enumerate(self.inputs)}
+        lines = []
         for i, call in enumerate(chain):
             names[call.out] = f"v{i}"
-            operands = [names[x] if isinstance(x, Value) else f"({self.kind}) {float(x)!r}"
+            operands = [names[x] if isinstance(x, Value) else f"({kind}) {float(x)!r}"
                         for x in call.args]
-            lines.append(self._line(f"v{i}", EXPRESSIONS[call.fn].format(*operands)))
+            lines.append(f"const {kind} v{i} = {EXPRESSIONS[call.fn].format(*operands)};")
+        # last: operands are references, and a result may lie where one of them does
         lines += [f"y{i} = {names[out]};" for i, out in enumerate(self.outs)]
         body = "\n".join(lines)
         read = ", ".join(f"{self.dtype} a{i}" for i in range(len(self.inputs)))
         made = ", ".join(f"{self.dtype} y{i}" for i in range(len(self.outs)))
         name = f"chain_{hashlib.sha256(body.encode()).hexdigest()[:16]}"
         self.kernel = read, made, body, name
-
-    def _line(self, name: str, text: str) -> str:
-        return f"const {self.kind} {name} = {text};"
 
     @staticmethod
     def accepts(call: Call) -> bool:
