@@ -3,6 +3,7 @@ page says, keeps its code, formulas and links, and what is untranslated is count
 
 import importlib.util
 import json
+import os
 import re
 from pathlib import Path
 
@@ -82,6 +83,18 @@ def test_what_is_untranslated_is_counted():
         assert count <= stated + 0.01 * sum(map(len, found.values())), (
             f"{count} paragraphs lack a translation ({language}), {stated} were counted;"
             " run: python docs/translations.py --list")
+
+
+@pytest.mark.parametrize("page", ["index", "_modules/tinygrad_rnn/nn/cells"])
+def test_a_page_leads_to_itself_in_the_other_languages(page):
+    jinja2 = pytest.importorskip("jinja2", reason="Jinja, which Sphinx brings, is not installed")
+    template = next((DOCS / "_templates").rglob("languages.html")).read_text("utf-8")
+    folders = {"en": Path("/site"), "ko": Path("/site/ko"), "ja": Path("/site/ja")}
+    for here in folders:
+        shown = jinja2.Template(template).render(languages=folders, language=here, pagename=page)
+        links = {os.path.normpath(folders[here] / page / ".." / link)
+                 for link in re.findall('href="([^"]+)"', shown)}  # fmt: skip
+        assert links == {str(folders[code] / f"{page}.html") for code in folders if code != here}
 
 
 @pytest.mark.parametrize("text, same", [
