@@ -271,3 +271,33 @@ def test_atleast_takes_several():
     for n, f in enumerate([np.atleast_1d, np.atleast_2d, np.atleast_3d], 1):
         one, other = f(x, [1.0, 2.0])
         assert one.shape == (1,) * n and one.requires_grad and other.ndim == n
+
+
+def test_lists_of_tensors_reach_a_function_without_a_rule_as_lists_of_arrays():
+    rows, columns = Tensor([0, 1, 1]), Tensor([2, 0, 3])
+    for pack in (list, tuple):
+        got = np.ravel_multi_index(pack([rows, columns]), (2, 4))
+        assert (got == np.ravel_multi_index((rows.data, columns.data), (2, 4))).all()
+    got = np.ix_(rows, columns)
+    assert [type(x) for x in got] == [np.ndarray] * 2
+    with pytest.raises(TypeError, match="no derivative rule"):
+        np.ravel_multi_index([Tensor([0.0], requires_grad=True), columns[:1]], (2, 4))
+
+
+@pytest.mark.parametrize("dtype", [None, np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("copy", [None, True, False])
+def test_an_array_of_a_tensor_in_every_dtype_copied_or_not(dtype, copy):
+    t = Tensor([1.5, 2.5])
+    if copy is False and dtype not in (None, np.float64):
+        with pytest.raises(ValueError, match="another dtype needs a copy"):
+            t.__array__(dtype, copy=copy)
+        return
+    got = t.__array__(dtype, copy=copy)
+    assert got.dtype == (dtype or np.float64) and (got == t.data.astype(got.dtype)).all()
+
+
+@pytest.mark.parametrize("value", [[1, 2], (1, 2), np.array([1, 2]), Tensor([1, 2])])
+def test_data_is_set_from_whatever_makes_an_array(value):
+    t = Tensor(np.zeros(2, np.float32), requires_grad=True)
+    t.data = value
+    assert t.dtype == np.float32 and t.data.tolist() == [1, 2] and t.requires_grad
