@@ -23,10 +23,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _profile))
 # For daily work, ``pytest -m fast``: the mathematics, the layers against the hand-derived ones, and
 # what a reader sees first. Chosen by their time; CONTRIBUTING.md says how long it takes.
 FAST = {
-    "test_address", "test_draw", "test_functional", "test_losses", "test_manual",
-    "test_manual_on_tensors", "test_modules", "test_nn", "test_optim", "test_packaging",
-    "test_pictures", "test_protocols", "test_readme", "test_schedules", "test_sequences",
-    "test_sixty", "test_transforms", "test_writing",
+    "test_address", "test_clipping", "test_draw", "test_functional", "test_losses", "test_manual",
+    "test_manual_edges", "test_manual_formulas", "test_manual_on_tensors", "test_modules",
+    "test_nn", "test_optim", "test_packaging", "test_pictures", "test_protocols", "test_readme",
+    "test_schedules", "test_sequences", "test_sixty", "test_transforms", "test_writing",
 }  # fmt: skip
 
 
