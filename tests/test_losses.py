@@ -226,3 +226,13 @@ def test_nan_behind_a_causal_mask_reaches_those_who_may_see_it_and_no_others():
         np.sum(y[0, :3]).backward()
         assert np.isfinite(ts["query"].grad.numpy()[0, :3]).all()
         assert np.isfinite(ts["values"].grad.numpy()[0, :3]).all()
+
+
+@pytest.mark.parametrize("f", [F.cross_entropy, F.nll_loss])
+def test_a_mean_by_weights_is_a_mean_however_small_they_are(f):
+    x = F.log_softmax(np.random.default_rng(0).normal(size=(3, 2))).numpy()
+    targets, weight = np.array([0, 1, 1]), np.array([0.01, 0.02])
+    shares = weight[targets]
+    wanted = -(shares * x[range(3), targets]).sum() / shares.sum()
+    assert_allclose(f(x, targets, weight=weight).numpy(), wanted)
+    assert_allclose(f(x, targets, weight=0 * weight).numpy(), 0)

@@ -3,10 +3,11 @@
 import asyncio
 import threading
 
+import numpy as np
 import pytest
 from leaves import leaf
 
-from tinygrad_rnn import no_grad
+from tinygrad_rnn import Tensor, no_grad
 
 
 def recorded():
@@ -129,3 +130,17 @@ def test_leaving_a_block_twice_is_leaving_it_once():
     assert (x * 2).requires_grad
     with no_grad():
         assert not (x * 2).requires_grad
+
+
+def test_what_is_written_without_recording_stays_in_the_graph_that_it_was_in():
+    p, gate = leaf(2), leaf(2, seed=1)
+    plain = Tensor(np.zeros(2))
+    y = p * gate
+    with no_grad():
+        p[0] = 5.0
+        y[1] = gate[1]
+        plain[0] = p[0]
+    assert p.requires_grad and y.requires_grad and not plain.requires_grad
+    assert p.data[0] == plain.data[0] == 5.0
+    (p * 3.0).sum().backward()
+    assert p.grad.tolist() == [3, 3]
