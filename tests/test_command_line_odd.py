@@ -43,6 +43,20 @@ def test_a_setting_that_no_checkpoint_may_hold_is_told_before_the_training(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("arguments", [
+    ["train", "addition", "--out", ""], ["train", "addition", "--data", ""],
+    ["train", "addition", "--resume", ""], ["train", "ptb", "--data-dir", ""],
+    ["train", "text", ""], ["evaluate", ""], ["evaluate", "run", "--data="],
+    ["attention", "run", "1+1", "--output", ""], ["gates", ""],
+])  # fmt: skip
+def test_an_empty_name_is_not_an_option_that_was_left_out(arguments, capsys):
+    """As a shell makes it of a variable that it does not know."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert "invalid name value: ''" in capsys.readouterr().err
+
+
 def test_layers_without_end_are_told_before_they_are_made(text, tmp_path, capsys):
     assert train(text, tmp_path / "out", "--model", "better", "--layers", MOST_LAYERS + 1) == 1
     assert "--layers 1001 is too large" in capsys.readouterr().err

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tinygrad_rnn import distributed
 
@@ -53,13 +53,34 @@ COMMAND = how_called()
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
+    """Says what is wrong in one sentence.
+
+    No file or folder has an empty name: a variable that the shell does not know becomes one, and
+    must not be taken for an option that was left out.
+    """
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        if options.get("metavar") in PATHS and not options.keys() & {"type", "const"}:
+            options["type"] = name_of_file
+        return super().add_argument(*names, **options)
 
     def error(self, message: str) -> NoReturn:
         first = True
         with suppress(ImportError):  # started by MPI, without mpi4py
             first = distributed.rank() == 0
         self.exit(2, f"{NAME}: {message}; see {self.prog} --help\n" if first else None)
+
+
+PATHS = ("FILE", "DIR", "MODEL")  # how help calls them
+
+
+def name_of_file(text: str) -> str:
+    if not text:
+        raise ValueError
+    return text
+
+
+name_of_file.__name__ = "name"
 
 
 def command(*arguments: object) -> str:

@@ -164,9 +164,6 @@ def check_config(config: Config) -> None:
         if type(value) in (int, float) and value >= (
                 LARGEST if type(value) is int else LARGEST_NUMBER):
             raise DataError(f"{flag(name)} {value} is too large")
-    if config.num_layers > MOST_LAYERS:
-        raise DataError(f"--layers {config.num_layers} is too large: more than {MOST_LAYERS:,}"
-                        " take minutes to be made")
     if isinstance(config, PairsConfig):
         if config.bidirectional and config.H % 2:
             raise DataError(f"--bidirectional halves --hidden {config.H}: give an even number")
@@ -184,7 +181,8 @@ def check_config(config: Config) -> None:
 
 
 def check_memory(config: Config, V: int) -> None:
-    """DataError when weights, gradients and what the optimizer keeps cannot fit this machine.
+    """DataError when weights, gradients and what the optimizer keeps cannot fit this machine, or
+    there is no end of layers.
 
     Asked before they are allocated: systems that promise more memory than they have end the
     program without a word.
@@ -200,6 +198,9 @@ def check_memory(config: Config, V: int) -> None:
             f" the weights and their gradients take {least / 2**30:,.0f} GiB or more, and this"
             f" machine has {there / 2**30:,.0f}"
         )
+    if layers > MOST_LAYERS:
+        raise DataError(f"--layers {layers} is too large: more than {MOST_LAYERS:,} take minutes to"
+                        " be made")
 
 
 BLOCKS = {"rnn": 1, "gru": 3, "lstm": 4}  # of H columns
