@@ -572,12 +572,10 @@ def forced(mode):
     settings[jitted, "LONG"] = 20
     if fast:
         settings |= {(loops, "MANY"): 0, (loops, "WORTH"): 0}
-    kept = {place: getattr(*place) for place in settings if hasattr(*place)}
-    functions = {(jitted, "threads"): lambda: cores, (jitted, "takes_blocks"): lambda: cores > 1}
-    kept |= {place: getattr(*place) for place in functions if hasattr(*place)}
-    for (module, name), value in (settings | functions).items():
-        if (module, name) in kept:
-            setattr(module, name, value)
+    settings |= {(jitted, "threads"): lambda: cores, (jitted, "takes_blocks"): lambda: cores > 1}
+    kept = {place: getattr(*place) for place in settings}  # AttributeError for one that is gone
+    for (module, name), value in settings.items():
+        setattr(module, name, value)
     try:
         yield
     finally:

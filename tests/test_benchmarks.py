@@ -71,3 +71,13 @@ def test_the_model_of_several_ranks():
     assert list(fast) == [1, 2, 4, 8, 16]  # no more machines than rows
     assert ranks.stops({1: 1.0, 2: 1.9, 4: 2.0, 8: 2.9}) == 2
     assert ranks.stops({1: 1.0, 2: 2.0}) == 2
+
+
+def test_cells_of_ones_own_are_compared_when_they_agree():
+    from benchmarks import cells
+
+    for kind in ("minimal gated", "sLSTM"):
+        row = cells.training(kind, (2, 3, 4), ["tg.jit", "eager"], 1)
+        assert row.startswith(f"| {kind} | ") and row.count("(1.00; ") >= 1
+    assert cells.long(9, ["eager"]).startswith("| 9 | ")
+    assert cells.generation(8, 1, torch=False).count("|") == 4

@@ -20,7 +20,7 @@ from .trace import trace
 
 __all__ = ["LONG", "STEPS", "AnyLength", "lengths_of"]
 
-LONG = 48  # steps from which on they are not recorded one by one
+LONG = 96  # steps from which on they are not recorded one by one
 # that are recorded instead: the second ones where these are so few that the engine does otherwise
 STEPS = (13, 14, 16, 17), (37, 38, 40, 41)
 
