@@ -41,8 +41,8 @@ EXPRESSIONS = {
     np.sqrt: "np.sqrt({})", np.exp: "exp({})", np.minimum: "minimum({}, {})",
 }  # fmt: skip
 FLOAT = np.dtype(np.float32)
-MANY = 64  # elements below which a call is left alone
-WORTH = 10e-6  # seconds that one kernel should save in a replay to be worth compiling
+MANY = 200  # elements below which a call is left alone
+WORTH = 30e-6  # seconds that one kernel should save in a replay to be worth compiling
 
 
 def available() -> bool:
