@@ -39,3 +39,23 @@ def test_value_and_gradient(form):
     slope = sum(np.sum(c.numpy() * to[k]) for k, c in zip(leaves, slopes, strict=True)
                 if c is not None)  # fmt: skip
     assert_allclose(slope, (ends[0] - ends[1]) / (2 * step), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: np.split(x, 1)[0],
+    lambda x: np.insert(x, len(x), x[0]),
+    lambda x: np.insert(x, -len(x), x[0]),
+    lambda x: np.delete(x, -len(x)),
+])  # fmt: skip
+def test_the_first_and_the_last_position_are_positions(call):
+    x = Tensor(np.array([1.0, 2.0, 3.0]), requires_grad=True)
+    assert call(x).tolist() == call(x.numpy()).tolist()
+
+
+def test_a_position_behind_the_last_element_cannot_be_deleted():
+    x = Tensor(np.array([1.0, 2.0, 3.0]), requires_grad=True)
+    for position in (3, -4):
+        with pytest.raises(IndexError):
+            np.delete(x, position)
+        with pytest.raises(IndexError):
+            np.insert(x, 4 if position > 0 else position, 0.0)
