@@ -209,6 +209,8 @@ def test_the_picture_has_what_the_text_has(tmp_path):
     nodes, edges = parsed(picture)
     for suffix in (".svg", ".html", ".dot"):
         picture.save(tmp_path / f"graph{suffix}")
+    page = (tmp_path / "graph.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>") and 'charset="utf-8"' in page and "viewport" in page
     svg = ElementTree.parse(tmp_path / "graph.svg")
     shown = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
     assert sorted(shown) == sorted(line for label, _ in nodes.values()
@@ -303,3 +305,15 @@ def test_a_recorded_step_shows_its_slowest_calls(capsys, monkeypatch):
     assert html.count("<tr>") == len(shown.times) > 1 and "tanh" in html
     monkeypatch.setattr("sys.ps1", ">>> ", raising=False)  # a console shows the value by itself
     assert step.explain() and not capsys.readouterr().out
+
+
+def test_explain_names_lines_of_the_program_and_not_of_decorators():
+    layer = tg.nn.LSTM(3, 4)  # whose forward is decorated
+
+    @tg.jit
+    def step(x):
+        return np.sum(layer(x)[0])
+
+    step(np.ones((2, 4, 3), np.float32))
+    shown = str(step.explain(slowest=99))
+    assert "test_draw.py" in shown and "contextlib" not in shown, shown

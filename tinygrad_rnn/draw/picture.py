@@ -108,12 +108,15 @@ class Drawing(str):
         alone = ("<style>svg {color: #222}"
                  " @media (prefers-color-scheme: dark) {svg {color: #ddd}}</style>\n<defs>")
         texts = {".svg": lambda: self.svg.replace("<defs>", alone, 1), ".dot": lambda: str(self),
-                 ".html": lambda: f"<!doctype html>{self.html}"}  # fmt: skip
+                 ".html": lambda: f"{HEAD}{self.html}"}  # fmt: skip
         if path.suffix not in texts:
             raise ValueError(f"draw: {path.name}: .svg, .html or .dot is wanted")
         path.write_text(texts[path.suffix](), encoding="utf-8")
 
 
+HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>graph of a Tensor</title>
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
+"""
 PAGE = """<div id="ROOT" style="overflow-x: auto">
 <style>#ROOT .now :is(rect, ellipse) {stroke-width: 3; stroke: #e07020}
 #ROOT .was {opacity: .45} #ROOT .edge.now {stroke: #e07020; stroke-width: 2; stroke-opacity: 1}

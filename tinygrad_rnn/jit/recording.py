@@ -4,6 +4,7 @@ They sit below the Tensors: the engine, the layers and the optimizers see arrays
 NumPy's protocols (NEP 13, NEP 18), as CuPy's do, and know nothing of the recording.
 """
 
+import contextlib
 import itertools
 import operator
 import os
@@ -31,12 +32,14 @@ class JitAttributeError(JitError, AttributeError):
 
 
 def source_line():
-    """Where the program stands: the innermost line outside this folder and outside NumPy."""
+    """Where the program stands: the innermost line outside this folder, outside NumPy, and outside
+    the decorators of contextlib (``no_grad`` on a function of the engine)."""
     frame: FrameType | None = sys._getframe(1)
     engine = None
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(HERE) and NUMPY not in file and "<__array_" not in file:
+        ours = file.startswith(HERE) or file == contextlib.__file__
+        if not ours and NUMPY not in file and "<__array_" not in file:
             line = f"{file}:{frame.f_lineno}"
             if not file.startswith(PACKAGE):
                 return line if engine is None else f"{line} (in {engine})"
