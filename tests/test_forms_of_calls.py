@@ -20,6 +20,9 @@ FORMS = [
     "np.gradient(z)[0]", "np.gradient(z)[1]", "np.gradient(z)[2]", "np.gradient(z, axis=1)",
     "np.gradient(z, axis=(2, 0))[0]", "np.insert(v, -1, 2.0)", "np.insert(x, [-1, 0], 1.0, axis=1)",
     "np.insert(v, [-1, -3], w[:2])", "np.delete(x, -1, 1)", "np.delete(v, [-1, -4])",
+    "np.linalg.tensorsolve(v[:1], w[:1])", "np.linalg.tensorsolve(x[:1, None, :1], y[:1, :1])",
+    "np.linalg.tensorsolve(x[:, :3] @ x[:, :3].T, v[:3])", "np.linalg.cond(x, -2)",
+    "np.linalg.cond(x @ y, 1)", "np.linalg.cond(z)", "np.linalg.cond(z, -2)",
 ]  # fmt: skip
 
 

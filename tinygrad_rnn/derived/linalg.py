@@ -106,7 +106,7 @@ def _lstsq(a, b, rcond=None):
 def _tensorsolve(a, b, axes=None):
     if axes is not None:
         a = np.moveaxis(a, axes, range(a.ndim - len(axes), a.ndim))
-    shape = a.shape[b.ndim - a.ndim :] if a.ndim > b.ndim else ()
+    shape = a.shape[b.ndim - a.ndim :]
     flat = np.reshape(a, (-1, math.prod(shape)))
     return np.reshape(np.linalg.solve(flat, np.ravel(b)), shape)
 
