@@ -172,6 +172,7 @@ class Checks:
                         "{name} is not right then either", name=name)]))
                 else:
                     report.kind, report.line = "inherits", None
+                    report.searched, report.unexplained = "", []
                     report.cause = join([text, say("{name} itself is right", name=name)])
                     report.causes = [Cause("inherits", report.cause)]
         self.verdicts[cls] = report.verdict
