@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable
 from functools import cache, partial
 from typing import Any
@@ -54,11 +55,19 @@ def communicator() -> Any:
     def last_words(kind: Any, error: Any, trace: Any) -> None:
         """A rank that ends with an error ends the others, who would wait for it for ever."""
         before(kind, error, trace)
-        sys.stderr.flush()
-        comm.Abort(1)
+        end_all(1)
 
     sys.excepthook = last_words
     return comm
+
+
+def end_all(status: int) -> None:
+    """End all ranks with this exit status, when their launcher has read what this one wrote: of
+    what is still on its way to it nothing would be seen."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    time.sleep(0.5)
+    communicator().Abort(status)
 
 
 def rank() -> int:

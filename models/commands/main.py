@@ -98,8 +98,7 @@ def last_words(text: str, status: int) -> int:
         complain(text)
         return status
     complain(text.replace(f"{NAME}:", f"{NAME}: rank {distributed.rank()}:", 1))
-    sys.stderr.flush()
-    distributed.communicator().Abort(status)
+    distributed.end_all(status)
     return status
 
 

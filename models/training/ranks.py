@@ -172,7 +172,7 @@ def watched(timeout: float, file: Path) -> Iterator[watch.Line | None]:
     (port, token), first = comm.bcast((where, machine))
 
     def abort() -> None:
-        comm.Abort(1)
+        distributed.end_all(1)
         os._exit(1)
 
     try:
