@@ -31,7 +31,7 @@ FAST = {
 
 
 # Searches over many layers, and notebooks and examples that train: two fifths of the time of all.
-# CI runs them with the first Python and the newest one.
+# CI runs them with the first Python alone.
 SLOW = {"test_check_mistakes", "test_check_mutants", "test_examples", "test_notebooks"}
 
 
