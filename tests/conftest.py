@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tinygrad_rnn.jit import loops
+
 _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=30, **_common)
 settings.register_profile("ci", max_examples=30, derandomize=True, **_common)
@@ -61,3 +63,21 @@ def ctrl_c():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def eager_to_fuse(monkeypatch, tmp_path):
+    """Chains of any size become loops, kept in a folder of this test."""
+    monkeypatch.setattr(loops, "MANY", 1)
+    monkeypatch.setattr(loops, "WORTH", 0)
+    monkeypatch.setattr(loops, "cache_folder", lambda: tmp_path)
+    loops.load.cache_clear()
+    yield tmp_path
+    loops.load.cache_clear()
+
+
+@pytest.fixture
+def as_python(eager_to_fuse, monkeypatch):
+    """The loops run as Python: what is in them, without the time to compile it."""
+    monkeypatch.setattr(loops, "PRELUDE", loops.PRELUDE.replace(
+        "from numba import njit", "njit = lambda **options: lambda function: function"))

@@ -1,19 +1,14 @@
 """The rows of a batch in lanes, and products by blocks of the weights: the numbers of eager, and
 no lane writes where another one reads."""
 
-import os
 import re
-import signal
-import subprocess
-import sys
-import threading
-import time
-from math import ceil
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from jit_worlds import flat, recorded
+from leaves import seeds
 from numpy.testing import assert_allclose, assert_array_equal
 from steps import step_of
 
@@ -23,12 +18,8 @@ from tinygrad_rnn import nn, optim
 from tinygrad_rnn.jit import blocks, jitted, lanes, loops, products
 from tinygrad_rnn.jit.cut import Blocks, cut
 from tinygrad_rnn.jit.loops import Kernel
-from tinygrad_rnn.jit.passes import drop_unused, sooner
-from tinygrad_rnn.jit.recording import Recorder
+from tinygrad_rnn.jit.passes import drop_unused
 from tinygrad_rnn.jit.replay import Program
-from tinygrad_rnn.jit.tape import Call, Tape, Value, values_in
-
-seeds = st.integers(0, 2**32 - 1)
 
 
 @pytest.fixture(params=[2, 3])
@@ -135,12 +126,6 @@ def test_lanes_give_the_numbers_of_eager(any_size, fast, seed, kind, N, T, H, si
     check_apart(program)
 
 
-def flat(x):
-    if isinstance(x, (list, tuple)):
-        return [leaf for item in x for leaf in flat(item)]
-    return [x.detach().numpy()]
-
-
 @pytest.mark.parametrize("kind, options", [
     (Rnnlm, {"cell": "gru"}), (BetterRnnlm, {"dropout": 0.3}), (AttentionSeq2seq, {}),
 ])  # fmt: skip
@@ -191,13 +176,6 @@ def test_explain_counts_the_calls_of_lanes_once(any_size, capsys):
 
 
 # ---- where they pay ----
-
-
-def recorded(f, *arrays):
-    recorder = Recorder()
-    out = f(*map(recorder.input, arrays))
-    recorder.tape.results = [out._symbol()]
-    return recorder.tape
 
 
 def steps(T, shared=True):
@@ -315,64 +293,6 @@ def test_few_rows_times_a_transposed_weight_are_rows_again(any_size, monkeypatch
     assert lanes.rows_first(tape, 2).calls == tape.calls
 
 
-@pytest.mark.parametrize("where", [0, 1])
-@pytest.mark.parametrize("error", [FloatingPointError, KeyboardInterrupt])
-def test_an_error_in_a_lane_arrives_when_all_have_stopped(where, error):
-    done, began = [], threading.Event()
-
-    def fails():
-        assert began.wait(10)
-        raise error
-
-    def works():
-        began.set()
-        time.sleep(0.05)
-        done.append(1)
-
-    work = [works, works]
-    work[where] = fails
-    if where == 1:
-        began.set()
-    with pytest.raises(error):
-        blocks.beside(*work)
-    assert done == [1]
-
-
-def test_a_thread_that_outlives_the_main_one_replays():
-    program = """if True:
-        import threading, time
-        from tinygrad_rnn.jit import blocks
-        blocks.threads = lambda: 2
-        done = []
-        def work():
-            for _ in range(6):
-                blocks.beside(lambda: done.append(1), lambda: done.append(1))
-                time.sleep(0.05)
-            print(len(done))
-        threading.Thread(target=work).start()
-        time.sleep(0.1)
-    """
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                         check=True).stdout  # fmt: skip
-    assert out.strip() == "12"
-
-
-@pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_between_lanes_waits_for_the_last_one():
-    done = []
-
-    def works():
-        for _ in range(3):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.1)
-        done.append(1)
-
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        blocks.beside(lambda: None, works)
-    assert done == [1] and signal.getsignal(signal.SIGINT) is handler
-
-
 def test_floating_point_errors_in_lanes_are_raised_as_asked(any_size):
     @tg.jit(fast=False)
     def f(h, W):
@@ -458,66 +378,3 @@ def test_what_is_cut_into_blocks_stays_out_of_lanes(any_size, monkeypatch):
     tape = lanes.on_cores(cut(recorded(f, h, W)), any_size)
     assert pieces(tape) and any(isinstance(call.fn, Blocks) for call in tape.calls)
     assert not any(isinstance(call.fn, Blocks) for call in tape.calls if call.lane)
-
-
-# ---- sooner ----
-
-
-@given(seeds, st.integers(1, 6))
-def test_what_shrinks_is_done_sooner(seed, T):
-    def f(x):
-        large = [np.tanh(x * k) for k in range(1, T + 1)]
-        again = [np.exp(y) for y in large]
-        return np.stack([np.sum(y * y) + np.max(e) for y, e in zip(large, again, strict=True)])
-
-    x = np.random.default_rng(seed).normal(size=(40, 50))
-    tape = recorded(f, x)
-    better = sooner(tape)
-    known = {*better.inputs, *better.constants}
-    for call in better.calls:
-        assert known.issuperset(values_in((call.args, call.kwargs)))
-        known.update(call.outs)
-    assert {*better.calls} == {*tape.calls} and len(better.calls) == len(tape.calls)
-    plain, program = Program(tape, {}), Program(better, {})
-    assert_array_equal(program.run([x])[0], plain.run([x])[0])
-    assert program.nbytes <= plain.nbytes
-    if T > 3:
-        assert program.nbytes < ceil(0.8 * plain.nbytes)
-
-
-def test_what_grows_is_not():
-    def f(x):
-        large = [np.tanh(x * k) for k in range(1, 6)]
-        late = np.exp(x)
-        return np.stack([np.sum((y * 2) * late - (y * 3) * late) for y in large])
-
-    tape = recorded(f, np.ones((40, 50)))
-    assert Program(sooner(tape), {}).nbytes <= Program(tape, {}).nbytes
-
-
-def test_nothing_passes_a_check():
-    table = np.arange(10.0).reshape(5, 2)
-    state, big = np.zeros(40), np.ones((50, 40))
-
-    @tg.jit
-    def f(ids):
-        large = np.tanh(big) * 2
-        late = tg.functional.embedding(table, ids)
-        state[...] += large[0]
-        return np.sum(late)
-
-    for _ in range(2):
-        f(np.array([0, 1]))
-    before = state.copy()
-    with pytest.raises(IndexError):
-        f(np.array([0, 9]))
-    assert_array_equal(state, before)
-
-
-def test_checks_stay_where_they_are():
-    x, large, other, number = Value((40, 50), np.dtype(float)), *(
-        Value((40, 50), np.dtype(float)) for _ in range(2)), Value()  # fmt: skip
-    calls = [Call(np.tanh, (x,), {}, large), Call(np.exp, (x,), {}, other),
-             Call(len, (large,), {}, number, effect=True)]  # fmt: skip
-    tape = Tape(calls, [x], {}, [other, number])
-    assert sooner(tape).calls == calls

@@ -1,0 +1,283 @@
+"""tg.jit: what a function edits, in any of NumPy's ways, is edited as in eager, or refused."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jit_worlds import X, flat
+from numpy.testing import assert_allclose, assert_array_equal
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.jit import JitError
+
+
+def edits(d, x):
+    d["edited"] += x.sum(0)
+
+
+def rebinds(d, x):
+    d["edited"] = np.tanh(d["edited"] + x.sum(0))
+
+
+def swaps(d, x):
+    d["edited"], d["other"] = d["other"], d["edited"] * 2
+
+
+def keeps_the_old(d, x):
+    d["other"] = d["edited"].copy()
+    d["edited"] += 1
+
+
+def keeps_the_same(d, x):
+    d["other"] = d["edited"]
+
+
+def rows_of_the_old(d, x):
+    d["other"][...] = d["edited"]
+    d["edited"][1:] *= x[0, 1:]
+
+
+def grows(d, x):
+    d["rows"] = np.concatenate([d["rows"], x])
+
+
+def widens(d, x):
+    d["single"] = d["single"] + x.sum(0)
+
+
+def pairs(d, x):
+    h, c = d["pair"]
+    c = c + x.sum(0)
+    d["pair"] = np.tanh(c) + h, c
+
+
+def through_an_alias(d, x):
+    d["alias"] += x.sum(0)
+    d["sum"] = d["edited"] * 2
+
+
+def constant(d, x):
+    d["fresh"] = np.arange(4.0)
+
+
+def swaps_parameters(d, x):
+    a, b = d["parameters"]
+    a.data, b.data = b.data, a.data
+
+
+def turns_parameters(d, x):
+    a, b = d["parameters"]
+    old = a.data.copy()
+    a.data[...] = b.data
+    b.data[...] = old + x.sum(0)
+
+
+def twice_one(d, x):
+    d["fresh"] = d["sum"] = x.sum(0)
+
+
+def halves(d, x):
+    both = np.stack([x[0], x[1]]) * 2
+    d["fresh"], d["sum"] = both
+
+
+def the_same_values(d, x):
+    for name in ("edited", "sum"):
+        np.multiply(x.sum(0), 2, out=d[name])
+
+
+EDITS = [edits, rebinds, swaps, keeps_the_old, keeps_the_same, rows_of_the_old, grows, widens,
+         twice_one, halves, the_same_values, pairs, through_an_alias, constant, swaps_parameters,
+         turns_parameters]  # fmt: skip
+
+
+@pytest.mark.parametrize("as_argument", [False, True])
+@given(st.lists(st.sampled_from(EDITS), min_size=1, max_size=4))
+def test_whatever_is_edited_is_what_it_would_be(as_argument, ways):
+    def world():
+        w = np.ones(4)
+        return {"edited": w, "alias": w, "other": np.zeros(4), "sum": np.zeros(4),
+                "rows": np.ones((1, 4)), "fresh": np.zeros(4), "single": np.zeros(4, np.float32),
+                "pair": (np.zeros(4), np.ones(4)),
+                "parameters": [nn.Parameter(np.full(4, k)) for k in (0.5, 1.5)]}  # fmt: skip
+
+    def step(d, x):
+        out = []
+        for way in ways:
+            out.append(d["edited"] * 1)
+            way(d, x)
+            out += [d["edited"].copy(), d["other"][0]]
+        return out
+
+    eager, recorded = world(), world()
+    jitted = tg.jit(step if as_argument else lambda x: step(recorded, x))
+    kept, kept_too = [], []
+    for x in X[:4]:
+        kept.append([*eager["pair"], eager["edited"], eager["other"]])
+        kept_too.append([*recorded["pair"], recorded["edited"], recorded["other"]])
+        expected, got = step(eager, x), jitted(*((recorded, x) if as_argument else (x,)))
+        for a, b in zip(flat(got), flat(expected), strict=True):
+            assert_allclose(a, b, rtol=1e-12)
+        for key, value in eager.items():
+            for a, b in zip(flat(recorded[key]), flat(value), strict=True):
+                assert a.dtype == b.dtype
+                assert_allclose(a, b, rtol=1e-12, err_msg=key)
+        for one, other in itertools.product(eager, repeat=2):
+            assert (eager[one] is eager[other]) == (recorded[one] is recorded[other])
+    for a, b in zip(flat(kept_too), flat(kept), strict=True):  # what somebody held on to
+        assert_allclose(a, b, rtol=1e-12)
+
+
+def test_a_view_that_is_kept_beside_its_array_is_refused():
+    held = {"a": np.ones(4), "b": np.ones(2)}
+
+    def f(x):
+        held["b"] = held["a"][:2]
+
+    def g(x):
+        y = x * 2
+        held["b"], held["a"] = y[0, 1:], y[0]
+
+    for h in (f, g):
+        with pytest.raises(JitError, match="keeps a view"):
+            tg.jit(h)(X[0])
+
+
+def test_an_edited_argument_is_edited():
+    def f(x, rows):
+        x += 1
+        rows[0][:] = 5
+        return x * 2
+
+    jitted = tg.jit(f)
+    for x in X:
+        mine, rows = x.copy(), [np.zeros(3)]
+        assert_array_equal(jitted(mine, rows), (x + 1) * 2)
+        assert_array_equal(mine, x + 1)
+        assert_array_equal(rows[0], np.full(3, 5))
+    same = np.ones(3)
+    assert_array_equal(jitted(same, [same]), np.full(3, 10))
+
+
+def test_views_of_one_array_are_refused_where_one_is_edited():
+    weights = np.ones(12)
+    row = weights[:4]
+
+    def f(x, y):
+        x *= 2
+        return x + y
+
+    jitted = tg.jit(f)
+    assert_array_equal(jitted(row, np.ones(4)), np.full(4, 3))
+    with pytest.raises(JitError, match=r"\(4,\) and \(4,\) share memory"):
+        jitted(weights[4:8], weights[6:10])
+    assert_array_equal(jitted(weights[4:8], weights[8:]), np.full(4, 3))
+    assert_array_equal(tg.jit(lambda x, y: x + y)(weights[4:8], weights[6:10]), [4, 4, 3, 3])
+
+
+# ---- NumPy's own ways to edit ----
+
+
+def view_chain(x):
+    b = x.copy()
+    v = b.T[1:][0]
+    w = b.reshape(4, 3)
+    v += 5
+    w[0] = 1
+    flat = b.flatten()
+    flat += 7
+    same = v.astype(x.dtype, copy=False)
+    same -= 1
+    np.copyto(b, x, where=x > 0)
+    np.copyto(w[1], 4.0)
+    return b, v, w, flat, same
+
+
+def where_and_out(x):
+    inverse = np.divide(1, x, out=np.zeros_like(x), where=x > 0)
+    np.add.at(inverse, np.array([0, 0]), x[:2])
+    return inverse, np.sum(x, where=x > 0), x.std(), x.var(0), x.round(1)
+
+
+def sorted_rows(x):
+    y = x.copy()
+    y.sort()
+    return y, np.sort(x, 0), x.real, x.conj()
+
+
+@pytest.mark.parametrize("f", [view_chain, where_and_out, sorted_rows])
+def test_edits_in_numpys_own_ways(f):
+    jitted = tg.jit(f)
+    for x in X:
+        for a, b in zip(jitted(x), f(x), strict=True):
+            assert_array_equal(a, b)
+
+
+ASSIGNED = [
+    "a[1:] = a[:-1]", "a[:-1] = a[1:]", "a[...] = a[::-1]", "a[...] = a[:, ::-1]", "a[...] = a.T",
+    "a[:, 0] = a[:, 1]", "a[:, ::2] = a[:, 1::2]", "a[:2] = a[::2]", "a[0] = a[0][::-1]",
+    "a[0, :3] = a[:3, 0]", "np.copyto(a[1:], a[:-1])", "a[1:] -= a[:-1]", "a[0] += 1",
+    "a[:2][1] *= 2", "a[1:3] = a[1:3]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", ASSIGNED)
+def test_an_array_is_assigned_parts_of_itself(line):
+    exec(f"def f(a):\n    {line}\n    return a.copy()", names := {"np": np})
+    eager, recorded = (np.random.default_rng(0).normal(size=(4, 4)) for _ in range(2))
+    jitted = tg.jit(names["f"])
+    for _ in range(4):
+        assert_allclose(jitted(recorded), names["f"](eager), rtol=1e-13)
+        assert_allclose(recorded, eager, rtol=1e-13)
+
+
+def edited(h, x):
+    h -= 0.1 * x
+    return np.sum(h)
+
+
+def flat_before(h, x):
+    old = h.reshape(-1)
+    h *= x
+    return old * 1
+
+
+def flat_edited(h, x):
+    flat = h.reshape(h.size)
+    flat += 1
+    return h * x
+
+
+LAYOUTS = {
+    "columns": lambda: np.ones((80, 120), np.float32)[:, :60],
+    "every other": lambda: np.ones((160, 120), np.float32)[::2, ::2],
+    "backwards": lambda: np.ones((80, 60), np.float32)[::-1],
+    "steps": lambda: np.ones(9600, np.float32)[::2].reshape(80, 60),
+    "Fortran": lambda: np.ones((60, 80), np.float32).T,
+    "C": lambda: np.ones((80, 60), np.float32),
+}
+
+
+@pytest.mark.parametrize("f", [edited, flat_before, flat_edited])
+def test_arrays_that_lie_in_any_way_are_edited(f):
+    """What is a view of one array is a copy of another; one function takes them in turn."""
+    jitted = tg.jit(f)
+    for make in LAYOUTS.values():
+        eager, recorded, x = make(), make(), np.full((80, 60), 0.5, np.float32)
+        for _ in range(3):
+            assert_allclose(jitted(recorded, x), f(eager, x), rtol=1e-5)
+            assert_allclose(recorded, eager, rtol=1e-6)
+
+
+def test_memory_shared_in_other_ways_is_refused():
+    a = np.ones((4, 3))
+    held = {"a": a, "view": np.lib.stride_tricks.as_strided(a)[::-1]}
+
+    def step(x):
+        held["a"] -= held["view"] * x
+
+    with pytest.raises(JitError, match="share memory"):
+        tg.jit(step)(a * 2)
