@@ -3,12 +3,14 @@
 import re
 import sys
 import zipfile
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from pygments.formatters import HtmlFormatter
 from sphinx.directives.code import LiteralInclude
+from sphinx.highlighting import PygmentsBridge
 from sphinx.pycode import ModuleAnalyzer
 
 DOCS = Path(__file__).resolve().parent
@@ -50,7 +52,7 @@ def math(block):
     def visit(translator, node):
         mathml = tex2mathml(node.astext(), as_block=block)
         if block:
-            mathml = f'<div style="margin: 0.7em 0; overflow-x: auto">{mathml}</div>'
+            mathml = f'<div class="math">{mathml}</div>'
         translator.body.append(mathml)
         raise nodes.SkipNode
 
@@ -71,6 +73,21 @@ class Quoted(LiteralInclude):
         link = nodes.reference("", path, refuri=f"{address.source()}/blob/main/{path}{lines}")
         return [*quoted, nodes.paragraph("", "", link, classes=["quoted-from"],
                                          translatable=False)]
+
+
+class Hanging(HtmlFormatter):
+    """Code whose long lines, where they do not fit, go on below, farther in than they began."""
+
+    def wrap(self, source):
+        return super().wrap((code, self.hang(line) if code else line) for code, line in source)
+
+    def hang(self, line):
+        text = unescape(re.sub("<[^>]*>", "", line)).rstrip()
+        if len(text) < 30:  # which fits everywhere
+            return line
+        depth = len(text) - len(text.lstrip()) + 4
+        line = line.removesuffix("\n")
+        return f'<span class="long" style="--in: {depth}ch">{line}</span>\n'
 
 
 def as_text(line):
@@ -146,6 +163,7 @@ def pictures_in_the_page(app, doctree, docname):
 
 
 def setup(app):
+    PygmentsBridge.html_formatter = Hanging
     app.connect("doctree-resolved", pictures_in_the_page)
     app.connect("html-page-context", languages)
     app.connect("build-finished", for_the_browser)
