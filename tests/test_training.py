@@ -229,10 +229,18 @@ def test_killed_in_the_midst_of_it_and_resumed(data, runs, tmp_path):
 
 
 def test_more_epochs_are_those_that_a_longer_run_would_have_had(data, runs, tmp_path):
-    assert train("date", data, tmp_path / "long", "--epochs", "3") == 0
-    assert train("date", data, tmp_path / "short") == 0
+    more = ("--schedule", "exponential")  # the other default falls over all epochs that there are
+    assert train("date", data, tmp_path / "long", "--epochs", "3", *more) == 0
+    assert train("date", data, tmp_path / "short", *more) == 0
     assert main(["train", "date", "--resume", str(tmp_path / "short"), "--epochs", "3"]) == 0
     assert weights(tmp_path / "short")[0] == weights(tmp_path / "long")[0]
+
+
+def test_a_rate_that_falls_over_the_run_is_said_to_change_with_its_length(data, tmp_path, capsys):
+    assert train("date", data, tmp_path) == 0
+    capsys.readouterr()
+    assert main(["train", "date", "--resume", str(tmp_path), "--epochs", "3"]) == 0
+    assert "--schedule cosine falls over 3 epochs from here on" in capsys.readouterr().out
 
 
 def test_a_run_in_the_same_folder_moves_the_old_one_aside(data, tmp_path, capsys):

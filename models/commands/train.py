@@ -38,6 +38,7 @@ from ..training import (
 from ..training.config import MODELS, check_config, flag
 from ..training.log import CSV, EVENTS, Events
 from ..training.output import say
+from ..training.schedule import OVER_ALL_STEPS
 from ..training.signals import nothing_to_save_yet
 from .arguments import at_least_zero, command, duration, positive, share, share_of_all
 from .errors import sentence
@@ -247,7 +248,11 @@ def resumed_config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
             raise DataError(f"{args.resume} was begun with {flag(name)} {getattr(config, name)},"
                             f" not {value}; only --epochs, --steps, --patience and where the data"
                             " are may change")
+    before = config.epochs
     config = replace(config, **{k: v for k, v in given.items() if k in MAY_CHANGE})
+    if config.epochs != before and config.schedule in OVER_ALL_STEPS:
+        say(f"the learning rate of --schedule {config.schedule} falls over {config.epochs} epochs"
+            f" from here on, no longer over {before}")  # fmt: skip
     check_config(config)
     data_there(config, "FILE" if config.task == "text" else "--data")
     return config

@@ -243,6 +243,8 @@ class Run:
                 return ranks.tell(loss, rows, signals.ending, saving, now - start > time_limit,
                                   now - self._saved)
 
+            if self.step:
+                self.task.set_rate(self.step - 1, total)  # of the step that the log may yet tell of
             heard = tell()
             if self._end_epoch_if_due(total, heard):
                 heard = tell()

@@ -17,6 +17,7 @@ from typing import Any
 from ..data import DataError
 
 NAMES = ("constant", "exponential", "plateau", "linear", "cosine")
+OVER_ALL_STEPS = ("linear", "cosine")  # so a longer run has another rate from its first step on
 HALVED, STALLED = 0.5, 4.0  # what exponential and plateau do where nothing else is said
 
 
