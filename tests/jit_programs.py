@@ -585,8 +585,8 @@ def forced(mode):
 
 def campaign(seeds, modes, seconds, fallback=None, quiet=False):
     """Programs for that many seconds of CPU time: how many of each verdict, and what differs."""
-    counts, reasons, found, end = collections.Counter(), collections.Counter(), [], (
-        time.process_time() + seconds)
+    counts, reasons, found = collections.Counter(), collections.Counter(), []
+    told = start = time.process_time()
     for seed in seeds:
         mode = modes[seed % len(modes)]
         program = (Loops if seed % 3 == 2 else Program)(seed, MODES[mode][0])
@@ -602,7 +602,11 @@ def campaign(seeds, modes, seconds, fallback=None, quiet=False):
                 found.append((seed, mode, back, why, str(program)))
                 if not quiet:
                     print(f"--- seed {seed}, {mode}, fallback={back}: {why}\n{program}", flush=True)
-        if time.process_time() > end:
+        now = time.process_time()
+        if not quiet and now > told + 60:  # what a run that is cut off has come to
+            told = now
+            print(f"{(now - start) / 60:.0f} min, seed {seed}: {dict(counts)}", file=sys.stderr)
+        if now > start + seconds:
             break
     return counts, reasons, found
 
