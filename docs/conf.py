@@ -44,6 +44,7 @@ html_theme_options = {"source_repository": f"{address.source()}/", "source_branc
 html_math_renderer = "mathml"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True  # np.float32, not <class 'numpy.float32'>
 
 
 def math(block):
@@ -127,6 +128,11 @@ def from_plain_text(app, what, name, obj, options, lines):
     lines[:] = result
 
 
+def says_nothing(app, what, name, obj, skip, options):
+    """Fields of a NamedTuple, whose class says what they are."""
+    return skip or (getattr(obj, "__doc__", None) or "").startswith("Alias for field number")
+
+
 def for_the_browser(app, exception):
     """What browser.md loads: the package, and the programs in its boxes."""
     if exception or app.builder.format != "html":
@@ -170,3 +176,4 @@ def setup(app):
     app.add_directive("literalinclude", Quoted, override=True)
     app.add_html_math_renderer("mathml", math(block=False), math(block=True))
     app.connect("autodoc-process-docstring", from_plain_text)
+    app.connect("autodoc-skip-member", says_nothing)

@@ -1,10 +1,12 @@
-"""Hypothesis strategies for property tests of layers. Needs hypothesis (``[check]``).
+"""Hypothesis strategies for property tests of layers.
 
     from hypothesis import given
     from tinygrad_rnn.check import strategies as layers
 
     @given(layers.sizes().flatmap(lambda s: layers.arrays((s.N, s.T, s.D))))
     def test_my_layer(xs): ...
+
+Needs hypothesis (``[check]``).
 """
 
 from __future__ import annotations
