@@ -86,9 +86,10 @@ class Hanging(HtmlFormatter):
         text = unescape(re.sub("<[^>]*>", "", line)).rstrip()
         if len(text) < 30:  # which fits everywhere
             return line
-        depth = len(text) - len(text.lstrip()) + 4
-        line = line.removesuffix("\n")
-        return f'<span class="long" style="--in: {depth}ch">{line}</span>\n'
+        depth = len(text) - len(text.lstrip())
+        line = re.sub("^((?:<[^>]*>)*)( +)", r'\1<span class="lead">\2</span>', line[:-1])
+        deep = " deep" if depth > 20 else ""  # on a phone not as deep
+        return f'<span class="long{deep}" style="--in: {depth + 4}ch">{line}</span>\n'
 
 
 def as_text(line):

@@ -64,13 +64,15 @@ addEventListener("error", (event) => tell({ error: event.message }));
 const boxes = [...document.querySelectorAll("div.python")];
 await wait(() => boxes.length === 2 && boxes.every((box) => box.dataset.ready));
 const found = [];
+boxes.push(boxes[0]);
 for (const box of boxes) {
   const [run, stop] = box.querySelectorAll("button"), result = box.querySelector(".result");
   run.click();
   const busy = run.disabled && !stop.disabled;
   await wait(() => !run.disabled);
   const status = box.querySelector(".status").textContent;
-  found.push({ busy, result: result.textContent, status });
+  found.push({ busy, result: result.textContent, status, label: run.textContent });
+  box.querySelector("textarea").value = "x = 1";  // for the second time
 }
 tell(found);
 </script>
@@ -114,7 +116,7 @@ def test_the_page_in_a_browser(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where the program in the page writes what was pasted
     boxes = [part.split("```")[0] for part in
              (DOCS / "browser.md").read_text("utf-8").split("```{raw} html\n")[1:]]  # fmt: skip
-    page = f'<!doctype html><html lang="en"><meta charset="utf-8">{"".join(boxes)}{PRESS}'
+    page = f'<!doctype html><html lang="ko"><meta charset="utf-8">{"".join(boxes)}{PRESS}'
     (site / "index.html").write_text(page, "utf-8")
     (site / "pyodide.mjs").write_text(STANDIN, "utf-8")
     static = site / "_static"
@@ -152,9 +154,11 @@ def test_the_page_in_a_browser(tmp_path, monkeypatch):
         server.shutdown()
         server.server_close()
     assert isinstance(found, list), found
-    checked, ran = found
-    assert checked["busy"] and ran["busy"] and not checked["status"] and not ran["status"]
-    assert "LSTM: wrong" in checked["result"] and "likely cause" in checked["result"]
+    checked, ran, none = found
+    assert all(each["busy"] and not each["status"] for each in found)
+    assert (checked["label"], ran["label"]) == ("검사", "실행")
+    assert "LSTM: 틀림" in checked["result"] and "유력한 원인" in checked["result"]
     assert "dg *= 1 - g ** 2" in checked["result"]
+    assert none["result"].endswith("layers.py에 계층이 없습니다(forward가 있는 클래스가 없음)")
     assert ran["result"].startswith("loss ") and "W.grad" in ran["result"]
     assert all(run["archive"] == len(archive.getvalue()) for run in Server.ran)

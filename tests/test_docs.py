@@ -85,5 +85,5 @@ def test_the_docs_build_without_warnings(tmp_path):
     quoted = (tmp_path / "html" / "chapter6.html").read_text("utf-8")
     assert re.search(r'href="https://github.com/[^"]+/tinygrad_rnn/manual/recurrent.py#L\d+-L\d+"',
                      quoted)  # fmt: skip
-    assert '<span class="long" style="--in: 8ch">    ' in quoted  # goes on below, farther in
+    assert '<span class="long" style="--in: 8ch"><span class="lead">' in quoted
     assert "<svg" in quoted and 'src="_images/through-time.svg"' not in quoted

@@ -3,6 +3,16 @@
 
 const here = new URL(".", import.meta.url);
 
+const WORDS = {
+  ko: { "Check": "검사", "Run": "실행", "Stop": "멈춤", "stopped": "멈췄습니다",
+        "loading Python ...": "Python을 불러오는 중 ...",
+        "loading NumPy ...": "NumPy를 불러오는 중 ...", "running ...": "실행 중 ..." },
+  ja: { "Check": "検査", "Run": "実行", "Stop": "停止", "stopped": "停止しました",
+        "loading Python ...": "Python を読み込み中 ...",
+        "loading NumPy ...": "NumPy を読み込み中 ...", "running ...": "実行中 ..." },
+};
+const say = (text) => WORDS[document.documentElement.lang]?.[text] ?? text;
+
 class Box {
   constructor(root) {
     this.root = root;
@@ -10,6 +20,7 @@ class Box {
     this.result = root.querySelector(".result");
     this.status = root.querySelector(".status");
     [this.run, this.stop] = root.querySelectorAll("button");
+    for (const button of [this.run, this.stop]) button.textContent = say(button.textContent);
     this.run.onclick = () => this.start();
     this.stop.onclick = () => this.end("stopped");
     this.text.onkeydown = (event) => {
@@ -36,7 +47,7 @@ class Box {
   begin() {
     const worker = new Worker(new URL("browser_worker.js", here), { type: "module" });
     worker.onmessage = ({ data }) => {
-      if (data.status) this.status.textContent = data.status;
+      if (data.status) this.status.textContent = say(data.status);
       if (data.html !== undefined) this.result.innerHTML = data.html; // escaped where it was made
       if (data.text !== undefined) this.result.textContent = data.text;
       if (data.done) { this.busy(false); this.status.textContent = ""; }
@@ -50,7 +61,7 @@ class Box {
     this.worker?.terminate();
     this.worker = undefined;
     this.busy(false);
-    this.status.textContent = why;
+    this.status.textContent = say(why);
   }
 
   busy(is) {

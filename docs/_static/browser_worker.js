@@ -3,17 +3,20 @@ const PYODIDE = "https://cdn.jsdelivr.net/pyodide/v0.28.2/full/pyodide.mjs";
 
 const PROGRAMS = {
   check: `
+from html import escape
 from pathlib import Path
 from tinygrad_rnn.check import check
 from tinygrad_rnn.check.loading import LoadError
 from tinygrad_rnn.check.page import STYLE, fragment
-from html import escape
+from tinygrad_rnn.check.words import in_language, say
 Path("layers.py").write_text(source, "utf-8")
 try:
-    made = "".join(fragment(report, language) for report in check("layers.py", seconds=60))
+    reports = check("layers.py", seconds=60)
+    said = "" if reports else say("{path} has no layer: no class with forward", path="layers.py")
 except LoadError as error:
-    made = f"<p>{escape(str(error))}</p>"
-f"<style>{STYLE}</style>{made}"
+    reports, said = [], error.args[0]
+made = "".join(fragment(report, language) for report in reports)
+f"<style>{STYLE}</style>{made}<p>{escape(str(in_language(said, language)))}</p>"
 `,
   run: `
 import contextlib, io, traceback
