@@ -22,6 +22,13 @@ FORMS = [
     "np.insert(v, [-1, -3], w[:2])", "np.delete(x, -1, 1)", "np.delete(v, [-1, -4])",
     "np.linalg.tensorsolve(v[:1], w[:1])", "np.linalg.tensorsolve(x[:1, None, :1], y[:1, :1])",
     "np.linalg.tensorsolve(x[:, :3] @ x[:, :3].T, v[:3])", "np.linalg.cond(x, -2)",
+    "np.interp(v, w, x[0], period=1.7)", "np.interp(v, w, x[0], period=-2.3)",
+    "np.interp(v, [-9.0, 0.1, 0.1, 9.0], w)", "np.convolve(v, w, 1)", "np.convolve(v, w[:2], 0)",
+    "np.logspace(v, 1.5, 3, base=w ** 2 + 1, axis=1)", "np.nanstd(x, axis=1, mean=0.1)",
+    "np.geomspace(v[:2], 3 * v[:2], 4, axis=1)", "np.copysign(v, w) * 2", "np.polyadd(v, w[:2])",
+    "np.take(v, (0, 0, 1))", "x[(0, 0, 1),]", "x[:, (0, 0)]", "np.logaddexp.reduce(x, None)",
+    "np.logaddexp.reduce(x, axis=1, where=np.eye(3, 4) < 1)", "np.hypot.reduce(x[:, :1], axis=1)",
+    "v ** (2, 0, 1, 3)", "(2, 3, 1, 4) ** v", "np.insert(x, 1, y[:, :3], axis=1)",
     "np.linalg.cond(x @ y, 1)", "np.linalg.cond(z)", "np.linalg.cond(z, -2)",
 ]  # fmt: skip
 
@@ -53,6 +60,44 @@ def test_value_and_gradient(form):
 def test_the_first_and_the_last_position_are_positions(call):
     x = Tensor(np.array([1.0, 2.0, 3.0]), requires_grad=True)
     assert call(x).tolist() == call(x.numpy()).tolist()
+
+
+@pytest.mark.parametrize(("x", "want"), [(1.0, 3.0), (1.5, 7.0), (0.0, 1.0), (-1.0, -5.0)])
+def test_interpolation_at_a_step_at_the_end_and_beyond(x, want):
+    at, steps, values = Tensor(x, requires_grad=True), [0.0, 1.0, 1.0], [1.0, 2.0, 3.0]
+    y = np.interp(at, steps, values, left=-5.0, right=7.0)
+    assert y.item() == want == np.interp(x, steps, values, left=-5.0, right=7.0)
+    assert np.isfinite(grad(y, at).item())
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: np.median(x), lambda x: np.nanmedian(x, axis=1), lambda x: np.nanquantile(x, 0.3),
+    lambda x: np.hypot.reduce(x, axis=1), lambda x: np.logaddexp.reduce(x, axis=1, initial=0.4),
+    lambda x: np.logaddexp.accumulate(x, axis=1), lambda x: np.resize(x, (2, 3)),
+    lambda x: np.fmin.reduce(x, axis=1, keepdims=True, initial=2.5),
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_of_no_elements(call):
+    x = np.zeros((3, 0), np.float32)
+    with np.errstate(all="ignore"):  # NumPy divides by 0 to find the median
+        got, want = call(Tensor(x, requires_grad=True)), call(x)
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    np.testing.assert_array_equal(got.detach(), want)
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: np.quantile(x, 0.3), lambda x: np.quantile(x, [0, 1]),
+    lambda x: np.quantile(x, np.float64(0.3)), lambda x: np.quantile(x, np.float32(0.3)),
+    lambda x: np.quantile(x, [0.3]), lambda x: np.percentile(x, 30), lambda x: np.median(x),
+    lambda x: np.percentile(x, [30]), lambda x: np.nanquantile(x, 0.3, method="lower"),
+    lambda x: np.copysign(x, np.ones(3)), lambda x: np.copysign(x, -1.0),
+    lambda x: np.logspace(x, 2.0, 3, dtype=np.float32), lambda x: np.hypot.reduce(x, initial=2.0),
+    lambda x: np.pad(x, 2, "reflect", reflect_type="odd"), lambda x: np.nanvar(x),
+    lambda x: np.linspace(x, 1.0, 2, retstep=True)[1], lambda x: np.geomspace(x, 2.0, 3),
+])  # fmt: skip
+def test_float32_beside_numbers_and_float64(call):
+    x = np.array([0.5, 1.5, 0.7], np.float32)
+    assert np.result_type(call(Tensor(x, requires_grad=True))) == call(x).dtype
 
 
 def test_a_position_behind_the_last_element_cannot_be_deleted():

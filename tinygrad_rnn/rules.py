@@ -188,6 +188,14 @@ def _concatenate(g, _y, *_xs, axis=0):
     return pieces
 
 
+def _joined(g, shape, indices, axis):
+    c = np.concatenate(g, axis)
+    if c.shape == shape:
+        return c
+    places = np.concatenate(np.array_split(np.arange(shape[axis]), indices))  # pieces overlap
+    return scatter(c, (*(slice(None),) * (axis % len(shape)), places), shape=shape)
+
+
 # --- the table ----------------------------------------------------------------------------------
 
 # arithmetic
@@ -257,8 +265,6 @@ rule(np.min, _share)
 rule(np.cumsum, lambda g, _y, _x, axis=None: np.reshape(
     np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis), _x.shape))  # fmt: skip
 
-
-
 # shapes
 rule(np.reshape, lambda g, _y, _x, *, shape: np.reshape(g, _x.shape),
      call=lambda x, *, shape: np.reshape(x, shape))  # CuPy has another name for it
@@ -279,8 +285,8 @@ rule(np.astype, lambda g, _y, _x, *, dtype: np.astype(g, _x.dtype),
 # joining and splitting
 rule_of_sequence(np.concatenate, _concatenate)
 rule_of_sequence(np.stack, lambda g, _y, *_xs, axis=0: unstack(g, axis))
-rule(np.array_split, lambda g, _y, _x, *, indices_or_sections, axis=0: np.concatenate(g, axis),
-     call=array_split)
+rule(np.array_split, lambda g, _y, _x, *, indices_or_sections, axis=0: _joined(
+    g, _x.shape, indices_or_sections, axis), call=array_split)  # fmt: skip
 rule(np.unstack, lambda g, _y, _x, axis=0: np.stack(g, axis), call=unstack)
 
 # indexing

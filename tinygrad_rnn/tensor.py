@@ -50,7 +50,7 @@ def apply(fn: Function, *args: Any, **meta: Any) -> Any:
             if node is not None:
                 needs |= bit
         else:
-            values.append(a)
+            values.append(np.array(a) if type(a) is tuple and isinstance(fn, np.ufunc) else a)
             parents.append(None)
         bit <<= 1
     try:
@@ -434,7 +434,7 @@ def _index(index: Any, like: Any) -> Any:
     if isinstance(index, Tensor):
         return beside(index._value(), like)
     if isinstance(index, tuple):
-        return tuple(_index(i, like) for i in index)
+        return tuple(_index(list(i) if isinstance(i, tuple) else i, like) for i in index)
     if isinstance(index, list):
         return beside(np.array(index, dtype=None if len(index) else int), like)
     return beside(own(index), like)

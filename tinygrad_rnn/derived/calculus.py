@@ -1,10 +1,11 @@
 """Differences, sums over a grid, interpolation, polynomials, grids of numbers."""
 
+import operator
 from typing import Any
 
 import numpy as np
 
-from .table import array, before, beside, derive, require, together, value
+from .table import array, axes_of, before, beside, derive, require, together, value
 
 
 def _along(axis, ndim, part):
@@ -24,7 +25,7 @@ def _diff(a, n=1, axis=-1, prepend=None, append=None):
             ends.append([])
             continue
         end = array(end, a)
-        shape = (*a.shape[: axis % a.ndim], 1, *a.shape[axis % a.ndim + 1 :])
+        shape = tuple(1 if i in axes_of(axis, a.ndim) else m for i, m in enumerate(a.shape))
         ends.append([end if end.ndim else np.broadcast_to(end, shape)])
     if n and (ends[0] or ends[1]):
         a = np.concatenate([*ends[0], a, *ends[1]], axis)
@@ -45,7 +46,7 @@ def _ediff1d(ary, to_end=None, to_begin=None):
 def _gradient(f, *varargs, axis=None, edge_order=1):
     """Second order inside, of ``edge_order`` at the ends; see ``np.gradient`` for the formulas."""
     f = array(f)
-    axes = tuple(range(f.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = axes_of(axis, f.ndim)
     spacings = list(varargs) if len(varargs) > 1 else (list(varargs) or [1.0]) * len(axes)
     if len(spacings) != len(axes):
         raise TypeError(f"np.gradient: {len(varargs)} spacings for {len(axes)} axes; one for all,"
@@ -102,13 +103,13 @@ def _interp(x, xp, fp, left=None, right=None, period=None):
         xp, fp = xp[order], fp[order]
         xp = np.concatenate([xp[-1:] - period, xp, xp[:1] + period])
         fp = np.concatenate([fp[-1:], fp, fp[:1]])
-    elif len(xp) == 1:
-        xp, fp = np.concatenate([xp, xp + 1]), np.concatenate([fp, fp])
-        right = fp[0] if right is None else right
     low, high = x < xp[0], x > xp[-1]
+    if len(xp) == 1:
+        xp, fp = np.concatenate([xp, xp + 1]), np.concatenate([fp, fp])
     inside = np.where(low, xp[0], np.where(high, xp[-1], x))
     i = np.clip(np.searchsorted(xp, inside, side="right") - 1, 0, len(xp) - 2)
-    part = (inside - xp[i]) / (xp[i + 1] - xp[i])
+    width = xp[i + 1] - xp[i]
+    part = np.where(width == 0, 1, (inside - xp[i]) / np.where(width == 0, 1, width))
     y = fp[i] * (1 - part) + fp[i + 1] * part
     y = y if left is None else np.where(low, left, y)
     return y if right is None else np.where(high, right, y)
@@ -127,7 +128,7 @@ def _unwrap(p, discont=None, axis=-1, *, period=2 * np.pi):
 
 @derive(np.linspace)
 def _linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis=0):
-    if num < 0:
+    if operator.index(num) < 0:
         raise ValueError(f"linspace: num={num}: a number from 0 on is wanted")
     kind = np.result_type(start, stop)
     kind = kind if kind.kind == "f" else np.dtype(float)
@@ -139,22 +140,28 @@ def _linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axi
     y = start * (1 - share) + stop * share
     y = np.moveaxis(y, 0, axis)
     y = y if dtype is None else y.astype(dtype)
-    return (y, width / parts) if retstep else y
+    return (y, width / parts if parts > 0 else np.nan) if retstep else y
 
 
-derive(np.logspace)(lambda start, stop, num=50, endpoint=True, base=10.0, axis=0: np.power(
-    base, np.linspace(start, stop, num, endpoint, axis=axis)))  # fmt: skip
+@derive(np.logspace)
+def _logspace(start, stop, num=50, endpoint=True, base=10.0, dtype=None, axis=0):
+    if np.ndim(base):
+        start, stop, base = np.broadcast_arrays(start, stop, base)
+        base = np.expand_dims(base, axis)
+    y = np.power(base, np.linspace(start, stop, num, endpoint, axis=axis))
+    return y if dtype is None else y.astype(dtype)
 
 
 @derive(np.geomspace)
-def _geomspace(start, stop, num=50, endpoint=True, axis=0):
+def _geomspace(start, stop, num=50, endpoint=True, dtype=None, axis=0):
     kind = np.result_type(start, stop, np.float64)
-    start, stop = (x.astype(kind) for x in together((start, stop)))
+    start, stop = np.broadcast_arrays(*(x.astype(kind) for x in together((start, stop))))
     sign = np.sign(start)
     require(sign * np.sign(stop) > 0, message="geomspace: two numbers of the same sign, and none"
             " that is 0, are wanted")  # fmt: skip
-    return sign * np.exp(np.linspace(
-        np.log(np.abs(start)), np.log(np.abs(stop)), num, endpoint, axis=axis))
+    y = np.expand_dims(sign, axis) * np.exp(np.linspace(
+        np.log(np.abs(start)), np.log(np.abs(stop)), num, endpoint, axis=axis))  # fmt: skip
+    return y if dtype is None else y.astype(dtype)
 
 
 # --- polynomials ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from ..rules import scatter
-from .table import array, before, constant, derive, require, together
+from .table import array, axes_of, before, constant, derive, require, together
 
 # --- taking ---------------------------------------------------------------------------------------
 
@@ -24,7 +24,7 @@ def _take(a, indices, axis=None, mode="raise"):
         indices = np.mod(indices, a.shape[axis])
     elif mode == "clip":
         indices = np.clip(indices, 0, a.shape[axis] - 1)
-    return a[(*before(axis, a.ndim), indices)]
+    return a[(*before(axis, a.ndim), array(indices))]
 
 
 def _grid(shape, indices, axis):
@@ -32,7 +32,7 @@ def _grid(shape, indices, axis):
     if np.ndim(indices) != len(shape):
         raise ValueError(f"take_along_axis: indices of {np.ndim(indices)} axes for an array of"
                          f" {len(shape)}")
-    axis %= len(shape)
+    (axis,) = axes_of(axis, len(shape))
     grid = [np.reshape(np.arange(n), (-1,) + (1,) * (len(shape) - 1 - i))
             for i, n in enumerate(shape)]  # fmt: skip
     return (*grid[:axis], indices, *grid[axis + 1 :])
@@ -127,6 +127,8 @@ def _bincount(x, weights=None, minlength=0):
         return np.bincount(x, minlength=minlength)
     n = max(int(np.max(x)) + 1 if x.size else 0, minlength)
     weights = array(weights)
+    if weights.shape != x.shape:
+        raise ValueError(f"bincount: weights of shape {weights.shape} for {x.shape}")
     return scatter(weights.astype(float), x, shape=(n,))
 
 

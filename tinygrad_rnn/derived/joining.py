@@ -64,6 +64,8 @@ def _positions(what, obj, n, after=0):
     if places.dtype == bool:
         return np.flatnonzero(places)
     places = places.astype(int) if places.size == 0 else places
+    if places.dtype.kind not in "iu":
+        raise IndexError(f"{what}: index {obj}: whole numbers are wanted")
     if np.any((places < -n) | (places >= n + after)):
         raise IndexError(f"{what}: index {obj} for an axis of size {n}")
     return np.where(places < 0, places + n, places)
@@ -78,14 +80,10 @@ def _insert(arr, obj, values, axis=None):
     arr, axis = np.moveaxis(arr, axis, 0), axis % arr.ndim
     n = len(arr)
     places = _positions("insert", obj, n, after=1)
-    if places.ndim == 0:  # values go where the axis is: one row for every row of them
-        values = np.moveaxis(np.reshape(values, (1,) * (arr.ndim - values.ndim) + values.shape),
-                             0 if values.ndim < arr.ndim else axis, 0)  # fmt: skip
-        places = np.repeat(places, len(values))
-    else:
-        shape = (1,) * (arr.ndim - values.ndim) + values.shape
-        values = np.moveaxis(np.reshape(values, shape), axis, 0)
-        places = np.repeat(places, len(values)) if len(places) == 1 else places
+    values = np.reshape(values, (1,) * (arr.ndim - values.ndim) + values.shape)
+    if places.ndim:  # at one number, not in a list, their first axis is what is inserted
+        values = np.moveaxis(values, axis, 0)
+    places = np.repeat(places, len(values)) if places.size == 1 else places
     values = np.broadcast_to(values, (len(places), *arr.shape[1:])).astype(arr.dtype)
     order = np.argsort(np.concatenate([np.arange(n) * 2 + 1, places * 2]), kind="stable")
     return np.moveaxis(np.concatenate([arr, values], 0)[order], 0, axis)
@@ -139,17 +137,38 @@ def _pad(array, pad_width, mode="constant", constant_values=0, end_values=0, sta
     widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
     if min((n for w in widths for n in w), default=0) < 0:
         raise ValueError(f"pad: no negative widths: {pad_width}")
-    if mode in ("edge", "wrap", "symmetric") or (mode == "reflect" and reflect_type == "even"):
+    if mode in ("edge", "wrap") or (mode in ("symmetric", "reflect") and reflect_type == "even"):
         for axis, width in enumerate(widths):
             x = np.take(x, np.pad(np.arange(x.shape[axis]), width, mode), axis)
         return x
-    if mode not in _EDGES or (mode == "reflect" and reflect_type != "even"):
-        raise TypeError(f"np.pad: no derivative with mode={mode!r}, reflect_type={reflect_type!r}")
+    if mode in ("symmetric", "reflect"):
+        for axis, width in enumerate(widths):
+            x = _turned(x, axis, width, mode)
+        return x
+    if mode not in _EDGES:
+        raise TypeError(f"np.pad: no derivative with mode={mode!r}")
     values = {"constant": constant_values, "linear_ramp": end_values}.get(mode, 0)
     values = np.broadcast_to(_array(values, x), (x.ndim, 2)).astype(x.dtype)
     for axis, width in enumerate(widths):
+        if not x.shape[axis] and any(width) and mode not in ("constant", "empty"):
+            raise ValueError(f"pad: mode={mode!r} wants elements along axis {axis}; {x.shape} came")
+        if not any(width):
+            continue
         edges = _EDGES[mode](x, axis, width, values[axis], stat_length)
         x = np.concatenate([edges[0], x, edges[1]], axis)
+    return x
+
+
+def _turned(x, axis, widths, mode):
+    """The odd reflection: what lies as far on the other side of the end, turned round that end."""
+    most = max(x.shape[axis] - (mode == "reflect"), 1)  # beyond that it is turned again
+    while any(widths):
+        n, width = x.shape[axis], [min(w, most) for w in widths]
+        edge, turned = (np.pad(np.arange(n), width, how) for how in ("edge", mode))
+        left, right = (2 * np.take(x, edge[part], axis) - np.take(x, turned[part], axis)
+                       for part in (slice(0, width[0]), slice(width[0] + n, None)))  # fmt: skip
+        x = np.concatenate([left, x, right], axis)
+        widths = [w - v for w, v in zip(widths, width, strict=True)]
     return x
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..primitive import own_function, rule
 from ..rules import expand
-from .table import beside, derive
+from .table import axes_of, beside, derive
 
 
 def _T(x):
@@ -341,9 +341,9 @@ def _matrix_norm(x, keepdims=False, ord="fro"):
 def _norm(x, ord=None, axis=None, keepdims=False):
     if axis is None and ord is not None and x.ndim > 2:
         raise ValueError(f"linalg.norm: ord={ord!r} of an array of shape {x.shape} wants an axis")
-    if axis is None and (ord is None or x.ndim == 1):
-        axis = tuple(range(x.ndim)) if ord is None else 0
-    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = axes_of(axis, x.ndim)
+    if len(axes) not in (1, 2) and (axis is not None or ord is not None):
+        raise ValueError(f"linalg.norm: one axis or two are wanted, axis={axis!r} came")
     if ord is None or (len(axes) == 1 and not isinstance(ord, str)) or ord in ("fro", "f"):
         if ord in ("fro", "f") and len(axes) != 2:
             raise ValueError("linalg.norm: ord='fro' wants a matrix, or two axes")

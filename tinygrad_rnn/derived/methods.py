@@ -11,6 +11,7 @@ import numpy as np
 
 from ..primitive import Function
 from ..rules import scatter
+from .reductions import as_one_axis
 from .table import array, before, beside, constant, value
 
 _REDUCTIONS: dict[np.ufunc, Function] = {
@@ -26,18 +27,27 @@ def reduce(ufunc, a, axis=0, keepdims=False, initial=None, where=True):
         form |= {} if where is True else {"where": where}
         return _REDUCTIONS[ufunc](a, **form)
     if where is not True:
-        raise TypeError(f"np.{ufunc.__name__}.reduce: no derivative with where=")
-    a = array(a)
-    axes = range(a.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    for i in axes:
-        steps = [a[(*before(i, a.ndim), slice(k, k + 1))] for k in range(a.shape[i])]
-        a = functools.reduce(ufunc, steps if initial is None else [initial, *steps])
-    return a if keepdims else np.squeeze(a, tuple(axes))
+        if ufunc.identity is None:
+            raise TypeError(f"np.{ufunc.__name__}.reduce: no derivative with where=")
+        a = np.where(where, a, ufunc.identity)
+    flat, kept = as_one_axis(array(a), axis)
+    if kept.count(1) > 1:
+        ufunc.reduce(np.ones(kept), axis=axis)  # NumPy knows for which ones the order is free
+    steps = list(np.unstack(flat, axis=-1))
+    if initial is None and len(steps) < 2:  # of two or more it changes nothing
+        initial = ufunc.identity
+    if initial is not None:
+        steps.insert(0, initial if steps else np.full_like(flat, initial, shape=flat.shape[:-1]))
+    y = functools.reduce(ufunc, steps)
+    return np.reshape(y, kept) if keepdims else y
 
 
 def accumulate(ufunc, array_, axis=0):
+    before(axis, array_.ndim)  # one axis that is there
     if ufunc in _RUNNING:
         return _RUNNING[ufunc](array_, axis=axis)
+    if not array_.shape[axis]:
+        return np.copy(array_)
     return np.stack(list(itertools.accumulate(np.unstack(array_, axis=axis), ufunc)), axis)
 
 
@@ -47,8 +57,14 @@ def reduceat(ufunc, array_, indices, axis=0):
     if any(not 0 <= i < n for i in starts):
         raise IndexError(f"{ufunc.__name__}.reduceat: indices {starts} for {n} elements")
     first = before(axis, array_.ndim)
+
+    def put_together(part):
+        if ufunc in _REDUCTIONS:
+            return ufunc.reduce(part, axis=axis)
+        return functools.reduce(ufunc, np.unstack(part, axis=axis))
+
     return np.stack([
-        array_[(*first, i)] if i >= j else ufunc.reduce(array_[(*first, slice(i, j))], axis=axis)
+        array_[(*first, i)] if i >= j else put_together(array_[(*first, slice(i, j))])
         for i, j in zip(starts, [*starts[1:], n], strict=True)
     ], axis)  # fmt: skip
 

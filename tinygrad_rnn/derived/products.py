@@ -6,7 +6,7 @@ import string
 import numpy as np
 
 from ..primitive import own_function, rule
-from .table import array, derive
+from .table import array, axes_of, derive
 
 derive(np.outer)(lambda a, b: np.reshape(array(a), (-1, 1)) * np.reshape(array(b), (1, -1)))
 derive(np.vdot)(lambda a, b: np.reshape(array(a), (-1,)) @ np.reshape(array(b), (-1,)))
@@ -44,7 +44,7 @@ def _tensordot(a, b, axes=2):
     if np.ndim(axes) == 0:
         axes = tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
     summed = [
-        [i % x.ndim for i in ((n,) if np.ndim(n) == 0 else n)]
+        list(axes_of(tuple(n) if np.ndim(n) else n, x.ndim))
         for x, n in zip((a, b), axes, strict=True)
     ]
     both = list(zip((a, b), summed, strict=True))
@@ -114,8 +114,9 @@ rule(contract,
 
 
 @derive(np.einsum)
-def _einsum(*operands, optimize=False):
-    """Pairs of operands, from left to right (so ``optimize`` has nothing to choose)."""
+def _einsum(*operands, optimize=False, order="K", casting="safe"):
+    """Pairs of operands, from left to right (so ``optimize`` has nothing to choose, and ``order``
+    says where the result lies in memory)."""
     subscripts, operands = _subscripts(*operands)
     names, out = _einsum_names(subscripts, operands)
     xs, names = map(list, zip(*map(_einsum_diagonal, operands, names), strict=True))
@@ -192,6 +193,7 @@ def _einsum_diagonal(x, name):
 
 def _convolve_operand(g, other, n, m, mode):
     """Cotangent of the operand of n elements; the other one has m."""
+    mode = mode if isinstance(mode, str) else ("valid", "same", "full")[mode]
     if mode != "full":  # a slice of the full one
         whole = n + m - 1
         skipped = min(n, m) - 1 if mode == "valid" else (min(n, m) - 1) // 2
@@ -230,6 +232,8 @@ def _cov(m, y=None, rowvar=True, bias=False, ddof=None, fweights=None, aweights=
 
     x = rows(m) if y is None else np.concatenate([rows(m), rows(y)], 0)
     ddof = (0 if bias else 1) if ddof is None else ddof
+    if ddof != int(ddof):
+        raise ValueError(f"cov: ddof={ddof}: a whole number is wanted")
     if fweights is None and aweights is None:
         d = x - np.mean(x, axis=1, keepdims=True)
         return np.squeeze(d @ np.transpose(d) / np.maximum(x.shape[1] - ddof, 0).astype(kind))

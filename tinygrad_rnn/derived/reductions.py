@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from ..rules import count, exclusive_products
-from .table import DERIVED, array, beside, constant, derive, require, value
+from .table import DERIVED, array, axes_of, beside, constant, derive, require, value
 
 
 def _reduction(reduce, join, neutral):
@@ -101,12 +101,12 @@ def _average(a, axis=None, weights=None, returned=False, keepdims=False):
     else:
         weights = array(weights, a)
         if weights.shape != a.shape:
-            axes = axis if isinstance(axis, tuple) else (axis,)
+            axes = axes_of(axis, a.ndim)
             if axis is None or weights.shape != tuple(a.shape[i] for i in axes):
                 raise ValueError(f"average: weights of shape {weights.shape} for an array of shape"
                                  f" {a.shape} and axis={axis}")
-            order = np.argsort([i % a.ndim for i in axes]).tolist()
-            others = [i for i in range(a.ndim) if i not in {j % a.ndim for j in axes}]
+            order = np.argsort(axes).tolist()
+            others = [i for i in range(a.ndim) if i not in axes]
             weights = np.expand_dims(np.transpose(weights, order), tuple(others))
         total = np.sum(np.broadcast_to(weights, a.shape), axis=axis, keepdims=keepdims)
         require(total != 0, message="average: the weights sum up to zero")
@@ -117,10 +117,9 @@ def _average(a, axis=None, weights=None, returned=False, keepdims=False):
 # --- quantiles ------------------------------------------------------------------------------------
 
 
-def _as_one_axis(a, axis):
+def as_one_axis(a, axis):
     """The axes of a reduction as one, the last; and how the result gets them back (keepdims)."""
-    axes = tuple(range(a.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = tuple(i % a.ndim for i in axes)
+    axes = axes_of(axis, a.ndim)
     rest = [i for i in range(a.ndim) if i not in axes]
     n = math.prod(a.shape[i] for i in axes)
     flat = np.reshape(np.transpose(a, (*rest, *axes)), (*(a.shape[i] for i in rest), n))
@@ -135,15 +134,17 @@ def _ranks(q, n, method):
 _PICKS = {"inverted_cdf", "closest_observation", "lower", "higher", "nearest"}
 
 
-def _quantile(a, q, axis, method, keepdims, skip_nan):
-    a, weak = array(a), isinstance(q, (int, float))
-    q = np.asarray(constant(q, "np.quantile: q"), dtype=float)
-    flat, kept = _as_one_axis(a, axis)
+def _quantile(a, q, weak, axis, method, keepdims, skip_nan):
+    a = array(a)
+    flat, kept = as_one_axis(a, axis)
     lead, n = flat.shape[:-1], flat.shape[-1]
+    if not n and (skip_nan or weak is None):  # that of no elements
+        flat, n = np.full_like(flat, np.nan, shape=(*lead, 1)), 1
     ordered = np.sort(flat, -1)  # NaNs come last
     if skip_nan:
         have = n - np.sum(np.isnan(flat), axis=-1)
         ranks = np.reshape(beside(q, a), q.shape + (1,) * len(lead)) * np.maximum(have - 1, 0)
+        ranks = ranks[...]  # of one number NumPy makes no array
         if method != "linear":
             for m in np.unique(have):
                 ranks[..., have == m] = beside(_ranks(q, max(int(m), 1), method)[..., None], a)
@@ -156,7 +157,7 @@ def _quantile(a, q, axis, method, keepdims, skip_nan):
         np.take_along_axis(ordered[None], i[..., None], -1)[..., 0]
         for i in (low, np.where(part > 0, low + 1, low))
     )
-    part = part.astype(a.dtype if weak or method in _PICKS else np.result_type(a.dtype, q.dtype))
+    part = part.astype(a.dtype if weak is not False or method in _PICKS else np.result_type(a.dtype, q.dtype))
     y = np.where(part > 0, below * (1 - part) + above * part, below)
     if not skip_nan:
         last = ordered[..., -1]
@@ -166,16 +167,16 @@ def _quantile(a, q, axis, method, keepdims, skip_nan):
 
 def _quantile_of(scale, skip_nan):
     def quantile(a, q, axis=None, overwrite_input=False, method="linear", keepdims=False):
-        q = q / scale if isinstance(q, (int, float)) else np.divide(
-            constant(q, "np.quantile: q"), scale)  # fmt: skip
-        return _quantile(a, q, axis, method, keepdims, skip_nan)
+        weak, q = type(q) in (int, float), np.asarray(constant(q, "np.quantile: q"))
+        weak = weak or (scale == 1 and q.dtype.kind in "iu")
+        return _quantile(a, np.asarray(q / scale), weak, axis, method, keepdims, skip_nan)
 
     return quantile
 
 
 def _median_of(skip_nan):
     def median(a, axis=None, overwrite_input=False, keepdims=False):
-        return _quantile(a, 0.5, axis, "linear", keepdims, skip_nan)
+        return _quantile(a, np.array(0.5), None, axis, "linear", keepdims, skip_nan)
 
     return median
 
@@ -223,12 +224,21 @@ _extremum_without_nan(np.nanmax, np.max, -np.inf)
 _extremum_without_nan(np.nanmin, np.min, np.inf)
 derive(np.nanmean)(lambda a, axis=None, keepdims=False, where=True: np.mean(
     a, axis=axis, keepdims=keepdims, where=where & ~np.isnan(a)))  # fmt: skip
-derive(np.nanvar)(lambda a, axis=None, ddof=0, keepdims=False, where=True, mean=None,
-                  correction=None: _var(
-    a, axis, ddof, keepdims, where & ~np.isnan(a), mean, correction))  # fmt: skip
-derive(np.nanstd)(lambda a, axis=None, ddof=0, keepdims=False, where=True, mean=None,
-                  correction=None: _std(
-    a, axis, ddof, keepdims, where & ~np.isnan(a), mean, correction))  # fmt: skip
+
+
+def _spread_without_nan(fn, spread):
+    @derive(fn)
+    def without(a, axis=None, ddof=0, keepdims=False, where=True, mean=None, correction=None):
+        where = where & ~np.isnan(a)
+        few = _freedom(a, axis, where, keepdims, ddof, correction) == 0
+        y = spread(a, axis, ddof, keepdims, where, mean, correction)
+        return np.where(few, np.nan, y)  # where np.var gives inf
+
+    return without
+
+
+_spread_without_nan(np.nanvar, _var)
+_spread_without_nan(np.nanstd, _std)
 
 
 # --- running sums and products --------------------------------------------------------------------
@@ -283,11 +293,10 @@ def _partition(a, kth, axis=-1):
 @derive(np.unique)
 def _unique(ar, return_index=False, return_inverse=False, return_counts=False, equal_nan=True,
             sorted=True):  # fmt: skip
-    ar = np.reshape(array(ar), (-1,))
-    values = value(ar)
-    _, index, *more = np.unique(values, return_index=True, return_inverse=return_inverse,
+    ar = array(ar)
+    _, index, *more = np.unique(value(ar), return_index=True, return_inverse=return_inverse,
                                 return_counts=return_counts, equal_nan=equal_nan)  # fmt: skip
-    results = (ar[index], *([index] if return_index else []), *more)
+    results = (np.ravel(ar)[index], *([index] if return_index else []), *more)
     return results if len(results) > 1 else results[0]
 
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from .table import array, before, beside, derive
+from .table import array, axes_of, before, beside, derive
 
 
 def triangle(m, k):
@@ -78,13 +78,15 @@ def _atleast_3d(*arys):
 
 @derive(np.rollaxis)
 def _rollaxis(a, axis, start=0):
-    axis, start = axis % a.ndim, start + a.ndim * (start < 0)
+    (axis,), start = axes_of(axis, a.ndim), start + a.ndim * (start < 0)
+    if not 0 <= start <= a.ndim:
+        raise ValueError(f"rollaxis: no place before axis {start} in an array of {a.ndim} axes")
     return np.moveaxis(a, axis, start - (axis < start))
 
 
 @derive(np.rot90)
 def _rot90(m, k=1, axes=(0, 1)):
-    if len(axes) != 2 or axes[0] % m.ndim == axes[1] % m.ndim:
+    if len(axes_of(tuple(axes), m.ndim)) != 2:
         raise ValueError(f"rot90: two different axes are wanted, {axes} came")
     turned = np.swapaxes(m, *axes) if k % 2 else m
     flipped = [None, axes[0], tuple(axes), axes[1]][k % 4]
@@ -118,6 +120,8 @@ derive(np.diagflat)(lambda v, k=0: np.diag(np.ravel(v), k))
 def _vander(x, N=None, increasing=False):
     if x.ndim != 1:
         raise ValueError(f"vander: one axis is wanted, shape {x.shape} came")
+    if N is not None and N < 0:
+        raise ValueError(f"vander: N={N}: a number from 0 on is wanted")
     x = x.astype(np.promote_types(x.dtype, int))
     powers = np.cumprod(np.concatenate(
         [np.ones_like(x)[:, None], np.repeat(x[:, None], max((N or len(x)) - 1, 0), 1)], 1), axis=1)
@@ -159,7 +163,7 @@ def _tile(A, reps):
 
 @derive(np.repeat)
 def _repeat(a, repeats, axis=None):
-    a, axis = (np.reshape(array(a), (-1,)), 0) if axis is None else (a, axis % a.ndim)
+    a, axis = (np.reshape(array(a), (-1,)), 0) if axis is None else (a, *axes_of(axis, a.ndim))
     if np.size(repeats) != 1:
         return np.take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)
     repeats = int(np.reshape(repeats, ()))
@@ -175,9 +179,11 @@ def _repeat(a, repeats, axis=None):
 def _resize(a, new_shape):
     shape = tuple(new_shape) if np.ndim(new_shape) else (new_shape,)
     flat = np.ravel(a)
-    if min(shape, default=0) < 0 or (not flat.size and math.prod(shape)):
-        raise ValueError(f"resize: {flat.size} elements cannot fill the shape {shape}")
-    return np.reshape(flat[np.arange(math.prod(shape)) % max(flat.size, 1)], shape)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"resize: a shape without negative sizes is wanted, {shape} came")
+    if not flat.size:
+        return np.zeros_like(flat, shape=shape)
+    return np.reshape(flat[np.arange(math.prod(shape)) % flat.size], shape)
 
 
 @derive(np.full_like)
@@ -190,11 +196,11 @@ def _full_like(a, fill_value, dtype=None, shape=None):
 @derive(np.lib.stride_tricks.sliding_window_view)
 def _sliding_window_view(x, window_shape, axis=None):
     sizes = tuple(window_shape) if np.ndim(window_shape) else (window_shape,)
-    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = axes_of(axis, x.ndim)
     for size, i in zip(sizes, axes, strict=True):
         n = x.shape[i] - size + 1
         if n < 1 or size < 0:
             raise ValueError(f"sliding_window_view: a window of {size} for {x.shape[i]} elements")
         windows = np.arange(n)[:, None] + np.arange(size)
-        x = np.moveaxis(x[(*before(i, x.ndim), windows)], i % x.ndim + 1, -1)
+        x = np.moveaxis(x[(*before(i, x.ndim), windows)], i + 1, -1)
     return x

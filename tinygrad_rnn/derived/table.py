@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..primitive import Function, own_function
 
@@ -74,6 +75,12 @@ def _require(fine, *, message):
 require = own_function(_require, checks=True)  # ValueError unless all is true, also in a replay
 
 
+def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
+    """One axis or several, counted from 0 (None: all). ValueError for one that is not there, or
+    is named twice."""
+    return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
+
+
 def before(axis: int, ndim: int) -> tuple[slice, ...]:
     """The index of all of the axes before ``axis``: ``x[(*before(1, 2), 0)]`` is ``x[:, 0]``."""
-    return (slice(None),) * (axis % ndim)
+    return (slice(None),) * normalize_axis_index(axis, ndim)

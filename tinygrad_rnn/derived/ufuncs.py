@@ -1,6 +1,7 @@
 """Ufuncs in terms of others, and functions of one number each."""
 
 import math
+import operator
 
 import numpy as np
 
@@ -11,7 +12,8 @@ derive(np.deg2rad, np.radians)(lambda x: x * (math.pi / 180))
 derive(np.rad2deg, np.degrees)(lambda x: x * (180 / math.pi))
 derive(np.logaddexp2)(lambda x1, x2: np.logaddexp(
     x1 * math.log(2), x2 * math.log(2)) / math.log(2))  # fmt: skip
-derive(np.copysign)(lambda x1, x2: np.where(np.signbit(x1) == np.signbit(x2), x1, -x1))
+derive(np.copysign)(lambda x1, x2: np.astype(np.where(
+    np.signbit(x1) == np.signbit(x2), x1, -x1), np.result_type(x1, x2, np.float16)))  # fmt: skip
 derive(np.heaviside)(lambda x1, x2: np.where(
     x1 == 0, x2, np.where(np.isnan(x1), np.nan, np.sign(x1) * 0.5 + 0.5)))  # fmt: skip
 derive(np.fmax)(lambda x1, x2: _other_than_nan(np.maximum, x1, x2))
@@ -35,7 +37,7 @@ def _frexp(x):
 @derive(np.round, np.around)
 def _round(a, decimals=0):
     """A step function: its derivative is 0."""
-    a = array(a)
+    a, decimals = array(a), operator.index(decimals)
     if not decimals:
         return np.rint(a)
     tens = 10.0 ** abs(decimals)
