@@ -157,7 +157,8 @@ def _quantile(a, q, weak, axis, method, keepdims, skip_nan):
         np.take_along_axis(ordered[None], i[..., None], -1)[..., 0]
         for i in (low, np.where(part > 0, low + 1, low))
     )
-    part = part.astype(a.dtype if weak is not False or method in _PICKS else np.result_type(a.dtype, q.dtype))
+    strong = weak is False and method not in _PICKS
+    part = part.astype(np.result_type(a.dtype, q.dtype) if strong else a.dtype)
     y = np.where(part > 0, below * (1 - part) + above * part, below)
     if not skip_nan:
         last = ordered[..., -1]
