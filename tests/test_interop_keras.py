@@ -106,6 +106,7 @@ def test_keras_itself(kind, options, bidirectional, monkeypatch):
 
     def make(weights, dtype):
         keras.config.set_floatx(dtype)  # dtype= does not reach all that a layer computes
+        keras.config.set_dtype_policy(dtype)  # which the first layer of a process has fixed
         layer = getattr(keras.layers, kind)(4, return_sequences=True, **options)
         layer = keras.layers.Bidirectional(layer) if bidirectional else layer
         layer.build(xs.shape)

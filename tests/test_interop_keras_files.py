@@ -27,6 +27,7 @@ def keras(monkeypatch):
     import keras
 
     keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     return keras
@@ -142,6 +143,41 @@ def test_hard_sigmoid_of_keras_2_is_another_function(tmp_path):
         layer = from_keras(tmp_path / "m.h5")["a"]
         slopes.append(layer.cells[0].form.gate.alpha)
     assert slopes == [0.2, 1 / 6]
+
+
+def weights_alone(arrays, version):
+    """A file of save_weights of Keras 2, with one LSTM."""
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        file.attrs["keras_version"], file.attrs["layer_names"] = version.encode(), [b"a"]
+        group = file.create_group("a")
+        names = [f"a/{n}:0" for n in ("kernel", "recurrent_kernel", "bias")]
+        group.attrs["weight_names"] = [n.encode() for n in names]
+        for name, a in zip(names, arrays, strict=True):
+            group[name] = a
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("version, gates", [
+    ("1.2.2", "hard_sigmoid"), ("2.2.5", "hard_sigmoid"), ("2.1.6-tf", "hard_sigmoid"),
+    ("2.2.4-tf", "sigmoid"), ("2.3.0", "sigmoid"), ("2.15.0", "sigmoid"), ("3.4.1", "sigmoid"),
+])  # fmt: skip
+def test_weights_alone_have_the_default_gates_of_the_keras_that_wrote_them(
+        version, gates, tmp_path):
+    rng = np.random.default_rng(0)
+    W, U, b = (rng.normal(size=s) for s in ((3, 16), (4, 16), (16,)))
+    xs = rng.normal(size=(2, 5, 3))
+    (tmp_path / "w.h5").write_bytes(weights_alone([W, U, b], version))
+    found = from_keras(tmp_path / "w.h5")
+    assert f"Keras {version}'s default ones (its gates: {gates})" in found.notes["a"][0]
+    gate = (lambda a: 1 / (1 + np.exp(-a))) if gates == "sigmoid" else (
+        lambda a: np.clip(0.2 * a + 0.5, 0, 1))
+    h = c = np.zeros((2, 4))
+    for x in xs.swapaxes(0, 1):
+        i, f, g, o = np.split(x @ W + h @ U + b, 4, axis=1)
+        c = gate(f) * c + gate(i) * np.tanh(g)
+        h = gate(o) * np.tanh(c)
+    assert_allclose(found["a"](xs)[0].detach()[:, -1], h)
 
 
 def from_cudnn(weights, kind):

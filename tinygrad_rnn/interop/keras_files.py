@@ -47,7 +47,7 @@ def read_keras(path: StrPath) -> Found:
             for name, place, kind, options in _layers(config, "", "", 0):
                 _take(name, place, kind, options, store, version, found)
                 taken.append(name if isinstance(store, Legacy) else place)
-            _others(store, found, taken)
+            _others(store, found, taken, version)
     except FormatError as error:
         raise FormatError(f"from_keras: {path}: {error}") from None
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, RecursionError,
@@ -246,8 +246,16 @@ def _form(kind: str, options: Any, version: str) -> Form:
         return Form()
     new = _activation(options.get("activation", "tanh"), version)
     gate = Form().gate if kind == "SimpleRNN" else (
-        _activation(options.get("recurrent_activation", "sigmoid"), version))
+        _activation(options.get("recurrent_activation", _gates(version)), version))
     return Form(gate, new, new if kind == "LSTM" else Form().out)
+
+
+def _gates(version: str) -> str:
+    """The activation of gates where none is named. TensorFlow's own Keras 2.2.4 is of TensorFlow 1,
+    which had hard_sigmoid too, and of 2.0 and 2.1, which had not: taken for the latter."""
+    number = re.match(r"(\d+)\.(\d+)", version)
+    old = number is not None and (int(number[1]), int(number[2])) < (2, 3)
+    return "hard_sigmoid" if old and version != "2.2.4-tf" else "sigmoid"
 
 
 def _activation(name: Any, version: str) -> Activation:
@@ -268,7 +276,7 @@ def _activation(name: Any, version: str) -> Activation:
 # ---- weights without a config -------------------------------------------------------------------
 
 
-def _others(store: Any, found: Found, taken: list[str]) -> None:
+def _others(store: Any, found: Found, taken: list[str], version: str) -> None:
     """The layers that no config describes, as their shapes tell: all of a file of weights alone,
     and what is inside of layers and models of one's own."""
     by_gates = {1: "SimpleRNN", 3: "GRU", 4: "LSTM"}
@@ -283,13 +291,17 @@ def _others(store: Any, found: Found, taken: list[str]) -> None:
                 gates = by_gates.get(Wh.shape[1] // max(len(Wh), 1), "")
                 if not gates or len(bias) > 1:
                     raise _Left("its weights are those of no SimpleRNN, LSTM or GRU")
-                cells.append(cell_of(gates, Wx, Wh, *bias, reset_after=bias[0].ndim == 2 if bias
-                                     else True))  # fmt: skip
+                cell = cell_of(gates, Wx, Wh, *bias, reset_after=bias[0].ndim == 2 if bias else True)
+                cudnn = bias and bias[0].shape == (2 * Wh.shape[1],)  # has one form alone
+                cells.append(cell if cudnn else formed(cell, _form(gates, {}, version), None))
             if len({type(cell) for cell in cells}) > 1:
                 raise _Left("its cells are of different kinds")
             found[name] = stack(cells, bidirectional=kind == "Bidirectional")
+            has = "" if gates == "SimpleRNN" else (
+                " (its gates: sigmoid)" if cudnn else f" (its gates: {_gates(version)})")
             found.notes[name] = ["the file does not say which activations it has, nor whether it"
-                                 " goes backwards: taken for the default ones"]  # fmt: skip
+                                 f" goes backwards: taken for Keras {shown(version)}'s default"
+                                 f" ones{has}"]  # fmt: skip
             if isinstance(cells[0], nn.GRUCell) and not any(len(a) == 3 for a in arrays):
                 found.notes[name].append("nor whether it resets after the product: taken so")
         except (_Left, ValueError, IndexError, KeyError) as why:
