@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from models.data import DataError
 from models.files.book import read_arrays
-from tinygrad_rnn.interop import FormatError, read_torch
+from tinygrad_rnn import nn
+from tinygrad_rnn.interop import FormatError, from_state_dict, read_torch, save_safetensors
 from tinygrad_rnn.interop.pickles import array_of, read_pickle
 from tinygrad_rnn.interop.torch_files import read_pickled
 
@@ -271,3 +272,12 @@ def test_no_file_and_no_regular_file(tmp_path):
         read_torch(tmp_path)
     with pytest.raises(FormatError, match="not a file"):
         read_torch(os.devnull)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_file_without_a_recurrent_layer_is_told(tmp_path):
+    pytest.importorskip("safetensors", reason="pip install safetensors")
+    path = tmp_path / "m.safetensors"
+    save_safetensors(nn.Linear(2, 3), path)
+    with pytest.warns(UserWarning, match="m.safetensors has no recurrent layer"):
+        assert from_state_dict(path) == {}

@@ -28,7 +28,9 @@ class Found(dict[str, Any]):
         return free
 
     def tell(self, function: str, where: str, rounded: str = "bfloat16") -> None:
-        """Warn of what was left out, and of weights that are not what they were."""
+        """Warn of what was left out, of weights that are not what they were, and of nothing."""
+        if not self and not self.left:
+            warnings.warn(f"{function}: {where} has no recurrent layer", stacklevel=3)
         if self.left:
             left = "; ".join(f"{name}: {why}" for name, why in self.left.items())
             warnings.warn(f"{function}: left out of {where}: {left}", stacklevel=3)
