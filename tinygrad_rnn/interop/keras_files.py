@@ -291,7 +291,8 @@ def _others(store: Any, found: Found, taken: list[str], version: str) -> None:
                 gates = by_gates.get(Wh.shape[1] // max(len(Wh), 1), "")
                 if not gates or len(bias) > 1:
                     raise _Left("its weights are those of no SimpleRNN, LSTM or GRU")
-                cell = cell_of(gates, Wx, Wh, *bias, reset_after=bias[0].ndim == 2 if bias else True)
+                after = bias[0].ndim == 2 if bias else True
+                cell = cell_of(gates, Wx, Wh, *bias, reset_after=after)
                 cudnn = bias and bias[0].shape == (2 * Wh.shape[1],)  # has one form alone
                 cells.append(cell if cudnn else formed(cell, _form(gates, {}, version), None))
             if len({type(cell) for cell in cells}) > 1:
