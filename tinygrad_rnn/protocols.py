@@ -148,6 +148,8 @@ def _wants_grad(x: Any) -> bool:
 
 
 def _name(fn: Function) -> str:
+    if fn.__name__.endswith(" (vectorized)"):
+        return "np.frompyfunc"
     module = getattr(fn, "__module__", None) or "numpy"
     return f"{module}.{fn.__name__}".replace("numpy", "np")
 

@@ -326,7 +326,8 @@ class Tensor(Operators):
     def __float__(self) -> float:
         if self._node is not None:
             raise RuntimeError("float of a Tensor that requires grad would cut the graph: use"
-                               " .item() or .detach(); np.zeros_like(t) is an array to be filled")
+                               " .item() or .detach(); np.zeros_like(t) is an array to be filled,"
+                               " np.stack([...]) one of Tensors")
         return float(self.item())
 
     def __int__(self) -> int:
