@@ -81,6 +81,53 @@ def test_an_object_whose_methods_have_other_names_and_a_mistake(module):
     assert report.verdict == "wrong" and [g.name for g in report.gradients if not g.ok] == ["X"]
 
 
+# --- courses and tutorials -----------------------------------------------------------------------
+
+COURSES = FORMS.parent / "courses.py"
+
+
+@pytest.fixture(scope="module")
+def course():
+    return {r.name: r for r in check_here(COURSES)}
+
+
+@pytest.mark.parametrize("name, gradients, words", [
+    ("dropout", {"x"}, ""),
+    ("pool", {"x"}, ""),
+    ("norm", {"gamma", "beta", "x"}, ""),
+    ("lstm_cell", {*["Wf", "Wi", "Wc", "Wo", "bf", "bi", "bc", "bo", "xt", "a_prev", "c_prev"]}, ""),
+    ("lstm", {*["Wf", "Wi", "Wc", "Wo", "bf", "bi", "bc", "bo", "x", "a0"]}, ""),
+    ("scored", {"W", "x"}, ""),
+    ("area", {"x", "y"}, ""),
+    ("ColumnRNN", {"Whh", "Wxh", "Why", "bh", "by"}, "clips its gradients"),
+    ("Regression", {"W", "X"}, "half the squared error (divided by 1)"),
+    ("Classifier", {"W", "b"}, "the cross entropy (divided by N)"),
+    ("Model", {"W"}, "no gradient of features"),
+])  # fmt: skip
+def test_what_courses_ask_for_is_judged(course, name, gradients, words):
+    report = course[name]
+    assert report.verdict in ("ok", "convention") and words in str(report), str(report)
+    assert {g.name for g in report.gradients} == gradients
+
+
+def test_what_is_not_written_yet_is_not_called_wrong(course):
+    assert (course["Later"].verdict, course["Later"].cause) == (
+        "unchecked", "Later.backward is empty")
+
+
+@pytest.mark.parametrize("name, right, wrong, cause", [
+    ("pool", "dout[:, :, i, j, None, None] / k**2", "dout[:, :, i, j, None, None] / k", "scaling"),
+    ("lstm_cell", "dc * cct * it * (1 - it)", "-dc * cct * it * (1 - it)", "wrong sign"),
+    ("Regression", "return d @ self.W.T", "return -d @ self.W.T", "wrong sign"),
+])  # fmt: skip
+def test_a_mistake_in_what_courses_ask_for_has_its_cause(name, right, wrong, cause, tmp_path):
+    text = COURSES.read_text()
+    assert text.count(right) == 1
+    (tmp_path / "m.py").write_text(text.replace(right, wrong))
+    (report,) = check_here(tmp_path / "m.py", only=name)
+    assert report.verdict == "wrong" and cause in report.cause, str(report)
+
+
 # --- layers in layers, and forwards that are wrong -----------------------------------------------
 
 PARTS = FORMS.parent / "parts.py"

@@ -83,6 +83,13 @@ class Chain:
         return dout
 
 
+class Nested(Chain):
+    """The same, one call in the other."""
+
+    def backward(self, dout):
+        return self.first.backward(self.second.backward(dout))
+
+
 class Tower:
     """The same, as a list of layers."""
 

@@ -320,7 +320,7 @@ def _without_dout(outcome: Outcome, wrong):
 
 
 def _close(a, b):
-    return a.shape == b.shape and np.allclose(a, b, rtol=1e-6, atol=1e-10)
+    return np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-6, atol=1e-10)
 
 
 def _shown(name, outcome: Outcome):

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..tensor import Tensor
 from .running import gradient_names
-from .source import node_of, returned_names
+from .source import keys_read, node_of, returned_names
 
 _FORWARD = re.compile(r"(feed_?forward|forward|f_?prop|fwd)(_?(prop(agat\w+)?|pass))?", re.I)
 _BACKWARD = re.compile(
@@ -71,7 +71,7 @@ def as_layer(cls: type) -> Any:
     """The class, or a subclass in which its methods have the names ``forward`` and ``backward``;
     None if it has nothing like them."""
     forward = getattr(cls, "forward", None)
-    if callable(forward) and _is_placeholder(forward):
+    if callable(forward) and is_placeholder(forward):
         return None
     if callable(forward) and callable(getattr(cls, "backward", None)):
         return _with_cache(cls)
@@ -92,9 +92,12 @@ def as_layer(cls: type) -> Any:
     return cls if callable(forward) else None
 
 
-def _is_placeholder(fn):
-    code = getattr(fn, "__code__", None)
-    return code is not None and code.co_names == ("NotImplementedError",)
+def is_placeholder(fn):
+    """Whether a function does nothing yet: pass, or NotImplementedError."""
+    code, node = getattr(fn, "__code__", None), node_of(fn)
+    return (code is not None and code.co_names == ("NotImplementedError",)) or (
+        node is not None and all(isinstance(s, ast.Pass) or (isinstance(s, ast.Expr)
+                                 and isinstance(s.value, ast.Constant)) for s in node.body))
 
 
 def _rest(pattern, name: str):
@@ -226,13 +229,7 @@ class _Pair:
 
     def _keys(self, name: str):
         """The keys of a dict of parameters, as the function reads them."""
-        if not _DICTS.fullmatch(name):
-            return []
-        node = node_of(self.forward)
-        return list(dict.fromkeys(
-            n.slice.value for n in ast.walk(node) if isinstance(n, ast.Subscript)
-            and isinstance(n.value, ast.Name) and n.value.id == name
-            and isinstance(n.slice, ast.Constant) and isinstance(n.slice.value, str)))
+        return list(keys_read(self.forward, name) or ()) if _DICTS.fullmatch(name) else []
 
     def layer(self, name: str, of: str) -> Any:
         """The class."""
@@ -291,7 +288,8 @@ class _Pair:
             return ["dout"]
         names = [p.name for p in inspect.signature(self.backward).parameters.values()
                  if p.default is p.empty]
-        return [n for n in names if n not in self.arguments and self._is_cotangent(n)] or names[:1]
+        return [n for n in names if n not in self.arguments and self._is_cotangent(n)] or [
+            n for n in names[:1] if "cache" not in n and n not in self.arguments]
 
     def _is_cotangent(self, name: str):
         return "cache" not in name and (_is_gradient(name) or name in ("dout", "delta", "upstream"))

@@ -18,15 +18,17 @@ import numpy as np
 
 from . import recipes
 from .causes import explain_wrong
+from .forms import is_placeholder
 from .formulas import compare_forward
 from .limits import TimeUp, time_limit
-from .numpy_standin import noting_float32
+from .numpy_standin import noting_clips, noting_float32
 from .outcome import Outcome, evaluate
 from .protocol import Problem
 from .recipes import CannotMake
 from .repair import Budget
 from .report import Report, compare
 from .running import (
+    LOSSES,
     CannotRun,
     Setup,
     clone,
@@ -39,6 +41,7 @@ from .running import (
     places,
     quietly,
     slots_of,
+    target_of,
     truth,
 )
 from .smallest import smallest_example
@@ -107,6 +110,8 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
     report = Report(name or cls.__name__)
     if not callable(getattr(cls, "backward", None)):
         return unchecked(report, say("{name} has no backward", name=report.name))
+    if is_placeholder(inspect.unwrap(cls.backward)):
+        return unchecked(report, say("{name}.backward is empty", name=report.name))
     search = None
     typo = _no_constructor(cls)
     if typo is not None:
@@ -137,8 +142,11 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
         report.cause = say("backward({x}) is the derivative at {x}, and right: whoever calls it"
                            " multiplies it with the gradient", x=recipe.input_names[0])
         return report
-    report = _check(report, setup, recipe.input_names, recipe, seed, explain, seconds, deadline,
-                    trusted)
+    target = target_of(setup.layer)
+    if target is not None and not _with_target(report, recipe, target, seed):
+        return report
+    report = _check(report, recipe.setup(), recipe.input_names, recipe, seed, explain, seconds,
+                    deadline, trusted)
     report.notes += recipe.notes
     first = recipe.first_error
     if recipe.narrow is not None:
@@ -154,6 +162,28 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
         report.notes.append(say("with other inputs {phase} raises {error}; checked with {these}",
                                 phase=first.phase, error=str(first), these=recipe.words()))
     return report
+
+
+def _with_target(report: Report, recipe: recipes.Recipe, target: str, seed: int):
+    """Whether a backward that takes a target can be judged: by the loss for which most of its
+    gradients are right. The loss goes into the recipe, or what is missing into the report."""
+    best: tuple[int, Any] = (0, None)
+    for loss in (None, *LOSSES):
+        recipe.loss = loss
+        with contextlib.suppress(CannotRun, ValueError, TypeError, IndexError):
+            outcome = evaluate(recipe.setup(), recipe.input_names, seed, light=True)
+            right = sum(g.ok and bool(np.any(outcome.wanted[g.name])) for g in outcome.gradients)
+            if right > best[0]:
+                best = right, loss
+    found, recipe.loss = best
+    if not found:
+        unchecked(report, say("backward takes the target {target}, and its gradients are those of"
+                              " none of the usual losses", target=target))
+    elif recipe.loss:
+        report.notes.append(say(
+            "backward takes the target {target}: compared with the gradient of {loss}"
+            " (divided by {over})", target=target, loss=say(recipe.loss[0]), over=recipe.loss[1]))
+    return found > 0
 
 
 def _no_constructor(cls):
@@ -336,10 +366,11 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
                                       and not p.wrong)
         try:
             budget = Budget(deadline - time.process_time() if explain else 0.0, seconds)
-            repairs = explain_wrong(report, outcome, budget.part(0.8), filename, trusted,
-                                    _more(setup, names, seed))
-            if explain:
-                report.example, report.worked = smallest_example(outcome, budget, repairs)
+            with noting_clips(without=outcome.clipped):
+                repairs = explain_wrong(report, outcome, budget.part(0.8), filename, trusted,
+                                        _more(setup, names, seed))
+                if explain:
+                    report.example, report.worked = smallest_example(outcome, budget, repairs)
         except Exception as error:  # the verdict stands without a cause
             report.notes.append(say("the search for a cause failed: {error}",
                                     error=f"{type(error).__name__}: {error}"))

@@ -323,6 +323,8 @@ def _is_value(parent, name, at, node):
         return name == "value"
     if isinstance(parent, (ast.Tuple, ast.List)):
         return isinstance(parent.ctx, ast.Load)
+    if isinstance(parent, ast.Dict):
+        return name == "values"
     if isinstance(parent, ast.Call):
         counting = isinstance(parent.func, ast.Name) and parent.func.id in _COUNTING
         adds = at == 0 and ast.unparse(parent.func).endswith(".at")
@@ -948,9 +950,9 @@ def ratio_of(got, wanted):
 def ratio_in_words(ratio, setup: Setup):
     """A factor, as a size of the inputs where it is one."""
     shape = next((x.shape for x in setup.inputs if isinstance(x, np.ndarray)), ())
-    names = dict(zip(("N", "T"), shape, strict=False))
+    names = dict(zip(("N", "T" if len(shape) < 4 else "C"), shape, strict=False))
     if len(names) == 2:
-        names["N T"] = names["N"] * names["T"]
+        names[" ".join(names)] = shape[0] * shape[1]
     for text, value in names.items():
         if abs(ratio - value) < 1e-6 * value:
             return f"{text} = {value}"
@@ -1182,6 +1184,16 @@ def _parts_order(p):
             yield Block(k, len(run), run[::-1]), {"other": show(run[0])}
             if len(run) > 2:
                 yield Block(k, len(run), [run[-1], *run[1:-1], run[0]]), {"other": show(run[0])}
+
+
+@mistake("order", "the inner backwards are in the wrong order: `{old}` should be `{new}`",
+         on=ast.Call, rank=1,
+         example="Nested: self.first.backward(self.second.backward(dout)) ->"
+                 " self.second.backward(self.first.backward(dout))")
+def _nested_order(p):
+    if _called(p.node) == "backward" and len(p.node.args) == 1 and isinstance(
+            inner := p.node.args[0], ast.Call) and _called(inner) == "backward":
+        yield like(p.node, func=inner.func, args=[like(inner, func=p.node.func)])
 
 
 @mistake("never_called", "the backward of `{part}` is never called", on=ast.stmt, rank=2,

@@ -1,11 +1,12 @@
 """A stand-in for ``numpy``, handed to checked code in place of the real one.
 
-It is NumPy but for three things, each of which a check needs:
+It is NumPy but for four things, each of which a check needs:
 
 - float32 is float64, wherever it is asked for, so that rounding cannot pass for a mistake;
 - while a forward pass is traced, the arrays that it creates can hold Tensors
   (``hs = np.empty((N, T, H), dtype='f')``, then ``hs[:, t, :] = h``);
-- memory that NumPy leaves uninitialised is filled with NaN, so that reading it shows.
+- memory that NumPy leaves uninitialised is filled with NaN, so that reading it shows;
+- ``np.clip`` can be told to leave everything as it is, where a backward clips its gradients.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ..tensor import Tensor
 
 _tracing: ContextVar[bool] = ContextVar("tracing", default=False)
 _zeroed: ContextVar[bool] = ContextVar("zeroed", default=False)
+_clips: ContextVar[tuple[list[str], bool]] = ContextVar("clips", default=([], False))
 _widened: ContextVar[list[Any] | None] = ContextVar("widened", default=None)
 
 
@@ -56,6 +58,33 @@ def noting_float32():
         yield _widened.get()
     finally:
         _widened.reset(token)
+
+
+@contextlib.contextmanager
+def noting_clips(without: bool = False):
+    """Yields a list that is not empty once np.clip has changed something; ``without``: it changes
+    nothing inside the block."""
+    token = _clips.set(([], without))
+    try:
+        yield _clips.get()[0]
+    finally:
+        _clips.reset(token)
+
+
+def is_unclipped() -> bool:
+    return _clips.get()[1]
+
+
+def _clip(a, *bounds, out=None, **kwargs):
+    noted, without = _clips.get()
+    clipped = np.clip(a, *bounds, **kwargs)
+    if not noted and isinstance(a, np.ndarray) and np.any(clipped != a):
+        noted.append("clipped")
+    clipped = a if without else clipped
+    if out is None:
+        return clipped
+    out[...] = clipped
+    return out
 
 
 def _note():
@@ -199,8 +228,11 @@ class NumpyStandIn(types.ModuleType):
         self.full_like, self.empty_like = _liker(np.full_like), _liker(np.empty_like, _poisoned)
         self.c_, self.r_ = _Joined(np.c_, -1), _Joined(np.r_, 0)
         self.array = _array
-        self.asarray = self.asanyarray = self.ascontiguousarray = lambda a, dtype=None, **kw: (
+        self.asarray = self.asanyarray = lambda a, dtype=None, **kw: (
             _array(a, dtype, copied=False, **kw))
+        self.ascontiguousarray = lambda a, dtype=None: a if _holds_tensor(a) else (
+            np.ascontiguousarray(_array(a, dtype, copied=False)))
+        self.clip = _clip
         # constant but for a jump: no gradient goes through it
         self.heaviside = lambda a, b: np.heaviside(
             *(x.detach().numpy() if isinstance(x, Tensor) else x for x in (a, b)))
@@ -245,7 +277,7 @@ class CupyStandIn(NumpyStandIn):
     def __init__(self):
         super().__init__()
         self.__dict__["add"] = _Add()
-        self.scatter_add = np.add.at
+        self.scatter_add, self.cupyx = np.add.at, self
         self.asnumpy = self.asarray
         self.get_array_module = lambda *_: numpy_standin
         self.cuda = _Nothing()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from .numpy_standin import is_unclipped, noting_clips
 from .protocol import Problem, epsilon_problem, protocol_problems
 from .recipes import LABELS, Recipe
 from .report import Gradient, compare
@@ -17,6 +19,7 @@ from .running import (
     again,
     backward_arguments,
     file_of,
+    loss_gradient,
     objects_of,
     observe,
     truth,
@@ -49,6 +52,7 @@ class Outcome:
     unseen: list[str] = field(default_factory=list)  # inputs for which no gradient is returned
     recipe: Recipe | None = None
     seed: int = 0
+    clipped: bool = False  # it holds where np.clip changes nothing
 
     @property
     def right(self):
@@ -65,15 +69,18 @@ def evaluate(setup: Setup, names, seed: int = 0, light: bool = False, fixed_trut
     CannotRun."""
     outcome = Outcome(setup, names, scenario=scenario, seed=seed)
     rng = rng or np.random.default_rng(seed + 1)
-    seen, cotangents = observe(setup, rng, light=light)
+    with contextlib.nullcontext() if is_unclipped() else noting_clips() as clipped:
+        seen, cotangents = observe(setup, rng, light=light)
     outcome.observation, outcome.cotangents = seen, cotangents
     outcome.states = {"dh": "h", "dc": "c"} if scenario.startswith("with a given state") else {}
     # what backward is not handed does not reach it: an output without a cotangent is not used
     handed = backward_arguments(setup.layer, cotangents, seen.kind, setup)
     used = list(cotangents)
-    if seen.kind == "tuple" and not setup.as_tuple and len(handed) < len(cotangents):
-        used = [g if i < max(len(handed), 1) else 0 * g for i, g in enumerate(cotangents)]
-    if not handed:
+    if seen.kind == "tuple" and not setup.as_tuple:
+        used = [g if any(g is h for h in handed) else 0 * g for g in cotangents]
+    if setup.loss:
+        used = [loss_gradient(setup.loss, seen.outputs[0], cotangents[0])]
+    elif not handed:
         used = [np.ones_like(g) if i == 0 else 0 * g for i, g in enumerate(cotangents)]
     right = fixed_truth or truth(setup, used, list(outcome.states.values()))
     outcome.truth = right
@@ -88,9 +95,23 @@ def evaluate(setup: Setup, names, seed: int = 0, light: bool = False, fixed_trut
                                          batch=None if name in setup.slots.names else batch))
     if not light:
         outcome.problems += protocol_problems(outcome)
-    if fixed_truth is None and not outcome.right and _is_loss(outcome):
-        return _as_last(outcome, light) or _without_epsilon(outcome, used, light) or outcome
-    return outcome
+    if fixed_truth is not None or outcome.right:
+        return outcome
+    other = None
+    if _is_loss(outcome):
+        other = _as_last(outcome, light) or _without_epsilon(outcome, used, light)
+    elif any(np.ndim(y) == 0 and not np.any(g) for y, g in zip(seen.outputs, used, strict=True)):
+        # a loss beside other outputs, for which backward takes no gradient: that is 1
+        ones = [g if np.ndim(g) else 1.0 for g in used]
+        other = evaluate(setup, names, seed, light, truth(setup, ones), scenario)
+        other = other if other.right else None
+    elif clipped and not is_unclipped():
+        with noting_clips(without=True):
+            other = evaluate(setup, names, seed, light, scenario=scenario)
+        other.clipped = True
+        other.problems.append(Problem("clipped", say(
+            "backward clips its gradients (np.clip): compared as they are before"), wrong=False))
+    return other or outcome
 
 
 def _is_loss(outcome: Outcome):
@@ -164,6 +185,13 @@ def _returned(outcome: Outcome, seen, right):
     returned = list(seen.returned)
     if not floats or (not needed and all(g is None for g in returned)):
         return  # ids and labels: whatever is returned is not used
+    network = outcome.setup.rate or (len(inputs) > 1 and any(
+        np.ndim(y) == 0 for y in right.outputs))
+    if network and outcome.setup.slots.names and all(g is None for g in returned):
+        outcome.problems.append(Problem("no_input_gradient", say(
+            "backward returns no gradient of {names}: these are the data of a whole network, and"
+            " nothing was compared", names=", ".join(names[i] for i in needed)), wrong=False))
+        return
     if len(returned) == len(inputs) and len(inputs) > len(needed):
         pairs = [(i, returned[i]) for i in floats if i in needed or returned[i] is not None]
     elif len(returned) == len(floats):

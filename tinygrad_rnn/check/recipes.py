@@ -13,6 +13,7 @@ import inspect
 import itertools
 import re
 import time
+import types
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ import numpy as np
 from .limits import TimeUp, time_limit
 from .numpy_standin import numpy_standin, unpoisoned
 from .running import (
+    LOSSES,
     CannotRun,
     Setup,
     Slots,
@@ -33,13 +35,15 @@ from .running import (
     places,
     quietly,
     slots_of,
+    target_of,
     updated,
 )
 from .running import is_float as _is_float
+from .source import keys_read, weights_first
 from .words import say
 
 SIZES = {"N": 3, "T": 4, "U": 2, "D": 5, "H": 6, "V": 7, "Z": 2,  # all of use together differ
-         "C": 2, "X": 5, "K": 3, "A": 2, "S": 2}  # channels, pixels, kernel, heads, samples
+         "C": 5, "X": 4, "K": 3, "A": 2, "S": 2}  # channels, pixels, kernel, heads, samples
 DIVISIBLE = {"D": 8, "H": 6}  # where a layer wants sizes that can be divided into heads
 PATIENCE = 2.0  # seconds of CPU time, until no other recipe is tried
 ALIKE = 100  # recipes that raise the very same, no matter of shapes, until none is tried any more
@@ -68,8 +72,8 @@ class Random:
 
 @dataclass(frozen=True)
 class Spec:
-    """One argument: ``kind`` is float, weight, distribution, ids, onehot, mask, corpus, rng, size
-    or value."""
+    """One argument: ``kind`` is float, weight, distribution, ids, onehot, mask, corpus, rng, size,
+    settings (a dict) or value."""
 
     kind: str
     shape: tuple[str, ...] = ()
@@ -78,6 +82,8 @@ class Spec:
     def make(self, sizes, values):
         if self.kind == "value":
             return self.value
+        if self.kind == "settings":
+            return dict(self.value)
         if self.kind == "rng":
             return np.random.default_rng(0)
         if self.kind == "size":
@@ -91,7 +97,9 @@ class Spec:
         if self.kind == "onehot":
             return np.eye(shape[-1])[values.ids(shape[:-1], shape[-1])]
         if self.kind == "mask":
-            return values.ids(shape, 2).astype(bool)
+            mask = values.ids(shape, 2).astype(bool)
+            mask.reshape(-1)[:2] = True, False
+            return mask
         if self.kind == "distribution":
             e = np.exp(values.array(shape))
             return e / e.sum(-1, keepdims=True)
@@ -111,7 +119,8 @@ class Spec:
         shape = "(" + ", ".join(self.shape) + ("," if len(self.shape) == 1 else "") + ")"
         said = {"float": "", "weight": "", "ids": "ids ", "onehot": "one-hot ",
                 "distribution": "probabilities ", "mask": "a mask "}
-        return said[self.kind] + shape if self.kind in said else str(self.value)
+        return said[self.kind] + shape if self.kind in said else str(
+            dict(self.value) if self.kind == "settings" else self.value)
 
 
 def measure(symbol: str, sizes):
@@ -136,6 +145,7 @@ class Recipe:
     sizes: dict[str, int] = field(default_factory=dict)  # other than SIZES
     slots: Slots | None = None  # where they are found only once backward has run
     rate: float = 0.0  # see Setup
+    loss: Any = None  # see Setup
     first_error: CannotRun | None = None  # what likelier recipes raised, where it came furthest
     notes: list[str] = field(default_factory=list)  # what a report should say of it
     narrow: tuple[str, CannotRun] | None = None  # a wider use of the layer, and what it raised
@@ -160,7 +170,7 @@ class Recipe:
             inputs = [spec.make(sizes, values) for spec in self.inputs]
         arrays = [k for k, v in arguments.items() if isinstance(v, np.ndarray)]
         return Setup(layer, inputs, self.slots or slots_of(layer, arrays), as_tuple=self.as_tuple,
-                     rate=self.rate,
+                     rate=self.rate, loss=self.loss,
                      labels=frozenset(i for i, s in enumerate(self.inputs)
                                       if s.kind in ("onehot", "mask")))
 
@@ -178,12 +188,15 @@ _INT_SIZES = [
     (r"(n_?|num_?)?(wordvec|embed(ding)?|input|in|x|d|emb)(_?(size|dim|features|num|units|n))?|D",
      "D"),
     (r"(n_?|num_?)?(out(put)?)(_?(size|dim|features|num|units|n))?|O", "H"),
-    (r"(batch|N)(_?size)?", "N"), (r"time_?(size|steps)?|T|seq_?len(gth)?", "T"),
+    (r"(batch|N)(_?size)?", "N"),
+    (r"time_?(size|steps)?|T|(max_?)?(seq_?)?len(gth)?|block_?size", "T"),
+    (r"d_?model|model_?dim", "D"), (r"d_?ff|ff_?dim", "H"), (r"(n|num)_?(layers?|blocks?)", "2"),
 ]  # fmt: skip
 
 
-def _init_specs(name, cls_name: str, k):
-    """What a constructor's argument may be, likeliest first; ``k`` gates."""
+def _init_specs(name, cls_name: str, k, beside=()):
+    """What a constructor's argument may be, likeliest first; ``k`` gates; ``beside``: the other
+    arguments."""
     gates = "H" if k == 1 else f"{k}H"
     low = name.lower().replace("_", "")
     base = re.sub(r"\d+$", "", low)
@@ -193,7 +206,7 @@ def _init_specs(name, cls_name: str, k):
         return [_W("H", "H")]
     if re.fullmatch(r"[wv](y[ah]|hy|ho|hv|out|o|y)", base) and low != "wo":
         return [_W("H", "V"), _W("H", "D"), _W("H", "H")]
-    if base in ("by", "bo", "bout", "bv", "c"):
+    if base in ("by", "bo", "bout", "bv", "c") and not (base == "bo" and "bf" in beside):
         return [_W("V"), _W("H"), _W("D")]
     if re.fullmatch(r"w[fioguczrn]", base):
         return [_W("D", "H"), _W("H+D", "H"), _W("D+H", gates), _W("H", "H")]
@@ -204,11 +217,14 @@ def _init_specs(name, cls_name: str, k):
     if base in ("b", "bias") or re.fullmatch(r"b[a-z]?[a-z]?", base):
         return [_W(gates), _W("H")] if gates != "H" else [_W("H"), _W("D"), _W("V")]
     if base in ("w", "weight", "weights", "embedw", "wembed", "wemb"):
+        if _IMAGES.search(cls_name):
+            return [_W("H", "C", "K", "K")]
         if "embed" in cls_name.lower():
             return [_W("V", "D"), _W("D", "H")]
         return [_W("D", "H"), _W("V", "D"), _W("D", gates), _W("H", "H"), _W("H", "C", "K", "K")]
     if base in ("gamma", "beta", "scale", "shift", "g"):
-        return [_W("D"), _W("H")]
+        wide = [_W("C"), _W("1", "C", "1", "1")] if _IMAGES.search(cls_name) else []
+        return [*(wide[::-1] if "group" in cls_name else wide), _W("D"), _W("H")]
     if re.search(r"ratio|prob|drop|^p$|rate", base):
         return [Spec("value", value=0.4)]
     if base in ("corpus", "vocab"):
@@ -244,11 +260,16 @@ def _any_init(k):
 def _input_specs(name, cls_name: str, beside=()):
     """What an argument of forward may be, likeliest first; ``beside``: the other arguments."""
     low = name.lower()
-    time = cls_name.lower().startswith("time") or (low.endswith("s") and low != "inputs")
+    time = cls_name.lower().startswith("time") or (low.endswith("s") and low != "inputs") or (
+        re.fullmatch(r"(bi)?(lstm|rnn|gru)(_(?!step|cell)\w+)?", cls_name) is not None)
     if "loss" in cls_name.lower() and low in ("y", "y_true", "ys") and not (
             LABELS & {n.lower() for n in beside}):
         return [*_input_specs("t", cls_name), Spec("distribution", _ROW)]
     ids = [Spec("ids", ("N", "T"), "V"), Spec("ids", ("N",), "V")]
+    if low in ("x", "inputs") and _IMAGES.search(cls_name):
+        return [_F("N", "C", "X", "X")]
+    if low in ("g", "groups", "n_groups", "num_groups"):
+        return [_SIZE("1")]
     if low in LABELS:
         labels = [Spec("ids", ("N",), "V"), Spec("ids", ("N", "T"), "V"), Spec(
             "onehot", ("N", "V")), Spec("onehot", ("N", "T", "V")),
@@ -280,9 +301,10 @@ def _input_specs(name, cls_name: str, beside=()):
         return [Spec("distribution", ("N", "T")), _F("N", "D"), _F("N", "T", "H"),
                 _F("N", "T", "D")]
     if low in ("p", "prob", "probs", "y", "y_hat", "pred", "y_pred"):
-        return [Spec("distribution", _ROW), _F(*_STEP), _F(*_OVER_TIME)]
+        return [Spec("distribution", _ROW), _F(*_STEP), _F(*_OVER_TIME), *ids[::-1]]
     if "mask" in low:
-        return [Spec("mask", ("N", "T")), Spec("mask", ("N", "D")), Spec("value")]
+        return [Spec("mask", ("N", "T")), Spec("mask", ("N", "D")), Spec("mask", ("N",)),
+                Spec("value")]
     if re.match(r"(is_?|train|flag|stateful|deterministic)", low):
         return [Spec("value", value=True), Spec("value", value=False)]
     if re.search(r"size$|^n$|^t$|len(gth)?$|times?$|steps?$", low):
@@ -294,11 +316,29 @@ def _input_specs(name, cls_name: str, beside=()):
         step, over = [_F(*_ROW), _F("N")], [_F("N", "T", "V"), _F("N", "T")]
         ids = [*ids, _F("N", "D"), _F("N", "T", "D"), _F("N", "H")]
     floats = over + step if time else step + over
-    last = [_F("N", "C", "X", "X"), Spec("ids", ("T",), "V"), _F("D"), _F("H"), _F("N", "1")]
+    last = [_F("N", "C", "X", "X"), Spec("ids", ("T",), "V"), _F("D"), _F("H"), _F("N", "1"),
+            _F("T", "D", "1")]
     return floats + (ids if time else ids[::-1]) + last
 
 
+_IMAGES = re.compile(r"conv|pool|spatial|im2col|2d", re.IGNORECASE)
 _TIMES = {"lstm": (4,), "gru": (3,), "rnn": (1,)}
+
+
+def _settings(keys: dict[str, list[Any]]):
+    """A dict of settings, by the keys that are read: {"stride": 1, "pad": 1, "mode": "train"}."""
+    for step, pad in ((1, 1), (2, 0)):
+        values = {k: next((c for c in compared if isinstance(c, str)), None) or (
+            0.4 if re.fullmatch(r"p|.*(ratio|prob|drop|rate|momentum).*", k) else
+            1e-5 if "eps" in k else pad if "pad" in k else step if "stride" in k else 2)
+            for k, compared in keys.items()}
+        yield Spec("settings", value=tuple(values.items()))
+
+
+def _family(name: str):
+    """What the weights of all gates have in common: Wf, Wi, Wo; b_f, b_i, b_o."""
+    found = re.fullmatch(r"([WURVb])_?([xh]?)_?[fiogcuzrnajk]_?([xh]?)", name)
+    return (found[1], found[2], found[3]) if found else name
 
 
 def gates_of(cls_name: str, params=()):
@@ -344,6 +384,7 @@ class Search:
             with contextlib.suppress(TypeError, ValueError):
                 self.init_names, _ = required(cls)
             self.init_names += large_defaults(cls)
+        self.columns = weights_first(inspect.unwrap(cls.forward)) > 0
         names, starred = required((cls if self.like is None else self.like).forward)
         self.input_names = names[1:] if names[:1] == ["self"] else names
         self.starred = starred and not self.input_names
@@ -458,7 +499,11 @@ class Search:
             _is_batch(held.inputs) and not _is_batch(recipe.inputs))
 
     def _inputs(self, names):
-        return [list(enumerate(_input_specs(n, self.name, names))) for n in names]
+        fn = inspect.unwrap((self.cls if self.like is None else self.like).forward)
+        settings = {n: [*_settings(keys)] if (keys := keys_read(fn, n)) is not None else []
+                    for n in names} if isinstance(fn, types.FunctionType) else {}
+        return [list(enumerate(settings.get(n) or _input_specs(n, self.name, names)))
+                for n in names]
 
     def _recipes(self) -> Iterator[tuple[float, Recipe]]:
         """Recipes with their cost: how far down its list each argument is."""
@@ -469,7 +514,7 @@ class Search:
         for input_names in counts:
             inputs = self._inputs(input_names)
             for rank, k in enumerate(gates_of(name)):
-                init = [list(enumerate(_init_specs(n, name, k)))
+                init = [list(enumerate(_init_specs(n, name, k, self.init_names)))
                         or [(2 + i, s) for i, s in enumerate(_any_init(k))]
                         for n in self.init_names]
                 if rank and init == starts[0][1]:
@@ -481,12 +526,19 @@ class Search:
             (False, sizes) for sizes in _sizes_of(self.like)]
         for transposed, sizes in variants:
             for cost, init, inputs, input_names in starts:
-                extra = cost + 7 * transposed + 5 * bool(sizes)
+                extra = cost + 7 * (transposed != self.columns) + 5 * bool(sizes)
                 streams.append(self._ranked(extra, init, inputs, input_names, transposed, sizes))
         yield from heapq.merge(*streams, key=lambda pair: pair[0])
 
     def _ranked(self, cost: float, init, inputs, input_names, transposed: bool, sizes):
-        for total, specs in itertools.islice(ranked([*init, *inputs]), 1500):
+        choices, families = [*init, *inputs], {}
+        for i, argument in enumerate([*self.init_names, *input_names]):  # of a family: the same
+            families.setdefault((_family(argument), tuple(choices[i])), []).append(i)
+        for total, found in itertools.islice(
+                ranked([choices[at[0]] for at in families.values()]), 1500):
+            chosen = {i: spec for at, spec in zip(families.values(), found, strict=True)
+                      for i in at}
+            specs = [chosen[i] for i in range(len(choices))]
             if transposed:
                 specs = [spec.transposed() for spec in specs]
             n = len(init)
@@ -566,7 +618,7 @@ def _hides(inputs, held):
 
 
 def _is_batch(inputs):
-    return any("N" in s.shape for s in inputs)
+    return any("N" in s.shape or s.shape[-1:] == ("1",) for s in inputs)
 
 
 def _attempt(recipe, seconds: float = 5.0):
@@ -588,14 +640,15 @@ def attempt(setup: Setup, recipe=None):
     except CannotRun as error:
         if error.phase != "backward" or isinstance(error.error, TimeUp):
             return error
-        setup.as_tuple = True
+        target = target_of(setup.layer) is not None
+        setup.as_tuple, setup.loss = not target, LOSSES[0] if target else None
         try:
             seen, _ = observe(setup, np.random.default_rng(1), light=True)
         except CannotRun:
-            setup.as_tuple = False
+            setup.as_tuple, setup.loss = False, None
             return error
         if recipe is not None:
-            recipe.as_tuple = True
+            recipe.as_tuple, recipe.loss = setup.as_tuple, setup.loss
     # gradients may stand in places that are there only after backward, or be subtracted there
     if not setup.slots.names and not getattr(setup.layer, "params", None):
         edited, setup.rate = updated(setup)

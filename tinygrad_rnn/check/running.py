@@ -390,11 +390,11 @@ def outputs_of(y):
 
 
 def copies(values):
-    return [v.copy() if isinstance(v, np.ndarray) else v for v in values]
+    return [v.copy() if isinstance(v, (np.ndarray, dict)) else v for v in values]
 
 
 RATE = 0.5  # what a backward is handed that applies the update itself
-_RATES = re.compile(r"lr|eta|alpha|(learning_?)?rate|learning_rate|step_?size", re.IGNORECASE)
+_RATES = re.compile(r"lr|eta|alpha|(learn(ing)?_?)?rate|step_?size", re.IGNORECASE)
 
 
 def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
@@ -421,6 +421,8 @@ def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
     for p, rate, same in zip(taken, rates, again, strict=True):
         if rate or same:
             arguments.append(RATE if rate else given[p.name])
+        elif setup.loss and not _TARGETS.fullmatch(p.name) and _OUTPUTS.fullmatch(p.name):
+            arguments.append(setup.output)
         elif left:
             arguments.append(left.pop(0))
         else:
@@ -500,6 +502,8 @@ class Setup:
     rounds: int = 1  # forward and backward so many times on one layer; the last one counts
     labels: frozenset[int] = frozenset()  # inputs that are labels, whatever they are called
     rate: float = 0.0  # backward applies the update itself, by so many times the gradient
+    loss: tuple[str, str] | None = None  # of LOSSES: backward takes the target, not a gradient
+    output: Any = None  # of the last forward, for a backward that takes that, too
 
     def start(self, layer):
         """Bring a copy of the layer to where its last round begins."""
@@ -549,7 +553,8 @@ def updated(setup: Setup):
 
 def call_forward(setup: Setup, layer, inputs):
     with _phase("forward", setup.layer):
-        return layer.forward(*inputs)
+        setup.output = layer.forward(*inputs)
+        return setup.output
 
 
 def draw_cotangents(outputs, rng):
@@ -559,6 +564,53 @@ def draw_cotangents(outputs, rng):
         # a loss is handed a plain number, as people do
         found.append(float(g) if np.ndim(y) == 0 else g)
     return found
+
+
+# The gradients of losses, of the output y and the target t, with which a backward begins that is
+# handed the target; and by what it may be divided.
+_LOSSES = {
+    "half the squared error": lambda y, t: y - t,
+    "the squared error": lambda y, t: 2 * (y - t),
+    "the cross entropy": lambda y, t: -t / y if _sums_to_one(y) else (y - t) / (y * (1 - y)),
+}
+LOSSES = [(kind, over) for kind in _LOSSES for over in ("1", "N", "size")]
+
+
+_TARGETS = re.compile(r"y|t|ys|ts|(y_?|targets?|labels?)(_?(true|s|real))?|desired|expected", re.I)
+_OUTPUTS = re.compile(r"o|a|out(put)?s?|y_?(hat|pred\w*)|pred\w*|probs?|logits", re.I)
+
+
+def target_of(layer) -> str | None:
+    """The argument by which backward takes the target of a loss, beside outputs and inputs of
+    forward; None if it takes none, or something else."""
+    try:
+        parameters = inspect.signature(layer.backward).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    names = [p.name for p in parameters if p.default is p.empty
+             and p.name not in forward_names(layer) and not _RATES.fullmatch(p.name)]
+    targets = [n for n in names if _TARGETS.fullmatch(n)]
+    return targets[0] if len(targets) == 1 and all(
+        n in targets or _OUTPUTS.fullmatch(n) for n in names) else None
+
+
+def _target(loss, y, g):
+    """A target for the output: probabilities where these are wanted."""
+    if loss[0] != "the cross entropy":
+        return g
+    return np.exp(g) / np.sum(np.exp(g), axis=-1, keepdims=True) if _sums_to_one(y) else (
+        1 / (1 + np.exp(-g)))
+
+
+def _sums_to_one(y):
+    return np.ndim(y) > 0 and np.shape(y)[-1] > 1 and np.allclose(np.sum(y, axis=-1), 1)
+
+
+def loss_gradient(loss, y, t):
+    """The gradient of a loss for the output y and the target t."""
+    kind, over = loss
+    sizes = {"1": 1, "N": len(y) if np.ndim(y) else 1, "size": np.size(y)}
+    return _LOSSES[kind](y, t) / sizes[over]
 
 
 def observe(setup: Setup, rng, light: bool = False):
@@ -576,6 +628,8 @@ def observe(setup: Setup, rng, light: bool = False):
                 "forward returns {what}, no array", what=_named(raw))))
         outputs = copies(outputs)
         cotangents = draw_cotangents(outputs, rng)
+        if setup.loss:
+            cotangents = [_target(setup.loss, outputs[0], cotangents[0])]
         handed = copies(cotangents)
         params = setup.slots.params(layer)
         before = copies(params)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
+import inspect
 import linecache
+import re
 import sys
 import types
 from dataclasses import dataclass
@@ -72,6 +74,65 @@ def returned_names(fn) -> list[str]:
         return []
     value = max(returns, key=lambda n: n.lineno).value
     return [ast.unparse(v) for v in (value.elts if isinstance(value, ast.Tuple) else [value])]
+
+
+def keys_read(fn, name: str) -> dict[str, list[Any]] | None:
+    """The keys by which a function, or one that it hands it to, reads the dict ``name``, without
+    those for which it has a default: key -> the constants that its value is compared with. None
+    where the function reads it in another way."""
+    node: Any = node_of(inspect.unwrap(fn))
+    found: dict[str, list[Any]] | None = None
+    holds: dict[str, str] = {}  # a variable -> the key whose value it has
+
+    def key_of(n):
+        return n.slice.value if isinstance(n, ast.Subscript) and isinstance(
+            n.slice, ast.Constant) and isinstance(n.slice.value, str) and (
+            ast.unparse(n.value) == name) else None
+
+    for n in ast.walk(node) if node else ():
+        if isinstance(n, ast.Call):
+            other = fn.__globals__.get(getattr(n.func, "id", None))
+            if getattr(n.func, "attr", "") == "get" and ast.unparse(n.func.value) == name:
+                found = found or {}
+            elif isinstance(other, types.FunctionType) and other is not fn:
+                taken = other.__code__.co_varnames[: other.__code__.co_argcount]
+                for theirs, given in [*zip(taken, n.args, strict=False),
+                                      *((k.arg, k.value) for k in n.keywords if k.arg)]:
+                    keys = keys_read(other, theirs) if ast.unparse(given) == name else None
+                    found = found if keys is None else {**(found or {}), **keys}
+        elif isinstance(n, ast.Assign):
+            pairs = zip(n.targets[0].elts, n.value.elts, strict=False) if isinstance(
+                n.value, ast.Tuple) and isinstance(n.targets[0], ast.Tuple) else [
+                (n.targets[0], n.value)]
+            holds |= {ast.unparse(to): key for to, value in pairs if (key := key_of(value))}
+        elif key_of(n) and isinstance(n.ctx, ast.Load):
+            found = {**(found or {}), key_of(n): []}
+    for n in ast.walk(node) if found else ():
+        if isinstance(n, ast.Compare) and isinstance(n.comparators[0], ast.Constant):
+            key = key_of(n.left) or holds.get(ast.unparse(n.left))
+            if key in found:
+                found[key].append(n.comparators[0].value)
+    return found
+
+
+def weights_first(fn, seen=()) -> int:
+    """How many more products of a function, and of those that it calls, have a weight on the left
+    (W @ x, with the batch in columns) than on the right."""
+    if not isinstance(fn, types.FunctionType) or fn in seen:
+        return 0
+    node: Any = node_of(fn) or ast.Module([], [])
+    count = 0
+    for n in ast.walk(node):
+        factors = [n.left, n.right] if isinstance(n, ast.BinOp) and isinstance(
+            n.op, ast.MatMult) else []
+        if isinstance(n, ast.Call):
+            if getattr(n.func, "attr", "") in ("dot", "matmul") and len(n.args) == 2:
+                factors = n.args
+            count += weights_first(fn.__globals__.get(getattr(n.func, "id", "")), (*seen, fn))
+        if factors:
+            left, right = (bool(re.fullmatch(r".*\b[WUV]\w*\W*", ast.unparse(f))) for f in factors)
+            count += left - right
+    return count
 
 
 def is_ours(filename: str):
