@@ -84,6 +84,7 @@ def test_an_object_whose_methods_have_other_names_and_a_mistake(module):
 # --- courses and tutorials -----------------------------------------------------------------------
 
 COURSES = FORMS.parent / "courses.py"
+GATES = {kind + gate for kind in "Wb" for gate in "fico"}
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +96,8 @@ def course():
     ("dropout", {"x"}, ""),
     ("pool", {"x"}, ""),
     ("norm", {"gamma", "beta", "x"}, ""),
-    ("lstm_cell", {*["Wf", "Wi", "Wc", "Wo", "bf", "bi", "bc", "bo", "xt", "a_prev", "c_prev"]}, ""),
-    ("lstm", {*["Wf", "Wi", "Wc", "Wo", "bf", "bi", "bc", "bo", "x", "a0"]}, ""),
+    ("lstm_cell", {"xt", "a_prev", "c_prev", *GATES}, ""),
+    ("lstm", {"x", "a0", *GATES}, ""),
     ("scored", {"W", "x"}, ""),
     ("area", {"x", "y"}, ""),
     ("ColumnRNN", {"Whh", "Wxh", "Why", "bh", "by"}, "clips its gradients"),
