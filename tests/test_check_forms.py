@@ -104,6 +104,7 @@ def course():
     ("Regression", {"W", "X"}, "half the squared error (divided by 1)"),
     ("Classifier", {"W", "b"}, "the cross entropy (divided by N)"),
     ("Model", {"W"}, "no gradient of features"),
+    ("OnEither", {"W"}, ""),
 ])  # fmt: skip
 def test_what_courses_ask_for_is_judged(course, name, gradients, words):
     report = course[name]

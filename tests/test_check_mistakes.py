@@ -93,6 +93,21 @@ def test_two_mistakes_in_one_layer_are_both_named(tmp_path):
     assert both >= 0.8 * len(drawn), "\n\n".join(said)
 
 
+def test_what_is_wrong_beside_memory_that_is_never_written(tmp_path):
+    source, name, _ = with_example("AffineByHand: db = np.sum(dout, axis=0) ->"
+                                   " db = np.empty(dout.shape[1])")
+    (tmp_path / "own.py").write_text(source.replace(
+        "dx = np.dot(dout, W.T)\n        return dx", "dx = np.dot(dout, W.T)\n        return -dx"))
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert {"uninitialised", "sign"} == {c.kind for c in report.causes}, str(report)
+    (tmp_path / "own.py").write_text(source.replace(
+        "dW = np.dot(self.x.T, dout)", "dW = np.empty(W.shape)\n        dW = np.dot(self.x.T, dout)"
+    ).replace("db = np.empty(dout.shape[1])", "db = np.empty(dout.shape[1])\n"
+              "        db += 2 * np.sum(dout, axis=0)"))
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert {"uninitialised", "scaling"} == {c.kind for c in report.causes}, str(report)
+
+
 def test_sums_that_are_none(tmp_path):
     reports = {r.name: r for r in check_here(Path(__file__).parent / "checked" / "sums.py")}
     said = {name: [(c.kind, c.line) for c in r.causes] for name, r in reports.items()}

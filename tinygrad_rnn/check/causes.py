@@ -21,6 +21,7 @@ import numpy as np
 from ..primitive import RULES, Primitive
 from .gates import tell_gates
 from .mistakes import ratio_in_words, ratio_of
+from .numpy_standin import is_unpoisoned, unpoisoned
 from .outcome import evaluate, pairs
 from .repair import Budget, find_repair, forward_repair
 from .report import Cause
@@ -89,8 +90,10 @@ def explain_wrong(report: Report, outcome: Outcome, budget: Budget, filename: st
     with contextlib.ExitStack() as mended:
         for _ in range(4):
             repair = _explain_one(report, outcome, budget, filename, trusted, edited, facts)
-            if report.unexplained or more is None or budget.over or (
-                    outcome.wrong_gradients and not (repair and repair.complete)):
+            stuck = outcome.wrong_gradients and not (repair and repair.complete)
+            if stuck and "uninitialised" in facts and not is_unpoisoned():
+                stuck = mended.enter_context(unpoisoned())  # what else is wrong shows in numbers
+            if report.unexplained or more is None or budget.over or stuck:
                 break
             if repair is not None and repair.edits:
                 mended.enter_context(replaced(repair.codes))
@@ -162,7 +165,7 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
         if repair is None or not repair.complete or not causes:
             report.unexplained = []
             return None
-        for fact in old:
+        for fact in () if is_unpoisoned() else old:
             causes = _merged(fact, facts[fact.kind], repair, causes)
     if any((c.kind, c.line) == (d.kind, d.line) for c in causes for d in report.causes):
         return None  # the same line again: the repair before is not the whole of it

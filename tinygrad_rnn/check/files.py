@@ -162,12 +162,13 @@ class Checks:
                     for part in wrong:
                         stack.enter_context(mended(part))
                     search = self.known.get(cls)  # what did not run may run now
-                    after = checked(cls, False, (), {cls: search} if search and search.running
-                                    else {})
+                    known = {cls: search} if search and search.running else {}
+                    after = checked(cls, False, (), known)
+                    if not after.ok and self.explain:  # by its own mistakes alone
+                        report = checked(cls, True, right, known)
                 text = say("{name} uses {parts}, which is wrong: mend that first", name=name,
                            parts=", ".join(part.__name__ for part in wrong))
                 if not after.ok and self.explain:
-                    report = checked(cls, True, right)
                     report.notes.insert(0, join([text, say(
                         "{name} is not right then either", name=name)]))
                 else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import manual
 from .protocol import Problem, epsilon_problem
 from .words import join, say
 
@@ -25,11 +26,6 @@ NEARLY = 1e-4  # what an epsilon in the logarithm does
 
 def _sigmoid(x):
     return 1 / (1 + np.exp(-x))
-
-
-def _softmax(x, axis=-1):
-    e = np.exp(x - x.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
 
 
 # --- cells: parameters, x (N, D) and states to new states ----------------------------------------
@@ -134,64 +130,27 @@ def _fits_cell(kind, params):
 
 # --- the others ----------------------------------------------------------------------------------
 
-
-def _labels(t):
-    t = np.asarray(t)
-    return t if t.dtype.kind in "iu" else t.argmax(-1)
+_BOOK: dict[str, Any] = {name.lower(): getattr(manual, name) for name in manual.__all__}
+_ALONE: dict[str, Any] = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0)}
 
 
-def _cross_entropy(params, inputs):
-    x, t = inputs
-    t = _labels(t).reshape(-1)
-    if (t < 0).any():
+def _one(kind, params, inputs):
+    """What the book's layer of that kind gives."""
+    if kind in _ALONE:
+        return _ALONE[kind](*inputs)
+    if "softmaxwithloss" in kind and (np.asarray(inputs[1]) < 0).any():
         raise ValueError("labels to be ignored: how they count is another convention")
-    p = _softmax(x).reshape(len(t), -1)
-    return (-np.log(p[np.arange(len(t)), t]).sum() / len(t),)
-
-
-def _binary(params, inputs):
-    x, t = inputs
-    t = np.asarray(t, float)
-    return (np.mean(t * np.logaddexp(0, -x) + (1 - t) * np.logaddexp(0, x)),)
-
-
-def _attend(hs, h):
-    a = _softmax((hs * h[:, None]).sum(2))
-    return a, (hs * a[:, :, None]).sum(1)
-
-
-_SIMPLE = {
-    "matmul": (1, lambda p, x: (x[0] @ p[0],)),
-    "affine": (2, lambda p, x: (x[0] @ p[0] + p[1],)),
-    "timeaffine": (2, lambda p, x: (x[0] @ p[0] + p[1],)),
-    "softmax": (0, lambda p, x: (_softmax(x[0]),)),
-    "sigmoid": (0, lambda p, x: (_sigmoid(x[0]),)),
-    "tanh": (0, lambda p, x: (np.tanh(x[0]),)),
-    "relu": (0, lambda p, x: (np.maximum(x[0], 0),)),
-    "embedding": (1, lambda p, x: (p[0][x[0]],)),
-    "timeembedding": (1, lambda p, x: (p[0][x[0]],)),
-    "softmaxwithloss": (0, _cross_entropy),
-    "timesoftmaxwithloss": (0, _cross_entropy),
-    "sigmoidwithloss": (0, _binary),
-    "timesigmoidwithloss": (0, _binary),
-    "weightsum": (0, lambda p, x: ((x[0] * x[1][:, :, None]).sum(1),)),
-    "attentionweight": (0, lambda p, x: (_attend(*x)[0],)),
-    "attention": (0, lambda p, x: (_attend(*x)[1],)),
-    "timeattention": (0, lambda p, x: (
-        np.stack([_attend(x[0], x[1][:, u])[1] for u in range(x[1].shape[1])], 1),)),
-}  # fmt: skip
+    over_time = "loss" in kind and np.ndim(inputs[0]) == 3 and not kind.startswith("time")
+    return _BOOK["time" * over_time + kind](*params).forward(*inputs)
 
 
 def _variants(kind, params, inputs):
     """Yield (difference from the book in words, order of the gates, outputs); nothing if the layer
     is not known."""
-    if kind in _SIMPLE:
-        n, formula = _SIMPLE[kind]
-        if len(params) == n:
-            yield "", "", formula(params, inputs)
-        return
     match = re.fullmatch(r"(time|timebi|bi)?(rnn|lstm|gru)(cell)?", kind)
     if not match:
+        if kind in _ALONE or (kind in _BOOK and "dropout" not in kind):
+            yield "", "", (_one(kind, params, inputs),)
         return
     where, cell_kind, _ = match.groups()
     both = where in ("timebi", "bi")

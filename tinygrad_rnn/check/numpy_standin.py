@@ -50,6 +50,10 @@ def unpoisoned():
         _zeroed.reset(token)
 
 
+def is_unpoisoned() -> bool:
+    return _zeroed.get()
+
+
 @contextlib.contextmanager
 def noting_float32():
     """Yields a list that is not empty once something has asked for float32."""

@@ -19,6 +19,7 @@ STYLE = """
   white-space: nowrap; }
 .tgcheck pre { background: #8881; padding: .5em .8em; margin: .3em 0; overflow-x: auto;
   font: 13px/1.45 ui-monospace, monospace; }
+.tgcheck details pre div:first-child { white-space: pre-wrap; }
 .tgcheck code { background: #8881; padding: 0 .2em; font: 13px/1.45 ui-monospace, monospace; }
 .tgcheck .ok { color: #1a7f37; } .tgcheck .wrong { color: #b42318; font-weight: 600; }
 .tgcheck .convention, .tgcheck .unchecked { color: #8a6100; }

@@ -502,7 +502,7 @@ class Search:
         fn = inspect.unwrap((self.cls if self.like is None else self.like).forward)
         settings = {n: [*_settings(keys)] if (keys := keys_read(fn, n)) is not None else []
                     for n in names} if isinstance(fn, types.FunctionType) else {}
-        return [list(enumerate(settings.get(n) or _input_specs(n, self.name, names)))
+        return [list(enumerate([*settings.get(n, []), *_input_specs(n, self.name, names)]))
                 for n in names]
 
     def _recipes(self) -> Iterator[tuple[float, Recipe]]:

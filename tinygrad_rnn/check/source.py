@@ -92,7 +92,8 @@ def keys_read(fn, name: str) -> dict[str, list[Any]] | None:
     for n in ast.walk(node) if node else ():
         if isinstance(n, ast.Call):
             other = fn.__globals__.get(getattr(n.func, "id", None))
-            if getattr(n.func, "attr", "") == "get" and ast.unparse(n.func.value) == name:
+            if getattr(n.func, "attr", "") == "get" and n.args and (  # .get() is CuPy's
+                    ast.unparse(n.func.value) == name):
                 found = found or {}
             elif isinstance(other, types.FunctionType) and other is not fn:
                 taken = other.__code__.co_varnames[: other.__code__.co_argcount]
