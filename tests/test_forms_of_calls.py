@@ -100,6 +100,31 @@ def test_float32_beside_numbers_and_float64(call):
     assert np.result_type(call(Tensor(x, requires_grad=True))) == call(x).dtype
 
 
+def multiplications(y):
+    """How many the products take that a Tensor was made with."""
+    total, nodes = 0, [y._node]
+    while nodes:
+        node = nodes.pop()
+        if node.fn is np.matmul:
+            (n, inner), (_, m) = (a.shape for a in node.args)
+            total += n * inner * m
+        nodes += [parent for parent in node.parents or () if parent is not None]
+    return total
+
+
+@pytest.mark.parametrize("sizes", [
+    (10, 100, 5, 50), (5, 50, 100, 10), (30, 35, 15, 5, 10, 20, 25), (3, 2, 9, 1, 7), (2, 3, 4),
+])  # fmt: skip
+def test_multi_dot_takes_the_order_with_the_fewest_multiplications(sizes):
+    def fewest(i, j):
+        return min((fewest(i, k) + fewest(k, j) + sizes[i] * sizes[k] * sizes[j]
+                    for k in range(i + 1, j)), default=0)  # fmt: skip
+
+    chain = [Tensor(np.ones(pair), requires_grad=True)
+             for pair in zip(sizes, sizes[1:], strict=False)]
+    assert multiplications(np.linalg.multi_dot(chain)) == fewest(0, len(sizes) - 1)
+
+
 def test_a_position_behind_the_last_element_cannot_be_deleted():
     x = Tensor(np.array([1.0, 2.0, 3.0]), requires_grad=True)
     for position in (3, -4):

@@ -67,6 +67,7 @@ np.fmod.reduce(v[:0]) | np.linalg.norm(x, axis=()) | np.linalg.norm(z, axis=(0, 
 np.linalg.norm(x, axis=(0, -2)) | np.rot90(x, 0, (0, 5)) | np.vander(v, -1) | np.round(x, 1.5)
 np.linspace(s, 1.0, 1.5) | np.insert(v, 1.0, 2.0) | np.delete(v, [0.5]) | np.cov(x, ddof=1.5)
 np.bincount([0, 1], w[:1]) | np.pad(x[:0], 1, mode="mean") | np.pad(x[:0], 1, mode="maximum")
+np.add(x, x, dtype=np.float32, casting="safe")
 np.average(x, axis=2, weights=v) | np.lib.stride_tricks.sliding_window_view(x, 2, axis=2)
 """.replace("\n", "|").strip(" |").split("|")  # fmt: skip
 
