@@ -1,5 +1,7 @@
 """Forms of NumPy's calls that lie at the edge of a derivation: value and gradient."""
 
+import itertools
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -120,8 +122,7 @@ def test_multi_dot_takes_the_order_with_the_fewest_multiplications(sizes):
         return min((fewest(i, k) + fewest(k, j) + sizes[i] * sizes[k] * sizes[j]
                     for k in range(i + 1, j)), default=0)  # fmt: skip
 
-    chain = [Tensor(np.ones(pair), requires_grad=True)
-             for pair in zip(sizes, sizes[1:], strict=False)]
+    chain = [Tensor(np.ones(pair), requires_grad=True) for pair in itertools.pairwise(sizes)]
     assert multiplications(np.linalg.multi_dot(chain)) == fewest(0, len(sizes) - 1)
 
 
