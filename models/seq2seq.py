@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, nn
 from tinygrad_rnn.functional import cross_entropy, log_softmax
-from tinygrad_rnn.tensor import Array, host
+from tinygrad_rnn.tensor import Array, beside, host
 
 from .sampling import Found, beam_search
 from .steps import Steps
@@ -231,14 +231,15 @@ class Seq2seq(nn.Module):
         encoded, state = self.encode(xs)
         N, T = ts.shape[0], ts.shape[1] - 1
         drawn = self.rng.random((N, T))  # rows of the batch first, as everywhere
-        forced = self.ratio > drawn.T
+        forced, answers = (beside(x, encoded) for x in (self.ratio > drawn.T, ts))
         read: Any = ts[:, 0]
         steps: list[Any] = []
         for t in range(T):
             logits, state, _ = self.decoder(read[:, None], encoded, state)
             steps.append(logits)
             if t + 1 < T:
-                read = np.where(forced[t], ts[:, t + 1], np.argmax(logits[:, 0], axis=-1))
+                read = np.where(forced[t], answers[:, t + 1],
+                                np.argmax(logits[:, 0], axis=-1))
         return cast(Tensor, np.concatenate(steps, axis=1))
 
     def search(self, xs: np.ndarray, start_id: int, length: int, beam: int = 1,

@@ -7,9 +7,10 @@ examples: for one more Python or NumPy), ``long`` (many examples).
 import os
 import signal
 
+import customs
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tinygrad_rnn.jit import loops
 
@@ -37,13 +38,31 @@ FAST = {
 SLOW = {"test_check_mistakes", "test_check_mutants", "test_examples", "test_notebooks"}
 
 
+def pytest_addoption(parser):
+    parser.addoption("--device", action="store_true",
+                     help="tests of whole files on arrays that are not NumPy's; tests/customs.py")
+
+
+def pytest_configure(config):
+    if config.option.device:
+        settings.register_profile("device", settings.get_profile("few"), phases=[Phase.generate])
+        settings.load_profile("device")
+        customs.open_doors()
+
+
 def pytest_ignore_collect(collection_path, config):
     """Importing the others, with all that they import, would take longer than the fast ones run."""
-    others = collection_path.name.startswith("test_") and collection_path.stem not in FAST
-    return True if others and config.option.markexpr == "fast" else None
+    files = FAST if config.option.markexpr == "fast" else None
+    files = customs.FILES if config.option.device else files
+    others = collection_path.name.startswith("test_") and collection_path.stem not in (files or ())
+    return True if others and files else None
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if config.option.device:
+        exempt = [i for i in items if i.name.startswith(tuple(customs.EXEMPT))]
+        config.hook.pytest_deselected(items=exempt)
+        items[:] = [i for i in items if i not in exempt]
     for item in items:
         for mark, files in (("fast", FAST), ("slow", SLOW)):
             if item.path.stem in files:

@@ -4,8 +4,10 @@ of ``device.py``, which behave as a GPU's do; and how often something goes over 
 import importlib
 import json
 import pkgutil
+from pathlib import Path
 from types import SimpleNamespace
 
+import customs
 import numpy as np
 import pytest
 import samplers
@@ -287,3 +289,9 @@ def test_the_program_for_a_gpu_runs_on_the_double(monkeypatch, tmp_path, capsys)
         assert result["difference"] < gpu.AGREE and result["eager"] > 0
         assert result["recorded"] > 0
     assert "DISAGREES" not in capsys.readouterr().out
+
+
+def test_what_is_exempt_is_there():
+    """Of the files that ``pytest --device`` runs."""
+    text = "".join(Path(customs.HERE, f"{name}.py").read_text() for name in customs.FILES)
+    assert all(f"def {name.partition('[')[0]}(" in text for name in customs.EXEMPT)

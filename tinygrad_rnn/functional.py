@@ -12,6 +12,7 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
+from .derived.table import array
 from .primitive import own_function, rule
 from .random import generator
 from .rules import expand
@@ -556,7 +557,7 @@ def layer_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> Tensor
     With a gamma of several axes, all of these are normalised together: x (..., A, D), gamma and
     beta (A, D). ``eps`` is added to the variance. ValueError if gamma or beta do not fit.
     """
-    x = _tensor(x)
+    x = _tensor(array(x, gamma))
     axes = tuple(range(-max(1, np.ndim(gamma)), 0))
     d = x - np.mean(x, axis=axes, keepdims=True)
     return d / np.sqrt(np.mean(d * d, axis=axes, keepdims=True) + eps) * gamma + beta

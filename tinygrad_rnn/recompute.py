@@ -135,5 +135,9 @@ def _tensors(x: Any) -> Iterator[Tensor]:
 
 
 def _sum(y: Tensor) -> Any:
-    """Of all bits, to tell whether values are the same."""
-    return zlib.crc32(y._data.tobytes()) if isinstance(y._data, np.ndarray) else None
+    """Of all bits, to tell whether values are the same; on a device nobody waits for it yet."""
+    x = y._data
+    if isinstance(x, np.ndarray):
+        return zlib.crc32(x.tobytes())
+    bits = np.ravel(x).view(f"u{x.itemsize}").astype(np.uint64)
+    return np.sum(bits * np.arange(1, 2 * x.size, 2, dtype=np.uint64, like=x))  # modulo 2^64

@@ -127,7 +127,7 @@ def cotangents(name: str, output: Tensor, g: Any, targets: set[Node] | None, ret
             raise ValueError(f"{name}: cotangent of shape {np.shape(g)} for an output of shape"
                              f" {output.shape}")
         if not isinstance(g, Tensor):
-            g = own(g) if hasattr(g, "shape") else np.array(g)
+            g = own(g) if hasattr(g, "shape") else beside(np.array(g), output)
         g = np.astype(g, output.dtype) if g.dtype != output.dtype else g
     with enable_grad():
         if create_graph:

@@ -153,7 +153,7 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Callable[
             if y.size != 1:
                 raise ValueError(f"value_and_grad: a scalar is wanted, f gave shape {y.shape}")
             nested = not block.outer and _reaches_out(xs, y)
-            gs = _pull(y, xs, np.ones(y.shape, y.dtype), nested)
+            gs = _pull(y, xs, np.ones_like(plain(y)), nested)
         y = y if nested else y.detach()
         return y, tuple(gs) if isinstance(argnums, tuple) else gs[0]
 
@@ -176,7 +176,7 @@ def vjp(f: Function, inputs: Inputs, v: Array | float | None = None) -> tuple[Te
         if v is not None and np.shape(v) != y.shape:
             raise ValueError(f"vjp: v of shape {np.shape(v)} for an output of shape {y.shape}")
         nested = not block.outer and _reaches_out(xs, y, v)
-        gs = _pull(y, xs, np.ones(y.shape, y.dtype) if v is None else v, nested)
+        gs = _pull(y, xs, np.ones_like(plain(y)) if v is None else v, nested)
     return y if nested else y.detach(), gs[0] if single else tuple(gs)
 
 
@@ -192,7 +192,7 @@ def jvp(f: Function, inputs: Inputs, v: Inputs) -> tuple[Tensor, Tensor]:
         vs = _tangents(v, xs, "jvp")
         y = _output_of(f, xs, "jvp")
         nested = not block.outer and _reaches_out(xs, y, *vs)
-        u = Tensor(np.zeros(y.shape, y.dtype if y.dtype.kind == "f" else float), requires_grad=True)
+        u = Tensor(np.zeros_like(plain(y), dtype=y.dtype if y.dtype.kind == "f" else float), True)
         (product,) = _pull(_dot(_pull(y, xs, u, True), vs), [u], None, nested)
     return y if nested else y.detach(), product
 
@@ -211,7 +211,7 @@ def hvp(f: Function, inputs: Inputs, v: Inputs) -> tuple[Tensor, Any]:
         if y.size != 1:
             raise ValueError(f"hvp: a scalar is wanted, f gave shape {y.shape}")
         nested = not block.outer and _reaches_out(xs, y, *vs)
-        slopes = _pull(y, xs, np.ones(y.shape, y.dtype), True)
+        slopes = _pull(y, xs, np.ones_like(plain(y)), True)
         gs = _pull(_dot(slopes, vs), xs, None, nested)
     return y if nested else y.detach(), gs[0] if single else tuple(gs)
 
@@ -228,12 +228,12 @@ def jacobian(f: Function, inputs: Inputs) -> Any:
         nested = not block.outer and _reaches_out(xs, y)
         rows = []
         for k in range(y.size):
-            one = np.zeros(y.size, y.dtype)
+            one = np.zeros_like(plain(y), shape=y.size)
             one[k] = 1
             rows.append(_pull(y, xs, one.reshape(y.shape), nested))
         js = [
             np.reshape(np.stack([row[i] for row in rows]), y.shape + x.shape)
-            if rows else Tensor(np.zeros(y.shape + x.shape, x.dtype))
+            if rows else Tensor(np.zeros_like(plain(x), shape=y.shape + x.shape))
             for i, x in enumerate(xs)
         ]
     return js[0] if single else tuple(js)

@@ -90,7 +90,7 @@ def _trapezoid(y, x=None, dx=1.0, axis=-1):
 
 @derive(np.interp)
 def _interp(x, xp, fp, left=None, right=None, period=None):
-    x, xp, fp = (array(v).astype(float) for v in (x, xp, fp))
+    x, xp, fp = (v.astype(float) for v in together((x, xp, fp)))
     if xp.ndim != 1 or xp.shape != fp.shape or not len(xp):
         raise ValueError(f"interp: points of shape {xp.shape} with values of shape {fp.shape}; one"
                          " axis of the same length is wanted")

@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike
 
 from .. import functional as F
 from .. import recompute
+from ..derived.table import together
 from ..functional import sigmoid
 from ..primitive import own_function
 from ..random import generator
@@ -212,6 +213,8 @@ class Recurrent(Module):
 
     def forward(self, xs: Array, state: Any = None, lengths: Any = None,
                 resets: Any = None) -> tuple[Tensor, Any]:
+        if isinstance(xs, (list, tuple)):  # of numbers, which go to where the weights are
+            xs = together([*self.parameters()[:1], xs])[-1]
         hs: Any = xs if isinstance(xs, Tensor) else Tensor(xs)
         lengths, resets = self._check(hs, lengths, resets)
         states = self._split(hs, self.state if state is None and self.stateful else state)

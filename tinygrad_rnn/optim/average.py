@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..tensor import Tensor, beside, host
 from .optimizers import tensors
 
 __all__ = ["EMA"]
@@ -54,20 +54,21 @@ class EMA:
                 p.data[...] = values
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of the averages, the number of updates and the decay."""
+        """Copies of the averages as arrays of NumPy's, the number of updates and the decay."""
         return {"steps": self.steps, "decay": self.decay,
-                "averages": [average.copy() for average in self.averages]}
+                "averages": [np.copy(host(average)) for average in self.averages]}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Go on from ``state_dict()``; ValueError for other shapes, and then nothing changes."""
-        new = [np.array(a, b.dtype) for a, b in zip(saved["averages"], self.averages, strict=True)]
+        new = [np.array(host(a), b.dtype)
+               for a, b in zip(saved["averages"], self.averages, strict=True)]
         for ours, theirs in zip(self.averages, new, strict=True):
             if ours.shape != theirs.shape:
                 raise ValueError(f"EMA.load_state_dict: an average of shape {theirs.shape}, wanted"
                                  f" {ours.shape}")
         self.steps, self.decay = saved["steps"], saved["decay"]
         for ours, theirs in zip(self.averages, new, strict=True):
-            ours[...] = theirs
+            ours[...] = beside(theirs, ours)
 
 
 def _kept_as(p: Tensor) -> Any:

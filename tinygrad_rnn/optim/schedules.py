@@ -15,10 +15,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..primitive import own_function
-from ..tensor import plain
+from ..tensor import host, plain
 from .optimizers import Optimizer
 
 __all__ = [
@@ -276,7 +274,7 @@ class ReduceLROnPlateau(Schedule):
 @own_function
 def _plateau(measure: Any, best: float, bad: int, cooling: int, *, of: Any, what: str) -> float:
     """One of the numbers of ``ReduceLROnPlateau.after``, as a call that a recording can hold."""
-    found: float = of.after(np.asarray(measure).item(), best, bad, cooling)[what]
+    found: float = of.after(host(measure).item(), best, bad, cooling)[what]
     return found
 
 
