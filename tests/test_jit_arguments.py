@@ -93,6 +93,20 @@ def test_arrays_of_all_kinds(x):
             assert_allclose(a, b, rtol=1e-14)
 
 
+def test_operators_of_integers():
+    def f(x):
+        y = x << 1
+        y >>= 2
+        return y, 3 << x, 100 >> x, x // 3, x % 3, x ^ 5, x & 6, x | 1, ~x, x**2, x.sum() << 2
+
+    jitted = tg.jit(f)
+    for k in range(4):
+        x = np.random.default_rng(k).integers(0, 9, (3, 4))
+        for a, b in zip(jitted(x), f(x), strict=True):
+            assert a.dtype == b.dtype and type(a) is type(b)
+            assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("x", [np.ones(1).view(np.recarray), np.ma.masked_array([1.0], [True])],
                          ids=["recarray", "masked"])
 def test_arrays_that_compute_in_ways_of_their_own_are_refused(x):

@@ -146,6 +146,30 @@ def test_a_view_that_is_kept_beside_its_array_is_refused():
             tg.jit(h)(X[0])
 
 
+def test_one_value_in_two_places():
+    """What is one value on the tape (a copy of what was just computed) goes to two homes."""
+    def steps():
+        p, held = nn.Parameter(np.ones(4)), {"a": np.zeros((3, 4)), "b": np.zeros((3, 4))}
+
+        def f(x):
+            np.sum(p * x).backward()
+            p.data -= 0.1 * p.grad.data
+            p.grad = None
+            held["a"][...] = p.data * x
+            held["b"][...] = held["a"]
+            target.data = p.data.copy()
+            return held["a"] * 2
+
+        target = nn.Parameter(np.zeros(4))
+        return f, lambda: [p, target, *held.values()]
+
+    (f, held), (g, held_too) = steps(), steps()
+    g = tg.jit(g)
+    for x in X:
+        for a, b in zip(flat([f(x), *held()]), flat([g(x), *held_too()]), strict=True):
+            assert_allclose(a, b, rtol=1e-13)
+
+
 def test_an_edited_argument_is_edited():
     def f(x, rows):
         x += 1
@@ -174,6 +198,13 @@ def test_views_of_one_array_are_refused_where_one_is_edited():
     assert_array_equal(jitted(row, np.ones(4)), np.full(4, 3))
     with pytest.raises(JitError, match=r"\(4,\) and \(4,\) share memory"):
         jitted(weights[4:8], weights[6:10])
+    assert_array_equal(weights[4:], np.ones(8))
+    falls_back = tg.jit(f, fallback="eager")
+    for _ in range(3):
+        assert_array_equal(falls_back(np.ones(4), np.ones(4)), np.full(4, 3))
+    assert_array_equal(falls_back(weights[4:8], weights[6:10]), [4, 4, 3, 3])
+    assert_array_equal(weights[4:8], np.full(4, 2))
+    weights[4:8] = 1
     assert_array_equal(jitted(weights[4:8], weights[8:]), np.full(4, 3))
     assert_array_equal(tg.jit(lambda x, y: x + y)(weights[4:8], weights[6:10]), [4, 4, 3, 3])
 

@@ -1,6 +1,6 @@
 """tg.jit: a function that is recorded for a few time steps is replayed for any number of them."""
 
-import threading
+import types
 
 import numpy as np
 import pytest
@@ -107,12 +107,12 @@ def test_it_trains_as_without_whatever_the_length(name, monkeypatch):
 
 
 def test_another_length_records_nothing_and_runs_for_real_twice():
-    seen = threading.local()  # where a walk does not look
-    seen.runs = []
+    away = types.ModuleType("away")  # under a name that the function does not say
+    away.runs = runs = []
 
     @tg.jit
     def f(x):
-        seen.runs.append((type(x) is np.ndarray, x.shape[1]))
+        vars(away)["runs"].append((type(x) is np.ndarray, x.shape[1]))
         a = x[:, 0] * 0
         for t in range(x.shape[1]):
             a = np.tanh(a * 0.5 + x[:, t])
@@ -120,8 +120,8 @@ def test_another_length_records_nothing_and_runs_for_real_twice():
 
     for T in (24, 24, 24, 24, 60, 60, 60, 60):
         f(rng.normal(size=(2, T, 3)))
-    assert [T for real, T in seen.runs if real] == [24, 24, 60, 60]
-    assert [T for real, T in seen.runs if not real] == [13, 14, 16, 17]
+    assert [T for real, T in runs if real] == [24, 24, 60, 60]
+    assert [T for real, T in runs if not real] == [13, 14, 16, 17]
 
 
 def test_what_each_step_needs_for_itself_alone_is_one_buffer():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -274,17 +275,17 @@ def test_a_view_that_is_kept_by_a_call_that_falls_back_is_whole():
 
 
 def test_it_is_recorded_once_and_run_for_real_twice():
-    runs = threading.local()
-    runs.kinds = []
+    away = types.ModuleType("away")  # under a name that the function does not say
+    away.kinds = kinds = []
 
     @tg.jit
     def f(x):
-        runs.kinds.append(type(x) is np.ndarray)
+        vars(away)["kinds"].append(type(x) is np.ndarray)
         return x + 1
 
     for x in X:
         f(x)
-    assert runs.kinds == [True, False, True]
+    assert kinds == [True, False, True]
 
 
 # ---- interrupted, forked, cut off ----

@@ -4,7 +4,7 @@ a recording cannot say names its line."""
 import functools
 import itertools
 import random
-import threading
+import types
 import warnings
 
 import numpy as np
@@ -20,7 +20,8 @@ from tinygrad_rnn.jit import JitError
 
 # ---- what comes in unseen is noticed ----
 
-# Each is a function of an array and of what it goes on with: rows, counts, random numbers.
+# Each is a function of an array and of what it goes on with: rows, counts, random numbers. These
+# lie in a module, under names that the function does not say.
 UNSEEN = {
     "iterator": lambda x, rows, n, r: x + next(rows),
     "ids": lambda x, rows, n, r: x[np.array([next(n) % 3])],
@@ -33,8 +34,9 @@ UNSEEN = {
 
 
 def unseen(name):
-    f, rows, n, r = UNSEEN[name], iter(X), itertools.count(), random.Random(0)
-    return lambda x: f(x, rows, n, r)
+    f, away = UNSEEN[name], types.ModuleType("away")
+    away.rows, away.n, away.r = iter(X), itertools.count(), random.Random(0)
+    return lambda x: f(x, *[vars(away)[key] for key in ("rows", "n", "r")])
 
 
 @pytest.mark.parametrize("name", UNSEEN)
@@ -50,6 +52,49 @@ def test_what_comes_in_unseen_is_noticed_before_anything_is_replayed(name):
     jitted = tg.jit(unseen(name), fallback="eager")
     for _ in range(5):
         jitted(x)
+
+
+# What it goes on with is the same in the first calls, and then not: no proof would see that.
+SOURCES = {
+    "iterator": (lambda: itertools.chain([1.0] * 4, itertools.repeat(2.0)), next),
+    "its method": (lambda: iter([1.0] * 4 + [2.0] * 4).__next__, lambda take: take()),
+    "loop": (lambda: iter([1.0] * 4 + [2.0] * 4),
+             lambda rates: max(itertools.islice(rates, 1))),
+    "generator": (lambda: (1.0 + (i > 3) for i in range(8)), lambda rates: rates.send(None)),
+    "coin": (lambda: random.Random(15), lambda r: 1.0 if r.random() < 0.9 else 2.0),
+    "method of a coin": (lambda: random.Random(15).random, lambda flip: 1.0 + (flip() > 0.9)),
+    "old generator": (lambda: np.random.RandomState(3), lambda r: 1.0 + (r.uniform() > 0.9)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("form", ["variable", "argument", "attribute"])
+def test_whoever_asks_for_what_comes_next_is_refused(name, form):
+    make, ask = SOURCES[name]
+
+    def stepper(**options):
+        source, thing = make(), Thing()
+        thing.pair = (source, [source])
+        forms = {"variable": lambda x: x * ask(source), "attribute": lambda x: x * ask(
+                     thing.pair[0]) * ask(thing.pair[1][0]),
+                 "argument": lambda x, given=None: x * ask(given)}  # fmt: skip
+        step = tg.jit(forms[form], **options) if options else forms[form]
+        return functools.partial(step, given=source) if form == "argument" else step
+
+    with pytest.raises(JitError, match=r"is asked for what comes next, .* as an argument"):
+        stepper(fast=False)(X[0])
+    step, eager = stepper(fallback="eager"), stepper()
+    for _ in range(6 if form == "variable" else 3):  # asked once in each call, as it is without
+        assert_array_equal(step(X[0]), eager(X[0]))
+
+
+def test_what_is_not_asked_may_lie_about():
+    thing = Thing()
+    thing.batches, thing.coin, thing.take = iter(X), random.Random(0), iter(X).__next__
+    step = tg.jit(lambda x: x * len(vars(thing)))
+    for x in X:
+        assert_array_equal(step(x), 3 * x)
+    assert len(step.recordings) == 1 and next(thing.batches) is thing.take() is X[0]
 
 
 def test_what_is_made_ready_at_the_first_call_is_no_reason_to_refuse():
@@ -71,14 +116,14 @@ def test_what_is_made_ready_at_the_first_call_is_no_reason_to_refuse():
 
 
 def test_what_is_kept_where_nobody_looks_is_noticed():
-    current, many = threading.local(), [None] * 2000
+    away, many = types.ModuleType("away"), [None] * 2000
 
     @functools.cache
     def ready():
-        return np.exp(current.x)
+        return np.exp(vars(away)["x"])
 
     def caches(x):
-        current.x = x
+        vars(away)["x"] = x
         return x + ready()
 
     def stores(x):

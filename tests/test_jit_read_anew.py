@@ -1,10 +1,13 @@
 """tg.jit: whatever a function reaches is read anew at each call; it never goes stale in silence."""
 
 import collections
+import contextvars
 import copy
 import functools
 import sys
+import threading
 import types
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -195,13 +198,80 @@ def enter(x, name, value):
     x[name] = value
 
 
+def variable_of_a_context():
+    scale = contextvars.ContextVar("scale", default=1.0)
+    row = contextvars.ContextVar("row")
+    row.set(np.ones(4))
+
+    def change(i):
+        scale.set(1.0 + i // 2)
+        row.set(np.full(4, i))
+
+    return lambda x: x * scale.get() + row.get(), change
+
+
+def weak_references():
+    model = nn.Linear(4, 2, dtype=np.float64, rng=np.random.default_rng(0))
+    bound, weak = weakref.WeakMethod(model.forward), weakref.ref(model)
+
+    def change(i, model=model):
+        model.W.data *= 1 + i // 2
+        model.factor = i // 2
+
+    return lambda x: bound()(x) + weak()(x) * weak().factor, change
+
+
+def a_view_of_a_dict():
+    config = {"scale": 1.0, "w": np.ones(4)}
+    view = types.MappingProxyType(config)
+
+    def change(i):
+        config.update(scale=1.0 + i // 2, w=np.full(4, i))
+
+    return lambda x: x * view["scale"] + view["w"], change
+
+
+def what_a_cached_function_reads():
+    config = {"scale": 1.0}
+
+    @functools.lru_cache
+    def mask(n):
+        return np.tri(n) * config["scale"]
+
+    def change(i):
+        config["scale"] = 1.0 + i // 2
+        mask.cache_clear()
+
+    return lambda x: mask(x.shape[0]) @ x, change
+
+
+def memory():
+    scales = np.ones(4)
+    view = memoryview(scales)
+
+    def change(i):
+        scales[0] = i
+
+    return lambda x: x * np.asarray(view), change
+
+
 CONTENTS = {"scale": 1.0, "w": np.ones(4)}
+
+
+class Local(threading.local):
+    def __deepcopy__(self, _):
+        new = Local()
+        vars(new).update(copy.deepcopy(CONTENTS))
+        return new
+
+
 REACHED = {
     f.__name__: f for f in (
         globals_of_a_method, class_attribute, a_method_that_is_replaced, module,
         module_of_an_enclosing_function, global_function,
         number_of_numpy, zero, arrays_in_tuples, defaults, partial, one_array_in_two_places,
-        function_attribute, bytes_that_change, a_jitted_function)
+        function_attribute, bytes_that_change, a_jitted_function, variable_of_a_context,
+        weak_references, a_view_of_a_dict, what_a_cached_function_reads, memory)
 } | {
     "namespace": kept_in(types.SimpleNamespace(**CONTENTS), getattr, setattr),
     "slots": kept_in(Slots(), getattr, setattr),
@@ -211,6 +281,12 @@ REACHED = {
     "deque": kept_in(collections.deque([1.0, np.ones(4)]),
                      lambda x, name: x[name == "w"],
                      lambda x, name, value: enter(x, int(name == "w"), value)),
+    "of a thread": kept_in(Local(), getattr, setattr),
+    "chain of dicts": kept_in(collections.ChainMap({}, CONTENTS), item, enter),
+    "UserDict": kept_in(collections.UserDict(CONTENTS), item, enter),
+    "UserList": kept_in(collections.UserList([1.0, np.ones(4)]),
+                        lambda x, name: x[name == "w"],
+                        lambda x, name, value: enter(x, int(name == "w"), value)),
     "frozen": kept_in(Frozen(np.ones(4)), getattr, object.__setattr__),
 }  # fmt: skip
 

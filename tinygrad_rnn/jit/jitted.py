@@ -53,7 +53,15 @@ from .replay import Program, describe
 from .roll import Irregular
 from .state import Place, Reached, Watch, foreign, sort_of, walk
 from .tape import Call, Tape, Value
-from .trace import TensorData, build, cut_graphs, forget_recordings, refuse_shared, trace
+from .trace import (
+    SharedMemory,
+    TensorData,
+    build,
+    cut_graphs,
+    forget_recordings,
+    refuse_shared,
+    trace,
+)
 
 __all__ = ["Jitted"]
 
@@ -121,7 +129,12 @@ class Jitted(Generic[P, R]):
                 self._watch = watch if recording.steady(reached) and not recording.masks else None
             assert recording is not None
             self._last, self._reached = recording, reached
-            return recording.replay(reached)
+            try:
+                return recording.replay(reached)
+            except SharedMemory:  # nothing has happened yet
+                if self.fallback is None:
+                    raise
+                return self.f(*args, **kwargs)
 
     def _proven(self, key, reached, given) -> R:
         """A call of which the recording has to prove itself: the function runs as it is, then all

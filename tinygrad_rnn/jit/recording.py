@@ -23,8 +23,8 @@ from . import JitError
 from .state import ARRAYS, rebuilt
 from .tape import Call, Tape, Value, name_of
 
-__all__ = ["Recorder", "RecordingArray", "RecordingGenerator", "RecordingNumber", "added",
-           "draw", "line_of", "overwritten", "source_line"]  # fmt: skip
+__all__ = ["Recorder", "RecordingArray", "RecordingGenerator", "RecordingNumber",
+           "RecordingSource", "added", "draw", "line_of", "overwritten", "source_line"]  # fmt: skip
 
 
 class JitAttributeError(JitError, AttributeError):
@@ -601,6 +601,8 @@ class RecordingArray:
     __and__, __rand__, __iand__ = _operator(np.bitwise_and)
     __or__, __ror__, __ior__ = _operator(np.bitwise_or)
     __xor__, __rxor__, __ixor__ = _operator(np.bitwise_xor)
+    __lshift__, __rlshift__, __ilshift__ = _operator(np.left_shift)
+    __rshift__, __rrshift__, __irshift__ = _operator(np.right_shift)
     __lt__, __le__ = _operator(np.less)[0], _operator(np.less_equal)[0]
     __gt__, __ge__ = _operator(np.greater)[0], _operator(np.greater_equal)[0]
     __eq__, __ne__ = _operator(np.equal)[0], _operator(np.not_equal)[0]  # type: ignore[assignment]
@@ -684,7 +686,7 @@ class RecordingScalar(RecordingArray):
 
 
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "pow", "mod", "matmul", "and", "or",
-              "xor"):
+              "xor", "lshift", "rshift"):
     setattr(RecordingScalar, f"__i{_name}__", lambda self, other: NotImplemented)
 
 
@@ -767,6 +769,29 @@ class RecordingGenerator:
             return recorder.record(draw, symbolic, {}, out, effect=True)
 
         return drawn
+
+
+class RecordingSource:
+    """An iterator, or a random generator that is not followed, under recording."""
+
+    def __init__(self, recorder, source):
+        self._recorder = recorder
+        self._name = type(getattr(source, "__self__", source)).__name__
+
+    def _asked(self, *args, **kwargs):
+        raise self._recorder.refuse(f"a {self._name} is asked for what comes next, which a replay"
+                                    " would not do: hand that in as an argument, or draw from a"
+                                    " np.random.Generator")
+
+    __next__ = __call__ = _asked
+
+    def __iter__(self):
+        return self
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._asked()
 
 
 def same_memory(a, b):

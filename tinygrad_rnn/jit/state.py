@@ -14,12 +14,18 @@ import argparse
 import array
 import dataclasses
 import dis
+import gc
+import io
 import operator
 import os
+import random
 import sys
+import threading
 import types
 import weakref
-from collections import deque
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any
 
@@ -30,12 +36,16 @@ from ..tensor import Tensor
 __all__ = ["ARRAYS", "Place", "Reached", "foreign", "rebuilt", "walk"]
 
 MANY = 1_000  # items
-LISTS = ("tensors", "arrays", "again", "generators", "generators_again", "numbers", "spots",
-         "held", "containers", "kept", "key")  # of what is reached
+LISTS = ("tensors", "arrays", "again", "generators", "generators_again", "numbers", "sources",
+         "spots", "held", "containers", "kept", "key")  # of what is reached
 ARRAYS = (np.ndarray, np.memmap)  # other subclasses compute in ways of their own
 SCALARS = frozenset((type(None), bool, int, float, str, bytes, complex))
 CODE = (types.FunctionType, type, np.ufunc)
-NAMESPACES = (types.SimpleNamespace, argparse.Namespace)
+METHODS = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
+CACHED = type(cache(len))
+# classes of Python's own that are looked into like those of the program
+NAMESPACES = (types.SimpleNamespace, argparse.Namespace, threading.local, ChainMap, UserDict,
+              UserList)
 
 
 class Place:
@@ -56,7 +66,8 @@ class Place:
 
     def set(self, value) -> None:
         if self.kind == "attribute":  # also of what is frozen: it is put back
-            owner = type if isinstance(self.container, type) else object
+            owner: Any = next(kind for kind in (type, threading.local, object)
+                              if isinstance(self.container, kind))
             owner.__setattr__(self.container, self.key, value)
         elif self.kind == "tuple":
             items = list(self.container.get())
@@ -89,6 +100,7 @@ class Reached:
         self.generators: list[Place] = []
         self.generators_again: list[tuple[Place, int]] = []  # further places of a generator
         self.numbers: list[Place] = []
+        self.sources: list[Place] = []  # of iterators, and whatever else changes by being asked
         self.spots: list[tuple] = []  # all places, as they are made, with what they hold
         self.held: list[Any] = []
         self.containers: list[tuple[Any, Any, tuple]] = []  # whose, what, and what was in it
@@ -267,6 +279,11 @@ def walk(f, given=(), watch=None) -> Reached:
             if given:
                 found.arrays.append(Place(*spot))
             return
+        if sort == "source" or (sort in ("method", "other") and source_of(x)):
+            key.append(kind)
+            if spot is not None:
+                found.sources.append(Place(*spot))
+            return
         at = seen.get(id(x))
         if at is not None:
             key.append(("again", at))
@@ -300,6 +317,8 @@ def walk(f, given=(), watch=None) -> Reached:
                     keep(("attribute", x, name), getattr(x, name), given)
             if hasattr(x, "__dict__"):
                 attributes(x, vars(x), given)
+            if isinstance(x, threading.local):  # another thread has other attributes
+                watch.complete = False
             if ours_module(kind.__module__):
                 visit(kind)
         elif sort == "container":
@@ -333,10 +352,17 @@ def walk(f, given=(), watch=None) -> Reached:
         elif sort == "method":
             visit(x.__func__)
             visit(x.__self__)
-        elif sort == "partial":
+        elif sort in ("partial", "variable"):
             watch.complete = False
-            parts = Partial(x)
-            keep(("item", parts, 0), parts[0])
+            inside: Any = Partial(x) if sort == "partial" else Variable(x)
+            keep(("item", inside, 0), inside[0])
+        elif sort == "reference":
+            watch.complete = False
+            visit(x())
+        elif sort == "proxy":
+            visit(gc.get_referents(x)[0])
+        elif sort == "cached":
+            visit(x.__wrapped__)
         elif sort == "bytes":
             watch.complete = False
             key.append((kind, bytes(x)))
@@ -350,7 +376,7 @@ def walk(f, given=(), watch=None) -> Reached:
         try:
             hash(x)
             key.append((type(x), x, more))
-        except TypeError:
+        except (TypeError, ValueError):  # ValueError: of a memoryview
             found.kept.append(x)
             key.append(("other", id(x), more))
 
@@ -497,6 +523,25 @@ class Partial:
         self.held.__setstate__((*parts, vars(self.held)))
 
 
+class Variable:
+    """What is in a contextvars.ContextVar, as something that holds one item."""
+
+    def __init__(self, held):
+        self.held = held
+
+    def __getitem__(self, _):
+        return self.held.get(None)
+
+    def __setitem__(self, _, value):
+        self.held.set(value)
+
+
+def source_of(x) -> bool:
+    """Whether it is a method of an iterator, or of something else that changes by being asked."""
+    kind: Any = type(getattr(x, "__self__", None))
+    return type(x) in METHODS and sort_of(kind) == "source"
+
+
 @cache
 def sort_of(kind) -> str:
     """How objects of this class are looked into."""
@@ -505,10 +550,13 @@ def sort_of(kind) -> str:
     if kind in ARRAYS:
         return "array"
     sorts: dict[str, Any] = {
+        "source": (random.Random, np.random.RandomState, np.random.BitGenerator),
         "tuple": tuple, "number": np.generic, "tensor": Tensor, "container": (list, dict, deque),
         "set": (set, frozenset), "generator": np.random.Generator, "class": type,
         "function": types.FunctionType, "method": types.MethodType, "partial": partial,
-        "bytes": (bytearray, array.array), "object": NAMESPACES,
+        "bytes": (bytearray, array.array, memoryview), "object": NAMESPACES,
+        "variable": ContextVar, "reference": weakref.ref, "proxy": types.MappingProxyType,
+        "cached": CACHED,
     }  # fmt: skip
     for sort, classes in sorts.items():
         if issubclass(kind, classes):
@@ -520,7 +568,8 @@ def sort_of(kind) -> str:
     package = kind.__module__.partition(".")[0]
     if issubclass(kind, types.ModuleType) or (package != "__main__" and (
             package in sys.stdlib_module_names or package in ("numpy", "builtins"))):
-        return "other"
+        asked = issubclass(kind, Iterator) and not issubclass(kind, io.IOBase)
+        return "source" if asked else "other"
     return "object"
 
 

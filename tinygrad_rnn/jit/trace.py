@@ -24,11 +24,19 @@ from ..tensor import Tensor, host
 from . import JitError
 from .blocks import ctrl_c_between
 from .once import again
-from .recording import Recorder, RecordingArray, RecordingGenerator, line_of, source_line
+from .recording import (
+    Recorder,
+    RecordingArray,
+    RecordingGenerator,
+    RecordingSource,
+    line_of,
+    source_line,
+)
 from .state import Place, Reached, changed, foreign, rebuilt
 from .tape import Call, Tape, Value
 
-__all__ = ["TensorData", "build", "cut_graphs", "forget_recordings", "refuse_shared", "trace"]
+__all__ = ["SharedMemory", "TensorData", "build", "cut_graphs", "forget_recordings",
+           "refuse_shared", "trace"]  # fmt: skip
 
 
 def trace(f, reached: Reached, given, short=None) -> Any:
@@ -85,7 +93,13 @@ def _trace(f, reached, given, recorder, short):
             for generator, before in zip(state.generators(), states, strict=True):
                 generator.bit_generator.state = before
     tape = recorder.tape
-    homes = {new: old for old, new in updates}
+    homes: dict[Value, Value] = {}
+    for old, new in updates:
+        if new in homes:  # one value in two places
+            copied = Value(new.shape, new.dtype, new.order)
+            tape.calls.append(Call(np.copy, (new,), {"order": "K"}, copied))
+            new = copied
+        homes[new] = old
     tape.results = results + list(homes)
     return keep_old_values(tape, homes), homes, shape, assigned
 
@@ -145,6 +159,8 @@ class State:
                 place.set(put)
             # a Tensor must be alone with its array, as it is outside: it looks at who else has it
             self.inputs.append((None if isinstance(slot, TensorData) else put, put._now))
+        for place in self.reached.sources:
+            place.set(RecordingSource(recorder, place.get()))
         self.put = [place.get() for place in self.reached.places]
 
     def updates(self):
@@ -243,6 +259,10 @@ def holder(x):
     return x
 
 
+class SharedMemory(JitError):
+    """An array that is edited shares memory with another one; a replay has not begun then."""
+
+
 def refuse_shared(inputs, edited, arrays):
     """JitError where an array that the function edits shares memory with another one: on the tape
     they are two. ``inputs`` begin with so many ``arrays``; Tensors never share what they edit."""
@@ -258,9 +278,9 @@ def refuse_shared(inputs, edited, arrays):
         for k in views:
             if (k != i and owners[k] == owner and (i in edited or k in edited)
                     and np.shares_memory(inputs[i], inputs[k])):
-                raise JitError(f"jit: arrays {inputs[i].shape} and {inputs[k].shape} share memory,"
-                               " and the function edits one of them, which a recording cannot"
-                               " follow; hand in a copy")
+                raise SharedMemory(f"jit: arrays {inputs[i].shape} and {inputs[k].shape} share"
+                                   " memory, and the function edits one of them, which a recording"
+                                   " cannot follow; hand in a copy")
 
 
 class Cut(Node):
