@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import LABELS
 from .numpy_standin import is_unclipped, noting_clips
 from .protocol import Problem, epsilon_problem, protocol_problems
-from .recipes import LABELS, Recipe
+from .recipes import Recipe
 from .report import Gradient, compare
 from .running import (
     Observation,

@@ -11,7 +11,6 @@ import contextlib
 import heapq
 import inspect
 import itertools
-import re
 import time
 import types
 from collections import Counter
@@ -21,6 +20,19 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import (
+    DIVISIBLE,
+    LABELS,
+    SIZES,
+    Random,
+    Spec,
+    family,
+    gates_of,
+    init_specs,
+    input_specs,
+    named_size,
+    settings,
+)
 from .limits import TimeUp, time_limit
 from .numpy_standin import numpy_standin, unpoisoned
 from .running import (
@@ -42,94 +54,12 @@ from .running import is_float as _is_float
 from .source import keys_read, weights_first
 from .words import say
 
-SIZES = {"N": 3, "T": 4, "U": 2, "D": 5, "H": 6, "V": 7, "Z": 2,  # all of use together differ
-         "C": 5, "X": 4, "K": 3, "A": 2, "S": 2}  # channels, pixels, kernel, heads, samples
-DIVISIBLE = {"D": 8, "H": 6}  # where a layer wants sizes that can be divided into heads
 PATIENCE = 2.0  # seconds of CPU time, until no other recipe is tried
 ALIKE = 100  # recipes that raise the very same, no matter of shapes, until none is tried any more
-LABELS = {"t", "ts", "target", "targets", "label", "labels", "y_true", "teacher", "correct"}
 
 
 class CannotMake(Exception):
     """How to construct the layer or to call its forward was not found; the text asks for it."""
-
-
-class Random:
-    """Values: normal weights, ids with repetitions, distributions."""
-
-    def __init__(self, seed: int = 0):
-        self.rng = np.random.default_rng(seed)
-
-    def array(self, shape, scale=1.0):
-        return scale * self.rng.normal(size=shape)
-
-    def ids(self, shape, n):
-        ids = self.rng.integers(0, n, shape)
-        if ids.size > 1:
-            ids.reshape(-1)[-1] = ids.reshape(-1)[0]
-        return ids
-
-
-@dataclass(frozen=True)
-class Spec:
-    """One argument: ``kind`` is float, weight, distribution, ids, onehot, mask, corpus, rng, size,
-    settings (a dict) or value."""
-
-    kind: str
-    shape: tuple[str, ...] = ()
-    value: Any = None
-
-    def make(self, sizes, values):
-        if self.kind == "value":
-            return self.value
-        if self.kind == "settings":
-            return dict(self.value)
-        if self.kind == "rng":
-            return np.random.default_rng(0)
-        if self.kind == "size":
-            return measure(self.value, sizes)
-        if self.kind == "corpus":  # every word, and some of them more often
-            n = measure(self.value, sizes)
-            return np.concatenate([np.arange(n), np.arange(n // 2), np.arange(n // 3)])
-        shape = tuple(measure(s, sizes) for s in self.shape)
-        if self.kind == "ids":
-            return values.ids(shape, measure(self.value, sizes))
-        if self.kind == "onehot":
-            return np.eye(shape[-1])[values.ids(shape[:-1], shape[-1])]
-        if self.kind == "mask":
-            mask = values.ids(shape, 2).astype(bool)
-            mask.reshape(-1)[:2] = True, False
-            return mask
-        if self.kind == "distribution":
-            e = np.exp(values.array(shape))
-            return e / e.sum(-1, keepdims=True)
-        return np.asarray(values.array(shape, 0.5 if self.kind == "weight" else 1.0))
-
-    def transposed(self):
-        """The same where the batch stands in columns: x (D, N), W (H, D), b (H, 1)."""
-        if self.kind not in ("float", "weight") or not self.shape:
-            return self
-        shape = (*self.shape, "1") if len(self.shape) < 2 else self.shape[::-1]
-        if len(shape) == 3:
-            shape = shape[0], shape[2], shape[1]  # (D, N, T)
-        return replace(self, shape=shape)
-
-    def words(self):
-        """ "(N, T, D)", with what stands there if these are no floats."""
-        shape = "(" + ", ".join(self.shape) + ("," if len(self.shape) == 1 else "") + ")"
-        said = {"float": "", "weight": "", "ids": "ids ", "onehot": "one-hot ",
-                "distribution": "probabilities ", "mask": "a mask "}
-        return said[self.kind] + shape if self.kind in said else str(
-            dict(self.value) if self.kind == "settings" else self.value)
-
-
-def measure(symbol: str, sizes):
-    """ "4H" -> 4 times the size of H."""
-    if "+" in symbol:
-        return sum(measure(part, sizes) for part in symbol.split("+"))
-    if symbol.isdigit():
-        return int(symbol)
-    return int(symbol[:-1] or 1) * sizes[symbol[-1]]
 
 
 @dataclass
@@ -173,181 +103,6 @@ class Recipe:
                      rate=self.rate, loss=self.loss,
                      labels=frozenset(i for i, s in enumerate(self.inputs)
                                       if s.kind in ("onehot", "mask")))
-
-
-# --- what names stand for ------------------------------------------------------------------------
-
-_F, _W = (lambda *shape: Spec("float", shape)), (lambda *shape: Spec("weight", shape))
-_SIZE = lambda symbol: Spec("size", value=symbol)  # noqa: E731
-_STEP, _OVER_TIME, _ROW = ("N", "D"), ("N", "T", "D"), ("N", "V")
-
-_INT_SIZES = [
-    (r"(n_?)?(vocab|words?|classes|labels|V|dict)(_?(size|num|dim|n))?", "V"),
-    (r"word_?vec(tor)?(_?(size|num|dim|n))?", "D"),
-    (r"(n_?|num_?)?(hidden|h|hid|units?|state)(_?(size|dim|units?|num|n))?|H|hidden_dims?", "H"),
-    (r"(n_?|num_?)?(wordvec|embed(ding)?|input|in|x|d|emb)(_?(size|dim|features|num|units|n))?|D",
-     "D"),
-    (r"(n_?|num_?)?(out(put)?)(_?(size|dim|features|num|units|n))?|O", "H"),
-    (r"(batch|N)(_?size)?", "N"),
-    (r"time_?(size|steps)?|T|(max_?)?(seq_?)?len(gth)?|block_?size", "T"),
-    (r"d_?model|model_?dim", "D"), (r"d_?ff|ff_?dim", "H"), (r"(n|num)_?(layers?|blocks?)", "2"),
-]  # fmt: skip
-
-
-def _init_specs(name, cls_name: str, k, beside=()):
-    """What a constructor's argument may be, likeliest first; ``k`` gates; ``beside``: the other
-    arguments."""
-    gates = "H" if k == 1 else f"{k}H"
-    low = name.lower().replace("_", "")
-    base = re.sub(r"\d+$", "", low)
-    base = re.sub(r"^weights?(in|inputs?|x)$", "wx", re.sub(r"^weights?(hid\w*|h|rec\w*)$", "wh",
-                                                            base))
-    if re.fullmatch(r"w([a-z])\1", base):
-        return [_W("H", "H")]
-    if re.fullmatch(r"[wv](y[ah]|hy|ho|hv|out|o|y)", base) and low != "wo":
-        return [_W("H", "V"), _W("H", "D"), _W("H", "H")]
-    if base in ("by", "bo", "bout", "bv", "c") and not (base == "bo" and "bf" in beside):
-        return [_W("V"), _W("H"), _W("D")]
-    if re.fullmatch(r"w[fioguczrn]", base):
-        return [_W("D", "H"), _W("H+D", "H"), _W("D+H", gates), _W("H", "H")]
-    if base in ("wx", "wxh", "wi", "wih", "win", "u") or re.fullmatch(r"w(x|i)[a-z]?", base):
-        return [_W("D", gates if base in ("wx", "wi", "wih", "win", "u") else "H")]
-    if base in ("wh", "whh", "wrec", "wr") or re.fullmatch(r"w(h|r)[a-z]?", base):
-        return [_W("H", gates if base in ("wh", "whh", "wrec", "wr") else "H"), _W("D", "H")]
-    if base in ("b", "bias") or re.fullmatch(r"b[a-z]?[a-z]?", base):
-        return [_W(gates), _W("H")] if gates != "H" else [_W("H"), _W("D"), _W("V")]
-    if base in ("w", "weight", "weights", "embedw", "wembed", "wemb"):
-        if _IMAGES.search(cls_name):
-            return [_W("H", "C", "K", "K")]
-        if "embed" in cls_name.lower():
-            return [_W("V", "D"), _W("D", "H")]
-        return [_W("D", "H"), _W("V", "D"), _W("D", gates), _W("H", "H"), _W("H", "C", "K", "K")]
-    if base in ("gamma", "beta", "scale", "shift", "g"):
-        wide = [_W("C"), _W("1", "C", "1", "1")] if _IMAGES.search(cls_name) else []
-        return [*(wide[::-1] if "group" in cls_name else wide), _W("D"), _W("H")]
-    if re.search(r"ratio|prob|drop|^p$|rate", base):
-        return [Spec("value", value=0.4)]
-    if base in ("corpus", "vocab"):
-        return [Spec("corpus", (), "V"), _SIZE("V")]
-    if re.search(r"heads?$", base):
-        return [_SIZE("A")]
-    if base in ("rng", "generator", "randomstate"):
-        return [Spec("rng")]
-    if base in ("samplesize", "windowsize", "window", "sample"):
-        return [_SIZE("S"), _SIZE("1")]
-    if re.fullmatch(r"power|lr|eps(ilon)?|momentum|alpha|temperature|(weight(init)?)?std", base):
-        return [Spec("value", value=0.75), Spec("value", value=0.01)]
-    if re.match(r"(is|use|with|train|stateful|bias$|return|reset)", base) and base != "train":
-        return [Spec("value", value=False), Spec("value", value=True)]
-    for pattern, symbol in _INT_SIZES:
-        if re.fullmatch(pattern, name) or re.fullmatch(pattern, name.lower()):
-            others = {"H": ("D", "V"), "D": ("V", "H"), "V": ("D",), "O": ("H",)}.get(symbol, ())
-            return [_SIZE(symbol), *map(_SIZE, others)]
-    if name[:1] in "WUV" or low.startswith("w"):
-        sizes = [_W("D", "H"), _W("H", "H"), _W("D", gates), _W("H", gates)]
-        return [*(sizes if k == 1 else sizes[2:] + sizes[:2]), _W("V", "D"), _W("H", "V"), _W("H")]
-    return []
-
-
-# What an argument of a name that says nothing may be.
-def _any_init(k):
-    gates = "H" if k == 1 else f"{k}H"
-    return [*map(_SIZE, "DHVS"), _W("D", gates), _W("H"), _W("H", gates), _W(gates), _W("D"),
-            _W("V", "D"), Spec("value", value=0.5), Spec("value"), Spec("value", value=True),
-            Spec("corpus", (), "V")]
-
-
-def _input_specs(name, cls_name: str, beside=()):
-    """What an argument of forward may be, likeliest first; ``beside``: the other arguments."""
-    low = name.lower()
-    time = cls_name.lower().startswith("time") or (low.endswith("s") and low != "inputs") or (
-        re.fullmatch(r"(bi)?(lstm|rnn|gru)(_(?!step|cell)\w+)?", cls_name) is not None)
-    if "loss" in cls_name.lower() and low in ("y", "y_true", "ys") and not (
-            LABELS & {n.lower() for n in beside}):
-        return [*_input_specs("t", cls_name), Spec("distribution", _ROW)]
-    ids = [Spec("ids", ("N", "T"), "V"), Spec("ids", ("N",), "V")]
-    if low in ("x", "inputs") and _IMAGES.search(cls_name):
-        return [_F("N", "C", "X", "X")]
-    if low in ("g", "groups", "n_groups", "num_groups"):
-        return [_SIZE("1")]
-    if low in LABELS:
-        labels = [Spec("ids", ("N",), "V"), Spec("ids", ("N", "T"), "V"), Spec(
-            "onehot", ("N", "V")), Spec("onehot", ("N", "T", "V")),
-                  Spec("ids", ("N", "T"), "Z"), Spec("ids", ("N",), "Z"),
-                  _F("N", "H"), _F("N", "D"), _F("N", "T", "H"), Spec("ids", ("N", "D"), "Z"),
-                  _F("N", "V")]
-        return labels if not time else [labels[1], labels[4], labels[0], labels[3], labels[2],
-                                        *labels[5:]]
-    if low in ("idx", "ids", "indices", "index", "word_ids", "words", "contexts", "context",
-               "word", "word_id", "target_ids"):
-        onehot = [Spec("onehot", ("N", "V")), Spec("onehot", ("N", "U", "V"))]
-        if low.startswith("context"):
-            return [*ids, *onehot[::-1]]
-        return [*(ids if time else ids[::-1]), *onehot]
-    if re.fullmatch(r"(h|c|s|a|hidden|cell|state)(_?(prev|in|0|t|tm1|old|last|pre|state))|h|c|s"
-                    r"|h_?c|hidden|state|cell|prev_?(h|c|s|a|state|hidden|cell)|query|q", low):
-        return [_F("N", "H"), _F("N", "D"), _F("N", "T", "H")]
-    if low in ("hs_dec", "hs_decoder", "dec_hs", "queries"):
-        return [_F("N", "U", "H"), _F("N", "T", "H")]
-    if low in ("hs", "hs_enc", "hs_encoder", "enc_hs", "keys", "values", "k", "v", "cs"):
-        encoded = [_F("N", "T", "H"), _F("N", "T", "D")]
-        other = "enc" in low and "xs" in beside  # the states of another sentence
-        return [_F("N", "U", "H"), *encoded] if other else encoded
-    if low in ("w", "weight"):
-        return [_F("D", "H"), _F("D"), _F("1", "D"), _F("N", "D")]
-    if low in ("b", "bias") and {"w", "weight"} & {n.lower() for n in beside}:
-        return [_F("1"), _F("H"), _F("N", "D"), _F()]
-    if low in ("a", "weights", "attention", "alpha", "aw"):
-        return [Spec("distribution", ("N", "T")), _F("N", "D"), _F("N", "T", "H"),
-                _F("N", "T", "D")]
-    if low in ("p", "prob", "probs", "y", "y_hat", "pred", "y_pred"):
-        return [Spec("distribution", _ROW), _F(*_STEP), _F(*_OVER_TIME), *ids[::-1]]
-    if "mask" in low:
-        return [Spec("mask", ("N", "T")), Spec("mask", ("N", "D")), Spec("mask", ("N",)),
-                Spec("value")]
-    if re.match(r"(is_?|train|flag|stateful|deterministic)", low):
-        return [Spec("value", value=True), Spec("value", value=False)]
-    if re.search(r"size$|^n$|^t$|len(gth)?$|times?$|steps?$", low):
-        return [_SIZE("T"), _SIZE("U")]
-    step = [_F(*_STEP), _F("N", "H"), _F(*_ROW)]
-    over = [_F(*_OVER_TIME), _F("N", "T", "H"), _F("N", "T", "V"), _F("N", "T"),
-            _F("N", "D", "T"), _F("N", "H", "T")]
-    if "loss" in cls_name.lower():
-        step, over = [_F(*_ROW), _F("N")], [_F("N", "T", "V"), _F("N", "T")]
-        ids = [*ids, _F("N", "D"), _F("N", "T", "D"), _F("N", "H")]
-    floats = over + step if time else step + over
-    last = [_F("N", "C", "X", "X"), Spec("ids", ("T",), "V"), _F("D"), _F("H"), _F("N", "1"),
-            _F("T", "D", "1")]
-    return floats + (ids if time else ids[::-1]) + last
-
-
-_IMAGES = re.compile(r"conv|pool|spatial|im2col|2d", re.IGNORECASE)
-_TIMES = {"lstm": (4,), "gru": (3,), "rnn": (1,)}
-
-
-def _settings(keys: dict[str, list[Any]]):
-    """A dict of settings, by the keys that are read: {"stride": 1, "pad": 1, "mode": "train"}."""
-    for step, pad in ((1, 1), (2, 0)):
-        values = {k: next((c for c in compared if isinstance(c, str)), None) or (
-            0.4 if re.fullmatch(r"p|.*(ratio|prob|drop|rate|momentum).*", k) else
-            1e-5 if "eps" in k else pad if "pad" in k else step if "stride" in k else 2)
-            for k, compared in keys.items()}
-        yield Spec("settings", value=tuple(values.items()))
-
-
-def _family(name: str):
-    """What the weights of all gates have in common: Wf, Wi, Wo; b_f, b_i, b_o."""
-    found = re.fullmatch(r"([WURVb])_?([xh]?)_?[fiogcuzrnajk]_?([xh]?)", name)
-    return (found[1], found[2], found[3]) if found else name
-
-
-def gates_of(cls_name: str, params=()):
-    """How many blocks of H the columns of the weights have: by name, else by what fits."""
-    low = cls_name.lower()
-    for kind, times in _TIMES.items():
-        if kind in low:
-            return (*times, *(k for k in (1, 4, 3, 2) if k not in times))
-    return (1, 4, 3, 2)
 
 
 def required(fn):
@@ -500,9 +255,9 @@ class Search:
 
     def _inputs(self, names):
         fn = inspect.unwrap((self.cls if self.like is None else self.like).forward)
-        settings = {n: [*_settings(keys)] if (keys := keys_read(fn, n)) is not None else []
-                    for n in names} if isinstance(fn, types.FunctionType) else {}
-        return [list(enumerate([*settings.get(n, []), *_input_specs(n, self.name, names)]))
+        dicts = {n: [*settings(keys)] if (keys := keys_read(fn, n)) is not None else []
+                 for n in names} if isinstance(fn, types.FunctionType) else {}
+        return [list(enumerate([*dicts.get(n, []), *input_specs(n, self.name, names)]))
                 for n in names]
 
     def _recipes(self) -> Iterator[tuple[float, Recipe]]:
@@ -514,8 +269,7 @@ class Search:
         for input_names in counts:
             inputs = self._inputs(input_names)
             for rank, k in enumerate(gates_of(name)):
-                init = [list(enumerate(_init_specs(n, name, k, self.init_names)))
-                        or [(2 + i, s) for i, s in enumerate(_any_init(k))]
+                init = [list(enumerate(*init_specs(n, name, k, self.init_names)))
                         for n in self.init_names]
                 if rank and init == starts[0][1]:
                     break
@@ -533,7 +287,7 @@ class Search:
     def _ranked(self, cost: float, init, inputs, input_names, transposed: bool, sizes):
         choices, families = [*init, *inputs], {}
         for i, argument in enumerate([*self.init_names, *input_names]):  # of a family: the same
-            families.setdefault((_family(argument), tuple(choices[i])), []).append(i)
+            families.setdefault((family(argument), tuple(choices[i])), []).append(i)
         for total, found in itertools.islice(
                 ranked([choices[at[0]] for at in families.values()]), 1500):
             chosen = {i: spec for at, spec in zip(families.values(), found, strict=True)
@@ -572,7 +326,7 @@ def large_defaults(cls):
         return []
     return [p.name for p in parameters if isinstance(p.default, int) and p.default > 16
             and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-            and any(re.fullmatch(pattern, p.name) for pattern, _ in _INT_SIZES)]
+            and named_size(p.name)]
 
 
 def find(cls, seconds: float, known: dict[Any, Search] | None = None):

@@ -1,0 +1,252 @@
+"""What an argument may be, by its name: shapes in symbols, the likeliest first. The names only say
+what is tried first; a new name is one line of a table.
+
+Notation: ``N,D`` floats of that shape (weights, where a constructor takes them), ``.`` a number;
+``i:N,T`` ids below V, ``z:N`` ids below 2, ``o:N,V`` one-hot rows, ``p:N,T`` probabilities,
+``m:N,T`` a mask; ``#T`` a size; ``=True`` a value; ``rng``; ``corpus``. G stands for all gates.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+SIZES = {"N": 3, "T": 4, "U": 2, "D": 5, "H": 6, "V": 7, "Z": 2,  # all of use together differ
+         "C": 5, "X": 4, "K": 3, "A": 2, "S": 2}  # channels, pixels, kernel, heads, samples
+DIVISIBLE = {"D": 8, "H": 6}  # where a layer wants sizes that can be divided into heads
+LABELS = {"t", "ts", "target", "targets", "label", "labels", "y_true", "teacher", "correct"}
+
+
+class Random:
+    """Values: normal weights, ids with repetitions, distributions."""
+
+    def __init__(self, seed: int = 0):
+        self.rng = np.random.default_rng(seed)
+
+    def array(self, shape, scale=1.0):
+        return scale * self.rng.normal(size=shape)
+
+    def ids(self, shape, n):
+        ids = self.rng.integers(0, n, shape)
+        if ids.size > 1:
+            ids.reshape(-1)[-1] = ids.reshape(-1)[0]
+        return ids
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One argument: ``kind`` is float, weight, distribution, ids, onehot, mask, corpus, rng, size,
+    settings (a dict) or value."""
+
+    kind: str
+    shape: tuple[str, ...] = ()
+    value: Any = None
+
+    def make(self, sizes, values):
+        if self.kind == "value":
+            return self.value
+        if self.kind == "settings":
+            return dict(self.value)
+        if self.kind == "rng":
+            return np.random.default_rng(0)
+        if self.kind == "size":
+            return measure(self.value, sizes)
+        if self.kind == "corpus":  # every word, and some of them more often
+            n = measure(self.value, sizes)
+            return np.concatenate([np.arange(n), np.arange(n // 2), np.arange(n // 3)])
+        shape = tuple(measure(s, sizes) for s in self.shape)
+        if self.kind == "ids":
+            return values.ids(shape, measure(self.value, sizes))
+        if self.kind == "onehot":
+            return np.eye(shape[-1])[values.ids(shape[:-1], shape[-1])]
+        if self.kind == "mask":
+            mask = values.ids(shape, 2).astype(bool)
+            mask.reshape(-1)[:2] = True, False
+            return mask
+        if self.kind == "distribution":
+            e = np.exp(values.array(shape))
+            return e / e.sum(-1, keepdims=True)
+        return np.asarray(values.array(shape, 0.5 if self.kind == "weight" else 1.0))
+
+    def transposed(self):
+        """The same where the batch stands in columns: x (D, N), W (H, D), b (H, 1)."""
+        if self.kind not in ("float", "weight") or not self.shape:
+            return self
+        shape = (*self.shape, "1") if len(self.shape) < 2 else self.shape[::-1]
+        if len(shape) == 3:
+            shape = shape[0], shape[2], shape[1]  # (D, N, T)
+        return replace(self, shape=shape)
+
+    def words(self):
+        """ "(N, T, D)", with what stands there if these are no floats."""
+        shape = "(" + ", ".join(self.shape) + ("," if len(self.shape) == 1 else "") + ")"
+        said = {"float": "", "weight": "", "ids": "ids ", "onehot": "one-hot ",
+                "distribution": "probabilities ", "mask": "a mask "}
+        return said[self.kind] + shape if self.kind in said else str(
+            dict(self.value) if self.kind == "settings" else self.value)
+
+
+def measure(symbol: str, sizes):
+    """ "4H" -> 4 times the size of H."""
+    if "+" in symbol:
+        return sum(measure(part, sizes) for part in symbol.split("+"))
+    if symbol.isdigit():
+        return int(symbol)
+    return int(symbol[:-1] or 1) * sizes[symbol[-1]]
+
+
+_KINDS = {"i": "ids", "z": "ids", "o": "onehot", "p": "distribution", "m": "mask"}
+
+
+def specs(text: str, gates: str = "H", kind: str = "float") -> list[Spec]:
+    """The notation as Specs; ``kind``: of a shape alone."""
+    found = []
+    for word in text.split():
+        mark, _, shape = word.rpartition(":")
+        axes = () if shape == "." else tuple(gates if a == "G" else a for a in shape.split(","))
+        if word[0] == "=":
+            found.append(Spec("value", value=ast.literal_eval(word[1:])))
+        elif word[0] == "#":
+            found.append(Spec("size", value=word[1:]))
+        elif word in ("rng", "corpus"):
+            found.append(Spec(word, (), "V" if word == "corpus" else None))
+        else:
+            found.append(Spec(_KINDS.get(mark, kind), axes, {"i": "V", "z": "Z"}.get(mark)))
+    return list(dict.fromkeys(found))
+
+
+_IMAGES = r"conv|pool|spatial|im2col|2d"
+
+# Arguments of a constructor: the name without _ and digits at its end; what class (with its number
+# of gates); what it may be.
+_INIT = [
+    (r"w([a-z])\1", "", "H,H"),
+    (r"[wv](y[ah]|hy|ho|hv|out|y)|vo", "", "H,V H,D H,H"),
+    (r"by|bo|bout|bv|c", "", "V H D"),
+    (r"w[fioguczrn]", "", "D,H H+D,H D+H,G H,H"),
+    (r"wx|wih|win|u", "", "D,G"), (r"w[xi][a-z]?", "", "D,H"),
+    (r"wh|wrec", "", "H,G D,H"), (r"w[hr][a-z]?", "", "H,H D,H"),
+    (r"bias|b[a-z]?[a-z]?", " [234]$", "G H"), (r"bias|b[a-z]?[a-z]?", "", "H D V"),
+    (r"w|weights?|embedw|wembed|wemb", _IMAGES, "H,C,K,K"),
+    (r"w|weights?|embedw|wembed|wemb", "embed", "V,D D,H"),
+    (r"w|weights?|embedw|wembed|wemb", "", "D,H V,D D,G H,H H,C,K,K"),
+    (r"gamma|beta|scale|shift|g", "spatial_?group", "1,C,1,1 C D H"),
+    (r"gamma|beta|scale|shift|g", _IMAGES, "C 1,C,1,1 D H"),
+    (r"gamma|beta|scale|shift|g", "", "D H"),
+    (r".*(ratio|prob|drop|rate).*|p", "", "=0.4"),
+    (r"corpus|vocab", "", "corpus #V"), (r".*heads?", "", "#A"),
+    (r"rng|generator|randomstate", "", "rng"),
+    (r"samplesize|windowsize|window|sample", "", "#S #1"),
+    (r"power|lr|eps(ilon)?|momentum|alpha|temperature|(weight(init)?)?std", "", "=0.75 =0.01"),
+    (r"(is|use|with|train.|stateful|return|reset).*", "", "=False =True"),
+]  # fmt: skip
+# ... sizes, by the whole name; the last are weights of any name, and what says nothing.
+_NAMED_SIZES = [
+    (r"(n_?)?(vocab|words?|classes|labels|V|dict)(_?(size|num|dim|n))?", "#V #D"),
+    (r"word_?vec(tor)?(_?(size|num|dim|n))?|d_?model|model_?dim", "#D #V #H"),
+    (r"(n_?|num_?)?(hidden|h|hid|units?|state)(_?(size|dim|units?|num|n))?|H|hidden_dims?"
+     r"|d_?ff|ff_?dim", "#H #D #V"),
+    (r"(n_?|num_?)?(wordvec|embed(ding)?|input|in|x|d|emb)(_?(size|dim|features|num|units|n))?|D",
+     "#D #V #H"),
+    (r"(n_?|num_?)?(out(put)?)(_?(size|dim|features|num|units|n))?|O", "#H #D #V"),
+    (r"(batch|N)(_?size)?", "#N"), (r"(n|num)_?(layers?|blocks?)", "#2"),
+    (r"time_?(size|steps)?|T|(max_?)?(seq_?)?len(gth)?|block_?size", "#T"),
+]  # fmt: skip
+_ANY_WEIGHT = [(" [234]$", "D,G H,G D,H H,H V,D H,V H"), ("", "D,H H,H V,D H,V H")]
+_ANYTHING = "#D #H #V #S D,G H H,G G D V,D =0.5 =None =True corpus"
+
+# Arguments of forward: the name; what class, whether it runs over time, and what stands beside.
+_INPUTS = [
+    (r"x|inputs", rf"^\S*({_IMAGES})", "N,C,X,X"), (r"g|groups|n(um)?_groups", "", "#1"),
+    ("|".join(LABELS), " over time", "i:N,T z:N,T i:N o:N,T,V o:N,V z:N N,H N,D N,T,H z:N,D N,V"),
+    ("|".join(LABELS), "", "i:N i:N,T o:N,V o:N,T,V z:N,T z:N N,H N,D N,T,H z:N,D N,V"),
+    (r"contexts?", "", "i:N,T i:N o:N,U,V o:N,V"),
+    (r"idx|ids|indices|index|word_ids?|words?|target_ids", " over time",
+     "i:N,T i:N o:N,V o:N,U,V"),
+    (r"idx|ids|indices|index|word_ids?|words?|target_ids", "", "i:N i:N,T o:N,V o:N,U,V"),
+    (r"(h|c|s|a|hidden|cell|state)_?(prev|in|0|t|tm1|old|last|pre|state)|h|c|s|h_?c|hidden|state"
+     r"|cell|prev_?(h|c|s|a|state|hidden|cell)|query|q", "", "N,H N,D N,T,H"),
+    (r"hs_dec(oder)?|dec_hs|queries", "", "N,U,H N,T,H"),
+    (r"hs_enc(oder)?|enc_hs", r" beside .*\bxs\b", "N,U,H N,T,H N,T,D"),  # of another sentence
+    (r"hs|hs_enc(oder)?|enc_hs|keys|values|k|v|cs", "", "N,T,H N,T,D"),
+    (r"w|weight", "", "D,H D 1,D N,D"), (r"b|bias", r" beside .*\bw(eight)?\b", "1 H N,D ."),
+    (r"a|weights|attention|alpha|aw", "", "p:N,T N,D N,T,H N,T,D"),
+    (r"p|probs?|y|y_hat|(y_)?pred", "", "p:N,V N,D N,T,D i:N i:N,T"),
+    (r".*mask.*", "", "m:N,T m:N,D m:N =None"),
+    (r"(is_?|train|flag|stateful|deterministic).*", "", "=True =False"),
+    (r".*(size|len(gth)?|times?|steps?)|n", "", "#T #U"),
+    (r".*", "loss.* over time", "N,T,V N,T N,V N i:N,T i:N N,D N,T,D N,H"),
+    (r".*", r"^\S*loss", "N,V N N,T,V N,T N,H N,T,D N,D i:N i:N,T"),
+    (r".*", " over time", "N,T,D N,T,H N,T,V N,T N,D,T N,H,T N,D N,H N,V i:N,T i:N"),
+    (r".*", "", "N,D N,H N,V N,T,D N,T,H N,T,V N,T N,D,T N,H,T i:N i:N,T"),
+]  # fmt: skip
+_LAST = " N,C,X,X i:T D H N,1 T,D,1"
+
+
+def init_specs(name: str, cls_name: str, k: int, beside=()) -> tuple[list[Spec], int]:
+    """What an argument of a constructor may be, and at what cost the first of it is tried; ``k``
+    gates; ``beside``: the other arguments."""
+    gates, context = "H" if k == 1 else f"{k}H", f"{cls_name} {k}"
+    base = re.sub(r"\d+$", "", name.lower().replace("_", ""))
+    base = re.sub(r"^weights?(in|inputs?|x)$", "wx", base)
+    base = re.sub(r"^weights?(hid\w*|h|rec\w*)$", "wh", base)
+    if base == "bo" and "bf" in beside:  # of a gate
+        base = "b"
+    for pattern, where, text in _INIT:
+        if re.fullmatch(pattern, base) and re.search(where, context, re.IGNORECASE):
+            return specs(text, gates, "weight"), 0
+    text = named_size(name) or named_size(name.lower())
+    if not text and re.match("[WUVw]", name):
+        text = next(text for where, text in _ANY_WEIGHT if re.search(where, context))
+    return (specs(text, gates, "weight"), 0) if text else (specs(_ANYTHING, gates, "weight"), 2)
+
+
+def named_size(name: str) -> str:
+    """Which sizes a name may stand for, "" for none."""
+    return next((text for pattern, text in _NAMED_SIZES if re.fullmatch(pattern, name)), "")
+
+
+def input_specs(name: str, cls_name: str, beside=()) -> list[Spec]:
+    """What an argument of forward may be; ``beside``: the other arguments."""
+    low, others = name.lower(), [n.lower() for n in beside]
+    if "loss" in cls_name.lower() and low in ("y", "y_true", "ys") and not LABELS & set(others):
+        return [*input_specs("t", cls_name), *specs("p:N,V")]
+    time = cls_name.lower().startswith("time") or (low.endswith("s") and low != "inputs") or (
+        re.fullmatch(r"(bi)?(lstm|rnn|gru)(_(?!step|cell)\w+)?", cls_name))
+    context = f"{cls_name}{' over time' * bool(time)} beside {' '.join(others)}"
+    for pattern, where, text in _INPUTS:
+        if re.fullmatch(pattern, low) and re.search(where, context, re.IGNORECASE):
+            return specs(text + _LAST * (pattern == ".*"))
+    return []
+
+
+_TIMES = {"lstm": (4,), "gru": (3,), "rnn": (1,)}
+
+
+def settings(keys: dict[str, list[Any]]):
+    """A dict of settings, by the keys that are read: {"stride": 1, "pad": 1, "mode": "train"}."""
+    for step, pad in ((1, 1), (2, 0)):
+        values = {k: next((c for c in compared if isinstance(c, str)), None) or (
+            0.4 if re.fullmatch(r"p|.*(ratio|prob|drop|rate|momentum).*", k) else
+            1e-5 if "eps" in k else pad if "pad" in k else step if "stride" in k else 2)
+            for k, compared in keys.items()}
+        yield Spec("settings", value=tuple(values.items()))
+
+
+def family(name: str):
+    """What the weights of all gates have in common: Wf, Wi, Wo; b_f, b_i, b_o."""
+    found = re.fullmatch(r"([WURVb])_?([xh]?)_?[fiogcuzrnajk]_?([xh]?)", name)
+    return (found[1], found[2], found[3]) if found else name
+
+
+def gates_of(cls_name: str, params=()):
+    """How many blocks of H the columns of the weights have: by name, else by what fits."""
+    low = cls_name.lower()
+    for kind, times in _TIMES.items():
+        if kind in low:
+            return (*times, *(k for k in (1, 4, 3, 2) if k not in times))
+    return (1, 4, 3, 2)
