@@ -166,6 +166,27 @@ class Device(np.lib.mixins.NDArrayOperatorsMixin):
     __hash__ = None
 
 
+class Generator:
+    """As CuPy's of random numbers: it draws on the device, and its state is nobody's to see."""
+
+    def __init__(self, seed):
+        self._drawn = _drawn(np.random.default_rng(seed))
+        next(self._drawn)
+
+    def random(self, size=None, dtype=np.float64):
+        return self._drawn.send(("random", size, dtype))
+
+    def standard_normal(self, size=None, dtype=np.float64):
+        return self._drawn.send(("standard_normal", size, dtype))
+
+
+def _drawn(rng):
+    numbers = None
+    while True:
+        method, size, dtype = yield numbers
+        numbers = _outside(getattr(rng, method)(size, dtype=dtype))
+
+
 def _method(name):
     def method(self, *args, **kwargs):
         _refuse((args, kwargs))

@@ -11,7 +11,7 @@ import customs
 import numpy as np
 import pytest
 import samplers
-from device import Device, crossings, to_device
+from device import Device, Generator, crossings, to_device
 from numpy.testing import assert_allclose
 from test_rules import CASES, sample
 
@@ -25,7 +25,7 @@ from models import (
     Seq2seq,
     SimpleRnnlm,
 )
-from tinygrad_rnn import Tensor, nn, optim
+from tinygrad_rnn import Tensor, distributed, nn, optim
 from tinygrad_rnn import functional as F
 from tinygrad_rnn.optim import clip_grad_norm_
 from tinygrad_rnn.tensor import beside, host
@@ -210,6 +210,57 @@ def test_a_step_of_training_brings_ids_in_and_a_loss_out(name):
         assert_allclose(a, b, rtol=1e-9, atol=1e-12)
     # ids of inputs and of targets, and which of these count; then the loss
     assert went == {"in": 3, "out": 1}
+
+
+def test_generators_of_the_device_draw_there():
+    rng = Generator(0)
+    crossings.clear()
+    layers = [nn.Linear(3, 4, rng=rng), nn.Dropout(0.5, rng=rng)]
+    assert on_device(layers[0].W) and on_device(nn.LSTM(3, 4, rng=rng).cells[0].Wh)
+    ours = layers[1](Tensor(to_device(np.ones((50, 8)))))
+    assert set(np.unique(host(ours))) == {0, 2}
+    assert crossings == {"in": 1, "out": 1}  # the ones, and what is looked at
+    x = to_device(np.ones((2, 3)))
+    with pytest.raises(tg.JitError):  # a replay cannot put it back
+        tg.jit(layers[1])(x)
+    assert on_device(tg.jit(layers[1], fallback="eager")(x))
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_gradients_of_ranks_cross_once_there_and_once_back(recorded, monkeypatch):
+    """The other rank of two has a gradient of zeros, and a third of the weight."""
+    def with_another(buffer):
+        total = buffer * 1.5
+        total[: total.size - 3] /= 1.5
+        total[-3:-1] = 2  # both have both parameters
+        return total
+
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    monkeypatch.setattr(distributed, "_sum_over_ranks", with_another)
+    found = []
+    for move in (False, True):
+        tg.manual_seed(0)
+        model = nn.Linear(3, 2, dtype=float)
+        xs = np.random.default_rng(0).normal(size=(4, 3))
+        if move:
+            model, xs = model.to(LIBRARY), to_device(xs)
+        sgd = optim.SGD(model.parameters(), 0.5)
+
+        def step(xs, model=model, sgd=sgd):
+            np.mean(model(xs) ** 2).backward()
+            distributed.average_gradients(model.parameters())
+            sgd.step()
+            sgd.zero_grad()
+
+        step = tg.jit(step) if recorded and move else step
+        for _ in range(5):
+            crossings.clear()
+            step(xs)
+        went = dict(crossings)
+        found.append(model.state_dict().values())
+    for a, b in zip(*found, strict=True):
+        assert_allclose(a, b, rtol=1e-12)
+    assert went == {"in": 1 + recorded, "out": 1}  # the rate, which may change
 
 
 MODELS = {

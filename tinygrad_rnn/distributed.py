@@ -23,7 +23,7 @@ import numpy as np
 from .jit.once import exchange
 from .nn import Module
 from .primitive import own_function
-from .tensor import Tensor
+from .tensor import Tensor, beside, host
 
 __all__ = ["average_gradients", "broadcast", "communicator", "rank", "shard", "share", "size"]
 
@@ -167,9 +167,10 @@ def _mean_over_ranks(flat: np.ndarray, *, sizes: tuple[int, ...], there: tuple[b
                      weight: float | None) -> np.ndarray:
     """The weighted mean of ``flat`` (n,) over all ranks, (n,).
 
-    What is sent: weighted values, for each parameter whether it is ``there``, and the weight.
+    What is sent: weighted values, for each parameter whether it is ``there``, and the weight; from
+    a device by way of the host, in one copy there and one back, with which any MPI can do.
     """
-    weight = _weight if weight is None else weight
+    given, flat, weight = flat, host(flat), _weight if weight is None else weight
     wide = np.result_type(flat.dtype, np.float32)  # MPI knows no halves
     n, k = sum(sizes), len(sizes)
     buffer = np.zeros(n + k + 1, wide)
@@ -184,7 +185,7 @@ def _mean_over_ranks(flat: np.ndarray, *, sizes: tuple[int, ...], there: tuple[b
     if total[-1] == 0:
         raise ValueError("average_gradients: the weights of all ranks are 0")
     mean: np.ndarray = (total[:n][at] / total[-1]).astype(flat.dtype)
-    return mean
+    return beside(mean, given)
 
 
 def _sum_over_ranks(buffer: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ __all__ = ["Dropout", "Embedding", "LayerNorm", "Linear"]
 def normal(rng: np.random.Generator | None, scale: float, shape: tuple[int, ...],
            dtype: DTypeLike) -> np.ndarray:
     """Normal numbers of mean 0 and standard deviation ``scale``."""
-    return ((rng or generator()).normal(size=shape) * scale).astype(dtype)
+    return ((rng or generator()).standard_normal(size=shape) * scale).astype(dtype)
 
 
 class Linear(Module):
