@@ -105,6 +105,7 @@ def course():
     ("Classifier", {"W", "b"}, "the cross entropy (divided by N)"),
     ("Model", {"W"}, "no gradient of features"),
     ("OnEither", {"W"}, ""),
+    ("Deep", {"params[0]", "params[1]", "h"}, ""),
 ])  # fmt: skip
 def test_what_courses_ask_for_is_judged(course, name, gradients, words):
     report = course[name]
@@ -128,6 +129,13 @@ def test_a_mistake_in_what_courses_ask_for_has_its_cause(name, right, wrong, cau
     (tmp_path / "m.py").write_text(text.replace(right, wrong))
     (report,) = check_here(tmp_path / "m.py", only=name)
     assert report.verdict == "wrong" and cause in report.cause, str(report)
+
+
+def test_blocks_are_no_steps_of_time(tmp_path):
+    (tmp_path / "m.py").write_text(COURSES.read_text().replace(
+        "dh = b.backward(dh)\n        return dh", "dh = b.backward(np.sin(dh))\n        return dh"))
+    (report,) = check_here(tmp_path / "m.py", only="Deep", seconds=1)
+    assert report.verdict == "wrong" and "time step" not in str(report.cause), str(report)
 
 
 # --- layers in layers, and forwards that are wrong -----------------------------------------------

@@ -249,3 +249,36 @@ class OnEither:
     def backward(self, dout):
         self.grads[0][...] = 0
         np.add.at(self.grads[0], self.idx, dout)
+
+
+class Block:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, x):
+        self.x, self.y = x, np.tanh(x @ self.params[0])
+        return self.y
+
+    def backward(self, dout):
+        d = dout * (1 - self.y**2)
+        self.grads[0][...] = self.x.T @ d
+        return d @ self.params[0].T
+
+
+class Deep:
+    """Blocks one above the other, whose gradients are those of the whole: no steps of time."""
+
+    def __init__(self, hidden_size):
+        self.blocks = [Block(np.random.randn(hidden_size, hidden_size)) for _ in range(2)]
+        self.params = [p for b in self.blocks for p in b.params]
+        self.grads = [g for b in self.blocks for g in b.grads]
+
+    def forward(self, h):
+        for b in self.blocks:
+            h = b.forward(h)
+        return h
+
+    def backward(self, dh):
+        for b in reversed(self.blocks):
+            dh = b.backward(dh)
+        return dh

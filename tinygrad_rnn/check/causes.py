@@ -387,7 +387,8 @@ def _last_step(name, got, wanted, outcome: Outcome):
             return _Shown("first_only", "{names} is that of the first of {n} inner layers alone,"
                           " whose parameters and gradients stand for all: the others are not"
                           " added", {"n": len(steps)})
-        if len(steps) > 1 and any(_close(np.asarray(g), got) for g in grads):
+        apart = [g for g in grads if not any(g is h for h in own)]  # else no steps, but blocks
+        if len(steps) > 1 and any(_close(np.asarray(g), got) for g in apart):
             return _Shown("last_step", "{names} is that of one time step alone: the steps are not"
                           " added up")
     return None

@@ -188,7 +188,8 @@ def _returned(outcome: Outcome, seen, right):
         return  # ids and labels: whatever is returned is not used
     network = outcome.setup.rate or (len(inputs) > 1 and any(
         np.ndim(y) == 0 for y in right.outputs))
-    if network and outcome.setup.slots.names and all(g is None for g in returned):
+    if network and outcome.setup.slots.names and all(
+            g is None or np.ndim(g) == 0 < np.ndim(inputs[floats[0]]) for g in returned):
         outcome.problems.append(Problem("no_input_gradient", say(
             "backward returns no gradient of {names}: these are the data of a whole network, and"
             " nothing was compared", names=", ".join(names[i] for i in needed)), wrong=False))
