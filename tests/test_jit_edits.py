@@ -312,3 +312,22 @@ def test_memory_shared_in_other_ways_is_refused():
 
     with pytest.raises(JitError, match="share memory"):
         tg.jit(step)(a * 2)
+
+
+@pytest.mark.parametrize("lies", [lambda x: x[:, ::2], lambda x: x[:, :4], lambda x: x[::2, ::-1]])
+def test_a_view_of_what_does_not_lie_in_one_piece(lies):
+    """``atleast_1d`` gives its second argument. Its steps in memory are not those of a copy, and
+    an edit of such a copy wrote beyond it."""
+    def f(x):
+        view = np.atleast_1d(x[0] * 0, x)[1]
+        np.put(view, [0, 11], 5.0)
+        return view + x
+
+    x = lies(np.arange(48.0).reshape(6, 8))[:3]
+    with pytest.raises(JitError, match="this view of an array cannot be recorded"):
+        tg.jit(f)(x)
+    jitted = tg.jit(f)
+    for _ in range(3):
+        x, y = np.arange(12.0).reshape(4, 3).T, np.arange(12.0).reshape(4, 3).T
+        assert_array_equal(jitted(x), f(y))
+        assert_array_equal(x, y)

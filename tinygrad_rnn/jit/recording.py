@@ -181,7 +181,8 @@ class Recorder:
     def _place(self, view, root):
         """Where a view lies in the memory of ``root``: offset in bytes, shape, strides."""
         offset = view.__array_interface__["data"][0] - root.__array_interface__["data"][0]
-        if view.dtype != root.dtype or min((*root.strides, offset), default=0) < 0:
+        in_one_piece = root.transpose(Value.of(root).order or range(root.ndim)).flags.c_contiguous
+        if view.dtype != root.dtype or offset < 0 or not in_one_piece:  # as what is copied of it
             raise self.refuse("this view of an array cannot be recorded; make it in another way,"
                               " or of a copy")
         return offset, view.shape, view.strides
