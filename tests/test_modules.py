@@ -219,3 +219,22 @@ def test_sizes_are_whole_numbers_from_1(H):
         nn.LSTM(4, H)
     with pytest.raises(ValueError, match="GRUCell: D = 0, wanted a whole number from 1"):
         nn.GRU(0, 4)
+
+
+def test_sizes_at_their_bounds():
+    for i in (0, 2):
+        W = nn.Embedding(3, 2, padding_idx=i).W.numpy()
+        assert [bool(row.any()) for row in W] == [k != i for k in range(3)]
+    for i in (-1, 3):
+        with pytest.raises(IndexError, match=f"padding_idx={i}"):
+            nn.Embedding(3, 2, padding_idx=i)
+    for size in (-1, 3):
+        with pytest.raises(ValueError, match=f"proj_size={size}"):
+            nn.LSTMCell(2, 3, size)
+    assert [cell.state_sizes for cell in nn.RNN(2, [3, 4], num_layers=2).cells] == [(3,), (4,)]
+    for H, num_layers in (([3, 4], 3), ([3, 4], 1), ([], None)):
+        with pytest.raises(ValueError, match="widths for"):
+            nn.RNN(2, H, num_layers)
+    additive = nn.Attention("additive", H=3, K=5)
+    assert (additive.Wq.shape, additive.Wk.shape, additive.v.shape) == ((3, 3), (5, 3), (3,))
+    assert nn.Attention("additive", H=3, A=4).Wk.shape == (3, 4)

@@ -394,3 +394,19 @@ def test_numbers_that_are_not_given():
         for k, v in ({"weight_decay": 0.0, "maximize": False} | numbers).items():
             assert getattr(optimizer, k) == v, (name, k)
     assert optim.EMA([p]).decay == 0.999
+
+
+def test_numbers_at_their_bounds():
+    p = Tensor([1.0, -2.0], requires_grad=True)
+    p.grad = Tensor([3.0, -4.0])
+    optim.Adam([p], 0, (0, 0), eps=0).step()
+    optim.RMSprop([p], 0.0, alpha=0, eps=0).step()
+    assert p.tolist() == [1, -2]
+    for make in (lambda: optim.Adam([p], betas=(0.9, 1)), lambda: optim.RMSprop([p], alpha=1),
+                 lambda: optim.Momentum([p], momentum=-0.1), lambda: optim.EMA([p], -0.1)):
+        with pytest.raises(ValueError, match="wanted"):
+            make()
+    for decay in (0, 1):
+        optim.EMA([p], decay).update()
+    optim.clip_grad_value_([p], 0)
+    assert p.grad.tolist() == [0, 0]

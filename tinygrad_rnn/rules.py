@@ -117,8 +117,8 @@ def _prod(g, _y, x, axis=None, keepdims=False):
 def _power_base(g, _y, a, b):
     if isinstance(b, (int, float)):
         return g * (b * a ** (b - 1)) if b else np.zeros_like(g)
-    b_or_one = np.where(b == 0, 1, b)  # 0 ** 0 is 1, and its slope 0, not 0 * 0 ** -1
-    return g * np.where(b == 0, 0, b * a ** (b_or_one - 1))
+    b_or_one = np.where(np.equal(b, 0), 1, b)  # 0 ** 0 is 1, and its slope 0, not 0 * 0 ** -1
+    return g * np.where(np.equal(b, 0), 0, b * a ** (b_or_one - 1))
 
 
 def _power_exponent(g, y, a, _b):
@@ -126,14 +126,14 @@ def _power_exponent(g, y, a, _b):
         log = math.log(a) if a > 0 else math.nan
         return g * (y * log) if a else np.zeros_like(g)
     # 0 ** b stays 0 for all b > 0; a negative number has a power at whole numbers alone
-    return g * (y * np.log(np.where(a == 0, 1, np.where(a < 0, math.nan, a))))
+    return g * (y * np.log(np.where(np.equal(a, 0), 1, np.where(np.less(a, 0), math.nan, a))))
 
 
 def _softmax_of_two(a, b):
     """exp(a) / (exp(a) + exp(b)), for numbers of any size."""
     tie = (a == b) & np.isinf(a)  # of two infinite ones there is no difference
     d = np.where(tie, 0, b) - np.where(tie, 0, a)
-    d = np.where(tie & (a == -math.inf), math.inf, d)
+    d = np.where(tie & np.equal(a, -math.inf), math.inf, d)
     return np.exp(-np.logaddexp(0, d))
 
 

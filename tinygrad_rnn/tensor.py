@@ -50,7 +50,7 @@ def apply(fn: Function, *args: Any, **meta: Any) -> Any:
             if node is not None:
                 needs |= bit
         else:
-            values.append(np.array(a) if type(a) is tuple and isinstance(fn, np.ufunc) else a)
+            values.append(a)
             parents.append(None)
         bit <<= 1
     try:

@@ -97,11 +97,12 @@ class LSTMCell(Cell):
 
     def __init__(self, D: int, H: int, proj_size: int = 0, *, dtype: DTypeLike = np.float32,
                  rng: np.random.Generator | None = None) -> None:
-        rng = rng or generator()
-        super().__init__(D, H, dtype=dtype, rng=rng, out=proj_size or H)
+        _check_sizes("LSTMCell", D, H)
         if not 0 <= proj_size < H:
             raise ValueError(f"LSTMCell: proj_size={proj_size}, wanted from 0 (none) to less than"
                              f" H = {H}")
+        rng = rng or generator()
+        super().__init__(D, H, dtype=dtype, rng=rng, out=proj_size or H)
         self.Wp = Parameter(normal(rng, 1 / math.sqrt(H), (H, proj_size), dtype)) if (
             proj_size) else None
 
