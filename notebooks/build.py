@@ -47,7 +47,9 @@ def portable(made):
     cells = ["\n".join(first)]
     for name in wanted:
         cells.append(f"%%writefile {name}.py\n" + (FOLDER / f"{name}.py").read_text("utf-8"))
-    made.cells[:0] = [new_code_cell(source, metadata={"tags": ["setup"]}) for source in cells]
+    # Folded away, in Jupyter and in Colab: a reader comes for what is below.
+    folded = {"tags": ["setup"], "jupyter": {"source_hidden": True}, "cellView": "form"}
+    made.cells[:0] = [new_code_cell(source, metadata=folded) for source in cells]
     return made
 
 

@@ -105,12 +105,13 @@ def hint(number: int, strength: int = 1) -> None:
     print(hints[min(strength, len(hints)) - 1])
 
 
-def judge(number: int, layer: type) -> bool:
-    """Whether ``layer``, the reader's repair of exercise ``number``, has right gradients."""
+def judge(number: int, layer: type, explain: bool = False) -> bool:
+    """Whether ``layer``, the reader's repair of exercise ``number``, has right gradients. Where it
+    has not, which are wrong is printed; with ``explain`` the likely mistake as well."""
     wanted = EXERCISES[number - 1].layer
     if layer.__name__ != wanted:
         raise ValueError(f"judge: exercise {number} is about {wanted}, {layer.__name__} came")
-    report = check(layer)
+    report = check(layer, explain=explain)
     right = report.verdict in ("ok", "convention")
     print("Right." if right else report)
     return right

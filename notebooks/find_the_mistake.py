@@ -35,7 +35,7 @@ hint(1)
 hint(1, strength=2)
 
 # %% [markdown]
-# Here it is, not mended yet. The report says which gradient is wrong, and what is likely to be the cause; cover it up if you want to find that yourself.
+# Here it is, not mended yet. `judge` says which gradient is wrong, and where first.
 
 # %%
 from tinygrad_rnn.manual.layers import Array, sigmoid
@@ -54,6 +54,12 @@ class Sigmoid:
 
 
 judge(1, Sigmoid)
+
+# %% [markdown]
+# Who gives up asks for the likely cause, the line and the repair, worked out on the smallest example:
+
+# %%
+judge(1, Sigmoid, explain=True)
 
 
 # %% [markdown]

@@ -62,7 +62,23 @@ for bias in (0.0, 1.0, 3.0):
     told(f"LSTM, bias of the forget gate {bias}", norms[bias])
 assert norms[3.0][0] > 1e3 * norms[0.0][0]
 
+# %%
+try:
+    import matplotlib.pyplot as plt
+except ImportError:  # pip install matplotlib
+    plt = None
+if plt:
+    rnn.Wh.data[...] = Wh
+    figure, axes = plt.subplots(figsize=(7, 3.6))
+    axes.semilogy(through_time(rnn)[::-1], color="grey", label="RNN")
+    for bias, values in norms.items():
+        axes.semilogy(values[::-1], label=f"LSTM, bias of the forget gate {bias}")
+    axes.set(xlabel="time steps back", ylabel="norm of the gradient")
+    axes.legend()
+
 # %% [markdown]
+# A straight line that falls is a gradient that vanishes: by the same factor at every step.
+#
 # That is why many start the forget gate at 1 (Jozefowicz et al., 2015), and why an LSTM that has *learned* to remember does better than this picture of one at its initial weights.
 #
 # ## Truncated BPTT
