@@ -95,7 +95,9 @@ def test_an_exercise_is_wrong_as_it_is_and_right_when_mended(number, tmp_path, c
     assert len(EXERCISES) == 20 and len(exercise.hints) == 2
     given = source(number)
     assert not judge(number, layer_of(given, exercise.layer, tmp_path))
-    assert "wrong" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert re.search("wrong|unchecked", told) and "known mistakes" not in told  # nobody has looked
+    assert exercise.right not in told
     assert judge(number, getattr(manual, exercise.layer))
     assert capsys.readouterr().out == "Right.\n"
     hint(number, 2)

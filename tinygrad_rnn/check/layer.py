@@ -371,6 +371,8 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
                                         _more(setup, names, seed))
                 if explain:
                     report.example, report.worked = smallest_example(outcome, budget, repairs)
+                else:  # nobody has looked
+                    report.searched, report.unexplained = "", []
         except Exception as error:  # the verdict stands without a cause
             report.notes.append(say("the search for a cause failed: {error}",
                                     error=f"{type(error).__name__}: {error}"))
