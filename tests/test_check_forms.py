@@ -105,6 +105,7 @@ def course():
     ("Classifier", {"W", "b"}, "the cross entropy (divided by N)"),
     ("Model", {"W"}, "no gradient of features"),
     ("OnEither", {"W"}, ""),
+    ("even", {"x"}, ""),
     ("Deep", {"params[0]", "params[1]", "h"}, ""),
 ])  # fmt: skip
 def test_what_courses_ask_for_is_judged(course, name, gradients, words):

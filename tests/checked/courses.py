@@ -282,3 +282,16 @@ class Deep:
         for b in reversed(self.blocks):
             dh = b.backward(dh)
         return dh
+
+
+def even_forward(x, options, depth=2):
+    """Two functions that call each other."""
+    return odd_forward(x, options, depth - 1) if depth else (x * options["rate"], options)
+
+
+def odd_forward(x, options, depth):
+    return even_forward(x, options, depth - 1)
+
+
+def even_backward(dout, cache):
+    return dout * cache["rate"]

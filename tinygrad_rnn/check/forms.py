@@ -71,7 +71,7 @@ def as_layer(cls: type) -> Any:
     """The class, or a subclass in which its methods have the names ``forward`` and ``backward``;
     None if it has nothing like them."""
     forward = getattr(cls, "forward", None)
-    if callable(forward) and is_placeholder(forward):
+    if callable(forward) and _is_abstract(forward):
         return None
     if callable(forward) and callable(getattr(cls, "backward", None)):
         return _with_cache(cls)
@@ -92,12 +92,17 @@ def as_layer(cls: type) -> Any:
     return cls if callable(forward) else None
 
 
-def is_placeholder(fn):
-    """Whether a function does nothing yet: pass, or NotImplementedError."""
-    code, node = getattr(fn, "__code__", None), node_of(fn)
-    return (code is not None and code.co_names == ("NotImplementedError",)) or (
-        node is not None and all(isinstance(s, ast.Pass) or (isinstance(s, ast.Expr)
-                                 and isinstance(s.value, ast.Constant)) for s in node.body))
+def _is_abstract(fn):
+    code = getattr(fn, "__code__", None)
+    return code is not None and code.co_names == ("NotImplementedError",)
+
+
+def is_empty(fn):
+    """Whether a function does nothing yet."""
+    node = node_of(fn)
+    return _is_abstract(fn) or (node is not None and all(
+        isinstance(s, ast.Pass) or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
+        for s in node.body))
 
 
 def _rest(pattern, name: str):

@@ -18,7 +18,7 @@ import numpy as np
 
 from . import recipes
 from .causes import explain_wrong
-from .forms import is_placeholder
+from .forms import is_empty
 from .formulas import compare_forward
 from .limits import TimeUp, time_limit
 from .numpy_standin import noting_clips, noting_float32
@@ -108,9 +108,10 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
     Returns a ``Report``, as ``check_layer`` does; "unchecked" if no way is found.
     """
     report = Report(name or cls.__name__)
-    if not callable(getattr(cls, "backward", None)):
+    backward: Any = getattr(cls, "backward", None)
+    if not callable(backward):
         return unchecked(report, say("{name} has no backward", name=report.name))
-    if is_placeholder(inspect.unwrap(cls.backward)):
+    if is_empty(inspect.unwrap(backward)):
         return unchecked(report, say("{name}.backward is empty", name=report.name))
     search = None
     typo = _no_constructor(cls)
@@ -143,10 +144,12 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
                            " multiplies it with the gradient", x=recipe.input_names[0])
         return report
     target = target_of(setup.layer)
-    if target is not None and not _with_target(report, recipe, target, seed):
-        return report
-    report = _check(report, recipe.setup(), recipe.input_names, recipe, seed, explain, seconds,
-                    deadline, trusted)
+    if target is not None:
+        if not _with_target(report, recipe, target, seed):
+            return report
+        setup = recipe.setup()
+    report = _check(report, setup, recipe.input_names, recipe, seed, explain, seconds, deadline,
+                    trusted)
     report.notes += recipe.notes
     first = recipe.first_error
     if recipe.narrow is not None:

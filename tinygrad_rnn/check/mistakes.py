@@ -23,6 +23,7 @@ from __future__ import annotations
 import ast
 import difflib
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -950,9 +951,9 @@ def ratio_of(got, wanted):
 def ratio_in_words(ratio, setup: Setup):
     """A factor, as a size of the inputs where it is one."""
     shape = next((x.shape for x in setup.inputs if isinstance(x, np.ndarray)), ())
-    names = dict(zip(("N", "T" if len(shape) < 4 else "C"), shape, strict=False))
+    names: dict[str, int] = dict(zip(("N", "T" if len(shape) < 4 else "C"), shape, strict=False))
     if len(names) == 2:
-        names[" ".join(names)] = shape[0] * shape[1]
+        names[" ".join(names)] = math.prod(names.values())
     for text, value in names.items():
         if abs(ratio - value) < 1e-6 * value:
             return f"{text} = {value}"

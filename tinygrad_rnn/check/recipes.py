@@ -285,7 +285,8 @@ class Search:
         yield from heapq.merge(*streams, key=lambda pair: pair[0])
 
     def _ranked(self, cost: float, init, inputs, input_names, transposed: bool, sizes):
-        choices, families = [*init, *inputs], {}
+        choices = [*init, *inputs]
+        families: dict[Any, list[int]] = {}
         for i, argument in enumerate([*self.init_names, *input_names]):  # of a family: the same
             families.setdefault((family(argument), tuple(choices[i])), []).append(i)
         for total, found in itertools.islice(

@@ -76,13 +76,14 @@ def returned_names(fn) -> list[str]:
     return [ast.unparse(v) for v in (value.elts if isinstance(value, ast.Tuple) else [value])]
 
 
-def keys_read(fn, name: str) -> dict[str, list[Any]] | None:
+def keys_read(fn, name: str, seen=()) -> dict[str, list[Any]] | None:
     """The keys by which a function, or one that it hands it to, reads the dict ``name``, without
     those for which it has a default: key -> the constants that its value is compared with. None
     where the function reads it in another way."""
     node: Any = node_of(inspect.unwrap(fn))
     found: dict[str, list[Any]] | None = None
     holds: dict[str, str] = {}  # a variable -> the key whose value it has
+    n: Any
 
     def key_of(n):
         return n.slice.value if isinstance(n, ast.Subscript) and isinstance(
@@ -91,15 +92,17 @@ def keys_read(fn, name: str) -> dict[str, list[Any]] | None:
 
     for n in ast.walk(node) if node else ():
         if isinstance(n, ast.Call):
-            other = fn.__globals__.get(getattr(n.func, "id", None))
-            if getattr(n.func, "attr", "") == "get" and n.args and (  # .get() is CuPy's
-                    ast.unparse(n.func.value) == name):
+            called: Any = n.func
+            other = fn.__globals__.get(getattr(called, "id", None))
+            if getattr(called, "attr", "") == "get" and n.args and (  # .get() is CuPy's
+                    ast.unparse(called.value) == name):
                 found = found or {}
-            elif isinstance(other, types.FunctionType) and other is not fn:
+            elif isinstance(other, types.FunctionType) and other not in (fn, *seen):
                 taken = other.__code__.co_varnames[: other.__code__.co_argcount]
                 for theirs, given in [*zip(taken, n.args, strict=False),
                                       *((k.arg, k.value) for k in n.keywords if k.arg)]:
-                    keys = keys_read(other, theirs) if ast.unparse(given) == name else None
+                    keys = keys_read(other, theirs, (fn, *seen)) if (
+                        ast.unparse(given) == name) else None
                     found = found if keys is None else {**(found or {}), **keys}
         elif isinstance(n, ast.Assign):
             pairs = zip(n.targets[0].elts, n.value.elts, strict=False) if isinstance(
