@@ -140,7 +140,7 @@ def of_runs(folder):
     from models.training import load_config, load_model, load_task, model_file
 
     text = "saturday, may 2, 1987"
-    path = model_file(folder / "date-1")
+    path = model_file(folder / "date-3")
     answer, columns, weights = load_model(path).attend(text)
     seen = len("".join(columns).rstrip())  # what comes after is padding
     gates = on_held_out_data(load_task(path, load_config(path)))
