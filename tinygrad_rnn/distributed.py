@@ -185,7 +185,8 @@ def _mean_over_ranks(flat: np.ndarray, *, sizes: tuple[int, ...], there: tuple[b
     if total[-1] == 0:
         raise ValueError("average_gradients: the weights of all ranks are 0")
     mean: np.ndarray = (total[:n][at] / total[-1]).astype(flat.dtype)
-    return beside(mean, given)
+    shared: np.ndarray = beside(mean, given)
+    return shared
 
 
 def _sum_over_ranks(buffer: np.ndarray) -> np.ndarray:
