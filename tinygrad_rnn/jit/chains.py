@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,8 @@ CHAIN = 60  # calls in one chain at most
 class Chain:
     """Some calls on arrays of one shape, and which of their values are read outside of them.
 
-    ``kinds`` says how each operand meets the rows: full (R, C), row (1, C), scalar (1, 1), number,
-    table (V, C) with ids (R, 1).
+    ``kinds`` says how each operand meets the rows: full (R, C), row (1, C), column (R, 1), scalar
+    (1, 1), number, table (V, C) with ids (R, 1).
     """
 
     def __init__(self, chain: list[Call], kept: set[Value]):
@@ -36,7 +37,7 @@ class Chain:
         tables = {call.args[0] for call in chain if call.fn is looked_up}
         ids = {call.args[1] for call in chain if call.fn is looked_up}
         self.kinds = ["table" if v in tables else "ids" if v in ids else
-                      kind_of(v, self.shape, self.dtype) for v in self.inputs]  # fmt: skip
+                      self.kind(v) for v in self.inputs]  # fmt: skip
         self.outs = [call.out for call in chain if call.out in kept]
         self.__name__ = f"fused_{len(chain)}"
 
@@ -44,6 +45,15 @@ class Chain:
     def accepts(call: Call) -> bool:
         """Whether a call may be in such a chain."""
         raise NotImplementedError
+
+    @staticmethod
+    def among(call: Call) -> Any:
+        """Calls of which this is the same may be in one chain."""
+        return call.out.shape, call.out.dtype
+
+    def kind(self, x: Value) -> str | None:
+        """How an operand meets the rows."""
+        return kind_of(x, self.shape, self.dtype)
 
     def on(self, own: dict[Value, Value], shape: tuple[int, ...]) -> Chain:
         """The same function of other values, of this shape."""
@@ -87,7 +97,7 @@ def gather(tape: Tape, kind: type[Chain], worth: float) -> Tape:
     users, results = tape.users(), set(tape.results)
     calls: list[Call | Chain] = []
     chains: dict[tuple, list[Call]] = {}
-    made: dict[Value, tuple] = {}  # by a call of an open chain: its shape and dtype
+    made: dict[Value, Any] = {}  # by a call of an open chain: the key of that
 
     def close(key):
         chain = chains.pop(key)
@@ -101,7 +111,7 @@ def gather(tape: Tape, kind: type[Chain], worth: float) -> Tape:
 
     for call in tape.calls:
         member = kind.accepts(call)
-        key = call.out.shape, call.out.dtype
+        key = kind.among(call)
         if member and len(chains.get(key, ())) == CHAIN:
             close(key)
         for value in call.inputs():

@@ -33,7 +33,7 @@ from .device import Divided, on_host
 from .lanes import on_cores
 from .lengths import LONG, STEPS, AnyLength, lengths_of
 from .lookups import look_up_late, moved_alone, tables_first
-from .loops import available, compiled_calls, fuse, slices_first, sum_in_softmax
+from .loops import available, compiled_calls, elementary, fuse, slices_first, sum_in_softmax
 from .memory import Block
 from .once import again, once
 from .passes import (
@@ -72,7 +72,7 @@ PROOFS = 2  # how often a recording must give what the function gives, before it
 PASSES = (drop_unused, compute_constants, one_join, share, longer_stack, keep_softmax,
           slope_in_softmax, bias_in_softmax)  # fmt: skip
 # if numba is installed
-FUSION = (tables_first, compiled_calls, sum_in_softmax, moved_alone, slices_first, look_up_late,
+FUSION = (elementary, share, drop_unused, tables_first, compiled_calls, sum_in_softmax, moved_alone, slices_first, look_up_late,
           share, drop_unused, fuse)  # fmt: skip
 
 
@@ -366,7 +366,7 @@ class Recording:
     def __init__(self, tape: Tape, homes, shape, assigned, fast, block):
         better, own, self.calls = improved(tape, homes, fast)
         self.recorded, self.homes = tape, homes
-        self.program: Any = Program(better, own, block)
+        self.program: Any = Program(better, own, block, native=fast and available())
         self.shape, self.assigned = shape, assigned
         self.rounds, self.eps = rounding(better, fast), coarsest(tape)
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]

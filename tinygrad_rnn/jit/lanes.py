@@ -183,7 +183,7 @@ class _Splitter:
             return (N, list(args[0]), []) if good else None
         if isinstance(fn, Chain) and not isinstance(fn, Blocks):
             rows = [v for v, kind in zip(fn.inputs, fn.kinds, strict=True)
-                    if kind in ("full", "ids")]
+                    if kind in ("full", "column", "ids")]
             return N, rows, [v for v in fn.inputs if v not in rows]
         if elementwise(call) and not call.kwargs and all(
                 isinstance(x, Value) or np.isscalar(x) for x in args):

@@ -30,17 +30,21 @@ from .blocks import softmax_nll, softmax_nll_compiled
 from .chains import Chain, gather, kind_of
 from .recording import added
 from .rows import added_rows, looked_up
-from .tape import Call, Tape, Value, values_in
+from .tape import Call, Tape, Value, replace, values_in
 
-__all__ = ["Kernel", "available", "basic", "compiled_calls", "fuse", "load", "slices_first",
+__all__ = ["Kernel", "available", "basic", "compiled_calls", "elementary", "fuse", "load", "slices_first",
            "sum_in_softmax"]  # fmt: skip
 
 EXPRESSIONS = {
     np.add: "({} + {})", np.subtract: "({} - {})", np.multiply: "({} * {})",
     np.divide: "({} / {})", np.negative: "(-{})", np.positive: "{}", np.tanh: "tanh({})",
     np.sqrt: "np.sqrt({})", np.exp: "exp({})", np.minimum: "minimum({}, {})",
+    np.maximum: "maximum({}, {})", np.where: "({1} if {0} else {2})", np.greater: "({} > {})",
+    np.less: "({} < {})", np.equal: "({} == {})", np.not_equal: "({} != {})",
+    np.greater_equal: "({} >= {})", np.less_equal: "({} <= {})",
 }  # fmt: skip
-FLOAT = np.dtype(np.float32)
+FLOAT, BOOL = np.dtype(np.float32), np.dtype(np.bool_)
+WORDS = {FLOAT: "floats", np.dtype(np.int64): "longs", BOOL: "bools"}  # pointers
 MANY = 200  # elements below which a call is left alone
 WORTH = 30e-6  # seconds that one kernel should save in a replay to be worth compiling
 
@@ -51,6 +55,48 @@ def available() -> bool:
 
 
 # ---- the passes ----
+
+
+def kind_in(x: Any, shape: tuple[int, ...]) -> str | None:
+    """``kind_of`` an operand of a loop: float32, or what a comparison gives; also a column."""
+    if not isinstance(x, Value) or x.dtype not in (FLOAT, BOOL):
+        return kind_of(x, shape, FLOAT)
+    if x.shape == (*shape[:-1], 1) != shape:
+        return "column" if x.order is None else None
+    return kind_of(x, shape, x.dtype)
+
+
+def elementary(tape: Tape) -> Tape:
+    """What is said in more than one way in the one that loops know: a mean is a sum and a
+    quotient, a square a product, and what is broadcast along its rows for an elementwise call is
+    one column."""
+    calls: list[Call] = []
+    same: dict[Value, Value] = {}
+    columns: dict[Value, Value] = {}
+    for call in tape.calls:
+        fn, out = call.fn, call.out
+        args, kwargs = replace((call.args, call.kwargs), lambda v: same.get(v, v))
+        if fn in EXPRESSIONS and not kwargs:
+            args = tuple([columns.get(x, x) if isinstance(x, Value) else x for x in args])
+        x = args[0] if args else None
+        if (fn is np.mean and out.dtype == FLOAT == x.dtype and len(args) == 1 and x.shape
+                and kwargs.keys() <= {"axis", "keepdims"} and 0 not in x.shape):
+            total = Value(out.shape, out.dtype, out.order)
+            calls.append(Call(np.add.reduce, args, {"axis": None, **kwargs}, total,
+                              line=call.line))
+            many = math.prod(x.shape) // max(1, math.prod(out.shape))
+            call = Call(np.divide, (total, float(many)), {}, out, line=call.line)
+        elif fn is np.power and out.dtype == FLOAT and args[1:] in ((1,), (2,)) and not kwargs:
+            if args[1] == 1:
+                same[out] = x
+                continue
+            call = Call(np.multiply, (x, x), {}, out, line=call.line)
+        else:
+            call = Call(fn, args, kwargs, out, call.effect, call.view, call.line, call.more)
+        if fn is np.broadcast_to and x.shape == (*out.shape[:-1], 1):
+            columns[out] = x
+        calls.append(call)
+    return Tape(calls, tape.inputs, tape.constants, [same.get(v, v) for v in tape.results])
 
 
 def compiled_calls(tape: Tape) -> Tape:
@@ -183,20 +229,30 @@ class Kernel(Chain):
             if kind == "table":  # which may be read as it is, too
                 kind = "rows" if value.shape == self.shape else "row"
             self._text[value] = {"full": f"x{i}", "rows": f"a{i}[n, j]",
-                                 "row": f"a{i}[0, j]"}.get(kind, f"s{i}")
+                                 "row": f"a{i}[0, j]", "column": f"c{i}"}.get(kind, f"s{i}")
         uses = Counter(value for call in chain for value in call.inputs())
         for call in chain:
             self._add(call, uses[call.out] > 1)
         self._key = self.source({})
 
     @staticmethod
+    def among(call: Call) -> Any:
+        return call.out.shape
+
+    def kind(self, x: Value) -> str | None:
+        return kind_in(x, self.shape)
+
+    @staticmethod
     def accepts(call: Call) -> bool:
         out = call.out
-        if call.kwargs or out.dtype != FLOAT or out.order or math.prod(out.shape) < MANY:
+        if (call.kwargs or out.dtype not in (FLOAT, BOOL) or out.order
+                or math.prod(out.shape) < MANY):
             return False
         if call.fn is looked_up:
-            return len(out.shape) == 2
-        return call.fn in EXPRESSIONS and all(kind_of(x, out.shape, FLOAT) for x in call.args)
+            return len(out.shape) == 2 and call.args[1].dtype in WORDS
+        bools = [isinstance(x, Value) and x.dtype == BOOL for x in call.args]
+        return (call.fn in EXPRESSIONS and all(kind_in(x, out.shape) for x in call.args)
+                and bools == [call.fn is np.where, False, False][: len(bools)])
 
     @property
     def key(self) -> str:
@@ -213,7 +269,7 @@ class Kernel(Chain):
         """The expression of one call; a statement, where it is kept or read ``again``."""
         if call.fn is looked_up:
             table, ids = (self._names[v] for v in call.args)
-            text = f"{table}[i{ids}, j]"
+            text = f"{table}[c{ids[1:]}, j]"
         else:
             text = EXPRESSIONS[call.fn].format(*map(self._read, call.args))
         if again or call.out in self.kept:
@@ -248,14 +304,23 @@ class Kernel(Chain):
             elif kind == "scalar":
                 lines.append(f"    s{i} = a{i}[0, 0]")
         lines.append("    for n in range(R):")
-        lines += [f"        ia{i} = a{i}[n, 0]" for i, kind in enumerate(self.kinds)
-                  if kind == "ids"]
+        lines += [f"        c{i} = a{i}[n, 0]" for i, kind in enumerate(self.kinds)
+                  if kind in ("ids", "column")]
         lines.append("        for j in range(C):")
         lines += [f"            {line}" for line in self.lines]
-        source = "\n".join(lines) + "\n"
         for result, operand in edited.items():
-            source = source.replace(f"{result}[", f"{operand}[")
-        return PRELUDE + source
+            lines = [line.replace(f"{result}[", f"{operand}[") for line in lines]
+        kinds = [*zip(self.kinds, self.inputs, strict=True)]
+        kinds += [("full", out) for i, out in enumerate(self.outs) if f"y{i}" not in edited]
+        words = ["p[0]", "p[1]"]
+        for i, (kind, value) in enumerate(kinds):
+            at = f"p[{2 + 3 * i}]"
+            words.append(f"doubles({at})[0]" if kind == "number" else
+                         f"carray({WORDS[value.dtype]}({at}), (p[{3 + 3 * i}], p[{4 + 3 * i}]))")
+        outs = [arguments.index(edited.get(f"y{i}", f"y{i}")) for i in range(len(self.outs))]
+        lines += ["", "", "def entry(at):", "    p = longs(at)", f"    kernel({', '.join(words)})",
+                  "", "", f"written = {outs}"]
+        return PRELUDE + "\n".join(lines) + "\n"
 
 
 # tanh: the quotient of polynomials that Eigen and XLA use for float32, within 5 units of the last
@@ -264,8 +329,11 @@ class Kernel(Chain):
 PRELUDE = '''"""Made by tg.jit."""
 
 import numpy as np
+from numba import carray
 from numba import njit
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
+
+from tinygrad_rnn.jit.native import bools, doubles, floats, longs
 
 f = np.float32
 
@@ -326,29 +394,46 @@ def minimum(a, b):
     return a if a < b or a != a else b
 
 
+@njit(error_model="numpy")
+def maximum(a, b):
+    return a if a > b or a != a else b
+
+
 '''
 
 
+def alone(fn: Any) -> str:
+    """The source of one elementwise call, on up to two axes that lie in any way."""
+    names = ["y", "a", "b"][: fn.nin + 1]
+    lines = ["", "", "def entry(at):", "    p = longs(at)", "    R, C = p[0], p[1]"]
+    lines += [f"    {x}, {x}n, {x}j = floats(p[{i}]), p[{i + 1}], p[{i + 2}]"
+              for i, x in zip(range(2, 11, 3), names, strict=False)]
+    said = EXPRESSIONS[fn].format(*[f"{x}[n * {x}n + j * {x}j]" for x in names[1:]])
+    lines += ["    for n in range(R):", "        for j in range(C):",
+              f"            y[n * yn + j * yj] = {said}"]
+    return PRELUDE + "\n".join(lines) + "\n"
+
+
 @cache
-def load(source: str):
+def load(source: str, name: str = "kernel"):
     """The compiled function of a source. The source lies in the cache folder, where numba keeps
     the machine code beside it; where nobody can write, it is compiled for this process alone."""
-    name = f"kernel_{hashlib.sha256(source.encode()).hexdigest()[:20]}.py"
+    file = f"kernel_{hashlib.sha256(source.encode()).hexdigest()[:20]}.py"
     try:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / name
+        path = folder / file
         if not path.exists() or path.read_text(encoding="utf-8") != source:  # or is cut off
             with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as f:
                 f.write(source)
             os.replace(f.name, path)
     except OSError:
-        path, source = Path(name), source.replace("cache=True, ", "")
+        path, source = Path(file), source.replace("cache=True, ", "")
     module = ModuleType(f"tinygrad_rnn_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # where numba looks for it when it reads machine code
     exec(compile(source, str(path), "exec"), vars(module))
-    return spared(vars(module)["kernel"])
+    return spared(vars(module)[name])
 
 
 def spared(function):

@@ -2,16 +2,25 @@
 
 Imported only where numba is installed (the extra [fast]). Everything is float32. A loop is
 vectorised where each round stands alone; sums and largest elements, which do not, say how.
+``run`` works off a table of calls (table.py), of which each has its arguments as words of 64 bits:
+numbers and addresses.
 """
 
+import contextlib
+import ctypes
+from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core.ccallback import CFunc
+from numba.extending import intrinsic
 
 from .loops import spared
 
-__all__ = ["add_rows", "softmax_rows", "subtract_rows", "sum_rows"]
+__all__ = ["add_rows", "address", "gemm", "product", "run", "softmax_rows", "subtract_rows",
+           "sum_rows", "sums"]  # fmt: skip
 
 f = np.float32
 LANES = 128  # largest elements that are sought side by side
@@ -133,3 +142,120 @@ def subtract_rows(table, ids, step, moved):
             moved[i] = True
             for j in range(table.shape[1]):
                 table[i, j] -= step[n, j]
+
+
+# ---- calls by address ----
+
+INT, LONG, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
+
+
+def pointer(kind):
+    """A function in compiled code: an address as a pointer to numbers of this kind."""
+
+    @intrinsic
+    def of(typing, at):
+        def code(context, builder, signature, values):
+            return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(kind)(types.int64), code
+
+    return of
+
+
+floats, doubles, longs, bools = map(pointer, (types.float32, types.float64, types.int64,
+                                              types.boolean))
+
+
+@intrinsic
+def call(typing, function, words):
+    def code(context, builder, signature, values):
+        kind = ir.FunctionType(ir.VoidType(), [LONG])
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), [values[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), code
+
+
+@intrinsic
+def sgemm(typing, function, across, down, m, n, k, a, lda, b, ldb, c, ldc):
+    """cblas_sgemm of arrays that lie row by row: c = a b."""
+
+    def code(context, builder, signature, values):
+        function, across, down, m, n, k, a, lda, b, ldb, c, ldc = values
+        kind = ir.FunctionType(ir.VoidType(), [INT] * 3 + [LONG] * 3 + [FLOAT] + [LONG] * 4
+                               + [FLOAT] + [LONG] * 2)
+        builder.call(builder.inttoptr(function, kind.as_pointer()), [
+            INT(101), builder.trunc(across, INT), builder.trunc(down, INT), m, n, k, FLOAT(1),
+            a, lda, b, ldb, FLOAT(0), c, ldc])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 12), code
+
+
+@cache
+def gemm() -> int:
+    """The address of the sgemm of NumPy's own OpenBLAS, or 0: another library is not asked."""
+    with contextlib.suppress(Exception):  # other names, another library, another system
+        from numpy._core import _multiarray_umath
+
+        function = ctypes.CDLL(_multiarray_umath.__file__).scipy_cblas_sgemm64_
+        return ctypes.cast(function, ctypes.c_void_p).value or 0
+    return 0
+
+
+@cache
+def address(function) -> int:
+    """Of the machine code of ``function``, whose one argument is the address of its words."""
+    made = CFunc(function, ((types.int64,), types.void), {}, {
+        "nopython": True, "error_model": "numpy", "fastmath": {"contract"}})
+    with contextlib.suppress(RuntimeError):  # nowhere to keep it
+        made.enable_caching()
+        spared(made)
+    made.compile()
+    _alive.append(made)
+    return made.address
+
+
+_alive: list[Any] = []  # whose machine code is in use
+
+
+@compiled
+def run(calls):
+    """Each of the calls (n, 2): a function, and where its words are."""
+    for i in range(len(calls)):
+        call(calls[i, 0], calls[i, 1])
+
+
+def product(at):
+    """How many, and how far apart a, b and c of each are, twice; then what sgemm is told."""
+    p = longs(at)
+    for i in range(p[0]):
+        for j in range(p[4]):
+            a, b, c = (p[14] + i * p[1] + j * p[5], p[16] + i * p[2] + j * p[6],
+                       p[18] + i * p[3] + j * p[7])
+            sgemm(p[8], p[9], p[10], p[11], p[12], p[13], a, p[15], b, p[17], c, p[19])
+
+
+def sums(at):
+    """y[j] = sum of a[i, j]: rows, columns, y and its step, a and its steps."""
+    p = longs(at)
+    R, C, y, step, a, down, across = p[0], p[1], floats(p[2]), p[3], floats(p[4]), p[5], p[6]
+    if across == 1 and step == 1:  # one row after the other, as NumPy does
+        for j in range(C):
+            y[j] = a[j]
+        for i in range(1, R):
+            for j in range(C):
+                y[j] += a[i * down + j]
+        return
+    for j in range(C):
+        y[j * step] = sum_of(a, j * across, down, R)
+
+
+def _sum_of(a, at, step, n):
+    total = f(0)
+    for i in range(n):
+        total += a[at + i * step]
+    return total
+
+
+sum_of = compiled(_sum_of, {"reassoc"})

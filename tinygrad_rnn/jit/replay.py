@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 import operator
-import time
-from collections.abc import Callable
-from itertools import groupby
+from typing import Any
 
 import numpy as np
 
-from .blocks import BLOCKED, beside
+from .blocks import BLOCKED
 from .chains import Chain, as_rows, rows, width
 from .memory import JOINS, Block, Memory, editing, joined
 from .recording import draw, overwritten
+from .table import assembled
 from .tape import Call, Tape, Value, name_of, values_in
 
 __all__ = ["Program"]
@@ -39,8 +38,8 @@ class Program:
     copied = "np.array({})"  # how a result is copied
 
     def __init__(self, tape: Tape, homes: dict[Value, Value], block: Block | None = None,
-                 apart: bool = False):
-        self.tape, self.homes = tape, homes
+                 apart: bool = False, native: bool = False):
+        self.tape, self.homes, self.native = tape, homes, native
         self.memory = Memory(tape, homes, block or Block(), apart)
         self.names: dict[Value, str] = {}
         self.space: dict = {"np": np}
@@ -51,8 +50,11 @@ class Program:
         self.numbers: dict[tuple, np.ndarray] = {}
         self.spans: list[tuple[int, int]] = []  # of each call: its lines
         self._write()
-        if not apart:  # else it is only looked at, by roll.py
-            self.run = self._compile(timed=False)
+
+    def run(self, inputs: list[Any]) -> list[Any]:
+        """The first time; then it is what was compiled."""
+        self.run = self._compile(inputs)  # type: ignore[method-assign]
+        return self.run(inputs)
 
     @property
     def nbytes(self) -> int:
@@ -116,7 +118,7 @@ class Program:
         """A chain: everything in it as rows of the same length."""
         chain, memory = call.fn, self.memory
         planned = [memory.array.get(v) for v in (*chain.inputs, *call.outs)]
-        flat = not {"row", "table"}.intersection(chain.kinds) and all(
+        flat = not {"row", "table", "column"}.intersection(chain.kinds) and all(
             x is None or x.shape != chain.shape or x.flags.c_contiguous for x in planned)
         flat &= not (memory.apart and chain.shape)  # how wide hangs on T in no simple way
         size = math.prod(chain.shape)
@@ -127,8 +129,8 @@ class Program:
                   if homes.get(out) in chain.inputs}  # fmt: skip
         args, after = [], []
         for value, kind in zip(chain.inputs, chain.kinds, strict=True):
-            n, m = {"full": (R, C), "row": (1, C), "ids": (R, 1), "table": value.shape}.get(
-                kind, (1, 1))
+            n, m = {"full": (R, C), "row": (1, C), "ids": (R, 1), "column": (R, 1),
+                    "table": value.shape}.get(kind, (1, 1))
             array = memory.array.get(value)
             lies = None if array is None else as_rows(array, n, m)
             if kind == "number":
@@ -174,14 +176,15 @@ class Program:
             target = self.names[call.out] = self.names[self.homes[call.out]]
         if editing(call):
             source, *rest = args
-            ready = f"np.copyto({target}, {source}); " if kind == "copy" else ""
-            if ready and self._is_zero(call.args[0]):  # as a gradient begins
-                ready = f"{target}.fill(0); "
+            if kind == "copy":
+                zero = self._is_zero(call.args[0])  # as a gradient begins
+                self.lines.append((f"{target}.fill(0)" if zero else
+                                   f"np.copyto({target}, {source})", call))
             if call.fn is overwritten:
-                return f"{ready}{target}[{rest[0]}] = {rest[1]}"
+                return f"{target}[{rest[0]}] = {rest[1]}"
             edit = self._object(call.fn.edit)
             rest += [f"{k}={self._text(v)}" for k, v in call.kwargs.items()]
-            return f"{ready}{edit}({target}, {', '.join(rest)})"
+            return f"{edit}({target}, {', '.join(rest)})"
         if call.fn is operator.getitem:
             return f"{target} = {args[0]}[{args[1]}]"
         if call.fn is draw:
@@ -238,38 +241,16 @@ class Program:
             self.space[name] = x  # which also keeps the id
         return self._known[id(x)]
 
-    def _compile(self, timed: bool) -> Callable:
-        inputs = ", ".join(self.names[v] for v in self.tape.inputs)
-        body = [f"({inputs},) = inputs"] if inputs else []
-        space = dict(self.space)
-        if timed:
-            space["_clock"], space["_times"] = time.perf_counter, []
-            for line, call in self.lines:
-                body += ["_t = _clock()", line] if call else [line]
-                if call:
-                    body.append("_times.append(_clock() - _t)")
-            body.append("return _times")
-        else:
-            space["_beside"] = beside
-            lanes = [self.lanes.get(i, (-1, 0)) for i in range(len(self.lines))]
-            for number, at in groupby(range(len(self.lines)), lambda i: lanes[i][0]):
-                if number < 0:
-                    body += [self.lines[i][0] for i in at]
-                    continue
-                names = []
-                for lane, own in groupby(at, lanes.__getitem__):
-                    names.append(f"lane{lane[1]}")
-                    body += [f"def {names[-1]}():", *(f"    {self.lines[i][0]}" for i in own)]
-                body.append(f"_beside({', '.join(names)})")
-            body.append(self.result)
-        source = "def program(inputs):\n" + "".join(f"    {line}\n" for line in body)
-        exec(compile(source, "<tg.jit>", "exec"), space)
-        return space["program"]
+    def _compile(self, inputs: Any, times: list[Call] | None = None) -> Any:
+        names = [self.names[v] for v in self.tape.inputs]
+        items = [(self.lanes.get(i), line) for i, line in enumerate(self.lines)]
+        return assembled(names, items, self.result, self.space, inputs, self.native, times)
 
-    def profile(self, inputs) -> list[tuple[float, Call]]:
-        """Seconds and call of each line of one run, slowest first. Homes are written to."""
-        times = self._compile(timed=True)(inputs)
-        calls = [call for _, call in self.lines if call]
+    def profile(self, inputs: list[Any]) -> list[tuple[float, Call]]:
+        """Seconds and call of each line of one run, slowest first, those of a loop together. Homes
+        are written to."""
+        calls: list[Call] = []
+        times = self._compile(inputs, calls)(inputs)
         return sorted(zip(times, calls, strict=True), key=lambda pair: -pair[0])
 
 

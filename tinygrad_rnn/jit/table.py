@@ -1,0 +1,513 @@
+"""Lines of a program as a table of calls, which one native call works off (native.py).
+
+A line that calls a compiled loop, a product, a sum, a copy or an elementwise function of float32
+says with what; where these arrays lie is known but for inputs, whose addresses are put into the
+table when another array comes. What is between two lines that are none of these is one table; a
+loop of nothing else is one for all its steps. Nothing here knows what a line is for.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from .blocks import beside
+from .memory import JOINS
+from .recording import added
+from .tape import Call
+
+__all__ = ["Loop", "assembled"]
+
+FLOAT = np.dtype(np.float32)
+SMALL = 1 << 10  # elements up to which NumPy's call costs more than what it does
+CALL = re.compile(r"(o\d+|np\.copyto)\((.*)\)")
+VIEW = re.compile(r"([vr]\w+) = (.*)")
+WORD = re.compile(r"[A-Za-z_]\w*")
+
+
+@dataclass(slots=True)
+class Op:
+    """A native function; its words: numbers, and arrays that stand for their addresses; what of
+    them it writes."""
+
+    function: int
+    words: list[Any]
+    outs: Sequence[np.ndarray]
+
+
+@dataclass(slots=True)
+class Number:
+    """A number of Python's, which each replay has anew under this name; as which it is read."""
+
+    name: str
+    dtype: Any = np.dtype(float)
+
+
+class View(str):
+    """A line that gives a name to a part of an input."""
+
+
+class Loop:
+    """Repetitions of some lines: which, and by name lists of the arrays of which each has its own.
+    ``period``: these lie evenly apart in every so many-th one; 0 where they do not."""
+
+    def __init__(self, repetitions: range) -> None:
+        self.range, self.period = repetitions, 1
+        self.arrays: dict[Any, tuple[str, list[np.ndarray]]] = {}
+        self.lines: list[tuple[str, Call | None]] = []
+
+    def at(self, k: int) -> dict[str, np.ndarray]:
+        """The arrays of one."""
+        return {name: arrays[k] for name, arrays in self.arrays.values()}
+
+
+# ---- what lines are ----
+
+
+def merged(shape: Sequence[int], *strides: Sequence[int]) -> Any:
+    """Two axes that run over the same elements: (shape, strides of each); None if there are
+    none."""
+    axes: list[list[Any]] = []
+    for n, *steps in zip(shape, *strides, strict=True):
+        if n == 1:
+            continue
+        if axes and all(a == n * b for a, b in zip(axes[-1][1:], steps, strict=True)):
+            axes[-1] = [axes[-1][0] * n, *steps]
+        else:
+            axes.append([n, *steps])
+    if len(axes) > 2:
+        return None
+    axes = [[1] + [0] * len(strides)] * (2 - len(axes)) + axes
+    return [a[0] for a in axes], [[a[i + 1] for a in axes] for i in range(len(strides))]
+
+
+def is_floats(*arrays: Any) -> bool:
+    return all(isinstance(x, np.ndarray) and x.dtype == FLOAT and x.flags.aligned
+               and x.size for x in arrays)
+
+
+def alone(fn: Any, args: Sequence[Any], out: Any) -> list[Op] | None:
+    """One elementwise call."""
+    from .loops import EXPRESSIONS, load
+    from .loops import alone as source
+    from .native import address
+
+    args = [np.array(x, FLOAT) if type(x) in (int, float) else x for x in args]
+    numbers = [isinstance(x, Number) for x in args]
+    if fn not in EXPRESSIONS or not is_floats(out, *(
+            x for x, number in zip(args, numbers, strict=True) if not number)):
+        return None
+    seen = [np.broadcast_to(np.float32(0) if number else x, out.shape)
+            for x, number in zip(args, numbers, strict=True)]
+    args = [Number(x.name, FLOAT) if number else x
+            for x, number in zip(args, numbers, strict=True)]
+    found = merged(out.shape, out.strides, *(x.strides for x in seen))
+    if found is None:
+        return None
+    (R, C), strides = found
+    if out.size > SMALL and not (fn is np.positive or all(s[1] in (0, 4) for s in strides)):
+        return None
+    words = [R, C]
+    for x, steps in zip((out, *args), strides, strict=True):
+        words += [x, *(s // 4 for s in steps)]
+    return [Op(address(load(source(fn), "entry")), words, [out])]
+
+
+def copied(out: Any, x: Any) -> list[Op] | None:
+    return alone(np.positive, (x,), out)
+
+
+def joined(fn: Any, pieces: Any, axis: int, out: np.ndarray) -> list[Op] | None:
+    if fn is np.stack:
+        pieces = [np.expand_dims(x, axis) for x in pieces]
+    ops: list[Op] = []
+    at = 0
+    for x in pieces:
+        place = np.moveaxis(np.moveaxis(out, axis, 0)[at : at + x.shape[axis]], 0, axis)
+        if (found := copied(place, x)) is None:
+            return None
+        ops += found
+        at += x.shape[axis]
+    return ops
+
+
+def lies(x: np.ndarray) -> tuple[int, int] | None:
+    """How BLAS is told of a matrix: 111 or 112 where it is turned, and how far apart rows are."""
+    (n, m), (down, across) = x.shape, x.strides
+    if (across == 4 or m == 1) and (n == 1 or (down >= 4 * m and down % 4 == 0)):
+        return 111, max(m, down // 4 if n > 1 else m)
+    if (down == 4 or n == 1) and (m == 1 or (across >= 4 * n and across % 4 == 0)):
+        return 112, max(n, across // 4 if m > 1 else n)
+    return None
+
+
+def product(a: Any, b: Any, out: Any) -> list[Op] | None:
+    from .native import address, gemm
+    from .native import product as native
+
+    if not gemm() or not is_floats(a, b, out) or a.ndim < 1 or b.ndim < 2:
+        return None
+    if a.ndim == 1:
+        a, out = a[None], out[..., None, :]
+    (n, k), m = a.shape[-2:], b.shape[-1]
+    if out.ndim > 4 or out.shape[-2:] != (n, m):
+        return None
+    before = out.shape[:-2]
+    stacks = [np.broadcast_to(x, (*before, *x.shape[-2:])) for x in (a, b, out)]
+    found = [lies(x[(0,) * len(before)]) for x in stacks]
+    if None in found or found[2][0] != 111:  # type: ignore[index]
+        return None
+    (across, lda), (down, ldb), (_, ldc) = found  # type: ignore[misc]
+    outer = [(1, 0, 0, 0)] * (2 - len(before)) + [
+        (before[i], *(x.strides[i] for x in stacks)) for i in range(len(before))]
+    return [Op(address(native), [*outer[0], *outer[1], gemm(), across, down, n, m, k,
+                                 a, lda, b, ldb, out, ldc], [out])]
+
+
+def summed(fn: Any, x: Any, axis: Any, out: Any) -> list[Op] | None:
+    from .native import address, sums
+
+    if fn.__self__ is not np.add or not is_floats(x, out):
+        return None
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple([a % x.ndim for a in axes])
+    kept = [i for i in range(x.ndim) if i not in axes]
+    gone = merged([x.shape[i] for i in axes], [x.strides[i] for i in axes])
+    stays = merged([x.shape[i] for i in kept], [x.strides[i] for i in kept],
+                   np.squeeze(out, axes).strides if out.ndim == x.ndim else out.strides)
+    if gone is None or stays is None or gone[0][0] > 1 or stays[0][0] > 1:
+        return None
+    (_, R), ((_, down),) = gone
+    (_, C), ((_, across), (_, step)) = stays
+    return [Op(address(sums), [R, C, out, step // 4, x, down // 4, across // 4], [out])]
+
+
+def compiled(fn: Any, R: int, C: int, *arrays: Any) -> list[Op] | None:
+    """A loop of loops.py."""
+    from .native import address
+
+    words: list[Any] = [R, C]
+    for x in arrays:
+        if isinstance(x, Number):
+            words += [x, 0, 0]
+        elif (isinstance(x, np.ndarray) and x.ndim == 2 and x.flags.c_contiguous
+                and x.flags.aligned and x.dtype.kind in "fib"):
+            words += [x, *x.shape]
+        else:
+            return None
+    made = fn.py_func.__globals__
+    return [Op(address(made["entry"]), words, [arrays[i] for i in made["written"]])]
+
+
+def op_of(fn: Any, args: Any, kwargs: dict[str, Any]) -> list[Op] | None:
+    """What a call does, as native calls; None where there are none."""
+    if hasattr(fn, "py_func") and "entry" in fn.py_func.__globals__ and not kwargs:
+        return compiled(fn, *args)
+    if fn is np.copyto and not kwargs:
+        return copied(*args)
+    if fn is added.edit and not kwargs and isinstance(args[0], np.ndarray):  # type: ignore
+        target, index, x = args
+        if not all(type(i) in (int, slice) for i in (index if type(index) is tuple else [index])):
+            return None
+        return alone(np.add, (target[index], x), target[index])
+    if isinstance(fn, np.ufunc):
+        out = kwargs.pop("out", args[-1] if len(args) > fn.nin else None)
+        if kwargs or not isinstance(out, np.ndarray):
+            return None
+        if fn is np.matmul:
+            return product(*args[:2], out)
+        return alone(fn, args[: fn.nin], out)
+    if fn in JOINS and len(args) + len(kwargs) == 3 and "out" in kwargs:
+        return joined(fn, args[0], kwargs.get("axis", *args[1:]), kwargs["out"])
+    if isinstance(getattr(fn, "__self__", None), np.ufunc) and fn.__name__ == "reduce" and (
+            len(args) == 1 and kwargs.keys() - {"keepdims"} == {"axis", "out"}
+            and kwargs["axis"] is not None):
+        return summed(fn, args[0], kwargs["axis"], kwargs["out"])
+    return None
+
+
+# ---- tables ----
+
+
+def assembled(names: list[str], items: Iterable[Any], result: str, space: dict[str, Any],
+              inputs: list[Any], native: bool, times: list[Call] | None = None) -> Any:
+    """``program(inputs)``: the ``items``, each with its lane or None, are lines with their calls,
+    or Loops. ``native``: whether tables may take their places; ``times`` gets the calls of which
+    the program gives the seconds."""
+    space = {**space, "_beside": beside, "_clock": time.perf_counter}
+    tables = Tables(space, dict(zip(names, inputs, strict=True)), native, times)
+    lines: list[str] = []
+    for region, group in groupby(items, lambda item: item[0] and times is None and item[0][0]):
+        if region is None or times is not None:
+            lines += tables.lines(item for _, item in group)
+            continue
+        lanes = []
+        for lane, own in groupby(group, lambda item: item[0]):
+            lanes.append(f"lane{lane[1]}")
+            inside = [*tables.lines(item for _, item in own)]
+            lines += [f"def {lanes[-1]}():", *(type(text)(f"    {text}") for text in inside)]
+        lines.append(f"_beside({', '.join(lanes)})")
+    begin = [f"({', '.join(names)},) = inputs"] if names else []
+    begin += tables.begin()
+    if times is not None:
+        begin.append(f"_times = [0.0] * {len(times)}")
+        result = "return _times"
+    text = "def program(inputs):\n" + "".join(
+        f"    {line}\n" for line in needed([*begin, *lines, result]))
+    exec(compile(text, "<tg.jit>", "exec"), space)
+    return space["program"]
+
+
+def merged_lines(found: list[Any]) -> tuple[list[Op], np.ndarray]:
+    return ([op for ops, _ in found for op in ops],
+            np.concatenate([words for _, words in found], 1))
+
+
+def grab(*args: Any, **kwargs: Any) -> Any:
+    return args, kwargs
+
+
+class Tables:
+    """Those of one program. ``space``: what its names are; ``inputs``: what came in; ``times``: of
+    which lines the time is taken, each by itself, where that is wanted."""
+
+    def __init__(self, space: dict[str, Any], inputs: dict[str, Any], native: bool,
+                 times: list[Call] | None) -> None:
+        self.space, self.inputs, self.native, self.times = space, [*inputs], native, times
+        self.known: dict[str, Any] = {}
+        self.standins: dict[int, int] = {}  # id of an array that stands for an input: which
+        for i, (name, x) in enumerate(inputs.items() if native else ()):
+            if type(x) in (int, float):
+                self.known[name] = Number(name)
+            elif isinstance(x, np.ndarray) and (x.flags.c_contiguous or x.flags.f_contiguous):
+                order: Any = "C" if x.flags.c_contiguous else "F"
+                self.known[name] = standin = np.empty(x.shape, x.dtype, order)
+                self.standins[id(standin)] = i
+        self.owners = {id(_owner(x)) for x in (*self.known.values(), *space.values())
+                       if isinstance(x, np.ndarray)}
+        self.written: set[int] = set()  # inputs
+        # words, and which of them lie how far behind the beginning of which input
+        self.moves: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self.keep = space["_keep"] = []  # what calls know by its address
+
+    # lines
+
+    def ops(self, text: str, more: dict[str, Any] | None = None) -> list[Op] | None:
+        match = CALL.fullmatch(text) if self.native else None
+        if match is None:
+            return None
+        names = {**self.known, **(more or {}), "grab": grab}
+        try:
+            fn, (args, kwargs) = eval(f"{match[1]}, grab({match[2]})", self.space, names)
+        except NameError:  # of what is made at each replay
+            return None
+        owners = {id(_owner(x)) for x in (more or {}).values()} | self.owners
+        if any(isinstance(x, np.ndarray) and id(_owner(x)) not in owners
+               for x in (*args, *kwargs.values())):  # a copy
+            return None
+        return op_of(fn, args, kwargs)
+
+    def learn(self, text: str, call: Call | None) -> bool:
+        """Whether a line does nothing but give a name to a part of an input, or to a number."""
+        match = VIEW.fullmatch(text) if self.native else None
+        if match is None:
+            return False
+        name, said = match.groups()
+        if call is not None and call.out.dtype is None and call.out.shape == ():
+            if any(v.dtype is not None for v in call.inputs()) or call.effect:
+                return False
+            self.known[name] = Number(name)
+            return True
+        if said == "None" or (call is not None and not call.view):
+            return False
+        try:
+            x = eval(said, self.space, self.known)
+        except NameError:
+            return False
+        if not isinstance(x, np.ndarray) or id(_owner(x)) not in self.standins:
+            return False
+        self.known[name] = x
+        return True
+
+    def lines(self, items: Iterable[Any]) -> Iterator[str]:
+        """The lines, (text, call) or a Loop, with tables in the places of those that are native."""
+        parts: list[Any] = []  # (ops, words of each repetition)
+        later: list[str] = []
+
+        def flush():
+            if parts:
+                yield self.table(parts)
+            yield from later
+            parts.clear()
+            later.clear()
+
+        for item in items:
+            if isinstance(item, Loop):
+                found = [self.repeated(text, item) for text, _ in item.lines]
+                if None not in found and self.times is None:
+                    parts.append(merged_lines(found))
+                else:
+                    yield from flush()
+                    yield from self.partly(item, found)
+                continue
+            text, call = item
+            if (ops := self.ops(text)) is not None:
+                parts.append((ops, None))
+                if self.times is not None:
+                    yield from self.timed(self.table(parts), call)
+                    parts.clear()
+            elif text.endswith(" = None") and parts:
+                later.append(text)
+            elif self.learn(text, call):
+                yield View(text) if call is None or call.view else text
+            else:
+                yield from flush()
+                yield from self.timed(text, call)
+        yield from flush()
+
+    def timed(self, text: str, call: Call | None) -> list[str]:
+        if self.times is None or call is None:
+            return [text]
+        self.times.append(call)
+        return ["_t = _clock()", text, f"_times[{len(self.times) - 1}] += _clock() - _t"]
+
+    def repeated(self, text: str, loop: Loop) -> tuple[list[Op], np.ndarray] | None:
+        """What a line of a loop is, and its words in each repetition."""
+        n, step = len(loop.range), loop.period
+        first = self.ops(text, loop.at(0))
+        if first is None or not step:
+            return None
+        some = [*range(min(n, 2 * step)), n - 1]
+        rows = []
+        for k in some:
+            ops = self.ops(text, loop.at(k)) or []
+            rows.append([self._word(word) for op in ops for word in op.words])
+        if len({len(row) for row in rows}) > 1:
+            return None
+        words = np.array(rows)
+        moves = [c for c, word in enumerate(w for op in first for w in op.words)
+                 if isinstance(word, np.ndarray)]
+        still = np.delete(words, moves, 1)
+        k = np.arange(n)
+        base = words[k % step]
+        if n > step:
+            base = base + (words[(k % step + step).clip(max=n - 1)] - base) * (k // step)[:, None]
+        if (still != still[0]).any() or (base[-1] != words[-1]).any():
+            return None
+        return first, base
+
+    def partly(self, loop: Loop, found: list[Any]) -> Iterator[str]:
+        """A loop of which some lines are native."""
+        inside: list[str] = []
+        lists = dict(loop.arrays.values())
+        lines = enumerate(zip(loop.lines, found, strict=True))
+        for (native, _), group in groupby(lines, lambda line: (
+                line[1][1] is not None, self.times is not None and line[0])):
+            rest = [line for _, line in group]
+            if not native:
+                inside += [said for (text, call), _ in rest for said in self.timed(text, call)]
+                continue
+            ops, words = merged_lines([line for _, line in rest])
+            *before, run = self.table([(ops, words)]).split("; ")
+            name = run[4:-1]
+            calls = self.space.pop(name)
+            lists[f"{name}k"] = [*calls.reshape(len(words), -1, 2)]
+            inside += self.timed("; ".join([*before, f"run({name}k)"]), rest[0][0][1])
+        for name, values in lists.items():
+            self.space[f"_{name}"] = values
+        names, values = (", ".join(f"{a}{name}" for name in lists) for a in ("", "_"))
+        r = loop.range
+        yield f"for k, {names} in zip(range({r.start}, {r.stop}), {values}):"
+        yield from (f"    {text}" for text in inside)
+
+    # addresses
+
+    def _word(self, word: Any) -> int:
+        if isinstance(word, Number):
+            word = self.space.setdefault(f"n{word.dtype.char}_{word.name}",
+                                         np.zeros(1, word.dtype))
+        return word.ctypes.data if isinstance(word, np.ndarray) else word
+
+    def table(self, parts: list[Any]) -> str:
+        """A line that runs all of these."""
+        from .native import run
+
+        calls, before = [], {}
+        for ops, words in parts:
+            flat = [word for op in ops for word in op.words]
+            if words is None:
+                words = np.array([[self._word(word) for word in flat]])
+            words = np.ascontiguousarray(words)
+            n, width = words.shape
+            made = np.empty((n, len(ops), 2), np.int64)
+            made[..., 0] = [op.function for op in ops]
+            starts = np.cumsum([0, *(len(op.words) for op in ops)])[:-1]
+            made[..., 1] = words.ctypes.data + 8 * (starts + width * np.arange(n)[:, None])
+            calls.append(made.reshape(-1, 2))
+            moved = []
+            for c, word in enumerate(flat):
+                if isinstance(word, Number):
+                    before[f"n{word.dtype.char}_{word.name}[0] = {word.name}"] = None
+                elif isinstance(word, np.ndarray) and (
+                        owner := _owner(word)) is not None and id(owner) in self.standins:
+                    moved.append((c, self.standins[id(owner)],
+                                  word.ctypes.data - owner.ctypes.data))
+            if moved:
+                self.moves.append((words, *np.array(moved).T))
+            self.written |= {self.standins[at] for op in ops for x in op.outs
+                             if (at := id(_owner(x))) in self.standins}
+            self.keep += [words, [word for word in flat if isinstance(word, np.ndarray)]]
+        name = f"t{len(self.keep)}"
+        self.space[name], self.space["run"] = np.concatenate(calls), run
+        return "; ".join([*before, f"run({name})"])
+
+    def begin(self) -> list[str]:
+        """The line that tells the tables where the inputs are, when others have come."""
+        used = sorted({int(i) for _, _, source, _ in self.moves for i in source})
+        if not used:
+            return []
+        moves, written, many, space = self.moves, self.written, len(self.inputs), self.space
+
+        def move(*arrays: Any) -> None:
+            bases = np.zeros(many, np.int64)
+            for i, x in zip(used, arrays, strict=True):
+                if i in written and not x.flags.writeable:
+                    raise ValueError("assignment destination is read-only")
+                bases[i] = x.ctypes.data
+                space[f"w{i}"] = weakref.ref(x)
+            for words, which, source, offset in moves:
+                words[:, which] = bases[source] + offset
+
+        space["move"] = move
+        tests = []
+        for i in used:
+            space[f"w{i}"] = lambda: None
+            tests.append(f"w{i}() is not {self.inputs[i]}")
+            if i in written:
+                tests.append(f"not {self.inputs[i]}.flags.writeable")
+        return [f"if {' or '.join(tests)}: move({', '.join(self.inputs[i] for i in used)})"]
+
+
+def needed(lines: list[str]) -> list[str]:
+    """The lines without views that nobody names."""
+    used: set[str] = set()
+    kept = []
+    for line in reversed(lines):
+        name, _, said = line.strip().partition(" = ")
+        if not isinstance(line, View) or name in used:
+            used.update(WORD.findall(said if isinstance(line, View) else line))
+            kept.append(line)
+    return kept[::-1]
+
+
+def _owner(x: np.ndarray) -> np.ndarray:
+    while isinstance(x.base, np.ndarray):
+        x = x.base
+    return x
