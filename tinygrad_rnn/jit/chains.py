@@ -103,17 +103,17 @@ def gather(tape: Tape, kind: type[Chain], worth: float) -> Tape:
         chain = chains.pop(key)
         for call in chain:
             del made[call.out]
-        inside = {call.out for call in chain}
-        kept = {out for out in inside if out in results or any(
-            user.out not in inside for user in users.get(out, ()))}
         for part in parts(chain):
-            calls.append(kind(part, kept))
+            for i in range(0, len(part), CHAIN):
+                piece = part[i : i + CHAIN]
+                inside = {call.out for call in piece}
+                kept = {out for out in inside if out in results or any(
+                    user.out not in inside for user in users.get(out, ()))}
+                calls.append(kind(piece, kept))
 
     for call in tape.calls:
         member = kind.accepts(call)
         key = kind.among(call)
-        if member and len(chains.get(key, ())) == CHAIN:
-            close(key)
         for value in call.inputs():
             if value in made and not (member and made[value] == key):
                 close(made[value])
@@ -145,16 +145,20 @@ def gather(tape: Tape, kind: type[Chain], worth: float) -> Tape:
 def parts(chain: list[Call]) -> list[list[Call]]:
     """Calls that have nothing to do with each other apart: the updates of two parameters are one
     function, called twice."""
-    found: list[tuple[list[Call], set[Value]]] = []
+    found: list[list[Call]] = []
+    part: dict[Value, int] = {}  # of what a call makes
     for call in chain:
-        calls, values = [call], {call.out}
-        for other in [part for part in found if not part[1].isdisjoint(call.inputs())]:
-            found.remove(other)
-            calls = other[0] + calls
-            values |= other[1]
-        found.append((calls, values))
+        first, *others = sorted({part[v] for v in call.inputs() if v in part}) or [len(found)]
+        if first == len(found):
+            found.append([])
+        for other in others:
+            part.update((moved.out, first) for moved in found[other])
+            found[first] += found[other]
+            found[other] = []
+        found[first].append(call)
+        part[call.out] = first
     order = {call.out: i for i, call in enumerate(chain)}
-    return [sorted(calls, key=lambda call: order[call.out]) for calls, _ in found]
+    return [sorted(calls, key=lambda call: order[call.out]) for calls in found if calls]
 
 
 def kind_of(x, shape, dtype):

@@ -72,8 +72,8 @@ PROOFS = 2  # how often a recording must give what the function gives, before it
 PASSES = (drop_unused, compute_constants, one_join, share, longer_stack, keep_softmax,
           slope_in_softmax, bias_in_softmax)  # fmt: skip
 # if numba is installed
-FUSION = (elementary, share, drop_unused, tables_first, compiled_calls, sum_in_softmax, moved_alone, slices_first, look_up_late,
-          share, drop_unused, fuse)  # fmt: skip
+FUSION = (elementary, share, drop_unused, tables_first, compiled_calls, sum_in_softmax,
+          moved_alone, slices_first, look_up_late, share, drop_unused, fuse)  # fmt: skip
 
 
 class Jitted(Generic[P, R]):
@@ -219,7 +219,8 @@ class Jitted(Generic[P, R]):
                 with contextlib.suppress(Exception):
                     self._lengths[family] = known = AnyLength(
                         self.f, reached, given, T, known, functools.partial(
-                            improved, fast=self.fast), functools.partial(rounding, fast=self.fast))
+                            improved, fast=self.fast), functools.partial(rounding, fast=self.fast),
+                        self.fast and available())
             if isinstance(known, AnyLength):
                 with contextlib.suppress(Irregular):
                     return ForLength(known, T, family, self._block)
@@ -453,7 +454,7 @@ class ForLength(Recording):
 
     def __init__(self, known: AnyLength, T: int, family, block):
         self.known, self.T, self.family = known, T, family
-        self.program = known.program.at(T, block)
+        self.program = known.program.at(T, block, native=known.native)
         self.shape, self.assigned = known.shape, known.assigned
         self.rounds, self.eps, self.edited = known.rounds, known.eps, known.edited
         self.masks: list[tuple[int, Any]] = []

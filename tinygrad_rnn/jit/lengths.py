@@ -45,7 +45,8 @@ class AnyLength:
     """Raises Irregular where the function is not of this kind."""
 
     def __init__(self, f: Any, reached: Reached, given: Any, T: int, tried: int, improve: Any,
-                 rounding: Any) -> None:
+                 rounding: Any, native: bool) -> None:
+        self.native = native
         self.tried, self.Ts = tried, STEPS[tried - 1]
         self.proofs = 0
         made = [trace(f, reached, given, (T, t)) for t in self.Ts[:2]]

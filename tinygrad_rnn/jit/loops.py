@@ -32,8 +32,8 @@ from .recording import added
 from .rows import added_rows, looked_up
 from .tape import Call, Tape, Value, replace, values_in
 
-__all__ = ["Kernel", "available", "basic", "compiled_calls", "elementary", "fuse", "load", "slices_first",
-           "sum_in_softmax"]  # fmt: skip
+__all__ = ["Kernel", "available", "basic", "compiled_calls", "elementary", "fuse", "load",
+           "slices_first", "sum_in_softmax"]  # fmt: skip
 
 EXPRESSIONS = {
     np.add: "({} + {})", np.subtract: "({} - {})", np.multiply: "({} * {})",
@@ -78,7 +78,7 @@ def elementary(tape: Tape) -> Tape:
         args, kwargs = replace((call.args, call.kwargs), lambda v: same.get(v, v))
         if fn in EXPRESSIONS and not kwargs:
             args = tuple([columns.get(x, x) if isinstance(x, Value) else x for x in args])
-        x = args[0] if args else None
+        x: Any = args[0] if args else None
         if (fn is np.mean and out.dtype == FLOAT == x.dtype and len(args) == 1 and x.shape
                 and kwargs.keys() <= {"axis", "keepdims"} and 0 not in x.shape):
             total = Value(out.shape, out.dtype, out.order)
@@ -229,7 +229,7 @@ class Kernel(Chain):
             if kind == "table":  # which may be read as it is, too
                 kind = "rows" if value.shape == self.shape else "row"
             self._text[value] = {"full": f"x{i}", "rows": f"a{i}[n, j]",
-                                 "row": f"a{i}[0, j]", "column": f"c{i}"}.get(kind, f"s{i}")
+                                 "row": f"a{i}[0, j]", "column": f"c{i}"}.get(kind or "", f"s{i}")
         uses = Counter(value for call in chain for value in call.inputs())
         for call in chain:
             self._add(call, uses[call.out] > 1)
@@ -402,38 +402,26 @@ def maximum(a, b):
 '''
 
 
-def alone(fn: Any) -> str:
-    """The source of one elementwise call, on up to two axes that lie in any way."""
-    names = ["y", "a", "b"][: fn.nin + 1]
-    lines = ["", "", "def entry(at):", "    p = longs(at)", "    R, C = p[0], p[1]"]
-    lines += [f"    {x}, {x}n, {x}j = floats(p[{i}]), p[{i + 1}], p[{i + 2}]"
-              for i, x in zip(range(2, 11, 3), names, strict=False)]
-    said = EXPRESSIONS[fn].format(*[f"{x}[n * {x}n + j * {x}j]" for x in names[1:]])
-    lines += ["    for n in range(R):", "        for j in range(C):",
-              f"            y[n * yn + j * yj] = {said}"]
-    return PRELUDE + "\n".join(lines) + "\n"
-
-
 @cache
-def load(source: str, name: str = "kernel"):
+def load(source: str):
     """The compiled function of a source. The source lies in the cache folder, where numba keeps
     the machine code beside it; where nobody can write, it is compiled for this process alone."""
-    file = f"kernel_{hashlib.sha256(source.encode()).hexdigest()[:20]}.py"
+    name = f"kernel_{hashlib.sha256(source.encode()).hexdigest()[:20]}.py"
     try:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / file
+        path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != source:  # or is cut off
             with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as f:
                 f.write(source)
             os.replace(f.name, path)
     except OSError:
-        path, source = Path(file), source.replace("cache=True, ", "")
+        path, source = Path(name), source.replace("cache=True, ", "")
     module = ModuleType(f"tinygrad_rnn_{path.stem}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # where numba looks for it when it reads machine code
     exec(compile(source, str(path), "exec"), vars(module))
-    return spared(vars(module)[name])
+    return spared(vars(module)["kernel"])
 
 
 def spared(function):

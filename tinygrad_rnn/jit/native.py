@@ -8,19 +8,20 @@ numbers and addresses.
 
 import contextlib
 import ctypes
+import importlib
 from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
 from .loops import spared
 
-__all__ = ["add_rows", "address", "gemm", "product", "run", "softmax_rows", "subtract_rows",
-           "sum_rows", "sums"]  # fmt: skip
+__all__ = ["FUNCTIONS", "add_rows", "address", "elementwise", "gemm", "product", "run",
+           "softmax_rows", "subtract_rows", "sum_rows", "sums"]  # fmt: skip
 
 f = np.float32
 LANES = 128  # largest elements that are sought side by side
@@ -196,9 +197,8 @@ def sgemm(typing, function, across, down, m, n, k, a, lda, b, ldb, c, ldc):
 def gemm() -> int:
     """The address of the sgemm of NumPy's own OpenBLAS, or 0: another library is not asked."""
     with contextlib.suppress(Exception):  # other names, another library, another system
-        from numpy._core import _multiarray_umath
-
-        function = ctypes.CDLL(_multiarray_umath.__file__).scipy_cblas_sgemm64_
+        numpy = importlib.import_module("numpy._core._multiarray_umath")
+        function = ctypes.CDLL(numpy.__file__).scipy_cblas_sgemm64_  # of a library that it loads
         return ctypes.cast(function, ctypes.c_void_p).value or 0
     return 0
 
@@ -213,7 +213,7 @@ def address(function) -> int:
         spared(made)
     made.compile()
     _alive.append(made)
-    return made.address
+    return made.address or 0
 
 
 _alive: list[Any] = []  # whose machine code is in use
@@ -223,7 +223,7 @@ _alive: list[Any] = []  # whose machine code is in use
 def run(calls):
     """Each of the calls (n, 2): a function, and where its words are."""
     for i in range(len(calls)):
-        call(calls[i, 0], calls[i, 1])
+        call(calls[i, 0], calls[i, 1])  # type: ignore[call-arg]  # typing is numba's
 
 
 def product(at):
@@ -233,7 +233,49 @@ def product(at):
         for j in range(p[4]):
             a, b, c = (p[14] + i * p[1] + j * p[5], p[16] + i * p[2] + j * p[6],
                        p[18] + i * p[3] + j * p[7])
-            sgemm(p[8], p[9], p[10], p[11], p[12], p[13], a, p[15], b, p[17], c, p[19])
+            sgemm(p[8], p[9], p[10], p[11], p[12], p[13],  # type: ignore[call-arg]
+                  a, p[15], b, p[17], c, p[19])
+
+
+# what ``elementwise`` does, by number
+FUNCTIONS = (np.positive, np.negative, np.sqrt, np.add, np.subtract, np.multiply, np.divide,
+             np.minimum, np.maximum)  # fmt: skip
+
+
+def elementwise(at):
+    """y = function(a, b), or of a alone, over two axes: the number of the function, rows, columns;
+    y, a, b, each with its two steps."""
+    p = longs(at)
+    what, R, C = p[0], p[1], p[2]
+    y, yn, yj, a, an, aj, b, bn, bj = (floats(p[3]), p[4], p[5], floats(p[6]), p[7], p[8],
+                                       floats(p[9]), p[10], p[11])
+    for n in range(R):
+        if what == 0:
+            for j in range(C):
+                y[n * yn + j * yj] = a[n * an + j * aj]
+        elif what == 1:
+            for j in range(C):
+                y[n * yn + j * yj] = -a[n * an + j * aj]
+        elif what == 2:
+            for j in range(C):
+                y[n * yn + j * yj] = np.sqrt(a[n * an + j * aj])
+        elif what == 3:
+            for j in range(C):
+                y[n * yn + j * yj] = a[n * an + j * aj] + b[n * bn + j * bj]
+        elif what == 4:
+            for j in range(C):
+                y[n * yn + j * yj] = a[n * an + j * aj] - b[n * bn + j * bj]
+        elif what == 5:
+            for j in range(C):
+                y[n * yn + j * yj] = a[n * an + j * aj] * b[n * bn + j * bj]
+        elif what == 6:
+            for j in range(C):
+                y[n * yn + j * yj] = a[n * an + j * aj] / b[n * bn + j * bj]
+        else:
+            for j in range(C):
+                u, v = a[n * an + j * aj], b[n * bn + j * bj]
+                first = u != u or (u < v if what == 7 else u > v)
+                y[n * yn + j * yj] = u if first else v
 
 
 def sums(at):

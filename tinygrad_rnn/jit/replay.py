@@ -16,7 +16,7 @@ from .blocks import BLOCKED
 from .chains import Chain, as_rows, rows, width
 from .memory import JOINS, Block, Memory, editing, joined
 from .recording import draw, overwritten
-from .table import assembled
+from .table import Compiled, assembled
 from .tape import Call, Tape, Value, name_of, values_in
 
 __all__ = ["Program"]
@@ -26,7 +26,7 @@ SMALL = 1024  # elements
 NUMERIC = (np.add, np.subtract, np.multiply, np.divide, np.minimum, np.maximum)
 
 
-class Program:
+class Program(Compiled):
     """The compiled tape. ``run(inputs)`` takes the arrays, numbers and generators of
     ``tape.inputs`` and returns those of ``tape.results``: copies, which the next run does not
     touch.
@@ -50,11 +50,6 @@ class Program:
         self.numbers: dict[tuple, np.ndarray] = {}
         self.spans: list[tuple[int, int]] = []  # of each call: its lines
         self._write()
-
-    def run(self, inputs: list[Any]) -> list[Any]:
-        """The first time; then it is what was compiled."""
-        self.run = self._compile(inputs)  # type: ignore[method-assign]
-        return self.run(inputs)
 
     @property
     def nbytes(self) -> int:
@@ -244,14 +239,8 @@ class Program:
     def _compile(self, inputs: Any, times: list[Call] | None = None) -> Any:
         names = [self.names[v] for v in self.tape.inputs]
         items = [(self.lanes.get(i), line) for i, line in enumerate(self.lines)]
-        return assembled(names, items, self.result, self.space, inputs, self.native, times)
-
-    def profile(self, inputs: list[Any]) -> list[tuple[float, Call]]:
-        """Seconds and call of each line of one run, slowest first, those of a loop together. Homes
-        are written to."""
-        calls: list[Call] = []
-        times = self._compile(inputs, calls)(inputs)
-        return sorted(zip(times, calls, strict=True), key=lambda pair: -pair[0])
+        return assembled(names, items, self.result, self.space, inputs,
+                         self.block.bytes if self.native else None, times)
 
 
 def describe(call: Call) -> str:

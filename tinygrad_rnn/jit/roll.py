@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -23,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from .blocks import beside
 from .memory import Block, aligned, laid, life, whole
 from .replay import Program
+from .table import Compiled, Loop, assembled
 from .tape import Call
 
 __all__ = ["Irregular", "Rolled"]
@@ -548,31 +547,29 @@ class Rolled:
         self.inputs = len(programs[0].tape.inputs)
         self.objects = {name: x for name, x in programs[-1].space.items() if not NAME.match(name)}
 
-    def at(self, T: int, block: Block, **objects: Any) -> Unrolled:
+    def at(self, T: int, block: Block, native: bool = False, **objects: Any) -> Unrolled:
         """The program for T steps; ``objects``, by name, for those that it knows."""
-        return Unrolled(self, T, block, objects)
+        return Unrolled(self, T, block, native, objects)
 
 
 # ---- a program for T steps ----
 
 
-class Unrolled:
+class Unrolled(Compiled):
     """``run(inputs)`` as that of a Program, with loops."""
 
-    def __init__(self, rolled: Rolled, T: int, block: Block, objects: dict[str, Any]) -> None:
-        self.rolled, self.T = rolled, T
-        self.space: dict[str, Any] = {"dtype": np.dtype, "_beside": beside, **rolled.objects,
-                                      **objects}
+    def __init__(self, rolled: Rolled, T: int, block: Block, native: bool,
+                 objects: dict[str, Any]) -> None:
+        self.rolled, self.T, self.native = rolled, T, native
+        self.space: dict[str, Any] = {"dtype": np.dtype, **rolled.objects, **objects}
         self._known: dict[Any, str] = {}
         self._scratch: dict[Any, np.ndarray] = {}
         self.counts = [segment.repetitions(T) for segment in rolled.segments]
         self.places: dict[Any, Any] = {}  # of buffers
         self._lay_out(block)
         self._find_lists()
-        self.timed: list[tuple[str, Call]] = []
         self.loops = sum(segment.loops for segment in rolled.segments)
         self.lines = sum(len(segment.lines) for segment in rolled.segments)
-        self.run: Any = self._compile()
 
     # memory
 
@@ -776,73 +773,30 @@ class Unrolled:
             self.space[self._known[key]] = make()
         return self._known[key]
 
-    def _compile(self, timed: bool = False):
-        names = ", ".join(f"i{i}" for i in range(self.rolled.inputs))
-        source = [f"({names},) = inputs"] if names else []
-        source += [f"{name} = [None] * {self.counts[at[0]]}" for at, name in self.lists.items()]
-        pieces = [piece for s in range(len(self.counts)) for piece in self._pieces(s, timed)]
-        if timed:
-            source += [line for _, lines in pieces for line in lines]
-            source.insert(0, f"_times = [0.0] * {len(self.timed)}")
-            source[-1] = "return _times"
-        else:
-            for region, group in groupby(pieces, lambda piece: piece[0] and piece[0][0]):
-                if region is None:
-                    source += [line for _, lines in group for line in lines]
-                    continue
-                lanes = []
-                for lane, own in groupby(group, lambda piece: piece[0]):
-                    lanes.append(f"lane{lane[1]}")
-                    source += [f"def {lanes[-1]}():",
-                               *(f"    {line}" for _, lines in own for line in lines)]
-                source.append(f"_beside({', '.join(lanes)})")
-        text = "def program(inputs):\n" + "".join(f"    {line}\n" for line in source)
-        space = {**self.space, "_clock": time.perf_counter}
-        exec(compile(text, "<tg.jit>", "exec"), space)
-        return space["program"]
+    def _compile(self, inputs: list[Any], times: list[Call] | None = None) -> Any:
+        names = [f"i{i}" for i in range(self.rolled.inputs)]
+        items: list[Any] = [(None, (f"{name} = [None] * {self.counts[at[0]]}", None))
+                            for at, name in self.lists.items()]
+        items += [item for s in range(len(self.counts)) for item in self._items(s)]
+        *items, (_, (result, _)) = items
+        return assembled(names, items, result, self.space, inputs,
+                         self.block.bytes if self.native else None, times)
 
-    def _pieces(self, s, timed):
-        """(lane, lines of text) one after the other."""
+    def _items(self, s: int) -> Iterator[Any]:
+        """The lines of a segment, each with its lane."""
         segment, n = self.rolled.segments[s], self.counts[s]
         p, q = len(segment.front), len(segment.back)
 
-        def said(lines, loop=None):
-            return [(line.lane, self._said(line, loop, timed)) for line in lines]
+        def said(lines: list[Line], loop: Loop | None = None) -> list[Any]:
+            return [(line.lane, (self._text(line, loop), line.call)) for line in lines]
 
-        if not segment.loops:
-            yield from said(segment.lines)
-            return
         for lines in segment.front:
             yield from said(lines)
-        loop = Loop(range(p, n - q))
-        inside = [text for _, lines in said(segment.lines, loop) for text in lines]
-        names = "".join(f", {name}" for name, _ in loop.arrays.values())
-        lists = "".join(f", {self._object((s, name), lambda values=values: values)}"
-                        for name, values in loop.arrays.values())
-        head = f"for k{names or ','} in zip(range({p}, {n - q}){lists}):"
-        yield segment.lines[0].lane, [head, *(f"    {text}" for text in inside)]
+        if segment.loops:
+            loop = Loop(range(p, n - q))
+            loop.lines = [item for _, item in said(segment.lines, loop)]
+            yield segment.lines[0].lane, loop
+        else:
+            yield from said(segment.lines)
         for lines in segment.back:
             yield from said(lines)
-
-    def _said(self, line, loop, timed):
-        text = self._text(line, loop)
-        if not timed or line.call is None:
-            return [text]
-        self.timed.append((text, line.call))
-        return ["_t = _clock()", text, f"_times[{len(self.timed) - 1}] += _clock() - _t"]
-
-    def profile(self, inputs) -> list[tuple[float, Call]]:
-        """Seconds and call of each line, all repetitions together; slowest first."""
-        self.timed = []
-        times = self._compile(timed=True)(inputs)
-        return sorted(zip(times, [call for _, call in self.timed], strict=True),
-                      key=lambda pair: -pair[0])
-
-
-class Loop:
-    """The repetitions of a loop, and lists of the arrays of which each has its own."""
-
-    def __init__(self, repetitions: range) -> None:
-        self.range = repetitions
-        self.arrays: dict[Any, tuple[str, list[np.ndarray]]] = {}
-

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from .blocks import beside
+from .chains import rows
 from .memory import JOINS
 from .recording import added
 from .tape import Call
 
-__all__ = ["Loop", "assembled"]
+__all__ = ["Compiled", "Loop", "assembled"]
 
-FLOAT = np.dtype(np.float32)
+FLOAT, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 SMALL = 1 << 10  # elements up to which NumPy's call costs more than what it does
 CALL = re.compile(r"(o\d+|np\.copyto)\((.*)\)")
 VIEW = re.compile(r"([vr]\w+) = (.*)")
@@ -47,7 +48,7 @@ class Number:
     """A number of Python's, which each replay has anew under this name; as which it is read."""
 
     name: str
-    dtype: Any = np.dtype(float)
+    dtype: np.dtype = DOUBLE
 
 
 class View(str):
@@ -55,17 +56,26 @@ class View(str):
 
 
 class Loop:
-    """Repetitions of some lines: which, and by name lists of the arrays of which each has its own.
-    ``period``: these lie evenly apart in every so many-th one; 0 where they do not."""
+    """Repetitions of some lines: which of them, and by name the arrays of which each has its
+    own."""
 
     def __init__(self, repetitions: range) -> None:
-        self.range, self.period = repetitions, 1
+        self.range = repetitions
         self.arrays: dict[Any, tuple[str, list[np.ndarray]]] = {}
         self.lines: list[tuple[str, Call | None]] = []
+        self.standins: dict[str, np.ndarray] = {}  # for the arrays of a name
+        self.addresses: dict[int, np.ndarray] = {}  # of these, by the id of what stands for them
 
-    def at(self, k: int) -> dict[str, np.ndarray]:
-        """The arrays of one."""
-        return {name: arrays[k] for name, arrays in self.arrays.values()}
+    def prepare(self) -> None:
+        """Let arrays that differ in nothing but where they lie have something to stand for them."""
+        for name, arrays in self.arrays.values():
+            one = arrays[0]
+            if all(x.strides == one.strides and x.shape == one.shape for x in arrays) and (
+                    one.size and min(one.strides, default=0) >= 0):
+                size = sum((n - 1) * s for n, s in zip(one.shape, one.strides, strict=True))
+                memory = np.empty(size + one.itemsize, np.uint8)
+                self.standins[name] = np.ndarray(one.shape, one.dtype, memory, 0, one.strides)
+                self.addresses[id(memory)] = np.array([x.ctypes.data for x in arrays])
 
 
 # ---- what lines are ----
@@ -95,15 +105,16 @@ def is_floats(*arrays: Any) -> bool:
 
 def alone(fn: Any, args: Sequence[Any], out: Any) -> list[Op] | None:
     """One elementwise call."""
-    from .loops import EXPRESSIONS, load
-    from .loops import alone as source
-    from .native import address
+    from .native import FUNCTIONS, address, elementwise
 
     args = [np.array(x, FLOAT) if type(x) in (int, float) else x for x in args]
     numbers = [isinstance(x, Number) for x in args]
-    if fn not in EXPRESSIONS or not is_floats(out, *(
+    if fn not in FUNCTIONS or not is_floats(out, *(
             x for x, number in zip(args, numbers, strict=True) if not number)):
         return None
+    if any(np.may_share_memory(x, out) and (x.strides != out.strides or (
+            x.ctypes.data != out.ctypes.data)) for x in args if isinstance(x, np.ndarray)):
+        return None  # NumPy takes care of what overlaps
     seen = [np.broadcast_to(np.float32(0) if number else x, out.shape)
             for x, number in zip(args, numbers, strict=True)]
     args = [Number(x.name, FLOAT) if number else x
@@ -114,10 +125,10 @@ def alone(fn: Any, args: Sequence[Any], out: Any) -> list[Op] | None:
     (R, C), strides = found
     if out.size > SMALL and not (fn is np.positive or all(s[1] in (0, 4) for s in strides)):
         return None
-    words = [R, C]
-    for x, steps in zip((out, *args), strides, strict=True):
+    words: list[Any] = [FUNCTIONS.index(fn), R, C]
+    for x, steps in zip((out, *args, *args), (*strides, *strides[1:]), strict=True):
         words += [x, *(s // 4 for s in steps)]
-    return [Op(address(load(source(fn), "entry")), words, [out])]
+    return [Op(address(elementwise), words[:12], [out])]
 
 
 def copied(out: Any, x: Any) -> list[Op] | None:
@@ -222,7 +233,8 @@ def op_of(fn: Any, args: Any, kwargs: dict[str, Any]) -> list[Op] | None:
         if kwargs or not isinstance(out, np.ndarray):
             return None
         if fn is np.matmul:
-            return product(*args[:2], out)
+            a, b, *_ = args
+            return product(a, b, out)
         return alone(fn, args[: fn.nin], out)
     if fn in JOINS and len(args) + len(kwargs) == 3 and "out" in kwargs:
         return joined(fn, args[0], kwargs.get("axis", *args[1:]), kwargs["out"])
@@ -236,13 +248,32 @@ def op_of(fn: Any, args: Any, kwargs: dict[str, Any]) -> list[Op] | None:
 # ---- tables ----
 
 
+class Compiled:
+    """A program of lines: ``run(inputs)`` takes what comes in and gives the results."""
+
+    def _compile(self, inputs: list[Any], times: list[Call] | None = None) -> Any:
+        raise NotImplementedError
+
+    def run(self, inputs: list[Any]) -> list[Any]:
+        """The first time; then it is what was compiled."""
+        self.run = self._compile(inputs)  # type: ignore[method-assign]
+        return self.run(inputs)
+
+    def profile(self, inputs: list[Any]) -> list[tuple[float, Call]]:
+        """Seconds and call of each line of one run, slowest first, those of a loop together. Homes
+        are written to."""
+        calls: list[Call] = []
+        times = self._compile(inputs, calls)(inputs)
+        return sorted(zip(times, calls, strict=True), key=lambda pair: -pair[0])
+
+
 def assembled(names: list[str], items: Iterable[Any], result: str, space: dict[str, Any],
-              inputs: list[Any], native: bool, times: list[Call] | None = None) -> Any:
+              inputs: list[Any], memory: np.ndarray | None, times: list[Call] | None = None) -> Any:
     """``program(inputs)``: the ``items``, each with its lane or None, are lines with their calls,
-    or Loops. ``native``: whether tables may take their places; ``times`` gets the calls of which
-    the program gives the seconds."""
+    or Loops. ``memory``: in which values are planned, if tables may take their places; ``times``
+    gets the calls of which the program gives the seconds."""
     space = {**space, "_beside": beside, "_clock": time.perf_counter}
-    tables = Tables(space, dict(zip(names, inputs, strict=True)), native, times)
+    tables = Tables(space, dict(zip(names, inputs, strict=True)), memory, times)
     lines: list[str] = []
     for region, group in groupby(items, lambda item: item[0] and times is None and item[0][0]):
         if region is None or times is not None:
@@ -278,12 +309,12 @@ class Tables:
     """Those of one program. ``space``: what its names are; ``inputs``: what came in; ``times``: of
     which lines the time is taken, each by itself, where that is wanted."""
 
-    def __init__(self, space: dict[str, Any], inputs: dict[str, Any], native: bool,
+    def __init__(self, space: dict[str, Any], inputs: dict[str, Any], memory: np.ndarray | None,
                  times: list[Call] | None) -> None:
-        self.space, self.inputs, self.native, self.times = space, [*inputs], native, times
-        self.known: dict[str, Any] = {}
+        self.space, self.inputs, self.memory, self.times = space, [*inputs], memory, times
+        self.known: dict[str, Any] = {name: self.rows for name, x in space.items() if x is rows}
         self.standins: dict[int, int] = {}  # id of an array that stands for an input: which
-        for i, (name, x) in enumerate(inputs.items() if native else ()):
+        for i, (name, x) in enumerate(inputs.items() if memory is not None else ()):
             if type(x) in (int, float):
                 self.known[name] = Number(name)
             elif isinstance(x, np.ndarray) and (x.flags.c_contiguous or x.flags.f_contiguous):
@@ -299,14 +330,23 @@ class Tables:
 
     # lines
 
+    def rows(self, x: np.ndarray, R: int, C: int) -> np.ndarray:
+        """``rows``, of which a copy may be kept if it is one of a constant."""
+        made = rows(x, R, C)
+        if self.memory is not None and not x.flags.writeable and (
+                _owner(x) is not _owner(self.memory)):
+            self.owners.add(id(_owner(made)))
+            self.keep.append(made)
+        return made
+
     def ops(self, text: str, more: dict[str, Any] | None = None) -> list[Op] | None:
-        match = CALL.fullmatch(text) if self.native else None
+        match = CALL.fullmatch(text) if self.memory is not None else None
         if match is None:
             return None
         names = {**self.known, **(more or {}), "grab": grab}
         try:
             fn, (args, kwargs) = eval(f"{match[1]}, grab({match[2]})", self.space, names)
-        except NameError:  # of what is made at each replay
+        except Exception:  # a name of what is made at each replay, or a number of a Number
             return None
         owners = {id(_owner(x)) for x in (more or {}).values()} | self.owners
         if any(isinstance(x, np.ndarray) and id(_owner(x)) not in owners
@@ -316,7 +356,7 @@ class Tables:
 
     def learn(self, text: str, call: Call | None) -> bool:
         """Whether a line does nothing but give a name to a part of an input, or to a number."""
-        match = VIEW.fullmatch(text) if self.native else None
+        match = VIEW.fullmatch(text) if self.memory is not None else None
         if match is None:
             return False
         name, said = match.groups()
@@ -329,7 +369,7 @@ class Tables:
             return False
         try:
             x = eval(said, self.space, self.known)
-        except NameError:
+        except Exception:
             return False
         if not isinstance(x, np.ndarray) or id(_owner(x)) not in self.standins:
             return False
@@ -339,17 +379,17 @@ class Tables:
     def lines(self, items: Iterable[Any]) -> Iterator[str]:
         """The lines, (text, call) or a Loop, with tables in the places of those that are native."""
         parts: list[Any] = []  # (ops, words of each repetition)
-        later: list[str] = []
 
         def flush():
             if parts:
                 yield self.table(parts)
-            yield from later
             parts.clear()
-            later.clear()
 
         for item in items:
             if isinstance(item, Loop):
+                self.forget(text for text, _ in item.lines)
+                if self.memory is not None:
+                    item.prepare()
                 found = [self.repeated(text, item) for text, _ in item.lines]
                 if None not in found and self.times is None:
                     parts.append(merged_lines(found))
@@ -363,14 +403,20 @@ class Tables:
                 if self.times is not None:
                     yield from self.timed(self.table(parts), call)
                     parts.clear()
-            elif text.endswith(" = None") and parts:
-                later.append(text)
             elif self.learn(text, call):
                 yield View(text) if call is None or call.view else text
             else:
-                yield from flush()
+                self.forget([text])
+                if not text.endswith(" = None"):  # which no table reads
+                    yield from flush()
                 yield from self.timed(text, call)
         yield from flush()
+
+    def forget(self, lines: Iterable[str]) -> None:
+        """These names are something else from here on."""
+        for text in lines:
+            if (match := VIEW.fullmatch(text)) is not None:
+                self.known.pop(match[1], None)
 
     def timed(self, text: str, call: Call | None) -> list[str]:
         if self.times is None or call is None:
@@ -380,28 +426,16 @@ class Tables:
 
     def repeated(self, text: str, loop: Loop) -> tuple[list[Op], np.ndarray] | None:
         """What a line of a loop is, and its words in each repetition."""
-        n, step = len(loop.range), loop.period
-        first = self.ops(text, loop.at(0))
-        if first is None or not step:
+        if (ops := self.ops(text, loop.standins)) is None:
             return None
-        some = [*range(min(n, 2 * step)), n - 1]
-        rows = []
-        for k in some:
-            ops = self.ops(text, loop.at(k)) or []
-            rows.append([self._word(word) for op in ops for word in op.words])
-        if len({len(row) for row in rows}) > 1:
-            return None
-        words = np.array(rows)
-        moves = [c for c, word in enumerate(w for op in first for w in op.words)
-                 if isinstance(word, np.ndarray)]
-        still = np.delete(words, moves, 1)
-        k = np.arange(n)
-        base = words[k % step]
-        if n > step:
-            base = base + (words[(k % step + step).clip(max=n - 1)] - base) * (k // step)[:, None]
-        if (still != still[0]).any() or (base[-1] != words[-1]).any():
-            return None
-        return first, base
+        flat = [word for op in ops for word in op.words]
+        words = np.empty((len(loop.range), len(flat)), np.int64)
+        for c, word in enumerate(flat):
+            words[:, c] = self._word(word)
+            owner = _owner(word) if isinstance(word, np.ndarray) else None
+            if (found := loop.addresses.get(id(owner))) is not None:
+                words[:, c] += found - owner.ctypes.data  # type: ignore[union-attr]
+        return ops, words
 
     def partly(self, loop: Loop, found: list[Any]) -> Iterator[str]:
         """A loop of which some lines are native."""
@@ -420,11 +454,10 @@ class Tables:
             calls = self.space.pop(name)
             lists[f"{name}k"] = [*calls.reshape(len(words), -1, 2)]
             inside += self.timed("; ".join([*before, f"run({name}k)"]), rest[0][0][1])
-        for name, values in lists.items():
-            self.space[f"_{name}"] = values
-        names, values = (", ".join(f"{a}{name}" for name in lists) for a in ("", "_"))
-        r = loop.range
-        yield f"for k, {names} in zip(range({r.start}, {r.stop}), {values}):"
+        begin = f"a{len(self.space)}_"
+        self.space.update({f"{begin}{name}": values for name, values in lists.items()})
+        names, values = ("".join(f", {a}{name}" for name in lists) for a in ("", begin))
+        yield f"for k{names or ','} in zip({loop.range}{values}):"
         yield from (f"    {text}" for text in inside)
 
     # addresses
@@ -439,7 +472,8 @@ class Tables:
         """A line that runs all of these."""
         from .native import run
 
-        calls, before = [], {}
+        calls = []
+        before: dict[str, None] = {}
         for ops, words in parts:
             flat = [word for op in ops for word in op.words]
             if words is None:
