@@ -52,6 +52,7 @@ from .proof import Noise, Snapshot, coarsest, explained, interpret, prove
 from .replay import Program, describe
 from .roll import Irregular
 from .state import Place, Reached, Watch, foreign, sort_of, walk
+from .table import products_are_native
 from .tape import Call, Tape, Value
 from .trace import (
     SharedMemory,
@@ -424,6 +425,9 @@ class Recording:
         # on copies: nothing of the program's state may change
         times = self.program.profile([copy.deepcopy(x) for x in self.inputs(reached)])
         total = sum(seconds for seconds, _ in times)
+        if getattr(self.program, "native", False) and not products_are_native():
+            lines.append("products are calls of NumPy: no BLAS was found that native code could"
+                         " call")
         return Explanation([*lines, f"{total * 1e3:.1f} ms in calls; the slowest:"],
                            [(seconds, describe(call)) for seconds, call in times[:slowest]])
 

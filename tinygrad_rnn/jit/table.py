@@ -24,7 +24,7 @@ from .memory import JOINS
 from .recording import added
 from .tape import Call
 
-__all__ = ["Compiled", "Loop", "assembled"]
+__all__ = ["Compiled", "Loop", "assembled", "products_are_native"]
 
 FLOAT, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 SMALL = 1 << 10  # elements up to which NumPy's call costs more than what it does
@@ -157,6 +157,13 @@ def lies(x: np.ndarray) -> tuple[int, int] | None:
     if (down == 4 or n == 1) and (m == 1 or (across >= 4 * n and across % 4 == 0)):
         return 112, max(n, across // 4 if m > 1 else n)
     return None
+
+
+def products_are_native() -> bool:
+    """Whether NumPy's own BLAS was found."""
+    from . import native
+
+    return native.gemm() != 0
 
 
 def product(a: Any, b: Any, out: Any) -> list[Op] | None:

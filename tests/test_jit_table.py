@@ -1,0 +1,138 @@
+"""Lines of a program as one native call: what NumPy does, wherever arrays lie."""
+
+import importlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+import tinygrad_rnn as tg
+
+native = pytest.importorskip("tinygrad_rnn.jit.native")
+table = importlib.import_module("tinygrad_rnn.jit.table")
+
+
+def laid(draw, rng, *shape):
+    """An array of this shape that lies in some way in a larger one."""
+    axes = draw(st.permutations(range(len(shape))))
+    steps = [draw(st.sampled_from([1, 1, 2, -1])) for _ in shape]
+    lies = [shape[a] * abs(steps[a]) + draw(st.integers(0, 2)) for a in axes]
+    whole = rng.normal(size=lies).astype(np.float32)
+    x = whole.transpose(np.argsort(axes))
+    return x[tuple(slice(None, n * s, s) if s > 0 else slice(n - 1, None, -1)
+                   for n, s in zip(shape, steps, strict=True))]
+
+
+def done(fn, *args, **kwargs):
+    """Whether it is done natively."""
+    ops = table.op_of(fn, args, dict(kwargs))
+    if ops is not None:
+        space: dict = {}
+        tables = table.Tables(space, {}, np.empty(0, np.uint8), None)
+        text = tables.table([(ops, None)])
+        exec(text, tables.space)
+    return ops is not None
+
+
+sizes = st.integers(1, 5)
+
+
+@given(st.data(), sizes, sizes, sizes, st.integers(0, 2), st.integers(0, 99))
+def test_products(data, n, k, m, stacked, seed):
+    rng = np.random.default_rng(seed)
+    before = (2, 3)[:stacked]
+    a = laid(data.draw, rng, *before, n, k)
+    b = laid(data.draw, rng, *before[data.draw(st.integers(0, stacked)) :], k, m)
+    out = np.full((*before, n, m), np.nan, np.float32)
+    if done(np.matmul, a, b, out):
+        assert_allclose(out, a @ b, rtol=1e-4, atol=1e-5)
+
+
+@given(st.data(), st.lists(sizes, min_size=1, max_size=3), st.integers(0, 99))
+def test_sums(data, shape, seed):
+    x = laid(data.draw, np.random.default_rng(seed), *shape)
+    axis = data.draw(st.integers(-len(shape), len(shape) - 1))
+    out = np.empty(np.add.reduce(x, axis=axis, keepdims=True).shape, np.float32)
+    if done(np.add.reduce, x, axis=axis, keepdims=True, out=out):
+        assert_allclose(out, np.add.reduce(x, axis=axis, keepdims=True), rtol=1e-5, atol=1e-6)
+
+
+@given(st.data(), sizes, sizes, st.sampled_from(native.FUNCTIONS), st.integers(0, 99))
+def test_elementwise_calls(data, n, m, fn, seed):
+    rng = np.random.default_rng(seed)
+    args = [laid(data.draw, rng, *shape) for shape in (
+        (n, m), data.draw(st.sampled_from([(n, m), (n, 1), (m,)])))][: fn.nin]
+    for x in args:
+        x[...] = np.abs(x) + 0.5
+    out = laid(data.draw, rng, n, m)
+    assert done(fn, *args, out)
+    assert_array_equal(out, fn(*args))
+
+
+def test_nan_is_what_it_is_in_numpy():
+    a, b = np.float32([np.nan, 1, np.nan, 2]), np.float32([1, np.nan, np.nan, 3])
+    for fn in (np.minimum, np.maximum):
+        out = np.empty(4, np.float32)
+        assert done(fn, a, b, out)
+        assert_array_equal(out, fn(a, b))
+
+
+def test_what_overlaps_is_left_to_numpy():
+    x = np.arange(6, dtype=np.float32)
+    assert not done(np.add, x[::-1], 1, x)
+    assert not done(np.copyto, x[1:], x[:-1])
+    assert done(np.add, x, 1, x)
+    assert_array_equal(x, np.arange(1, 7))
+
+
+def stepped():
+    """A step of gradient descent, and its weight."""
+    weight = tg.nn.Parameter(np.full((6, 6), 0.1, np.float32))
+
+    def step(x):
+        h = x[:, 0]
+        for t in range(x.shape[1]):
+            h = np.tanh(h @ weight + x[:, t])
+        loss = np.sum(h * h)
+        loss.backward()
+        weight.data -= np.float32(0.1) * weight.grad.data
+        weight.grad = None
+        return loss
+
+    return step, weight
+
+
+@pytest.mark.parametrize("T", [4, 120])
+def test_arrays_in_other_places_are_found(T):
+    rng = np.random.default_rng(0)
+    (step, weight), (eager, other) = stepped(), stepped()
+    jitted = tg.jit(step)
+    for turn in range(6):
+        x = rng.normal(size=(8, T, 6)).astype(np.float32)
+        if turn > 2:  # the same numbers, elsewhere
+            weight.data = np.array(weight.data)
+        assert_allclose(jitted(x).item(), eager(x).item(), rtol=2e-4)
+    assert_allclose(weight.numpy(), other.numpy(), rtol=1e-3, atol=1e-5)
+
+
+def test_what_is_read_only_is_not_written_to():
+    step, weight = stepped()
+    jitted, x = tg.jit(step), np.ones((8, 4, 6), np.float32)
+    for _ in range(3):
+        jitted(x)
+    kept = weight.numpy().copy()
+    weight.data.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        jitted(x)
+    assert_array_equal(weight.numpy(), kept)
+
+
+def test_without_a_known_blas_products_are_numpys(monkeypatch):
+    monkeypatch.setattr(native, "gemm", lambda: 0)
+    (step, _), (eager, _) = stepped(), stepped()
+    jitted, x = tg.jit(step), np.ones((8, 4, 6), np.float32)
+    for _ in range(3):
+        assert_allclose(jitted(x).item(), eager(x).item(), rtol=1e-5)
+    assert "products are calls of NumPy" in jitted.explain()
