@@ -27,6 +27,7 @@ from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import cache, partial
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,7 @@ class Watch:
         self.loose: list[tuple[Any, str, Any]] = []  # attributes
         self.cells: list[tuple[Any, Any]] = []
         self.names: list[tuple[dict, str, Any]] = []  # globals
-        self.functions: list[tuple[Any, Same]] = []
+        self.functions: list[tuple[Any, ...]] = []  # with their parts
         self.classes: list[tuple[type, Same]] = []
         self.lengths: list[tuple[Any, int]] = []
         self.twice: set[int] = set()  # what was met again, by id
@@ -142,8 +143,18 @@ class Watch:
         self.lists = {name: getattr(found, name)[start[name] :] for name in LISTS}
         self.given_key, self.given_arrays = found.key[: start["key"]], start["arrays"]
         self.ids = frozenset(list(found.seen)[start["seen"] :])
-        self.values = [(x, type(x), inside, names, Same(values_of(inside)))
-                       for x, inside, names in self.lists["containers"]]
+        # all containers at once: a loop over them would cost more than all else that is looked at
+        containers = sorted(self.lists["containers"], key=lambda c: not isinstance(c[1], dict))
+        self.owners = [x for x, _, _ in containers]
+        self.kinds = list(map(type, self.owners))
+        self.insides = [inside for _, inside, _ in containers]
+        self.dicts = [inside for inside in self.insides if isinstance(inside, dict)]
+        self.others = self.insides[len(self.dicts) :]
+        self.sizes = [len(names) for _, _, names in containers]
+        self.keys = [name for (_, _, names), _ in zip(containers, self.dicts, strict=False)
+                     for name in names]
+        self.spots = [("attribute", x, name) for x, _, names in containers for name in names]
+        self.values = self._values()
         self.shapes = self._shapes([place.get() for place in self.lists["arrays"]])
         del self.found
 
@@ -161,15 +172,15 @@ class Watch:
     def _unchanged(self, given) -> bool:
         """Whether all is as it was, and apart from the objects with the ids ``given``."""
         swapped: dict[int, Tensor] = {}
-        for i, (x, kind, inside, names, values) in enumerate(self.values):
-            if type(x) is not kind or changed(inside, names):
-                return False
-            now = values_of(inside)
-            if values != now:
-                if not all(self._alike(a, b, ("attribute", x, name), swapped)
-                           for a, b, name in zip(values, now, names, strict=True)):
-                    return False
-                self.values[i] = x, kind, inside, names, Same(now)
+        if (list(map(type, self.owners)) != self.kinds or list(map(len, self.insides)) != self.sizes
+                or not all(map(operator.is_, chain.from_iterable(self.dicts), self.keys))):
+            return False
+        now = self._values()
+        other = map(operator.is_not, self.values, now)
+        if not all(self._alike(self.values[i], now[i], self.spots[i], swapped)
+                   for i in compress(range(len(now)), other)):
+            return False
+        self.values = now
         tensors = self.lists["tensors"]
         if swapped:
             self.lists["tensors"] = tensors = [swapped.get(id(t), t) for t in tensors]
@@ -183,9 +194,14 @@ class Watch:
             and all(getattr(x, name, None) is value for x, name, value in self.loose)
             and all(contents(cell) is value for cell, value in self.cells)
             and all(inside.get(name, Same) is value for inside, name, value in self.names)
-            and all(parts == parts_of(f) for f, parts in self.functions)
+            and all(f.__code__ is code and f.__defaults__ is defaults and f.__kwdefaults__ is named
+                    and len(f.__dict__) == n for f, code, defaults, named, n in self.functions)
             and all(values == tuple(vars(cls).values()) for cls, values in self.classes)
             and all(len(x) == n for x, n in self.lengths))
+
+    def _values(self) -> list[Any]:
+        return [*chain.from_iterable(map(operator.methodcaller("values"), self.dicts)),
+                *chain.from_iterable(self.others)]
 
     def _alike(self, a, b, spot, swapped):
         """Whether a walk finds the same where b has taken the place of a: a number or an array
@@ -223,19 +239,11 @@ def foreign(x) -> bool:
     return not issubclass(kind, np.ndarray) and sort_of(kind) == "array"
 
 
-def values_of(inside) -> tuple:
-    return tuple(inside.values() if isinstance(inside, dict) else inside)
-
-
 def contents(cell) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # a variable that is not set yet
         return Same
-
-
-def parts_of(f) -> Same:
-    return Same((f.__code__, f.__defaults__, f.__kwdefaults__, len(f.__dict__)))
 
 
 def changed(inside, names) -> bool:
@@ -390,7 +398,7 @@ def walk(f, given=(), watch=None) -> Reached:
     def visit_function(f):
         code = f.__code__
         found.kept.append(code)
-        watch.functions.append((f, parts_of(f)))
+        watch.functions.append((f, code, f.__defaults__, f.__kwdefaults__, len(f.__dict__)))
         key.append(("function", id(code)))
         if not ours_module(f.__module__):
             return
