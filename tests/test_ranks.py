@@ -176,3 +176,36 @@ def test_who_keeps_the_others_waiting_hangs():
     assert observed([50, 50, 50], [60, 60, 60]) is None  # all compute, or all wait
     assert observed([6, 5, 6], [60, 60, 60]) is None  # the first steps are recorded
     assert "has not answered for 10 s" in observed([51, 51, 51], [1, 1, 1], heard=11)
+
+
+def test_the_watcher_is_sought_under_all_addresses_of_its_machine(monkeypatch):
+    class End:
+        def __init__(self, answer):
+            self.answer, self.closed = answer, False
+
+        def sendall(self, _):
+            pass
+
+        def recv(self, n):
+            return self.answer[:n]
+
+        def close(self):
+            self.closed = True
+
+    ends = {"another": End(b"what?"), "10.0.0.1": End(watch.SEEN)}
+
+    def connect(address, timeout):
+        if address[0] not in ends:
+            raise OSError("the name is not known")
+        return ends[address[0]]
+
+    monkeypatch.setattr(watch.socket, "create_connection", connect)
+    assert watch._connected(["unknown", *ends], 1, {}) is ends["10.0.0.1"]
+    assert ends["another"].closed
+    with pytest.raises(OSError, match="no watcher"):
+        watch._connected(["unknown", "another"], 1, {})
+
+
+def test_addresses_of_this_machine():
+    name, *others = watch.addresses()
+    assert name and all(other.count(".") == 3 for other in others)

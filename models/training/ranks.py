@@ -167,18 +167,19 @@ def watched(timeout: float, file: Path) -> Iterator[watch.Line | None]:
     if distributed.size() == 1:
         yield None
         return
-    comm, machine = distributed.arrive(), socket.gethostname()
+    comm = distributed.arrive()
     where = watch.start(comm.size, timeout, file) if comm.rank == 0 else None
-    (port, token), first = comm.bcast((where, machine))
+    (port, token), hosts = comm.bcast((where, watch.addresses()))
+    if hosts[0] == socket.gethostname():
+        hosts = ["127.0.0.1", *hosts]
 
     def abort() -> None:
         distributed.end_all(1)
         os._exit(1)
 
     try:
-        line = watch.Line(comm.rank, "127.0.0.1" if machine == first else first, port, token,
-                          distributed.arrivals, abort)  # fmt: skip
-    except OSError:  # a firewall, a machine whose name is not known
+        line = watch.Line(comm.rank, hosts, port, token, distributed.arrivals, abort)
+    except OSError:
         line = None
     if not all(comm.allgather(line is not None)):
         if line is not None:

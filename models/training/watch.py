@@ -14,6 +14,7 @@ import os
 import secrets
 import selectors
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 BEAT = 0.5  # seconds
+SEEN = b"seen\n"  # the watcher has heard a hello
+SIOCGIFADDR = 0x8915  # Linux: the address of an interface
 SETTLED = 20  # arrivals after which a rank's steps are of a known length: all is recorded
 SLOW = 300.0  # seconds that one may take before
 BYE, SPOKEN = "bye", "spoken"  # last messages: this rank is done; all are, and it has been said
@@ -90,6 +93,7 @@ def watch(size: int, timeout: float, file: Path) -> None:
             hello = json.loads(line.makefile().readline(1000))
             if not secrets.compare_digest(hello["token"], token):
                 continue
+            line.sendall(SEEN)
             if hello["beats"]:
                 beats[hello["rank"]] = line, Watched(hello["rank"], hello["who"])
             else:
@@ -159,14 +163,14 @@ class Line:
     """A rank's end: a thread sends beats, and calls ``ended`` when the watcher ends all, or when it
     is gone with its machine."""
 
-    def __init__(self, rank: int, host: str, port: int, token: str,
+    def __init__(self, rank: int, hosts: list[str], port: int, token: str,
                  arrivals: Callable[[], int], ended: Callable[[], None]) -> None:
         self.busy = False
         self._arrivals, self._ended, self._over = arrivals, ended, threading.Event()
         who = f"process {os.getpid()} on {socket.gethostname()}"
         hello = {"rank": rank, "token": token, "who": who}
         self._beats, self._life = (
-            _connected(host, port, {**hello, "beats": beats}) for beats in (True, False)
+            _connected(hosts, port, {**hello, "beats": beats}) for beats in (True, False)
         )
         self._beats.settimeout(BEAT)
         threading.Thread(target=self._beat, daemon=True).start()
@@ -192,10 +196,30 @@ class Line:
             self._send(last)
 
 
-def _connected(host: str, port: int, hello: dict[str, Any]) -> socket.socket:
-    line = socket.create_connection((host, port), timeout=5)
-    line.sendall(json.dumps(hello).encode() + b"\n")
-    return line
+def _connected(hosts: list[str], port: int, hello: dict[str, Any]) -> socket.socket:
+    """A line to the watcher, which answers at the first of these addresses that are its own."""
+    for host in hosts:
+        with suppress(OSError):  # a firewall, a name that is not known, another machine's port
+            line = socket.create_connection((host, port), timeout=5)
+            line.sendall(json.dumps(hello).encode() + b"\n")
+            if line.recv(len(SEEN)) == SEEN:
+                return line
+            line.close()
+    raise OSError(f"no watcher at {hosts}")
+
+
+def addresses() -> list[str]:
+    """By what this machine may be reached: its name and, on Linux, the addresses it has; not every
+    machine that knows these knows the name, and several may have one name."""
+    found = [socket.gethostname()]
+    with suppress(ImportError, OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        import fcntl
+
+        for _, interface in socket.if_nameindex():
+            with suppress(OSError):  # an interface without an address
+                request = struct.pack("256s", interface.encode())
+                found.append(socket.inet_ntoa(fcntl.ioctl(asked, SIOCGIFADDR, request)[20:24]))
+    return [found[0], *(address for address in found[1:] if not address.startswith("127."))]
 
 
 def start(size: int, timeout: float, file: Path) -> tuple[int, str]:
