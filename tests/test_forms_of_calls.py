@@ -37,7 +37,8 @@ FORMS = [
     "np.einsum(x, [0, 1], y, [1, 2])", "np.einsum(x, [0, 1], y, [1, 2], [2, 0])",
     "np.max(x, axis=1, where=np.eye(3, 4) < 1, initial=-9.0)", "np.sum(x, where=np.eye(3, 4) < 1)",
     "np.min(x, axis=0, where=np.eye(3, 4) < 1, initial=9.0)", "np.prod(x, 1, where=x.shape > (0,))",
-    "np.repeat(x, [1, 2, 0], axis=0)", "np.fft.fftshift(v)", "np.fft.ifftshift(x[:, :3], 1)",
+    "np.tril(x, 1)", "np.triu(z, -1)", "np.logaddexp2(v, w)", "np.repeat(x, [1, 2, 0], axis=0)",
+    "np.fft.fftshift(v)", "np.fft.ifftshift(x[:, :3], 1)",
     "v ** (2, 0, 1, 3)", "(2, 3, 1, 4) ** v", "np.insert(x, 1, y[:, :3], axis=1)",
     "np.linalg.cond(x @ y, 1)", "np.linalg.cond(z)", "np.linalg.cond(z, -2)",
 ]  # fmt: skip
