@@ -160,3 +160,11 @@ def test_schedules_of_one_step():
         assert optimizer.lr == pytest.approx(after)
     optim.OneCycleLR(optimizer, 0.5, 1)
     assert 0 <= optimizer.lr <= 0.5
+
+
+def test_a_group_added_under_a_schedule_is_an_error_and_not_left_out():
+    optimizer = new_adam()
+    schedule = optim.StepLR(optimizer, 3)
+    optimizer.add_group([Tensor([1.0], requires_grad=True)])
+    with pytest.raises(ValueError):
+        schedule.step()
