@@ -4,9 +4,11 @@ import os
 
 import numpy as np
 import pytest
+from steps import step_of
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import cores, nn
+from models import AttentionSeq2seq, BetterRnnlm
+from tinygrad_rnn import cores, nn, optim
 from tinygrad_rnn.jit import blocks, jitted, lanes, products
 
 
@@ -78,8 +80,9 @@ def test_no_control_groups(tmp_path):
     assert cores.quotas(str(tmp_path / "none")) == []
 
 
-@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
-def test_any_number_of_lanes_gives_equal_numbers(kind, machine, monkeypatch):
+@pytest.fixture
+def eight(machine, monkeypatch):
+    """Eight cores, and everything is worth lanes."""
     machine(8)
     monkeypatch.setattr(jitted, "takes_blocks", lambda: True)
     for module, name in ((lanes, "WORTH"), (products, "WORTH"), (blocks, "SMALL")):
@@ -87,6 +90,31 @@ def test_any_number_of_lanes_gives_equal_numbers(kind, machine, monkeypatch):
     monkeypatch.setattr(products, "WIDTHS", range(1, 66))
     monkeypatch.setattr(products, "HEIGHT", 1)
     monkeypatch.setattr(lanes, "MOST", 8)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: BetterRnnlm(9, 8, 8, dtype=float),
+    lambda: AttentionSeq2seq(9, 8, 8, True, input_feeding=True, dtype=float)])  # fmt: skip
+def test_models_train_the_same_on_any_number_of_lanes(make, eight):
+    trained = []
+    for n in (1, 3, 8):
+        tg.set_num_threads(n)
+        tg.manual_seed(1)
+        model, rng = make(), np.random.default_rng(0)
+        adam = optim.Adam(model.parameters(), 0.01)
+        step = tg.jit(step_of(model, adam))
+        for _ in range(4):
+            step(*rng.integers(0, 9, (2, 17, 5)))
+        assert n == 1 + max((call.lane[1] for call in step._last.program.tape.calls if call.lane),
+                            default=0)
+        trained.append(model.state_dict())
+    for name, alone in trained[0].items():
+        for found in trained[1:]:
+            np.testing.assert_allclose(found[name], alone, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_any_number_of_lanes_gives_equal_numbers(kind, eight):
     rng = np.random.default_rng(0)
     layer = kind(3, 8, dtype=np.float64, rng=rng)
     xs = rng.normal(size=(17, 5, 3))
