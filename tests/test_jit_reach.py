@@ -88,6 +88,20 @@ def test_whoever_asks_for_what_comes_next_is_refused(name, form):
         assert_array_equal(step(X[0]), eager(X[0]))
 
 
+def test_a_seed_that_is_set_inside_is_noticed():
+    def f(x):
+        y = tg.functional.dropout(Tensor(x), 0.5, True)
+        tg.manual_seed(3)  # for the next call
+        return y
+
+    with pytest.raises(JitError, match="manual_seed, which a replay would not"):
+        tg.jit(f)(X[0])
+    falls_back = tg.jit(f, fallback="eager")
+    f(X[0])
+    for _ in range(3):
+        assert_array_equal(falls_back(X[0]).numpy(), f(X[0]).numpy())
+
+
 def test_what_is_not_asked_may_lie_about():
     thing = Thing()
     thing.batches, thing.coin, thing.take = iter(X), random.Random(0), iter(X).__next__

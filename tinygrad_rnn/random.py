@@ -10,8 +10,8 @@ __all__ = ["generator", "manual_seed"]
 
 _root = np.random.SeedSequence()
 
-# What a recording does with ``generator``: it wants to hear of every one that is made.
-recording: ContextVar[Callable[..., np.random.Generator] | None] = ContextVar(
+# What a recording does with ``generator``: it wants to hear of every one made, and of seeds.
+recording: ContextVar[Callable[..., Any] | None] = ContextVar(
     "recording", default=None)
 
 
@@ -21,8 +21,14 @@ def manual_seed(seed: int) -> None:
     Args:
         seed: a whole number, not negative: else TypeError or ValueError.
     """
-    global _root
-    _root = np.random.SeedSequence(seed)
+    sequence = np.random.SeedSequence(seed)
+
+    def begin() -> None:
+        global _root
+        _root = sequence
+
+    made = recording.get()
+    begin() if made is None else made(begin)
 
 
 def generator() -> np.random.Generator:

@@ -446,6 +446,8 @@ def _same(a, b):
 
 
 def _spawn(recorder, spawn):
+    if spawn is not random.spawn:
+        raise recorder.refuse("manual_seed, which a replay would not call again: call it outside")
     value = Value(None)
     recorder.tape.calls.append(Call(spawn, (), {}, value, effect=True))
     return RecordingGenerator(recorder, spawn(), value)
