@@ -62,6 +62,25 @@ def test_second_order_through_elements_written_twice():
     np.testing.assert_allclose(tg.grad(np.sum(g), v).numpy(), [0, 12, 18])
 
 
+@given(seed=st.integers(0, 2**32 - 1), power=st.integers(2, 4))
+def test_second_order_of_what_was_read_before_it_was_written(seed, power):
+    """In a second backward the old elements are asked for from both sides: by the first one's
+    formulas, which read them, and by what was not overwritten."""
+    draw = np.random.default_rng(seed)
+    values, g = draw.uniform(0.5, 2, 3), draw.normal(size=3)
+
+    def loss(p):
+        x = p * 1.0
+        before = np.sum(x**power)
+        x[0] = p[1] * 2.0
+        return before + np.sum(x**2)
+
+    p = Tensor(values, requires_grad=True)
+    (first,) = tg.grad(loss(p), [p], create_graph=True)
+    hessian = power * (power - 1) * values ** (power - 2) + [0.0, 8.0 + 2.0, 2.0]
+    np.testing.assert_allclose(tg.grad(np.sum(first * g), p).numpy(), hessian * g)
+
+
 @pytest.mark.parametrize("f", [
     lambda x: np.sum(x, axis=0), lambda x: np.sum(x, axis=-1, keepdims=True),
     lambda x: np.max(x, axis=0), lambda x: np.min(x, axis=-1), lambda x: np.prod(x, axis=-1),
