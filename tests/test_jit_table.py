@@ -83,6 +83,9 @@ def test_what_overlaps_is_left_to_numpy():
     x = np.arange(6, dtype=np.float32)
     assert not done(np.add, x[::-1], 1, x)
     assert not done(np.copyto, x[1:], x[:-1])
+    square = np.ones((3, 3), np.float32)
+    assert not done(np.matmul, square, square.T.copy(), square)
+    assert not done(np.add.reduce, square, axis=0, out=square[1])
     assert done(np.add, x, 1, x)
     assert_array_equal(x, np.arange(1, 7))
 
