@@ -294,9 +294,12 @@ class Search:
             chosen = {i: spec for at, spec in zip(families.values(), found, strict=True)
                       for i in at}
             specs = [chosen[i] for i in range(len(choices))]
-            if transposed:
-                specs = [spec.transposed() for spec in specs]
             n = len(init)
+            if transposed:
+                if not self.columns and any(s.kind == "float" and len(s.shape) == 1
+                                            for s in specs[n:]):
+                    continue  # one column is no batch: what forgets to sum over it looks right
+                specs = [spec.transposed() for spec in specs]
             yield cost + total, (Recipe if self.like is None else _Sized)(
                 self.cls, dict(zip(self.init_names, specs[:n], strict=True)), list(specs[n:]),
                 input_names, sizes=dict(sizes))

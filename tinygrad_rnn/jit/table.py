@@ -245,7 +245,8 @@ def op_of(fn: Any, args: Any, kwargs: dict[str, Any]) -> list[Op] | None:
             return product(a, b, out)
         return alone(fn, args[: fn.nin], out)
     if fn in JOINS and len(args) + len(kwargs) == 3 and "out" in kwargs:
-        return joined(fn, args[0], kwargs.get("axis", *args[1:]), kwargs["out"])
+        axis = kwargs.get("axis", *args[1:])
+        return None if axis is None else joined(fn, args[0], axis, kwargs["out"])
     if isinstance(getattr(fn, "__self__", None), np.ufunc) and fn.__name__ == "reduce" and (
             len(args) == 1 and kwargs.keys() - {"keepdims"} == {"axis", "out"}
             and kwargs["axis"] is not None):
