@@ -86,8 +86,27 @@ def test_what_overlaps_is_left_to_numpy():
     square = np.ones((3, 3), np.float32)
     assert not done(np.matmul, square, square.T.copy(), square)
     assert not done(np.add.reduce, square, axis=0, out=square[1])
+    for part in (square[:1], square[:, :1], square[:1, :1]):  # the same place, and less of it
+        assert not done(np.subtract, square, part, square)
     assert done(np.add, x, 1, x)
     assert_array_equal(x, np.arange(1, 7))
+
+
+@pytest.mark.parametrize("part", [np.s_[:1], np.s_[:, :1], np.s_[:1, :1]])
+def test_an_array_less_a_part_of_itself(part):
+    def f(held, x):
+        held -= held[part]
+        x /= x[part]
+        return x * held
+
+    step = tg.jit(f)
+    mine, held = (np.arange(1, 13, dtype=np.float32).reshape(3, 4) for _ in range(2))
+    for k in range(4):
+        x = np.random.default_rng(k).normal(size=(3, 4)).astype(np.float32) + 3
+        assert_allclose(step(mine, x.copy()), f(held, x.copy()), rtol=1e-5)
+        assert_array_equal(mine, held)
+        mine += 1
+        held += 1
 
 
 def stepped():

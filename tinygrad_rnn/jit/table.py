@@ -112,8 +112,9 @@ def alone(fn: Any, args: Sequence[Any], out: Any) -> list[Op] | None:
     if fn not in FUNCTIONS or not is_floats(out, *(
             x for x, number in zip(args, numbers, strict=True) if not number)):
         return None
-    if any(np.may_share_memory(x, out) and (x.strides != out.strides or (
-            x.ctypes.data != out.ctypes.data)) for x in args if isinstance(x, np.ndarray)):
+    place = out.ctypes.data, out.shape, out.strides
+    if any(np.may_share_memory(x, out) and (x.ctypes.data, x.shape, x.strides) != place
+           for x in args if isinstance(x, np.ndarray)):
         return None  # NumPy takes care of what overlaps
     seen = [np.broadcast_to(np.float32(0) if number else x, out.shape)
             for x, number in zip(args, numbers, strict=True)]
