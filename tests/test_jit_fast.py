@@ -200,3 +200,16 @@ def test_exp_of_the_loops():
     got = np.array([native.exp(u) for u in x[::100]], np.float32)
     assert (np.abs(got - exact[::100]) / np.spacing(exact[::100].astype(np.float32))).max() <= 1
     assert native.exp(np.float32(-np.inf)) == native.exp(np.float32(-88)) == 0
+
+
+def test_with_numba_s_compiler_switched_off_the_calls_are_numpy_s(monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    weight = tg.nn.Parameter(np.full((4, 4), 0.1, np.float32))
+    x = np.ones((300, 4), np.float32)
+
+    def step(x):
+        return np.sum(np.tanh(x @ weight) * 2)
+
+    recorded = tg.jit(step)
+    for _ in range(3):
+        assert recorded(x).item() == step(x).item()  # bit for bit, as without numba

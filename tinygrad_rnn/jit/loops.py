@@ -50,8 +50,9 @@ WORTH = 30e-6  # seconds that one kernel should save in a replay to be worth com
 
 
 def available() -> bool:
-    """Whether numba is installed."""
-    return importlib.util.find_spec("numba") is not None
+    """Whether numba is installed, and its compiler not switched off."""
+    on = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+    return on and importlib.util.find_spec("numba") is not None
 
 
 # ---- the passes ----
