@@ -11,6 +11,7 @@ from leaves import seeds
 from numpy.testing import assert_allclose, assert_array_equal
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import functional as F
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.jit.rows import added_rows, looked_up, moved_rows
 
@@ -202,3 +203,22 @@ def test_a_table_that_is_also_read_as_it_is():
             expected = np.tanh(E.numpy()[ids] @ W.numpy() + E.numpy() @ W.numpy()) * 0.5
             assert_allclose(step(ids).numpy(), expected, rtol=1e-5, atol=1e-6)
         assert V > 1 or kernels(step)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_ids_that_are_made_under_way_are_there_until_they_are_read(fast):
+    """What checks them gives the same array, whose memory is not free before."""
+    rng = np.random.default_rng(0)
+    E, W = (nn.Parameter(rng.normal(size=(n, 4)).astype(np.float32)) for n in (3, 4))
+
+    def f(ids):
+        z = F.embedding(E, ids % 3) @ W
+        E.grad = W.grad = None
+        np.sum(z * z).backward()
+        return z, E.grad, W.grad
+
+    step = tg.jit(f, fast=fast)
+    for _ in range(3):
+        ids = rng.integers(0, 9, size=(5, 24))
+        for one, other in zip(step(ids), f(ids), strict=True):
+            assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-4)

@@ -74,7 +74,7 @@ class Memory:
             for out in call.outs:
                 self.root[out] = self._whole[out] = self._around(out)
             first = next(iter(call.inputs()), None)
-            if call.view and first is not None:
+            if (call.view or call.effect) and first is not None:  # a check gives what it looks at
                 self.root[call.out] = self.root[first]
                 # a value that is all of another, element for element
                 same = call.fn is np.reshape and _plain(first, call.out)
