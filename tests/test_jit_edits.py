@@ -331,3 +331,26 @@ def test_a_view_of_what_does_not_lie_in_one_piece(lies):
         x, y = np.arange(12.0).reshape(4, 3).T, np.arange(12.0).reshape(4, 3).T
         assert_array_equal(jitted(x), f(y))
         assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("part", [np.s_[:, 0], np.s_[:2], np.s_[::-1, 1:], np.s_[..., None]])
+def test_a_part_of_what_is_edited_is_returned(part, fast):
+    """With loops the proof runs the function once more, on arrays put back: what was returned
+    before is judged by what was in it then."""
+    rng = np.random.default_rng(0)
+    held = {"array": np.zeros((3, 100), np.float32)}
+
+    def f(x):
+        x[:, 0] *= np.float32(0.5)
+        held["array"] += np.tanh(x * np.float32(0.1)) * np.float32(2)
+        return x[part], held["array"][part]
+
+    step = tg.jit(f, fast=fast)
+    for _ in range(4):
+        x, before = rng.normal(size=(3, 100)).astype(np.float32), held["array"].copy()
+        y = x.copy()
+        made, edited = [np.array(a) for a in step(x)], held["array"].copy()
+        held["array"][...] = before
+        for one, other in zip((*made, edited, x), (*f(y), held["array"], y), strict=True):
+            assert_allclose(one, other, rtol=1e-5, atol=1e-6)

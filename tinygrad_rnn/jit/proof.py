@@ -16,6 +16,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from .. import random
 from ..tensor import Tensor, host
@@ -99,7 +100,16 @@ class Snapshot:
             return self.data.get(id(x), x._data)
         if id(x) in self.arrays:
             return self.arrays[id(x)][1]
-        return next((was for _, held, was, _, _ in self.tensors if held() is x), x)
+        for array, was in (*self.arrays.values(), *((t[1](), t[2]) for t in self.tensors)):
+            if array is x:
+                return was
+            if type(array) is type(x) is np.ndarray and array.flags.c_contiguous and (
+                    x.base is not None and x.size):  # a part of it is a part of what was in it
+                (low, high), (begin, end) = map(byte_bounds, (x, array))
+                if begin <= low and high <= end:
+                    offset = x.__array_interface__["data"][0] - begin
+                    return np.ndarray(x.shape, x.dtype, was, offset, x.strides)
+        return x
 
 
 def _writable(array) -> bool:
