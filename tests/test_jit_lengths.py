@@ -216,4 +216,4 @@ def test_it_explains_itself(capsys):
         step(rng.normal(size=(N, 40, D)).astype(np.float32))
     step.explain()
     said = capsys.readouterr().out
-    assert "40 steps in" in said and "the slowest" in said and "matmul" in said
+    assert "40 steps in" in said and "the slowest" in said and "-> float32[" in said
