@@ -354,3 +354,20 @@ def test_a_part_of_what_is_edited_is_returned(part, fast):
         held["array"][...] = before
         for one, other in zip((*made, edited, x), (*f(y), held["array"], y), strict=True):
             assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_part_of_a_parameter_that_is_edited_is_returned(fast):
+    weights = [nn.Parameter(np.ones((4, 100), np.float32)) for _ in range(2)]
+
+    def step_of(weight):
+        def f(x):
+            weight.data -= np.tanh(x * np.float32(0.1)) * np.float32(0.5)
+            return weight.detach()[:2]
+        return f
+
+    recorded, eager = tg.jit(step_of(weights[0]), fast=fast), step_of(weights[1])
+    for k in range(4):
+        x = np.full((4, 100), 1.0 + k, np.float32)
+        assert_allclose(recorded(x).numpy(), eager(x).numpy(), rtol=1e-5)
+    assert_allclose(weights[0].numpy(), weights[1].numpy(), rtol=1e-5)

@@ -71,6 +71,12 @@ def test_elementwise_calls(data, n, m, fn, seed):
     assert_array_equal(out, fn(*args))
 
 
+def test_what_lies_row_by_row_is_native():
+    a, b = np.ones((3, 4), np.float32), np.ones((4, 5), np.float32)
+    assert done(np.add.reduce, a, axis=0, out=np.empty(4, np.float32))
+    assert done(np.matmul, a, b, np.empty((3, 5), np.float32)) == table.products_are_native()
+
+
 def test_nan_is_what_it_is_in_numpy():
     a, b = np.float32([np.nan, 1, np.nan, 2]), np.float32([1, np.nan, np.nan, 3])
     for fn in (np.minimum, np.maximum):

@@ -97,7 +97,9 @@ class Snapshot:
     def then(self, x: Any) -> Any:
         """What was in an array, or in that of a Tensor."""
         if isinstance(x, Tensor):
-            return self.data.get(id(x), x._data)
+            if id(x) in self.data:
+                return self.data[id(x)]
+            x = x._data
         if id(x) in self.arrays:
             return self.arrays[id(x)][1]
         for array, was in (*self.arrays.values(), *((t[1](), t[2]) for t in self.tensors)):
