@@ -209,6 +209,25 @@ def test_views_of_one_array_are_refused_where_one_is_edited():
     assert_array_equal(tg.jit(lambda x, y: x + y)(weights[4:8], weights[6:10]), [4, 4, 3, 3])
 
 
+def test_the_array_of_a_tensor_that_is_edited_is_refused_as_an_argument():
+    p = tg.nn.Parameter(np.ones(4))
+
+    def f(x):
+        p.data += 1
+        y = x * 2
+        p.data *= 0.5
+        return y
+
+    jitted = tg.jit(f)
+    for _ in range(3):
+        jitted(np.ones(4))
+    kept = p.numpy().copy()
+    with pytest.raises(JitError, match="share memory"):
+        jitted(p.data)
+    assert_array_equal(p.numpy(), kept)
+    assert_array_equal(tg.jit(f, fallback="eager")(p.data), 2 * kept + 2)
+
+
 # ---- NumPy's own ways to edit ----
 
 

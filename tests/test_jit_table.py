@@ -155,6 +155,26 @@ def test_what_is_read_only_is_not_written_to():
     with pytest.raises(ValueError, match="read-only"):
         jitted(x)
     assert_array_equal(weight.numpy(), kept)
+    weight.data.flags.writeable = True
+    x[:, 0] = 0.5
+    again = np.array(x)
+    with pytest.raises(ValueError, match="read-only"):
+        weight.data.flags.writeable = False
+        jitted(again)
+    weight.data.flags.writeable = True
+    x[...] = np.nan  # which is not the argument any more
+    assert np.isfinite(jitted(again).item())
+
+
+@pytest.mark.usefixtures("eager_to_fuse")
+def test_an_input_that_is_broadcast_is_no_constant():
+    row = np.ones(6, np.float32)
+    step = tg.jit(lambda s, x: np.tanh(np.broadcast_to(s, x.shape) * x + row) * 2)
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        x = rng.normal(size=(40, 6)).astype(np.float32)
+        expected = np.tanh((k + 1) * x + 1) * 2
+        assert_allclose(step(np.array(k + 1, np.float32), x), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_without_a_known_blas_products_are_numpys(monkeypatch):

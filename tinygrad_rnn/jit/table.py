@@ -343,8 +343,9 @@ class Tables:
     def rows(self, x: np.ndarray, R: int, C: int) -> np.ndarray:
         """``rows``, of which a copy may be kept if it is one of a constant."""
         made = rows(x, R, C)
+        owner = _owner(x)
         if self.memory is not None and not x.flags.writeable and (
-                _owner(x) is not _owner(self.memory)):
+                owner is not _owner(self.memory) and id(owner) not in self.standins):
             self.owners.add(id(_owner(made)))
             self.keep.append(made)
         return made
@@ -525,9 +526,10 @@ class Tables:
                 if i in written and not x.flags.writeable:
                     raise ValueError("assignment destination is read-only")
                 bases[i] = x.ctypes.data
-                space[f"w{i}"] = weakref.ref(x)
             for words, which, source, offset in moves:
                 words[:, which] = bases[source] + offset
+            for i, x in zip(used, arrays, strict=True):  # last: an error may come before
+                space[f"w{i}"] = weakref.ref(x)
 
         space["move"] = move
         tests = []
