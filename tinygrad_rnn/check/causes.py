@@ -128,8 +128,7 @@ def _without_sharing(outcome: Outcome):
         layer.grads = [np.zeros_like(g) if isinstance(g, np.ndarray) else g for g in layer.grads]
 
     with contextlib.suppress(CannotRun, TypeError):
-        return evaluate(replace(setup, prepare=prepare), outcome.input_names, outcome.seed,
-                        scenario=outcome.scenario)
+        return evaluate(replace(setup, prepare=prepare), outcome.seed)
     return None
 
 
@@ -202,8 +201,7 @@ def _merged(fact: Cause, seen: Outcome, repair, causes):
 def _kinds(outcome: Outcome, codes):
     """The kinds of facts that an Outcome shows with other code."""
     with replaced(codes), contextlib.suppress(CannotRun):
-        return {p.kind for p in evaluate(outcome.setup, outcome.input_names, outcome.seed,
-                                         scenario=outcome.scenario).problems if p.wrong}
+        return {p.kind for p in evaluate(outcome.setup, outcome.seed).problems if p.wrong}
     return {p.kind for p in outcome.problems}
 
 
@@ -336,7 +334,7 @@ def _shown(name, outcome: Outcome):
                       " never written")
     for other, right in outcome.wanted.items():
         if other != name and np.any(right) and _close(got, right):
-            if name in outcome.input_names:
+            if name in outcome.setup.names:
                 return _Shown("returned_order", "{names} are returned in each other's place")
             return _Shown("slot", "{names} holds the gradient of another parameter, {other}",
                           {"other": f"d{other}"})

@@ -10,7 +10,7 @@ import re
 import time
 import types
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from .running import (
     copies,
     draw_cotangents,
     file_of,
+    is_float,
     numpy_replaced,
     observe,
     outputs_of,
@@ -75,7 +76,8 @@ def check_layer(layer: Any, *inputs: Any, seed: int = 0, explain: bool = True,
     try:
         with time_limit(seconds):
             snapshot, _ = clone(layer)
-            setup = Setup(snapshot, values, slots_of(snapshot, _parameter_names(layer)))
+            setup = Setup(snapshot, values, recipes.names_of_inputs(layer, len(values)),
+                          slots_of(snapshot, _parameter_names(layer)))
             error = recipes.attempt(setup)
             if error is not None and error.phase != "returned":
                 raise error
@@ -84,8 +86,7 @@ def check_layer(layer: Any, *inputs: Any, seed: int = 0, explain: bool = True,
     except Exception as error:
         return unchecked(report, say("the layer cannot be copied: {error}",
                                      error=f"{type(error).__name__}: {error}"))
-    return _check(report, setup, recipes.names_of_inputs(layer, len(values)), None, seed, explain,
-                  seconds, time.process_time() + seconds)
+    return _check(report, setup, _Limits(seed, explain, seconds))
 
 
 def assert_matches_autograd(layer: Any, *inputs: Any, **options: Any) -> None:
@@ -95,6 +96,24 @@ def assert_matches_autograd(layer: Any, *inputs: Any, **options: Any) -> None:
     report = check_layer(layer, *inputs, **options)
     if not report.ok:
         raise AssertionError(f"{report.name}.backward does not match its forward\n{report}")
+
+
+@dataclass
+class _Limits:
+    """How far a check goes; see ``check_class``."""
+
+    seed: int
+    explain: bool
+    seconds: float
+    deadline: float | None = None
+    trusted: Sequence[type] = ()
+
+    def __post_init__(self):
+        self.end = time.process_time() + self.seconds if self.deadline is None else self.deadline
+
+    def budget(self):
+        """The time that is left for causes."""
+        return Budget(self.end - time.process_time() if self.explain else 0.0, self.seconds)
 
 
 def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: int = 0,
@@ -127,18 +146,17 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
             setup = recipe.setup()
     except (CannotMake, CannotRun, TimeUp) as error:
         return could_not_run(report, error, file_of(_Named(cls)), seconds)
-    deadline = time.process_time() + seconds if deadline is None else deadline
+    limits = _Limits(seed, explain, seconds, deadline, trusted)
     if search is not None:
         other = _right_otherwise(search, seed, seconds)
         if other is not None:
-            right = _check(report, other.setup(), other.input_names, other, seed, explain, seconds,
-                           deadline, trusted)
+            right = _check(report, other.setup(), limits)
             if right.verdict == "ok":
                 right.verdict, right.kind = "convention", "inputs"
                 right.cause = say("right for {these}, wrong for {those}", these=other.words(),
                                   those=recipe.words())
             return right
-    if _is_derivative(setup, recipe.input_names, seed):
+    if _is_derivative(setup, seed):
         report.verdict, report.kind = "convention", "derivative_at_x"
         report.cause = say("backward({x}) is the derivative at {x}, and right: whoever calls it"
                            " multiplies it with the gradient", x=recipe.input_names[0])
@@ -148,8 +166,7 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
         if not _with_target(report, recipe, target, seed):
             return report
         setup = recipe.setup()
-    report = _check(report, setup, recipe.input_names, recipe, seed, explain, seconds, deadline,
-                    trusted)
+    report = _check(report, setup, limits)
     report.notes += recipe.notes
     first = recipe.first_error
     if recipe.narrow is not None:
@@ -174,7 +191,7 @@ def _with_target(report: Report, recipe: recipes.Recipe, target: str, seed: int)
     for loss in (None, *LOSSES):
         recipe.loss = loss
         with contextlib.suppress(CannotRun, ValueError, TypeError, IndexError):
-            outcome = evaluate(recipe.setup(), recipe.input_names, seed, light=True)
+            outcome = evaluate(recipe.setup(), seed, light=True)
             right = sum(g.ok and bool(np.any(outcome.wanted[g.name])) for g in outcome.gradients)
             if right > best[0]:
                 best = right, loss
@@ -217,13 +234,13 @@ def _untaken(fn):
     return [n for n in names if n not in there and n not in fn.__code__.co_varnames]
 
 
-def _is_derivative(setup: Setup, names, seed: int):
+def _is_derivative(setup: Setup, seed: int):
     """Whether backward takes the input, not a gradient, and gives the derivative there."""
     x = setup.inputs[0] if len(setup.inputs) == 1 else None
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or setup.slots.names:
         return False
     try:
-        if evaluate(setup, names, seed, light=True).right:
+        if evaluate(setup, seed, light=True).right:
             return False
         layer, _ = clone(setup.layer)
         with quietly(), numpy_replaced(layer):
@@ -243,7 +260,7 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
     first = search.running[0] if search.running else search.half
     try:
         with time_limit(seconds):
-            outcome = evaluate(first.setup(), first.input_names, seed)
+            outcome = evaluate(first.setup(), seed)
             if outcome.right or _at_a_kink(outcome):
                 return None
             wrong = {g.name for g in outcome.wrong_gradients}
@@ -257,7 +274,7 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
             if any(isinstance(x, np.ndarray) and x.dtype.kind == "f" and 1 in x.shape
                    for x in setup.inputs):
                 continue  # along an axis of size 1 a transpose and a sum are right by chance
-            other = evaluate(setup, recipe.input_names, seed, light=True)
+            other = evaluate(setup, seed, light=True)
             shown = {name for name, g in other.wanted.items() if np.any(g)}
             if other.right and wrong <= shown:
                 return recipe
@@ -322,9 +339,8 @@ def source_line(filename: str, line):
 # --- one check -----------------------------------------------------------------------------------
 
 
-def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: int, explain: bool,
-           seconds: float, deadline: float, trusted: Sequence[type] = ()) -> Report:
-    filename = file_of(setup.layer)
+def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
+    seed, seconds, filename = limits.seed, limits.seconds, file_of(setup.layer)
     report.file = Path(filename).name if filename else ""
     outcome: Any = None
     first: Any = None
@@ -332,17 +348,15 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
     with noting_float32() as narrowed:
         try:
             with time_limit(seconds):
-                for outcome in _scenarios(setup, names, seed):
+                for outcome in _scenarios(setup, seed):
                     if not outcome.right:
                         outcome = _at_a_kink(outcome) or outcome
-                    outcome.recipe = recipe
                     first = first or outcome
                     if not outcome.right:
                         break
                     conventions += [p for p in outcome.problems if p not in conventions]
         except CannotRun as error:
-            return _raised(report, error, filename, setup, recipe, seed, names,
-                           deadline if explain else 0.0, seconds, trusted)
+            return _raised(report, error, setup, limits)
         except TimeUp as error:
             return could_not_run(report, error, filename, seconds)
         if narrowed:
@@ -355,24 +369,24 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
         report.notes.append(say("the layer prints; its output is not shown"))
     report.notes += dict.fromkeys(first.notes)
     returned = first.observation.returned
-    ids = [n for n, x, g in zip(names, setup.inputs, returned, strict=False) if _are_ids(x)
+    ids = [n for n, x, g in zip(setup.names, setup.inputs, returned, strict=False) if _are_ids(x)
            and g is not None and np.any(g) and len(returned) == len(setup.inputs)]
-    if ids and outcome.right and not outcome.scenario.startswith("with one-hot"):
+    if ids and outcome.right and not outcome.setup.scenario.startswith("with one-hot"):
         report.notes.append(say("backward returns something for {names}: ids have no gradient to"
                                 " compare it with", names=_names_of(ids)))
     report.gradients = first.gradients if outcome.right else outcome.gradients
     if not outcome.right:
-        if outcome.scenario:
-            report.notes.append(say("seen {when}", when=say(outcome.scenario)))
+        if outcome.setup.scenario:
+            report.notes.append(say("seen {when}", when=say(outcome.setup.scenario)))
         report.verdict = "wrong"
         report.notes += dict.fromkeys(p.text for p in outcome.problems if p.kind == "input_edited"
                                       and not p.wrong)
         try:
-            budget = Budget(deadline - time.process_time() if explain else 0.0, seconds)
+            budget = limits.budget()
             with noting_clips(without=outcome.clipped):
-                repairs = explain_wrong(report, outcome, budget.part(0.8), filename, trusted,
-                                        _more(setup, names, seed))
-                if explain:
+                repairs = explain_wrong(report, outcome, budget.part(0.8), filename,
+                                        limits.trusted, _more(setup, seed))
+                if limits.explain:
                     report.example, report.worked = smallest_example(outcome, budget, repairs)
                 else:  # nobody has looked
                     report.searched, report.unexplained = "", []
@@ -388,7 +402,7 @@ def _check(report: Report, setup: Setup, names: list[str], recipe: Any, seed: in
     for name in _idle(first):
         text = say("the output does not depend on the input {name}: whatever it is, forward gives"
                    " the same", name=name)
-        conventions.insert(0, Problem("idle_input", join([text, *_without(setup, names, name)]),
+        conventions.insert(0, Problem("idle_input", join([text, *_without(setup, name)]),
                                       _line_without(setup.layer, name)))
     missed = _unseen(first)
     if (left_out := _left_out(first, missed)) is not None:
@@ -417,7 +431,7 @@ def _names_of(names, mark: str = ""):
 def _idle(outcome: Outcome):
     """The names of inputs, floats and ids, on which no output depends."""
     setup, rng = outcome.setup, np.random.default_rng(7)
-    if not isinstance(outcome.recipe, recipes.Recipe) or outcome.recipe.fixed_inputs is not None:
+    if setup.recipe is None or setup.recipe.fixed_inputs is not None:
         return  # inputs that were handed over may be such that nothing depends on them
 
     def outputs(inputs):
@@ -439,10 +453,10 @@ def _idle(outcome: Outcome):
                    for other in drawn for a, b in zip(
                        first, outputs([*setup.inputs[:i], other, *setup.inputs[i + 1:]]),
                        strict=True)):
-                yield outcome.input_names[i]
+                yield setup.names[i]
 
 
-def _without(setup: Setup, names, name: str):
+def _without(setup: Setup, name: str):
     """What is raised where an argument that no line reads is left out, as a sentence or none."""
     forward = inspect.unwrap(type(setup.layer).forward)
     nodes: Any = ast.walk(node_of(forward) or ast.Module([], []))
@@ -450,7 +464,7 @@ def _without(setup: Setup, names, name: str):
                 if isinstance(n, (ast.Name, ast.Attribute))]:
         return []
     layer, _ = clone(setup.layer)
-    inputs = [x for n, x in zip(names, setup.inputs, strict=False) if n != name]
+    inputs = [x for n, x in zip(setup.names, setup.inputs, strict=False) if n != name]
     try:
         with quietly(), numpy_replaced(layer):
             layer.forward(*copies(inputs))
@@ -475,13 +489,12 @@ def _unseen(outcome: Outcome):
     params = setup.slots.params(layer)
     found = {id(a): (path, a) for path, a in places(layer) if a.size and not any(
         np.may_share_memory(a, p) for p in params if isinstance(p, np.ndarray))}
-    if outcome.recipe is not None:
+    if setup.recipe is not None:
         try:
-            again = dict(places(outcome.recipe.setup(seed=2).layer))
+            again = dict(places(setup.recipe.setup(seed=2).layer))
         except CannotRun:
             again = {}
-        given = {k for k, spec in getattr(outcome.recipe, "init", {}).items()
-                 if spec.kind == "weight"}
+        given = {k for k, spec in setup.recipe.init.items() if spec.kind == "weight"}
         found = {i: (path, a) for i, (path, a) in found.items()
                  if "params" in path or str(path[-1]) in given or len(set(a.ravel())) == 1
                  or path not in again or not np.array_equal(a, again[path])}
@@ -515,27 +528,25 @@ def _left_out(outcome: Outcome, missed):
     return None
 
 
-def _scenarios(setup: Setup, names, seed: int):
+def _scenarios(setup: Setup, seed: int):
     """The plain case first; then those that the layer has: a second round on the same object,
     labels that are ignored, a state that is given and carried."""
-    plain = evaluate(setup, names, seed)
+    plain = evaluate(setup, seed)
     yield plain
-    second = replace(setup, rounds=2)
-    outcome = evaluate(second, names, seed, scenario="in the second forward and backward of the"
-                       " same object")
-    yield _allow_accumulation(outcome)
+    yield _allow_accumulation(evaluate(replace(setup, rounds=2, scenario=(
+        "in the second forward and backward of the same object")), seed))
     ignored = getattr(setup.layer, "ignore_label", None)
     if isinstance(ignored, int):
         inputs = [_ignore(x, ignored) for x in setup.inputs]
         if any(a is not b for a, b in zip(inputs, setup.inputs, strict=True)):
-            yield evaluate(replace(setup, inputs=inputs), names,
-                           seed, scenario="with labels to be ignored")
+            yield evaluate(replace(setup, inputs=inputs, scenario="with labels to be ignored"),
+                           seed)
     if hasattr(setup.layer, "stateful"):
-        yield from _with_state(setup, names, seed)
-    yield from _with_one_hot(plain, seed)
+        yield from _with_state(setup, seed)
+    yield from _with_one_hot(plain)
 
 
-def _with_one_hot(plain: Outcome, seed: int):
+def _with_one_hot(plain: Outcome):
     """Ids as one-hot rows, where backward returns a gradient that has their shape: there is a right
     one for it, if forward reads them."""
     setup, returned = plain.setup, plain.observation.returned
@@ -547,8 +558,8 @@ def _with_one_hot(plain: Outcome, seed: int):
     if len(returned) == len(inputs) and any(map(_are_ids, setup.inputs)) and not any(
             map(_are_ids, inputs)):
         with contextlib.suppress(CannotRun):
-            outcome = evaluate(replace(setup, inputs=inputs), plain.input_names, seed,
-                               scenario="with one-hot rows in the place of ids")
+            outcome = evaluate(replace(setup, inputs=inputs, scenario=(
+                "with one-hot rows in the place of ids")), plain.seed)
             if all(np.any(g) for g in outcome.truth.inputs if g is not None):
                 yield outcome
 
@@ -563,12 +574,10 @@ def _at_a_kink(outcome: Outcome):
     if any(p.wrong for p in outcome.problems):
         return None
     rng = np.random.default_rng(outcome.seed)
-    old = outcome.setup
-    inputs = [x + 1e-2 * rng.normal(size=x.shape) if isinstance(x, np.ndarray)
-              and x.dtype.kind == "f" else x for x in old.inputs]
+    inputs = [x + 1e-2 * rng.normal(size=x.shape) if is_float(x) else x
+              for x in outcome.setup.inputs]
     try:
-        moved = evaluate(replace(old, inputs=inputs), outcome.input_names, outcome.seed,
-                         scenario=outcome.scenario)
+        moved = evaluate(replace(outcome.setup, inputs=inputs), outcome.seed)
     except CannotRun:
         return None
     if not moved.right:
@@ -608,17 +617,16 @@ def _allow_accumulation(outcome: Outcome):
     return outcome
 
 
-def _with_state(setup: Setup, names, seed: int):
+def _with_state(setup: Setup, seed: int):
     """The state carried from call to call, cut there, and the gradient of a state that is given."""
     def stateful(layer):
         layer.stateful = True
 
-    second = replace(setup, prepare=stateful, rounds=2)
-    yield _allow_accumulation(evaluate(second, names, seed, scenario="in the second call with"
-                                       " stateful=True"))
-    seen, _ = observe(replace(setup, prepare=stateful),
-                      np.random.default_rng(0), light=True)
-    yield from _carried(setup, stateful, names, seed)
+    setup = replace(setup, prepare=stateful)
+    second = replace(setup, rounds=2, scenario="in the second call with stateful=True")
+    yield _allow_accumulation(evaluate(second, seed))
+    seen, _ = observe(setup, np.random.default_rng(0), light=True)
+    yield from _carried(setup, second, seed)
     shapes = {k: getattr(seen.layer, k).shape for k in ("h", "c")
               if isinstance(getattr(seen.layer, k, None), np.ndarray)}
     if "h" not in shapes or not hasattr(setup.layer, "set_state"):
@@ -634,41 +642,38 @@ def _with_state(setup: Setup, names, seed: int):
         layer.stateful = True
         layer.set_state(*[s.copy() for s in list(states.values())[:takes]])
 
-    yield evaluate(replace(setup, prepare=given), names,
-                   seed, scenario="with a given state")
+    yield evaluate(replace(setup, prepare=given, states=("h", "c"), scenario="with a given state"),
+                   seed)
 
 
-def _carried(setup: Setup, stateful, names, seed: int):
+def _carried(setup: Setup, twice: Setup, seed: int):
     """Two calls with stateful=True are one long call; the second is not like the first."""
     if len(setup.inputs) != 1 or np.ndim(setup.inputs[0]) != 3:
         return
     (xs,) = setup.inputs
     T = xs.shape[1]
 
-    def outputs(inputs, rounds: int = 1):
-        run = replace(setup, inputs=inputs, prepare=stateful, rounds=rounds)
+    def output(run):
         return observe(run, np.random.default_rng(0), light=True)[0].outputs[0]
 
-    first, second = outputs([xs]), outputs([xs], 2)
-    whole = outputs([np.concatenate([xs, xs], 1)])
+    first, second = output(setup), output(twice)
+    whole = output(replace(setup, inputs=[np.concatenate([xs, xs], 1)]))
     if np.ndim(second) != 3 or second.shape[1] != T or not np.allclose(whole[:, :T], first):
         return
     if np.allclose(second, first) and not np.allclose(whole[:, T:], first):
-        outcome = evaluate(setup, names, seed)
-        outcome.scenario = "in the second call with stateful=True"
+        outcome = evaluate(replace(setup, prepare=None, scenario=twice.scenario), seed)
         outcome.problems.append(Problem(
             "state_not_carried", say("the state is not carried over: with stateful=True the second"
                                      " call begins from zero again, like the first")))
         yield outcome
 
 
-def _raised(report: Report, error: CannotRun, filename: str, setup: Setup, recipe: Any, seed: int,
-            names: list[str], deadline: float, seconds: float, trusted) -> Report:
+def _raised(report: Report, error: CannotRun, setup: Setup, limits: _Limits) -> Report:
     """Backward raised. If it does not at D = H, it is right only there; else it cannot be run."""
-    if error.phase == "backward" and recipe is not None and recipe.init:
+    filename, seed = file_of(setup.layer), limits.seed
+    if error.phase == "backward" and setup.recipe is not None and setup.recipe.init:
         try:
-            same = recipe.setup({"D": 5, "H": 5})
-            right = evaluate(same, names, seed).right
+            right = evaluate(setup.recipe.setup({"D": 5, "H": 5}), seed).right
         except CannotRun:
             right = False
         if right:
@@ -681,12 +686,11 @@ def _raised(report: Report, error: CannotRun, filename: str, setup: Setup, recip
     if error.phase == "backward" and not isinstance(error.error, TimeUp):
         could_not_run(report, error, filename)
         report.kind = "raises"  # perhaps it is not meant to be called like this: not wrong yet
-        if deadline:
+        if limits.explain:
             raised = report.cause
-            with contextlib.suppress(Exception, TimeUp), time_limit(seconds):
-                explain_wrong(report, _forward_outcome(setup, names, seed),
-                              Budget(deadline - time.process_time(), seconds), filename, trusted,
-                              _more(setup, names, seed))
+            with contextlib.suppress(Exception, TimeUp), time_limit(limits.seconds):
+                explain_wrong(report, _forward_outcome(setup, seed), limits.budget(), filename,
+                              limits.trusted, _more(setup, seed))
             if report.causes:
                 report.verdict = "wrong"
                 report.notes.append(raised)
@@ -696,25 +700,26 @@ def _raised(report: Report, error: CannotRun, filename: str, setup: Setup, recip
     return could_not_run(report, error, filename)
 
 
-def _forward_outcome(setup: Setup, names, seed: int):
+def _forward_outcome(setup: Setup, seed: int):
     """An Outcome with the right gradients only, where backward cannot be run."""
     layer, _ = clone(setup.layer)
     with quietly(), numpy_replaced(layer):
         outputs, _ = outputs_of(layer.forward(*copies(setup.inputs)))
-    outcome = Outcome(setup, names, seed=seed)
+    outcome = Outcome(setup, seed=seed)
     outcome.cotangents = draw_cotangents(outputs, np.random.default_rng(seed + 1))
     outcome.truth = right = truth(setup, outcome.cotangents)
     outcome.wanted = dict(zip(setup.slots.names, right.params, strict=True))
-    outcome.wanted |= {n: g for n, g in zip(names, right.inputs, strict=False) if g is not None}
+    outcome.wanted |= {n: g for n, g in zip(setup.names, right.inputs, strict=False)
+                       if g is not None}
     return outcome
 
 
-def _more(setup: Setup, names, seed: int):
+def _more(setup: Setup, seed: int):
     """A function that looks for what else is wrong with the layer as it then runs."""
 
     def more(told):
         with contextlib.suppress(CannotRun):
-            for outcome in _scenarios(setup, names, seed):
+            for outcome in _scenarios(setup, seed):
                 if outcome.wrong_gradients or any(
                         p.wrong and p.kind not in told for p in outcome.problems):
                     return outcome

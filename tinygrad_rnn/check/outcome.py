@@ -11,7 +11,6 @@ import numpy as np
 from .arguments import LABELS
 from .numpy_standin import is_unclipped, noting_clips
 from .protocol import Problem, epsilon_problem, protocol_problems
-from .recipes import Recipe
 from .report import Gradient, compare
 from .running import (
     Observation,
@@ -38,7 +37,6 @@ class Outcome:
     their values."""
 
     setup: Setup
-    input_names: list[str]
     gradients: list[Gradient] = field(default_factory=list)
     got: dict[str, Any] = field(default_factory=dict)
     wanted: dict[str, np.ndarray] = field(default_factory=dict)
@@ -48,10 +46,7 @@ class Outcome:
     truth: Truth | None = None
     cotangents: list[Any] = field(default_factory=list)
     tolerance: float = TOLERANCE
-    scenario: str = ""
-    states: dict[str, str] = field(default_factory=dict)  # gradient of a state -> the state
     unseen: list[str] = field(default_factory=list)  # inputs for which no gradient is returned
-    recipe: Recipe | None = None
     seed: int = 0
     clipped: bool = False  # it holds where np.clip changes nothing
 
@@ -64,16 +59,14 @@ class Outcome:
         return [g for g in self.gradients if not g.ok]
 
 
-def evaluate(setup: Setup, names, seed: int = 0, light: bool = False, fixed_truth=None,
-             scenario: str = "", rng=None):
+def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None, rng=None):
     """Run and compare once; returns an Outcome. ``rng``: draws the cotangents. Raises
     CannotRun."""
-    outcome = Outcome(setup, names, scenario=scenario, seed=seed)
+    outcome = Outcome(setup, seed=seed)
     rng = rng or np.random.default_rng(seed + 1)
     with contextlib.nullcontext() if is_unclipped() else noting_clips() as clipped:
         seen, cotangents = observe(setup, rng, light=light)
     outcome.observation, outcome.cotangents = seen, cotangents
-    outcome.states = {"dh": "h", "dc": "c"} if scenario.startswith("with a given state") else {}
     # what backward is not handed does not reach it: an output without a cotangent is not used
     handed = backward_arguments(setup.layer, cotangents, seen.kind, setup)
     used = list(cotangents)
@@ -83,7 +76,7 @@ def evaluate(setup: Setup, names, seed: int = 0, light: bool = False, fixed_trut
         used = [loss_gradient(setup.loss, seen.outputs[0], cotangents[0])]
     elif not handed:
         used = [np.ones_like(g) if i == 0 else 0 * g for i, g in enumerate(cotangents)]
-    right = fixed_truth or truth(setup, used, list(outcome.states.values()))
+    right = fixed_truth or truth(setup, used)
     outcome.truth = right
     if any(a is not None and getattr(a, "dtype", None) in (np.float32, np.float16)
            for a in (*seen.grads, *seen.returned, *seen.outputs)):
@@ -104,11 +97,11 @@ def evaluate(setup: Setup, names, seed: int = 0, light: bool = False, fixed_trut
     elif any(np.ndim(y) == 0 and not np.any(g) for y, g in zip(seen.outputs, used, strict=True)):
         # a loss beside other outputs, for which backward takes no gradient: that is 1
         ones = [g if np.ndim(g) else 1.0 for g in used]
-        other = evaluate(setup, names, seed, light, truth(setup, ones), scenario)
+        other = evaluate(setup, seed, light, truth(setup, ones))
         other = other if other.right else None
     elif clipped and not is_unclipped():
         with noting_clips(without=True):
-            other = evaluate(setup, names, seed, light, scenario=scenario)
+            other = evaluate(setup, seed, light)
         other.clipped = True
         other.problems.append(Problem("clipped", say(
             "backward clips its gradients (np.clip): compared as they are before"), wrong=False))
@@ -128,8 +121,7 @@ def _as_last(outcome: Outcome, light: bool):
             np.shape(a) == np.shape(b) and np.allclose(a, b) for a, b in zip(
                 seen.returned, second[0], strict=True) if a is not None and b is not None):
         return None
-    last = evaluate(outcome.setup, outcome.input_names, outcome.seed, light,
-                    truth(outcome.setup, ones), outcome.scenario)
+    last = evaluate(outcome.setup, outcome.seed, light, truth(outcome.setup, ones))
     if not last.right:
         last = _without_epsilon(last, ones, light)
         if last is None or not last.right:
@@ -151,7 +143,7 @@ def _without_epsilon(outcome: Outcome, used, light: bool):
         return None
     with replaced(pairs):
         right = truth(setup, used)
-    other = evaluate(setup, outcome.input_names, outcome.seed, light, right, outcome.scenario)
+    other = evaluate(setup, outcome.seed, light, right)
     if not other.right:
         return other  # the mistake is another one, and plainer to see like this
     other.problems.append(epsilon_problem())
@@ -169,14 +161,14 @@ def pairs(outcome: Outcome, seen):
         if got is not None or np.any(right.params[i]):  # without influence: needs no gradient
             yield name, got, right.params[i]
     yield from _returned(outcome, seen, right)
-    for gradient, state in outcome.states.items():
-        if gradient in seen.state and state in right.states:
-            yield state, seen.state[gradient], right.states[state]
+    for state in setup.states:
+        if f"d{state}" in seen.state and state in right.states:
+            yield state, seen.state[f"d{state}"], right.states[state]
 
 
 def _returned(outcome: Outcome, seen, right):
     """Pair what backward returned with the inputs: (name, got, wanted)."""
-    names, inputs = outcome.input_names, outcome.setup.inputs
+    names, inputs = outcome.setup.names, outcome.setup.inputs
     floats = [i for i, g in enumerate(right.inputs) if g is not None]
     free = getattr(type(outcome.setup.layer), "without_gradient", ())
     floats = [i for i in floats if names[i] not in free]

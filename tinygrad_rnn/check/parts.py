@@ -41,7 +41,7 @@ def mended(cls: Any):
 
     def right(self, *douts):
         layer, inputs = self.before
-        setup = Setup(layer, inputs, slots_of(layer))
+        setup = Setup(layer, inputs, [], slots_of(layer))
         found = truth(setup, list(douts))
         for key, g in zip(setup.slots.keys, found.params, strict=True):
             if setup.slots.attributes:

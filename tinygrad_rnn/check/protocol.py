@@ -39,7 +39,7 @@ def protocol_problems(outcome: Outcome):
 
 def _problems(outcome: Outcome):
     seen, names = outcome.observation, outcome.setup.slots.names
-    inputs = outcome.input_names
+    inputs = outcome.setup.names
     if outcome.setup.slots.nested:
         yield from _nested(seen.layer)
     if seen.replaced:

@@ -99,8 +99,8 @@ class Recipe:
         if inputs is None:
             inputs = [spec.make(sizes, values) for spec in self.inputs]
         arrays = [k for k, v in arguments.items() if isinstance(v, np.ndarray)]
-        return Setup(layer, inputs, self.slots or slots_of(layer, arrays), as_tuple=self.as_tuple,
-                     rate=self.rate, loss=self.loss,
+        return Setup(layer, inputs, self.input_names, self.slots or slots_of(layer, arrays), self,
+                     as_tuple=self.as_tuple, rate=self.rate, loss=self.loss,
                      labels=frozenset(i for i, s in enumerate(self.inputs)
                                       if s.kind in ("onehot", "mask")))
 
@@ -383,16 +383,17 @@ def _attempt(recipe, seconds: float = 5.0):
     """None if the recipe runs to the end, else CannotRun."""
     try:
         with time_limit(seconds):
-            return attempt(recipe.setup(), recipe)
+            return attempt(recipe.setup())
     except CannotRun as error:
         return error
     except TimeUp as error:
         return CannotRun("forward", error)
 
 
-def attempt(setup: Setup, recipe=None):
+def attempt(setup: Setup):
     """None if forward and backward run, else CannotRun. Tries one tuple of cotangents where
-    backward does not take them one by one."""
+    backward does not take them one by one. How it is run goes into the recipe."""
+    recipe = setup.recipe
     try:
         seen, _ = observe(setup, np.random.default_rng(1), light=True)
     except CannotRun as error:

@@ -245,8 +245,7 @@ def forward_repair(outcome: Outcome):
                     if code is not None:
                         f.fn.__code__ = code
                         with contextlib.suppress(Exception):
-                            if all(evaluate(setup, outcome.input_names, seed, light=True,
-                                            scenario=outcome.scenario).right
+                            if all(evaluate(setup, seed, light=True).right
                                    for seed in (outcome.seed, outcome.seed + 1)):
                                 return edit
                 finally:
@@ -318,8 +317,7 @@ class _Search:
     def holds(self, names=None):
         """Whether gradients, all or those named, are right at other values, too."""
         try:
-            again = evaluate(self.outcome.setup, self.outcome.input_names, self.outcome.seed + 1,
-                             light=True, scenario=self.outcome.scenario)
+            again = evaluate(self.outcome.setup, self.outcome.seed + 1, light=True)
         except CannotRun:
             return False
         if names is None:

@@ -496,8 +496,12 @@ class Setup:
 
     layer: Any
     inputs: list[Any]
+    names: list[str]  # of the inputs
     slots: Slots
+    recipe: Any = None  # that it was made by, if it was made here
+    scenario: str = ""  # how it is run, in words, where that is not plainly
     prepare: Callable[[Any], None] | None = None  # done to every copy before its forward
+    states: tuple[str, ...] = ()  # that ``prepare`` gives, and that have gradients: h, c
     as_tuple: bool = False
     rounds: int = 1  # forward and backward so many times on one layer; the last one counts
     labels: frozenset[int] = frozenset()  # inputs that are labels, whatever they are called
@@ -725,18 +729,17 @@ class Truth:
     others: list[np.ndarray] = field(default_factory=list)
 
 
-def truth(setup: Setup, cotangents: list[Any], states=(), others=()):
+def truth(setup: Setup, cotangents: list[Any], others=()):
     """Differentiate the forward of the layer as it stands before its last round.
 
-    ``states``: arrays given by ``prepare`` that are differentiated too, as name -> array;
-    ``others``: paths of arrays that are, too.
+    ``others``: paths of further arrays that are differentiated.
     """
     layer, _ = clone(setup.layer)
     inputs = copies(setup.inputs)
     with quietly(), numpy_replaced(layer):
         setup.start(layer)
         params = setup.slots.params(layer)
-        starts = {k: getattr(layer, k) for k in states
+        starts = {k: getattr(layer, k) for k in setup.states
                   if isinstance(getattr(layer, k, None), np.ndarray)}
         twin, leaves = clone(layer, [*params, *starts.values(),
                                      *(_at(layer, path) for path in others)])

@@ -95,8 +95,7 @@ def _is_wrong(outcome: Outcome, sizes, pool: Pool, wrong):
     try:
         with time_limit(0.5):
             setup = _setup(outcome, sizes, pool)
-            small = evaluate(setup, outcome.input_names, outcome.seed, light=True,
-                             scenario=outcome.scenario, rng=pool)
+            small = evaluate(setup, outcome.seed, light=True, rng=pool)
     except (CannotRun, TimeUp, ValueError, IndexError, TypeError, ZeroDivisionError):
         return None
     finite = all(np.isfinite(w).all() for w in small.wanted.values())
@@ -109,14 +108,11 @@ def _setup(outcome: Outcome, sizes, values):
     inputs are cut down to a part of batch and time."""
     N, T, D, H = sizes
     old = outcome.setup
-    if _is_symbolic(outcome.recipe):
-        wanted = {"N": N, "T": T, "D": D, "H": H, "V": H + 1, "U": T}
-        new = outcome.recipe.setup(wanted, values)
-        new.prepare, new.rounds, new.as_tuple, new.rate = (
-            old.prepare, old.rounds, old.as_tuple, old.rate)
-        if old.prepare is not None and outcome.states:
+    if _is_symbolic(old.recipe):
+        if old.states:
             raise ValueError("a state of another size")
-        return new
+        wanted = {"N": N, "T": T, "D": D, "H": H, "V": H + 1, "U": T}
+        return replace(old.recipe.setup(wanted, values), prepare=old.prepare, rounds=old.rounds)
     inputs = []
     for x in old.inputs:
         if isinstance(x, np.ndarray) and x.ndim:
@@ -139,7 +135,7 @@ def _words(outcome: Outcome, sizes, pool, small):
     symbols = _symbols(outcome)
     known = {"N": N, "T": T, "D": D, "H": H, "V": H + 1, "U": T}
     said: str = ", ".join(f"{k}={known[k]}" for k in "NTUDHV" if k in symbols)
-    if not _is_symbolic(outcome.recipe):  # the first input says what is left of the batch
+    if not _is_symbolic(outcome.setup.recipe):  # the first input says what is left of the batch
         said = say("inputs of shape {shapes}",
                    shapes=", ".join(str(np.shape(x)) for x in small.setup.inputs))
     values = ", ".join(f"{v:g}" for v in pool)
@@ -159,9 +155,10 @@ def _words(outcome: Outcome, sizes, pool, small):
 
 def _symbols(outcome: Outcome):
     """Which sizes the layer has."""
-    if not _is_symbolic(outcome.recipe):
+    recipe = outcome.setup.recipe
+    if not _is_symbolic(recipe):
         return set()
-    specs = [*outcome.recipe.init.values(), *outcome.recipe.inputs]
+    specs = [*recipe.init.values(), *recipe.inputs]
     return {s[-1] for spec in specs for s in (*spec.shape, spec.value or "")
             if isinstance(s, str) and s}
 
@@ -185,7 +182,7 @@ def worked(outcome: Outcome, pool: Pool, repairs=()):
 def _rows(outcome: Outcome, pool: Pool):
     setup = outcome.setup
     given = [Row("given", 0, name, shown(x)) for name, x in zip(
-        [*setup.slots.names, *outcome.input_names],
+        [*setup.slots.names, *setup.names],
         [*setup.slots.params(setup.layer), *setup.inputs], strict=False)
         if isinstance(x, (np.ndarray, float))]
     given += [Row("given", 0, name, shown(g)) for name, g in zip(
