@@ -457,60 +457,50 @@ class _Watch:
 
     def __init__(self, filename: str, kind, setup: Setup, slots):
         self.filename, self.kind, self.setup, self.slots = filename, kind, setup, slots
-        self.line = None
-        self.held = None
-        self.layer = None
-        self.where = None
-        self.in_backward = False
-        self.return_line = None
+        self.layer: Any = None
+        self.arrays: list[Any] = []  # that are watched, where these are no parameters or gradients
+        self.held = self.where = self.line = self.return_line = None
 
-    def state(self, frame):
+    def state(self):
         """What is watched, as bytes or identities."""
-        layer, setup = self.layer, self.setup
-        if layer is None:
-            return None
         with contextlib.suppress(Exception):
             if self.kind == "into_parameter":
-                return [p.tobytes() for p in setup.slots.params(layer)]
-            grads = setup.slots.grads(layer)
+                return [p.tobytes() for p in self.setup.slots.params(self.layer)]
+            if self.kind in ("input_edited", "cache"):
+                return [a.tobytes() for a in self.arrays]
+            grads = self.setup.slots.grads(self.layer)
             if self.kind == "replaced":
                 return [id(g) for g in grads]
-            if self.kind in ("input_edited", "cache"):
-                return [a.tobytes() for a in self.watched]
-            if self.slots:
-                return [grads[i].tobytes() for i in self.slots]
+            return [grads[i].tobytes() for i in self.slots]
         return None
+
+    def begin(self, layer, arguments, backward: bool):
+        """Watch from here on: a call of forward or of backward."""
+        self.layer = layer
+        self.arrays = [a for a in arguments if isinstance(a, np.ndarray)]
+        if self.kind == "cache":
+            grads = self.setup.slots.grads(layer)
+            self.arrays = [a for a in arrays_of(layer) if not any(
+                np.may_share_memory(a, g) for g in grads)] if backward else []
+        self.held = self.state()
 
     def trace(self, frame, event, _):
         code = frame.f_code
         if code.co_filename != self.filename:
             return None
-        if self.layer is None and code.co_name in ("forward", "backward"):
-            owner = frame.f_locals.get("self")
-            if type(owner) is type(self.setup.layer):
-                self.layer = owner
-                self.watched = [a for a in frame.f_locals.values() if isinstance(a, np.ndarray)]
-                self.held = self.state(frame)
-        if (self.kind == "cache" and code.co_name == "backward" and not self.in_backward
-                and frame.f_locals.get("self") is self.layer):
-            grads = {id(g) for g in self.setup.slots.grads(self.layer)}
-            self.in_backward = True
-            self.watched = [a for a in arrays_of(self.layer) if id(a) not in grads
-                            and not any(np.may_share_memory(a, g)
-                                        for g in self.setup.slots.grads(self.layer))]
-            self.held = self.state(frame)
         if event == "call":
-            if self.kind == "input_edited" and code.co_name == "backward" and (
-                    frame.f_locals.get("self") is self.layer):
-                self.watched = [a for k, a in frame.f_locals.items() if isinstance(a, np.ndarray)]
-                self.held = self.state(frame)
+            layer = frame.f_locals.get("self")
+            if code.co_name in ("forward", "backward") and (
+                    type(layer) is type(self.setup.layer) if self.layer is None
+                    else layer is self.layer):
+                self.begin(layer, frame.f_locals.values(), code.co_name == "backward")
             return self.trace
         if event == "return" and code.co_name == "backward":
             self.return_line = frame.f_lineno
-        now = self.state(frame)
-        if now is not None and self.held is not None and now != self.held and self.where:
-            self.line = self.where
+        now = self.state()
         if now is not None:
+            if self.held is not None and now != self.held and self.where:
+                self.line = self.where
             self.held = now
         self.where = frame.f_lineno
         return self.trace

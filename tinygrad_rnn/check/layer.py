@@ -31,16 +31,16 @@ from .running import (
     LOSSES,
     CannotRun,
     Setup,
+    arguments_of,
+    at_work,
     clone,
     copies,
     draw_cotangents,
     file_of,
     is_float,
-    numpy_replaced,
     observe,
     outputs_of,
     places,
-    quietly,
     slots_of,
     target_of,
     truth,
@@ -82,7 +82,7 @@ def check_layer(layer: Any, *inputs: Any, seed: int = 0, explain: bool = True,
             if error is not None and error.phase != "returned":
                 raise error
     except (CannotRun, TimeUp) as error:
-        return could_not_run(report, error, file_of(layer), seconds)
+        return could_not_run(report, error, file_of(type(layer)), seconds)
     except Exception as error:
         return unchecked(report, say("the layer cannot be copied: {error}",
                                      error=f"{type(error).__name__}: {error}"))
@@ -145,7 +145,7 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
         with time_limit(seconds):
             setup = recipe.setup()
     except (CannotMake, CannotRun, TimeUp) as error:
-        return could_not_run(report, error, file_of(_Named(cls)), seconds)
+        return could_not_run(report, error, file_of(cls), seconds)
     limits = _Limits(seed, explain, seconds, deadline, trusted)
     if search is not None:
         other = _right_otherwise(search, seed, seconds)
@@ -242,8 +242,7 @@ def _is_derivative(setup: Setup, seed: int):
     try:
         if evaluate(setup, seed, light=True).right:
             return False
-        layer, _ = clone(setup.layer)
-        with quietly(), numpy_replaced(layer):
+        with at_work(setup.layer) as layer:
             y = layer.forward(x.copy())
             got = layer.backward(x.copy())
             elsewhere = layer.backward(1 - 2 * x)  # what ignores its argument is another mistake
@@ -281,19 +280,9 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
     return None
 
 
-class _Named:
-    """An object whose type is asked for its file, where there is no object yet."""
-
-    def __new__(cls, wanted):
-        return object.__new__(type("_", (wanted,), {}))
-
-
 def _parameter_names(layer):
     """The names of the constructor's arguments that are its parameters, if all are."""
-    try:
-        names, _ = recipes.required(type(layer))
-    except (TypeError, ValueError):
-        return ()
+    names, _ = recipes.required(type(layer))
     params = getattr(layer, "params", None)
     return names if isinstance(params, (list, tuple)) and len(names) == len(params) else ()
 
@@ -340,7 +329,7 @@ def source_line(filename: str, line):
 
 
 def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
-    seed, seconds, filename = limits.seed, limits.seconds, file_of(setup.layer)
+    seed, seconds, filename = limits.seed, limits.seconds, file_of(type(setup.layer))
     report.file = Path(filename).name if filename else ""
     outcome: Any = None
     first: Any = None
@@ -463,10 +452,9 @@ def _without(setup: Setup, name: str):
     if name in [n.attr if isinstance(n, ast.Attribute) else n.id for n in nodes
                 if isinstance(n, (ast.Name, ast.Attribute))]:
         return []
-    layer, _ = clone(setup.layer)
     inputs = [x for n, x in zip(setup.names, setup.inputs, strict=False) if n != name]
     try:
-        with quietly(), numpy_replaced(layer):
+        with at_work(setup.layer) as layer:
             layer.forward(*copies(inputs))
     except Exception as error:
         return [say("without it forward raises {error}", error=f"{type(error).__name__}: {error}")]
@@ -633,10 +621,7 @@ def _with_state(setup: Setup, seed: int):
         return
     rng = np.random.default_rng(seed + 5)
     states = {k: rng.normal(size=shape) for k, shape in shapes.items()}
-    try:
-        takes = len(inspect.signature(setup.layer.set_state).parameters)
-    except (TypeError, ValueError):
-        return
+    takes = len(arguments_of(setup.layer.set_state))
 
     def given(layer):
         layer.stateful = True
@@ -670,7 +655,7 @@ def _carried(setup: Setup, twice: Setup, seed: int):
 
 def _raised(report: Report, error: CannotRun, setup: Setup, limits: _Limits) -> Report:
     """Backward raised. If it does not at D = H, it is right only there; else it cannot be run."""
-    filename, seed = file_of(setup.layer), limits.seed
+    filename, seed = file_of(type(setup.layer)), limits.seed
     if error.phase == "backward" and setup.recipe is not None and setup.recipe.init:
         try:
             right = evaluate(setup.recipe.setup({"D": 5, "H": 5}), seed).right
@@ -702,8 +687,7 @@ def _raised(report: Report, error: CannotRun, setup: Setup, limits: _Limits) -> 
 
 def _forward_outcome(setup: Setup, seed: int):
     """An Outcome with the right gradients only, where backward cannot be run."""
-    layer, _ = clone(setup.layer)
-    with quietly(), numpy_replaced(layer):
+    with at_work(setup.layer) as layer:
         outputs, _ = outputs_of(layer.forward(*copies(setup.inputs)))
     outcome = Outcome(setup, seed=seed)
     outcome.cotangents = draw_cotangents(outputs, np.random.default_rng(seed + 1))

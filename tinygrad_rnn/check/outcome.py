@@ -136,8 +136,7 @@ def _without_epsilon(outcome: Outcome, used, light: bool):
     """The same comparison with the derivative of the forward without its epsilon, None if it has
     none. If they agree then, that backward leaves it out is a convention."""
     setup = outcome.setup
-    filename = file_of(setup.layer)
-    codes = codes_run(lambda: truth(setup, used), filename)
+    codes = codes_run(lambda: truth(setup, used), file_of(type(setup.layer)))
     pairs = without_epsilon(functions_of(codes, objects_of(setup.layer)))
     if not pairs:
         return None

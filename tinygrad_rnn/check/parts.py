@@ -7,7 +7,7 @@ import types
 from typing import Any
 
 from .numpy_standin import is_tracing
-from .running import Setup, clone, copies, is_float, slots_of, truth
+from .running import Setup, clone, copies, gradient_of, is_float, slots_of, truth
 
 
 def parts_of(cls: type) -> list[type]:
@@ -43,11 +43,11 @@ def mended(cls: Any):
         layer, inputs = self.before
         setup = Setup(layer, inputs, [], slots_of(layer))
         found = truth(setup, list(douts))
-        for key, g in zip(setup.slots.keys, found.params, strict=True):
-            if setup.slots.attributes:
-                setattr(self, f"d{key[-1]}", g)
+        for path, g in zip(setup.slots.paths, found.params, strict=True):
+            if setup.slots.beside:
+                setattr(self, f"d{path[-1]}", g)
             else:
-                self.grads[key][...] = g
+                gradient_of(self, path)[...] = g
         given = [g for x, g in zip(inputs, found.inputs, strict=True) if is_float(x)]
         return given[0] if len(given) == 1 else tuple(given) if given else None
 

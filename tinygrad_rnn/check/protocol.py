@@ -40,8 +40,7 @@ def protocol_problems(outcome: Outcome):
 def _problems(outcome: Outcome):
     seen, names = outcome.observation, outcome.setup.slots.names
     inputs = outcome.setup.names
-    if outcome.setup.slots.nested:
-        yield from _nested(seen.layer)
+    yield from _nested(seen.layer)
     if seen.replaced:
         slots = ", ".join(f"grads[{i}]" for i in seen.replaced)
         i = seen.replaced[0]
@@ -93,7 +92,9 @@ def _problems(outcome: Outcome):
 
 def _nested(layer):
     """What an optimizer makes of lists of lists."""
-    for i, (p, g) in enumerate(zip(layer.params, layer.grads, strict=False)):
+    lists = [x for k in ("params", "grads") if isinstance(
+        x := getattr(layer, k, None), (list, tuple))]
+    for i, (p, g) in enumerate(zip(*lists, strict=False) if len(lists) == 2 else ()):
         if isinstance(p, (list, tuple)):
             try:
                 p -= 0.1 * g

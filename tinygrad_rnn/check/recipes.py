@@ -7,7 +7,6 @@ A recipe is symbolic: shapes are tuples of N (batch), T (time), U (a second time
 from __future__ import annotations
 
 import ast
-import contextlib
 import heapq
 import inspect
 import itertools
@@ -40,6 +39,7 @@ from .running import (
     CannotRun,
     Setup,
     Slots,
+    arguments_of,
     forward_names,
     gradient_of,
     named_slots,
@@ -108,7 +108,7 @@ class Recipe:
 def required(fn):
     """The arguments of a function that have no default, without ``self``, and whether more are
     taken by ``*args``."""
-    parameters = list(inspect.signature(fn).parameters.values())
+    parameters = arguments_of(fn)
     names = [p.name for p in parameters if p.default is p.empty
              and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     return names, any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -136,9 +136,7 @@ class Search:
         cls = self.cls if self.like is None else type(self.like)
         self.name, self.init_names = getattr(cls, "hint", cls.__name__), []
         if self.like is None:
-            with contextlib.suppress(TypeError, ValueError):
-                self.init_names, _ = required(cls)
-            self.init_names += large_defaults(cls)
+            self.init_names = [*required(cls)[0], *large_defaults(cls)]
         self.columns = weights_first(inspect.unwrap(cls.forward)) > 0
         names, starred = required((cls if self.like is None else self.like).forward)
         self.input_names = names[1:] if names[:1] == ["self"] else names
@@ -324,12 +322,7 @@ def ranked(choices):
 
 def large_defaults(cls):
     """Arguments of a constructor that are sizes with a default too large to try."""
-    try:
-        parameters = inspect.signature(cls).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [p.name for p in parameters if isinstance(p.default, int) and p.default > 16
-            and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    return [p.name for p in arguments_of(cls) if isinstance(p.default, int) and p.default > 16
             and named_size(p.name)]
 
 

@@ -26,13 +26,11 @@ from .running import (
     CannotRun,
     Observation,
     arrays_of,
-    backward_arguments,
     call_forward,
     clone,
     copies,
     file_of,
     gradients,
-    handed_back,
     numpy_replaced,
     objects_of,
     outputs_of,
@@ -107,15 +105,12 @@ class Bench:
         if it raises."""
         outcome, setup = self.outcome, self.outcome.setup
         self.restore()
-        handed = backward_arguments(self.layer, copies(outcome.cotangents), self.kind, setup)
-        before = copies(setup.slots.params(self.layer)) if setup.rate else []
         try:
             with time_limit(0.2):  # an edit may make a loop endless
-                returned = self.layer.backward(*handed)
+                result, grads = setup.backward(self.layer, copies(outcome.cotangents), self.kind)
         except (Exception, TimeUp):
             return None
-        seen = Observation([], gradients(handed_back(setup, self.layer, returned)),
-                           gradients(setup.gradients(self.layer, before)),
+        seen = Observation([], gradients(result), gradients(grads),
                            state=state_gradients(self.layer))
         scratch = replace(outcome, problems=[])
         marks = Marks()
@@ -259,7 +254,7 @@ class _Search:
         self.outcome, self.budget, self.evidence = outcome, budget, evidence
         self.bench = Bench(outcome)
         self.scopes: dict[Any, dict[str, Any]] = {}
-        filename = file_of(outcome.setup.layer)
+        filename = file_of(type(outcome.setup.layer))
         codes = codes_run(self.bench.run, filename, self.scopes)
         known = {f for cls in trusted for f in vars(cls).values() if callable(f)}
         own = [fn for fn in functions_of(codes, objects_of(self.bench.layer))

@@ -167,35 +167,22 @@ def clone(root: Any, leaves: Any = ()) -> tuple[Any, list[Tensor]]:
 
 @dataclass
 class Slots:
-    """The parameters of a layer and where their gradients stand: names, ``param(layer, i)``,
-    ``grad(layer, i)``."""
+    """The parameters of a layer: what they are called, and where they stand, as paths such as
+    ("params", 0) or ("W",)."""
 
     names: list[str]
-    keys: list[Any]
-    attributes: bool = False  # keys are paths such as ("W",), and dW stands beside W
-    nested: bool = False  # keys are paths in lists of lists
+    paths: list[tuple[Any, ...]]
+
+    @property
+    def beside(self):
+        """Whether gradients stand beside their parameters, and not in ``grads``."""
+        return any(path[0] != "params" for path in self.paths)
 
     def params(self, layer):
-        if self.attributes or self.nested:
-            return [_at(layer if self.attributes else layer.params, path) for path in self.keys]
-        return [layer.params[k] for k in self.keys]
+        return [_at(layer, path) for path in self.paths]
 
     def grads(self, layer):
-        if self.attributes:
-            return [gradient_of(layer, path) for path in self.keys]
-        grads: Any = getattr(layer, "grads", None)
-        if self.nested:
-            return [_at(grads, path) for path in self.keys]
-        found = []
-        for k in self.keys:
-            try:
-                g = grads[k]
-            except (TypeError, IndexError):
-                g = None
-            except KeyError:
-                g = next((grads[n] for n in gradient_names(str(k)) if n in grads), None)
-            found.append(None if isinstance(g, types.ModuleType) else g)
-        return found
+        return [gradient_of(layer, path) for path in self.paths]
 
 
 def gradient_names(name: str) -> list[str]:
@@ -236,8 +223,15 @@ def _item(root, key):
 
 
 def gradient_of(layer, path):
-    """The gradient of the parameter at a path: by its name beside it, or in a dict of gradients."""
+    """The gradient of the parameter at a path: in ``grads``, beside it by its name, or in a dict of
+    gradients."""
     *above, leaf = path
+    grads = getattr(layer, "grads", None)
+    if path[0] == "params" and isinstance(grads, (list, tuple, dict)):
+        names = (leaf, *gradient_names(str(leaf))) if isinstance(grads, dict) else (leaf,)
+        found = (_at(grads, [*above[1:], name]) for name in names)
+        return next((g for g in found if g is not None and not isinstance(g, types.ModuleType)),
+                    None)
     holder = _at(layer, above)
     for name in gradient_names(str(leaf)):
         for beside in (holder, layer):
@@ -255,38 +249,27 @@ def gradient_of(layer, path):
 
 
 def slots_of(layer, names=()):
-    """Find ``params``/``grads`` (lists or dicts), or attributes such as W and dW."""
+    """Find ``params``/``grads`` (lists or dicts), or attributes such as W and dW. ``names``: those
+    that the constructor has for its arrays, which are parameters if they are as many."""
     params = getattr(layer, "params", None)
     if isinstance(params, dict):
-        keys = [k for k, v in params.items() if isinstance(v, np.ndarray)]
-        if not isinstance(getattr(layer, "grads", None), (dict, list)):
-            return named_slots([("params", k) for k in keys])
-        return Slots([str(k) for k in keys], keys)
-    if isinstance(params, (list, tuple)) and params:
-        if any(isinstance(v, (list, tuple)) for v in params):
-            paths = [path for path, _ in places(params)]
-            return Slots(["params" + "".join(f"[{k}]" for k in path) for path in paths], paths,
-                         nested=True)
-        keys = [i for i, v in enumerate(params) if isinstance(v, np.ndarray)]
-        return Slots(_names(layer, [params[k] for k in keys], keys, names), keys)
-    return named_slots([path for path, _ in places(layer) if gradient_of(layer, path) is not None])
+        return named_slots([("params", k) for k, v in params.items() if isinstance(v, np.ndarray)])
+    if not isinstance(params, (list, tuple)) or not params:
+        return named_slots([p for p, _ in places(layer) if gradient_of(layer, p) is not None])
+    nested = any(isinstance(v, (list, tuple)) for v in params)
+    paths = [("params", *p) for p, _ in places(params)] if nested else [
+        ("params", i) for i, v in enumerate(params) if isinstance(v, np.ndarray)]
+    own = {id(v): k for k, v in getattr(layer, "__dict__", {}).items() if isinstance(v, np.ndarray)}
+    called = [own.get(id(_at(layer, p)), "params" + "".join(f"[{k}]" for k in p[1:]))
+              for p in paths]
+    return Slots(list(names) if len(names) == len(paths) else called, paths)
 
 
 def named_slots(paths):
     """Slots for arrays at paths, each called by the last part of its path, if that is enough."""
     last = [str(path[-1]) for path in paths]
-    names = [name if last.count(name) == 1 else ".".join(map(str, path))
-             for name, path in zip(last, paths, strict=True)]
-    return Slots(names, list(paths), attributes=True)
-
-
-def _names(layer, params, keys, names):
-    """The names that the constructor has for the parameters, else those of attributes."""
-    if len(names) == len(params):
-        return list(names)
-    own = {id(v): k for k, v in getattr(layer, "__dict__", {}).items()
-           if isinstance(v, np.ndarray)}
-    return [own.get(id(p), f"params[{k}]") for p, k in zip(params, keys, strict=True)]
+    return Slots([name if last.count(name) == 1 else ".".join(map(str, path))
+                  for name, path in zip(last, paths, strict=True)], list(paths))
 
 
 # --- calling what is not ours --------------------------------------------------------------------
@@ -353,17 +336,18 @@ def quietly(out=None, seed: int = 1):
         random.setstate(python_state)
 
 
-def line_of(error, filename: str):
-    """The innermost line of the file that an exception came through."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-             if frame.filename == filename]
-    return lines[-1] if lines else None
+@contextlib.contextmanager
+def at_work(layer, out=None):
+    """A copy of a layer, to be run inside the block: quietly, and with the stand-in for NumPy."""
+    layer, _ = clone(layer)
+    with quietly(out), numpy_replaced(layer):
+        yield layer
 
 
-def file_of(layer):
-    """The file that the layer's own forward or backward was compiled from."""
+def file_of(cls: Any):
+    """The file that a class's own forward or backward was compiled from."""
     for name in ("backward", "forward"):
-        fn = inspect.unwrap(getattr(type(layer), name, None) or (lambda: None))
+        fn = inspect.unwrap(getattr(cls, name, None) or (lambda: None))
         code = getattr(fn, "__code__", None)
         if code is not None and code.co_filename != __file__:
             return code.co_filename
@@ -374,10 +358,11 @@ def file_of(layer):
 def _phase(name, layer):
     try:
         yield
-    except (Exception, SystemExit) as error:
-        raise CannotRun(name, error, line_of(error, file_of(layer))) from error
-    except TimeUp as error:
-        raise CannotRun(name, error, line_of(error, file_of(layer))) from None
+    except (Exception, SystemExit, TimeUp) as error:
+        filename = file_of(type(layer))
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+                 if frame.filename == filename]
+        raise CannotRun(name, error, lines[-1] if lines else None) from error
 
 
 def outputs_of(y):
@@ -397,16 +382,25 @@ RATE = 0.5  # what a backward is handed that applies the update itself
 _RATES = re.compile(r"lr|eta|alpha|(learn(ing)?_?)?rate|step_?size", re.IGNORECASE)
 
 
+def arguments_of(fn) -> list[inspect.Parameter]:
+    """What a function takes; ``*args``, where that is not known."""
+    try:
+        return list(inspect.signature(fn).parameters.values())
+    except (TypeError, ValueError):
+        return [inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)]
+
+
+def is_positional(p: inspect.Parameter):
+    return p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+
+
 def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
     """What ``backward`` is called with: its signature says how many of the cotangents it takes. A
     rate, and what has the name of an input of forward beside a cotangent, is handed over, too."""
-    try:
-        parameters = list(inspect.signature(layer.backward).parameters.values())
-    except (TypeError, ValueError):
-        return list(cotangents)
+    parameters = arguments_of(layer.backward)
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return list(cotangents)
-    taken = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    taken = list(filter(is_positional, parameters))
     rates = [bool(k and _RATES.fullmatch(p.name)) for k, p in enumerate(taken)]
     given = dict(zip(forward_names(layer), setup.inputs, strict=False))
     again = [p.name in given and p.default is p.empty for p in taken]
@@ -432,11 +426,7 @@ def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
 
 def forward_names(layer) -> list[str]:
     """The names of what ``forward`` takes."""
-    try:
-        return [p.name for p in inspect.signature(layer.forward).parameters.values()
-                if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    except (TypeError, ValueError):
-        return []
+    return [p.name for p in arguments_of(layer.forward) if is_positional(p)]
 
 
 def handed_back(setup: Setup, layer, returned) -> list[Any]:
@@ -520,34 +510,33 @@ class Setup:
         """One forward and one backward; returns the arrays of the layer as they were between."""
         y, kind = outputs_of(call_forward(self, layer, copies(self.inputs)))
         between = {path: a.copy() for path, a in places(layer)}
-        g = draw_cotangents(y, np.random.default_rng(9))
         with _phase("backward", self.layer):
-            layer.backward(*backward_arguments(layer, g, kind, self))
+            self.backward(layer, draw_cotangents(y, np.random.default_rng(9)), kind)
         return between
 
-    def gradients(self, layer, before):
-        """What stands for the gradients of the parameters after backward; ``before``: the
-        parameters as they were."""
+    def backward(self, layer, cotangents, kind):
+        """Run backward; what it gives as gradients of the inputs and of the parameters."""
+        before = copies(self.slots.params(layer)) if self.rate else ()
+        returned = layer.backward(*backward_arguments(layer, cotangents, kind, self))
+        result = handed_back(self, layer, returned)
         grads = self.slots.grads(layer)
-        if not self.rate:
-            return grads
-        return [(a - b) / self.rate if g is None and np.shape(a) == np.shape(b) else g
-                for g, a, b in zip(grads, before, self.slots.params(layer), strict=True)]
+        if self.rate:
+            grads = [(a - b) / self.rate if g is None and np.shape(a) == np.shape(b) else g
+                     for g, a, b in zip(grads, before, self.slots.params(layer), strict=True)]
+        return result, grads
 
 
 def updated(setup: Setup):
     """The paths of arrays that backward changes, and the rate by which it does; () and 0 where it
     knows no rate."""
-    layer, _ = clone(setup.layer)
-    parameters = getattr(inspect.unwrap(type(layer).backward), "__code__", None)
-    handed = any(map(_RATES.fullmatch, parameters.co_varnames[2 : parameters.co_argcount])
-                 ) if parameters else False
-    held = next((v for k, v in vars(layer).items() if _RATES.fullmatch(k)
-                 and isinstance(v, float) and v), 0.0) if hasattr(layer, "__dict__") else 0.0
+    code = getattr(inspect.unwrap(type(setup.layer).backward), "__code__", None)
+    handed = any(map(_RATES.fullmatch, code.co_varnames[2 : code.co_argcount])) if code else False
+    held = next((v for k, v in getattr(setup.layer, "__dict__", {}).items() if _RATES.fullmatch(k)
+                 and isinstance(v, float) and v), 0.0)
     rate = RATE if handed else held
     if not rate:
         return [], 0.0
-    with quietly(), numpy_replaced(layer):
+    with at_work(setup.layer) as layer:
         before = setup.play(layer)
     first = dict(places(setup.layer))
     return [path for path, a in places(layer) if path in first and path in before
@@ -587,11 +576,7 @@ _OUTPUTS = re.compile(r"o|a|out(put)?s?|y_?(hat|pred\w*)|pred\w*|probs?|logits",
 def target_of(layer) -> str | None:
     """The argument by which backward takes the target of a loss, beside outputs and inputs of
     forward; None if it takes none, or something else."""
-    try:
-        parameters = inspect.signature(layer.backward).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    names = [p.name for p in parameters if p.default is p.empty
+    names = [p.name for p in arguments_of(layer.backward) if p.default is p.empty
              and p.name not in forward_names(layer) and not _RATES.fullmatch(p.name)]
     targets = [n for n in names if _TARGETS.fullmatch(n)]
     return targets[0] if len(targets) == 1 and all(
@@ -620,9 +605,8 @@ def loss_gradient(loss, y, t):
 def observe(setup: Setup, rng, light: bool = False):
     """One forward and one backward on a copy of the layer; returns an Observation and the
     cotangents. ``light``: only the gradients."""
-    layer, _ = clone(setup.layer)
-    inputs = copies(setup.inputs)
-    with quietly() as out, numpy_replaced(layer):
+    inputs, out = copies(setup.inputs), io.StringIO()
+    with at_work(setup.layer, out) as layer:
         setup.start(layer)
         given = copies(inputs)
         raw = call_forward(setup, layer, given)
@@ -639,18 +623,15 @@ def observe(setup: Setup, rng, light: bool = False):
         before = copies(params)
         slots_before = setup.slots.grads(layer)
         grads_before = gradients(slots_before)
-        arguments = backward_arguments(layer, handed, kind, setup)
         with _phase("backward", setup.layer):
-            returned = layer.backward(*arguments)
-    result = handed_back(setup, layer, returned)
-    grads = setup.gradients(layer, before)
+            result, grads = setup.backward(layer, handed, kind)
     seen = Observation(outputs, gradients(result), gradients(grads), layer, kind)
     seen.state = state_gradients(layer)
     if light:
         return seen, cotangents
     seen.grads_before = grads_before
     if isinstance(getattr(layer, "grads", None), (list, tuple)) and not (
-            setup.slots.attributes or hasattr(layer, "form")):
+            setup.slots.beside or hasattr(layer, "form")):
         seen.replaced = [i for i, (a, b) in enumerate(zip(slots_before, grads, strict=True))
                          if isinstance(a, np.ndarray) and a is not b]
     seen.given = given
@@ -681,19 +662,14 @@ def state_gradients(layer):
 def again(setup: Setup, seen, cotangents: list[Any], forget=False):
     """The gradients of a second backward of the same forward, or None if it raises. ``forget``:
     without the gradients of states that the first one left in the layer."""
-    layer, _ = clone(seen.layer)
-    if forget:
-        for name in seen.state:
+    with at_work(seen.layer) as layer:
+        for name in seen.state if forget else ():
             setattr(layer, name, None)
-    arguments = backward_arguments(layer, copies(cotangents), seen.kind, setup)
-    before = copies(setup.slots.params(layer))
-    with quietly(), numpy_replaced(layer):
         try:
-            returned = layer.backward(*arguments)
+            result, grads = setup.backward(layer, copies(cotangents), seen.kind)
         except (Exception, SystemExit):
             return None
-    return (gradients(handed_back(setup, layer, returned)),
-            gradients(setup.gradients(layer, before)))
+    return gradients(result), gradients(grads)
 
 
 def _differs(a, b):
@@ -734,9 +710,8 @@ def truth(setup: Setup, cotangents: list[Any], others=()):
 
     ``others``: paths of further arrays that are differentiated.
     """
-    layer, _ = clone(setup.layer)
     inputs = copies(setup.inputs)
-    with quietly(), numpy_replaced(layer):
+    with at_work(setup.layer) as layer:
         setup.start(layer)
         params = setup.slots.params(layer)
         starts = {k: getattr(layer, k) for k in setup.states
