@@ -248,6 +248,7 @@ BAD = {
                              lambda: setattr(leaf() * 2, "requires_grad", False)],
     "Tensor.grad": [lambda: setattr(leaf(), "grad", a(N)),
                     lambda: setattr(leaf() * 2, "grad", a(N, D))],
+    "Tensor.to_device": [lambda: leaf().to_device("gpu")],
     "Tensor.data": [lambda: setattr(leaf(), "data", a(N))],
     "tg.grad": [lambda: tg.grad(leaf().sum(), tg.Tensor(1.0)), lambda: tg.grad(used(), leaf()),
                 lambda: tg.grad(tg.Tensor(1.0), leaf()), lambda: tg.grad(leaf().sum(), leaf()),

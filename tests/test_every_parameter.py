@@ -70,7 +70,7 @@ SPECIAL = {
     np.where: (MASK, X, X),
     np.lib.stride_tricks.sliding_window_view: (VECTOR, 2), np.vander: (OTHER,), np.unstack: (X,),
     np.trapezoid: (VECTOR,), np.average: (X,), np.vdot: (X, X), np.isin: (X, POINTS),
-    **dict.fromkeys((np.union1d, np.intersect1d, np.setdiff1d), (VECTOR, OTHER)),
+    **dict.fromkeys((np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d), (VECTOR, OTHER)),
     **dict.fromkeys((np.atleast_1d, np.atleast_2d, np.atleast_3d, np.trim_zeros), (VECTOR,)),
     np.broadcast_arrays: (X, VECTOR), np.clip: (X, -0.5, 0.5), np.corrcoef: (X,),
     np.diagflat: (VECTOR,),

@@ -40,7 +40,11 @@ FORMS = [
     "np.tril(x, 1)", "np.triu(z, -1)", "np.logaddexp2(v, w)", "np.repeat(x, [1, 2, 0], axis=0)",
     "np.fft.fftshift(v)", "np.fft.ifftshift(x[:, :3], 1)",
     "v ** (2, 0, 1, 3)", "(2, 3, 1, 4) ** v", "np.insert(x, 1, y[:, :3], axis=1)",
-    "np.linalg.cond(x @ y, 1)", "np.linalg.cond(z)", "np.linalg.cond(z, -2)",
+    "np.unique(np.concatenate([x, x]), axis=0)", "np.triu(v)", "np.tril(v, 1)",
+    "np.trim_zeros(np.concatenate([0 * v, v, 0 * w]))", "np.inner(x, 2)", "np.average(x, axis=[0])",
+    "np.average(x, 1, weights=[1, 2, 3, 4])", "np.stack([v, w], dtype='f8', casting='unsafe')",
+    "np.einsum('ij->i', x, dtype='f8')", "np.linalg.cond(x @ y, 1)",
+    "np.linalg.cond(z)", "np.linalg.cond(z, -2)",
 ]  # fmt: skip
 
 

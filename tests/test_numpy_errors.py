@@ -24,7 +24,8 @@ ARRAYS = {
 def run(expression, requires_grad=None):
     names = dict(ARRAYS) if requires_grad is None else {
         k: Tensor(a, requires_grad) for k, a in ARRAYS.items()}  # fmt: skip
-    return eval(expression, {"np": np, **names})
+    array = np.array if requires_grad is None else Tensor
+    return eval(expression, {"np": np, "array": array, **names})
 
 
 # NumPy refuses these
@@ -67,7 +68,13 @@ np.fmod.reduce(v[:0]) | np.linalg.norm(x, axis=()) | np.linalg.norm(z, axis=(0, 
 np.linalg.norm(x, axis=(0, -2)) | np.rot90(x, 0, (0, 5)) | np.vander(v, -1) | np.round(x, 1.5)
 np.linspace(s, 1.0, 1.5) | np.insert(v, 1.0, 2.0) | np.delete(v, [0.5]) | np.cov(x, ddof=1.5)
 np.bincount([0, 1], w[:1]) | np.pad(x[:0], 1, mode="mean") | np.pad(x[:0], 1, mode="maximum")
-np.add(x, x, dtype=np.float32, casting="safe")
+np.add(x, x, dtype=np.float32, casting="safe") | np.hstack([v, v], dtype=int)
+np.take(x, [0], axis=True) | np.repeat(x, 2, axis=True) | np.cumprod(x, axis=True)
+np.cumprod(x, axis=(1,)) | np.take_along_axis(x, np.array([[0]]), [1]) | np.repeat(x, 2, [1])
+np.apply_along_axis(np.sum, (1,), x) | np.trapezoid(x, axis=[1]) | np.max(x, dtype=int)
+np.add(v, 1.5, out=np.zeros(4, int)) | np.multiply(v, 1.5, out=array([1, 2, 3, 4]))
+np.copyto(array([1, 2]), 1.5) | np.copyto(array([True]), 1) | np.copyto(array([1]), w[:1])
+np.round(array([True]), 1) | np.quantile(array([True, False]), 0.3)
 np.average(x, axis=2, weights=v) | np.lib.stride_tricks.sliding_window_view(x, 2, axis=2)
 """.replace("\n", "|").strip(" |").split("|")  # fmt: skip
 
@@ -131,6 +138,31 @@ def test_a_tensor_among_numbers_in_an_array_says_what_to_do():
         with pytest.raises(ValueError) as error:  # NumPy's own words, with ours as their cause
             call()
         assert re.search(r"np\.zeros_like\(t\).*np\.stack", str(error.value.__cause__))
+
+
+@pytest.mark.parametrize(("name", "here"), [
+    ("ctypes", r"t\.numpy\(\)\.ctypes"), ("clone", r"t\.copy"), ("ptp", r"np\.ptp\(t\)"),
+    ("to", "astype"),
+    ("det", r"np\.linalg\.det"), ("softmax", r"functional\.softmax"), ("zero_", r"t \+= value"),
+])  # fmt: skip
+def test_what_other_arrays_have_is_told_by_its_name_here(name, here):
+    with pytest.raises(AttributeError, match=rf"^Tensor\.{name}: .*; here it is .*{here}"):
+        getattr(Tensor(ARRAYS["x"]), name)
+
+
+def test_an_attribute_that_nobody_knows_is_no_attribute():
+    x = Tensor(ARRAYS["x"])
+    assert not hasattr(x, "shap") and not hasattr(x, "__array_interface__")
+    with pytest.raises(AttributeError, match=r"^Tensor\.shap: no such attribute$"):
+        x.shap  # noqa: B018
+
+
+def test_a_tensor_is_on_its_device():
+    x = Tensor(ARRAYS["x"], requires_grad=True)
+    x.to_device("cpu").backward(ARRAYS["x"])
+    np.testing.assert_array_equal(x.grad.numpy(), ARRAYS["x"])
+    with pytest.raises(ValueError, match="to_device: 'gpu'"):
+        x.to_device("gpu")
 
 
 @pytest.mark.parametrize(("name", "here"), [("shape", "reshape"), ("dtype", "astype")])

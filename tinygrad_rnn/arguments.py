@@ -124,11 +124,16 @@ def given(name: str, fn: Function, args: Any, kwargs: dict[str, Any]) -> inspect
     return bound
 
 
-def as_dtype(x: Any, dtype: Any) -> Any:
+def as_dtype(name: str, x: Any, dtype: Any, casting: Any = "unsafe") -> Any:
     """The arrays of an argument in another dtype: what ``dtype=`` asks for, before the call."""
-    if isinstance(x, (list, tuple)) and any(hasattr(v, "__array_function__") for v in x):
-        return [as_dtype(v, dtype) for v in x]
-    return np.astype(x, np.dtype(dtype)) if hasattr(x, "__array_function__") else x
+    if isinstance(x, (list, tuple)):
+        return tuple(as_dtype(name, v, dtype, casting) for v in x)
+    if not hasattr(x, "__array_function__"):
+        return x
+    if not np.can_cast(x.dtype, dtype, casting):
+        raise TypeError(f"{name}: {x.dtype} cannot become {np.dtype(dtype)} with casting="
+                        f"{casting!r}")  # fmt: skip
+    return np.astype(x, np.dtype(dtype))
 
 
 def of_ufunc(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -138,11 +143,7 @@ def of_ufunc(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> tuple[Any,
     dtype, casting = kwargs.pop("dtype", None), kwargs.pop("casting", "same_kind")
     where = kwargs.pop("where", True)
     if dtype is not None:
-        for x in inputs:
-            if not np.can_cast(getattr(x, "dtype", bool), dtype, casting):
-                raise TypeError(f"np.{ufunc.__name__}: {x.dtype} cannot become {np.dtype(dtype)}"
-                                f" with casting={casting!r}")
-        inputs = tuple(as_dtype(x, dtype) for x in inputs)
+        inputs = as_dtype(f"np.{ufunc.__name__}", inputs, dtype, casting)
     if where is not True:
         inputs = tuple(_harmless(ufunc, where, x) for x in inputs)
     return inputs, kwargs, where

@@ -10,6 +10,14 @@ import numpy as np
 from .primitive import Function
 
 
+def name_of(fn: Function) -> str:
+    """As its caller writes it: ``np.linalg.norm``."""
+    if fn.__name__.endswith(" (vectorized)"):
+        return "np.frompyfunc"
+    module = getattr(fn, "__module__", None) or "numpy"
+    return f"{module}.{fn.__name__}".replace("numpy", "np")
+
+
 def explained(error: Exception, name: str, values: Sequence[Any],
               meta: dict[str, Any]) -> Exception:
     """The same error, with the operation and the shapes that came."""
@@ -31,7 +39,7 @@ def explained(error: Exception, name: str, values: Sequence[Any],
 def in_numpys_words(error: Exception, fn: Function, args: Any, kwargs: dict[str, Any]) -> Exception:
     """The error of a derivation of ``fn``, or what NumPy itself says of these arguments: what a
     derivation cannot do NumPy mostly refuses, and says best why."""
-    values = [_copied(a) for a in args if not isinstance(a, np.ufunc)]
+    values = [_copied(a) for a in args]
     if str(error).startswith(f"{fn.__name__}:") or any(
             callable(v) or v is NotImplemented for v in values):  # fmt: skip
         return error

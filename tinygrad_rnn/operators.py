@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -86,6 +86,33 @@ def _of_memory(name: str) -> Callable[..., Any]:
 def _of_values(name: str) -> Callable[..., Any]:
     """A method that writes values down, and gives none that a gradient could come back to."""
     return lambda self, *args: getattr(self._data, name)(*args)
+
+
+# What arrays of other libraries have, and what it is here (t is the Tensor).
+_HERE = {
+    "clone": "t.copy()", "contiguous": "t.copy()", "dim": "t.ndim", "numel": "t.size", "t": "t.T",
+    "permute": "t.transpose(axes)", "expand": "np.broadcast_to(t, shape)",
+    "norm": "np.linalg.norm(t)",
+    "unsqueeze": "np.expand_dims(t, axis)", "chunk": "np.array_split(t, n, axis)",
+    "masked_fill": "np.where(mask, value, t)", "gather": "np.take_along_axis(t, ids, axis)",
+    "index_select": "np.take(t, ids, axis)", "mm": "t @ u", "bmm": "t @ u", "grad_fn": "repr(t)",
+    "requires_grad_": "t.requires_grad = True", "ctypes": "t.numpy().ctypes",
+    **dict.fromkeys(("float", "double", "half", "long", "int", "bool", "to", "type"),
+                    "t.astype(dtype)"),
+    **{name: f"tinygrad_rnn.functional.{name}(t)" for name in (
+        "sigmoid", "relu", "softmax", "log_softmax", "logsumexp", "erf")},
+}  # fmt: skip
+
+
+def _here(name: str) -> str | None:
+    """How what is no attribute of a Tensor is written, if it is known."""
+    if name.endswith("_") and not name.startswith("_") and name not in _HERE:
+        return "t[...] = value, or t += value: a Tensor has no methods that edit it"
+    for module in (np, np.linalg):
+        fn = getattr(module, name, None)
+        if callable(fn) and not isinstance(fn, type) and name not in _HERE:
+            return f"{module.__name__.replace('numpy', 'np')}.{name}(t)"
+    return _HERE.get(name)
 
 
 def _compare(fn: Function) -> Callable[[Any, Any], Any]:
@@ -200,6 +227,22 @@ class Operators(Protocols):
     byteswap, setflags = _of_memory("byteswap"), _of_memory("setflags")
     getfield, setfield = _of_memory("getfield"), _of_memory("setfield")
 
+    __invert__ = _method(np.invert)
+
+    if not TYPE_CHECKING:  # to a type checker a name that is not there is an error
+
+        def __getattr__(self, name):
+            here = _here(name)
+            raise AttributeError(f"Tensor.{name}: no such attribute" + (
+                f"; here it is {here}" if here else ""), name=name, obj=self)  # fmt: skip
+
+    def to_device(self, device: Any, *, stream: Any = None) -> Self:
+        """The same value: a Tensor stays where its array is. ValueError for another device."""
+        if device != self.device or stream is not None:
+            raise ValueError(f"to_device: {device!r}: this Tensor is on {self.device!r}; make one"
+                             " of an array that is there")
+        return self.copy()
+
     def __divmod__(self, other: Any) -> tuple[Self, Self]:
         return self // other, self % other
 
@@ -251,7 +294,7 @@ class Operators(Protocols):
         if dtype is not None and np.dtype(dtype) != self.dtype:
             raise TypeError(f"view: the bits of {self.dtype} as {np.dtype(dtype)} have no"
                             " derivative; .astype() converts the values")
-        return np.positive(self)
+        return self.copy()
 
     def reshape(self, *shape: Any, order: Any = "C") -> Self:
         shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape

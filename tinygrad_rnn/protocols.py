@@ -19,13 +19,14 @@ asked, ``x.__primitive__`` and ``x._wrap``.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .arguments import as_dtype, canonical, fits, given, names, of_ufunc, signature
-from .derived import CREATES, DERIVED, METHODS, PLAIN
-from .errors import in_numpys_words
+from .derived import CREATES, DERIVED, METHODS, PLAIN, WRITING
+from .errors import in_numpys_words, name_of
 from .primitive import RULES, Function
 
 
@@ -52,7 +53,7 @@ class Protocols:
         if method != "__call__":
             result = self._method(ufunc, method, inputs, kwargs)
             return result if out is None else _into(out, result, ufunc.__name__)
-        where: Any = True
+        casting, where = kwargs.get("casting", "same_kind"), True
         if kwargs:
             inputs, kwargs, where = of_ufunc(ufunc, inputs, kwargs)
         if ufunc in RULES and not kwargs and len(inputs) == RULES[ufunc].arity:
@@ -64,7 +65,7 @@ class Protocols:
                 raise TypeError(f"np.{ufunc.__name__}: where= without out= leaves the other"
                                 " elements to chance; give out=, or use np.where")
             result = np.where(where, result, out[0])
-        return result if out is None else _into(out, result, ufunc.__name__)
+        return result if out is None else _into(out, result, ufunc.__name__, casting)
 
     def __array_function__(self, func: Function, types: Any, args: Any,
                            kwargs: dict[str, Any]) -> Any:
@@ -79,118 +80,120 @@ class Protocols:
         if fn in RULES and (call := canonical(fn, RULES[fn], args, kwargs)):
             arrays, meta = call
             return self.__primitive__(fn, *arrays, **meta)
-        if fn in CREATES and not any(map(_wants_grad, (*args[1:], *kwargs.values()))):
-            return self._wrap(_on_plain(fn, args, kwargs), None)
+        if fn in CREATES and not _some(_wants_grad, (*args[1:], *kwargs.values())):
+            return self._wrap(_on_arrays(fn, args, kwargs), None)
         if fn in DERIVED and fits(fn, DERIVED[fn], args, kwargs):
-            return _run(fn, DERIVED[fn], args, kwargs)
+            return self._run(fn, DERIVED[fn], args, kwargs)
         if fn in RULES or fn in DERIVED:
             return self._in_other_words(fn, args, kwargs)
-        if fn in PLAIN:
-            return _on_plain(fn, args, kwargs)
-        return _on_arrays(fn, args, kwargs, f"{_name(fn)}: no derivative rule; use .detach() if no"
-                                            " gradient is wanted")
+        return _on_arrays(fn, args, kwargs, "" if fn in PLAIN else (
+            f"{name_of(fn)}: no derivative rule; use .detach() if no gradient is wanted"))
 
     def _in_other_words(self, fn: Function, args: Any, kwargs: dict[str, Any]) -> Any:
         """A call that neither the rule nor the derivation takes as it came: by NumPy's names,
         without what stands at its default, ``out=`` and ``dtype=`` taken out."""
-        same, kwargs, dtype = DERIVED.get(fn), dict(kwargs), None
+        same, name = DERIVED.get(fn), name_of(fn)
         takes = names(same) if same else (
             *tuple(signature(fn).parameters)[: RULES[fn].arity], *RULES[fn].metadata)
-        if "dtype" not in takes:
-            dtype = kwargs.pop("dtype", None)
-        bound = given(_name(fn), fn, args, kwargs)
-        out = bound.arguments.pop("out", None)
-        if "dtype" not in takes:
-            dtype = bound.arguments.pop("dtype", dtype)
+        bound = given(name, fn, args, kwargs)
+        form = {k: bound.arguments.pop(k) for k in ("out", "dtype", "casting")
+                if k in bound.arguments and k not in takes}  # fmt: skip
         args, kwargs = bound.args, bound.kwargs
-        if out is not None or dtype is not None:
-            if dtype is not None:
-                args = tuple(as_dtype(a, dtype) for a in args)
+        if form:
+            usual = getattr(signature(fn).parameters.get("casting"), "default", "unsafe")
+            casting = form.get("casting", usual)
+            if "dtype" in form:
+                args = as_dtype(name, args, form["dtype"], casting)
             result = self._call(fn, args, kwargs)
-            return result if out is None else _into(out, result, fn.__name__)
+            return _into(form["out"], result, fn.__name__, casting) if "out" in form else result
         if same and fits(fn, same, args, kwargs):
-            return _run(fn, same, args, kwargs)
+            return self._run(fn, same, args, kwargs)
         refused = [k for k in bound.arguments if k not in takes] or list(bound.arguments)
         return _on_arrays(fn, args, kwargs, (
-            f"{_name(fn)}: no derivative with {', '.join(f'{k}=' for k in refused)} in this form of"
-            f" the call; it takes {', '.join(takes)}"))
+            f"{name}: no derivative with {', '.join(f'{k}=' for k in refused)} in this form of the"
+            f" call; it takes {', '.join(takes)}"))
 
     def _method(self, ufunc: np.ufunc, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
         """``np.add.reduce(t)`` and its like."""
         name, bound = f"np.{ufunc.__name__}.{method}", getattr(ufunc, method)
         if ufunc in PLAIN:
-            return _on_plain(bound, inputs, kwargs)
+            return _on_arrays(bound, inputs, kwargs)
         kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}
         dtype, same = kwargs.pop("dtype", None), METHODS.get(method)
         if same is None or not (ufunc in RULES or ufunc in DERIVED) or not set(kwargs) <= set(
                 names(same)):  # fmt: skip
             what = "".join(f", {k}=" for k in kwargs)
             return _on_arrays(bound, inputs, kwargs, f"{name}{what}: no derivative rule")
-        inputs = inputs if dtype is None else tuple(as_dtype(a, dtype) for a in inputs)
-        return _run(bound, same, (ufunc, *inputs), kwargs)
+        inputs = inputs if dtype is None else as_dtype(name, inputs, dtype)
+        return self._run(bound, partial(same, ufunc), inputs, kwargs)
+
+    def _run(self, fn: Function, same: Function, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A derivation; an error in it becomes NumPy's own, where NumPy refuses the call. Whole
+        numbers have no derivative: among those alone NumPy's own function is run."""
+        if self.dtype.kind != "f" and fn.__name__ not in WRITING and not _some(
+                _perhaps_float, (*args, *kwargs.values())):  # fmt: skip
+            return self._tensors(_on_arrays(fn, args, kwargs))
+        try:
+            return same(*args, **kwargs)
+        except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
+            raise in_numpys_words(error, fn, args, kwargs) from None
+
+    def _tensors(self, x: Any) -> Any:
+        """The results of a function of NumPy as Tensors."""
+        if isinstance(x, (list, tuple)):
+            parts = map(self._tensors, x)
+            return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+        return self._wrap(x[...] if isinstance(x, np.generic) else x, None)
 
 
 # --- running it ----------------------------------------------------------------------------------
 
 
-def _run(fn: Function, same: Function, args: Any, kwargs: dict[str, Any]) -> Any:
-    """A derivation; an error in it becomes NumPy's own, where NumPy refuses the call."""
-    try:
-        return same(*args, **kwargs)
-    except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
-        raise in_numpys_words(error, fn, args, kwargs) from None
+def _some(test: Function, x: Any) -> bool:
+    """Whether there is a Tensor of this kind in an argument."""
+    return any(_some(test, v) for v in x) if isinstance(x, (list, tuple)) else test(x)
 
 
 def _wants_grad(x: Any) -> bool:
-    if isinstance(x, (list, tuple)):
-        return any(map(_wants_grad, x))
     return isinstance(x, Protocols) and x.requires_grad
 
 
-def _name(fn: Function) -> str:
-    if fn.__name__.endswith(" (vectorized)"):
-        return "np.frompyfunc"
-    module = getattr(fn, "__module__", None) or "numpy"
-    return f"{module}.{fn.__name__}".replace("numpy", "np")
-
-
-def _on_plain(fn: Function, args: Any, kwargs: dict[str, Any]) -> Any:
-    """``fn`` of the arrays behind Tensors."""
-    return fn(*map(arrays_in, args), **{k: arrays_in(v) for k, v in kwargs.items()})
-
-
-def _on_arrays(fn: Function, args: Any, kwargs: dict[str, Any], what: str) -> Any:
-    """``fn`` of arrays, which has no rule: for Tensors that want no gradient, so that none can be
-    lost. TypeError, saying ``what``, for any other."""
-
-    def array(x: Any) -> Any:
-        if isinstance(x, Protocols):
-            if x.requires_grad:
-                raise TypeError(what)
-            return x.data  # not _data: the result may be a view of it
-        if isinstance(x, (list, tuple)):
-            return list(map(array, x)) if isinstance(x, list) else tuple(map(array, x))
-        return x
-
-    return fn(*map(array, args), **{k: array(v) for k, v in kwargs.items()})
-
-
-def arrays_in(x: Any) -> Any:
+def _perhaps_float(x: Any) -> bool:
     if isinstance(x, Protocols):
-        return x._data
-    return type(x)(map(arrays_in, x)) if type(x) in (list, tuple) else x
+        return x.dtype.kind == "f"
+    return callable(x) and not isinstance(x, type)  # what it returns is known to nobody
 
 
-def _into(out: Any, result: Any, name: str) -> Any:
+def _on_arrays(fn: Function, args: Any, kwargs: dict[str, Any], refused: str = "") -> Any:
+    """``fn`` of the arrays behind Tensors. Where it has no rule (``refused`` says so) a Tensor that
+    wants a gradient is a TypeError, so that none can be lost."""
+    return fn(*arrays_in(args, refused), **{k: arrays_in(v, refused) for k, v in kwargs.items()})
+
+
+def arrays_in(x: Any, refused: str = "") -> Any:
+    if isinstance(x, Protocols):
+        if refused and x.requires_grad:
+            raise TypeError(refused)
+        return x.data if refused else x._data  # of what is handed out the result may be a view
+    if isinstance(x, (list, tuple)):
+        values = [arrays_in(v, refused) for v in x]
+        return values if isinstance(x, list) else tuple(values)
+    return x
+
+
+def _into(out: Any, result: Any, name: str, casting: Any = "unsafe") -> Any:
     """``out=``: the result becomes the new version of a Tensor; an array cannot hold a graph."""
     if isinstance(out, tuple):
         if len(out) > 1:
-            return tuple(_into(o, r, name) for o, r in zip(out, result, strict=True))
+            return tuple(_into(*pair, name, casting) for pair in zip(out, result, strict=True))
         (out,) = out
     if isinstance(result, Protocols) and result.requires_grad and not isinstance(out, Protocols):
         raise TypeError(f"{name}: the array given as out= (or on the left of +=) cannot hold a"
                         " gradient: write a = a + t, or make it with np.zeros_like(t)")
     if np.shape(out) != np.shape(result):
         raise ValueError(f"{name}: a result of {np.shape(result)} for out= of {np.shape(out)}")
+    if not np.can_cast(result.dtype, out.dtype, casting):
+        raise TypeError(f"{name}: a result of {result.dtype} for out= of {out.dtype}, which it"
+                        f" cannot become with casting={casting!r}")
     out[...] = result if isinstance(out, Protocols) else arrays_in(result)
     return out

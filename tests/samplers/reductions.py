@@ -88,8 +88,12 @@ SAMPLERS = {
                   domain=KINK),
     np.unique_values: of((np.unique_values, (3,)), domain=KINK),
     np.unique_counts: of((lambda x: np.unique_counts(x).values, (3,)), domain=KINK),
+    np.unique_inverse: of((lambda x: np.unique_inverse(x).values, (3,)), domain=KINK),
+    np.unique_all: of((lambda x: np.unique_all(x).values, (3,)), domain=KINK),
     np.union1d: of((np.union1d, (3,), (2,)), domain=KINK),
     np.intersect1d: of((lambda x: np.intersect1d(x, x[1:]), (3,)), domain=KINK),
     np.setdiff1d: of((lambda x: np.setdiff1d(x, x[1:2]), (3,)), domain=KINK),
+    np.setxor1d: of((lambda x, y: np.setxor1d(x, np.concatenate([y, x[1:2]])), (3,), (2,)),
+                    domain=KINK),
     np.trim_zeros: of((lambda x: np.trim_zeros(np.pad(x, 2)), (3,)), domain=KINK),
 }  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .table import array, axes_of, before, beside, derive, require, together, value
+from .table import array, axes_of, axis_of, before, beside, derive, require, together, value
 
 
 def _along(axis, ndim, part):
@@ -81,7 +81,8 @@ def _slope(f, h, edge_order):
 
 @derive(np.trapezoid)
 def _trapezoid(y, x=None, dx=1.0, axis=-1):
-    y = np.moveaxis(array(y), axis, -1)
+    y = array(y)
+    y = np.moveaxis(y, axis_of(axis, y.ndim), -1)
     if x is not None:
         x = array(x, y)
         dx = np.diff(x if x.ndim == 1 else np.moveaxis(x, axis, -1), axis=-1)

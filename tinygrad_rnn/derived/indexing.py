@@ -10,16 +10,14 @@ import math
 import numpy as np
 
 from ..rules import scatter
-from .table import array, axes_of, before, constant, derive, require, together
+from .table import along, array, axis_of, before, constant, derive, require, together
 
 # --- taking ---------------------------------------------------------------------------------------
 
 
 @derive(np.take)
 def _take(a, indices, axis=None, mode="raise"):
-    a = array(a)
-    if axis is None:
-        a, axis = np.reshape(a, (-1,)), 0
+    a, axis = along(a, axis, strict=True)
     if mode == "wrap":
         indices = np.mod(indices, a.shape[axis])
     elif mode == "clip":
@@ -32,7 +30,6 @@ def _grid(shape, indices, axis):
     if np.ndim(indices) != len(shape):
         raise ValueError(f"take_along_axis: indices of {np.ndim(indices)} axes for an array of"
                          f" {len(shape)}")
-    (axis,) = axes_of(axis, len(shape))
     grid = [np.reshape(np.arange(n), (-1,) + (1,) * (len(shape) - 1 - i))
             for i, n in enumerate(shape)]  # fmt: skip
     return (*grid[:axis], indices, *grid[axis + 1 :])
@@ -40,7 +37,7 @@ def _grid(shape, indices, axis):
 
 @derive(np.take_along_axis)
 def _take_along_axis(arr, indices, axis=-1):
-    arr, axis = (np.reshape(array(arr), (-1,)), 0) if axis is None else (arr, axis)
+    arr, axis = along(arr, axis)
     return arr[_grid(arr.shape, indices, axis)]
 
 
@@ -103,13 +100,14 @@ def _piecewise(x, condlist, funclist, *args, **kw):
 @derive(np.apply_along_axis)
 def _apply_along_axis(func1d, axis, arr, *args, **kwargs):
     arr = array(arr)
+    axis = axis_of(axis, arr.ndim)
     last = np.moveaxis(arr, axis, -1)
     lead = last.shape[:-1]
     results = [array(func1d(row, *args, **kwargs))
                for row in np.reshape(last, (math.prod(lead), last.shape[-1]))]  # fmt: skip
     y = np.reshape(np.stack(results), lead + results[0].shape)
     ends = range(len(lead), y.ndim)
-    return np.moveaxis(y, list(ends), [axis % arr.ndim + i for i in range(len(ends))])
+    return np.moveaxis(y, list(ends), [axis + i for i in range(len(ends))])
 
 
 @derive(np.apply_over_axes)
@@ -142,9 +140,11 @@ def _refilled(values, size, like):
 
 @derive(np.copyto)
 def _copyto(dst, src, casting="same_kind", where=True):
-    src = array(src)
-    if not np.can_cast(src.dtype, dst.dtype, casting) and np.ndim(src):
-        raise TypeError(f"copyto: {src.dtype} into {dst.dtype} with casting={casting!r}")
+    weak = type(src) in (bool, int, float)
+    src = src if weak else array(src)
+    kind = np.result_type(dst.dtype, src) if weak else src.dtype
+    if not np.can_cast(kind, dst.dtype, casting):
+        raise TypeError(f"copyto: {kind} into {dst.dtype} with casting={casting!r}")
     dst[...] = src if where is True else np.where(where, src, dst)
 
 
@@ -179,7 +179,7 @@ def _put_along_axis(arr, indices, values, axis):
     if axis is None:
         arr[np.unravel_index(indices, arr.shape)] = values
     else:
-        arr[_grid(arr.shape, indices, axis)] = values
+        arr[_grid(arr.shape, indices, along(arr, axis)[1])] = values
 
 
 @derive(np.fill_diagonal)

@@ -21,3 +21,6 @@ PLAIN: set[Function] = {
 
 # What is asked for shape and dtype alone gives a Tensor without a graph, to be filled step by step.
 CREATES: set[Function] = {np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.imag}
+
+# What NumPy writes into an array makes a new version of a Tensor, of any dtype.
+WRITING = {"copyto", "put", "putmask", "place", "put_along_axis", "fill_diagonal", "at"}

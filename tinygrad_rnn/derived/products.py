@@ -10,7 +10,8 @@ from .table import array, axes_of, derive
 
 derive(np.outer)(lambda a, b: np.reshape(array(a), (-1, 1)) * np.reshape(array(b), (1, -1)))
 derive(np.vdot)(lambda a, b: np.reshape(array(a), (-1,)) @ np.reshape(array(b), (-1,)))
-derive(np.inner)(lambda a, b: np.tensordot(a, b, (-1, -1)) if np.ndim(a) and np.ndim(b) else a * b)
+derive(np.inner)(lambda a, b: np.tensordot(
+    a, b, (-1, -1)) if np.ndim(a) and np.ndim(b) else array(a) * array(b))  # fmt: skip
 
 
 @derive(np.dot)
@@ -114,12 +115,14 @@ rule(contract,
 
 
 @derive(np.einsum)
-def _einsum(*operands, optimize=False, order="K", casting="safe"):
+def _einsum(*operands, optimize=False, order="K", casting="safe", dtype=None):
     """Pairs of operands, from left to right (so ``optimize`` has nothing to choose, and ``order``
     says where the result lies in memory)."""
-    subscripts, operands = _subscripts(*operands)
-    names, out = _einsum_names(subscripts, operands)
-    xs, names = map(list, zip(*map(_einsum_diagonal, operands, names), strict=True))
+    subscripts, xs = _subscripts(*operands)
+    if dtype is not None:
+        xs = [x.astype(dtype) for x in xs]
+    names, out = _einsum_names(subscripts, xs)
+    xs, names = map(list, zip(*map(_einsum_diagonal, xs, names), strict=True))
     while len(xs) > 1:
         (a, b), (p, q) = xs[:2], names[:2]
         later = out + "".join(names[2:])

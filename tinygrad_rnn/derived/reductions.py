@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from ..rules import count, exclusive_products
-from .table import DERIVED, array, axes_of, beside, constant, derive, require, value
+from .table import DERIVED, along, array, axes_of, beside, constant, derive, require, value
 
 
 def _reduction(reduce, join, neutral):
@@ -29,7 +29,7 @@ def _reduction(reduce, join, neutral):
             return reduce(a, axis=axis, keepdims=keepdims)
         if not count(a.shape, axis):
             shape = np.sum(np.zeros(a.shape), axis=axis, keepdims=keepdims).shape
-            return np.broadcast_to(array(initial), shape) + np.zeros_like(a, shape=shape)
+            return np.zeros_like(a, shape=shape) + initial
         return join(reduce(a, axis=axis, keepdims=keepdims), initial)
 
     return reduction
@@ -94,12 +94,13 @@ def _std(a, axis=None, ddof=0, keepdims=False, where=True, mean=None, correction
 
 @derive(np.average)
 def _average(a, axis=None, weights=None, returned=False, keepdims=False):
-    a = array(a)
+    a, axis = array(a), axis if axis is None else axes_of(axis, np.ndim(a))
     if weights is None:
         mean = np.mean(a, axis=axis, keepdims=keepdims)
         total = np.zeros_like(mean) + count(a.shape, axis)
     else:
         weights = array(weights, a)
+        weights = weights.astype(np.result_type(a, weights))
         if weights.shape != a.shape:
             axes = axes_of(axis, a.ndim)
             if axis is None or weights.shape != tuple(a.shape[i] for i in axes):
@@ -131,15 +132,13 @@ def _ranks(q, n, method):
     return np.quantile(np.arange(float(n)), q, method=method)
 
 
-_PICKS = {"inverted_cdf", "closest_observation", "lower", "higher", "nearest"}
-
-
-def _quantile(a, q, weak, axis, method, keepdims, skip_nan):
-    a = array(a)
+def _quantile(fn, a, q, kind, axis, method, keepdims):
+    """Quantiles ``q`` (an array, of 1), in the dtype ``kind``."""
+    skip_nan = fn in (np.nanquantile, np.nanpercentile, np.nanmedian)
     flat, kept = as_one_axis(a, axis)
     lead, n = flat.shape[:-1], flat.shape[-1]
-    if not n and (skip_nan or weak is None):  # that of no elements
-        flat, n = np.full_like(flat, np.nan, shape=(*lead, 1)), 1
+    if not n and fn not in (np.quantile, np.percentile):  # that of no elements
+        flat, n = np.full_like(flat, np.nan, shape=(*lead, 1), dtype=kind), 1
     ordered = np.sort(flat, -1)  # NaNs come last
     if skip_nan:
         have = n - np.sum(np.isnan(flat), axis=-1)
@@ -157,37 +156,36 @@ def _quantile(a, q, weak, axis, method, keepdims, skip_nan):
         np.take_along_axis(ordered[None], i[..., None], -1)[..., 0]
         for i in (low, np.where(part > 0, low + 1, low))
     )
-    strong = weak is False and method not in _PICKS
-    part = part.astype(np.result_type(a.dtype, q.dtype) if strong else a.dtype)
+    part = part.astype(kind)
     y = np.where(part > 0, below * (1 - part) + above * part, below)
     if not skip_nan:
         last = ordered[..., -1]
         y = np.where(np.isnan(last), last, y)
-    return np.reshape(y, q.shape + (kept if keepdims else lead))
+    return np.reshape(y, q.shape + (kept if keepdims else lead)).astype(kind)
 
 
-def _quantile_of(scale, skip_nan):
+def _quantile_of(fn, scale):
+    @derive(fn)
     def quantile(a, q, axis=None, overwrite_input=False, method="linear", keepdims=False):
-        weak, q = type(q) in (int, float), np.asarray(constant(q, "np.quantile: q"))
-        weak = weak or (scale == 1 and q.dtype.kind in "iu")
-        return _quantile(a, np.asarray(q / scale), weak, axis, method, keepdims, skip_nan)
-
-    return quantile
+        a, q = array(a), constant(q, "np.quantile: q")
+        kind = np.asarray(fn(np.ones(1, a.dtype), q, method=method)).dtype
+        return _quantile(fn, a, np.asarray(np.asarray(q) / scale), kind, axis, method, keepdims)
 
 
-def _median_of(skip_nan):
+def _median_of(fn):
+    @derive(fn)
     def median(a, axis=None, overwrite_input=False, keepdims=False):
-        return _quantile(a, np.array(0.5), None, axis, "linear", keepdims, skip_nan)
+        a = array(a)
+        kind = fn(np.ones(1, a.dtype)).dtype
+        return _quantile(fn, a, np.array(0.5), kind, axis, "linear", keepdims)
 
-    return median
 
-
-derive(np.quantile)(_quantile_of(1, False))
-derive(np.percentile)(_quantile_of(100, False))
-derive(np.nanquantile)(_quantile_of(1, True))
-derive(np.nanpercentile)(_quantile_of(100, True))
-derive(np.median)(_median_of(False))
-derive(np.nanmedian)(_median_of(True))
+_quantile_of(np.quantile, 1)
+_quantile_of(np.percentile, 100)
+_quantile_of(np.nanquantile, 1)
+_quantile_of(np.nanpercentile, 100)
+_median_of(np.median)
+_median_of(np.nanmedian)
 
 
 # --- without the NaNs -----------------------------------------------------------------------------
@@ -247,7 +245,7 @@ _spread_without_nan(np.nanstd, _std)
 
 @derive(np.cumprod)
 def _cumprod(a, axis=None):
-    a, axis = (np.reshape(array(a), (-1,)), -1) if axis is None else (a, axis)
+    a, axis = along(a, axis, strict=True)
     last = np.moveaxis(a, axis, -1)
     return np.moveaxis(exclusive_products(last) * last, -1, axis)
 
@@ -280,30 +278,34 @@ _cumulative(np.cumulative_prod, np.cumprod, 1)
 
 @derive(np.sort)
 def _sort(a, axis=-1, kind=None, stable=None):
-    a, axis = (np.reshape(array(a), (-1,)), 0) if axis is None else (a, axis)
+    a, axis = along(a, axis)
     given = {"kind": kind} if kind is not None else {}
     return np.take_along_axis(a, np.argsort(a, axis=axis, **given), axis)
 
 
 @derive(np.partition)
 def _partition(a, kth, axis=-1):
-    a, axis = (np.reshape(array(a), (-1,)), 0) if axis is None else (a, axis)
+    a, axis = along(a, axis)
     return np.take_along_axis(a, np.argpartition(a, kth, axis=axis), axis)
 
 
 @derive(np.unique)
-def _unique(ar, return_index=False, return_inverse=False, return_counts=False, equal_nan=True,
-            sorted=True):  # fmt: skip
+def _unique(ar, return_index=False, return_inverse=False, return_counts=False, axis=None,
+            equal_nan=True, sorted=True):  # fmt: skip
     ar = array(ar)
     _, index, *more = np.unique(value(ar), return_index=True, return_inverse=return_inverse,
-                                return_counts=return_counts, equal_nan=equal_nan)  # fmt: skip
-    results = (np.ravel(ar)[index], *([index] if return_index else []), *more)
+                                return_counts=return_counts, axis=axis, equal_nan=equal_nan)
+    results = (np.take(ar, index, axis), *([index] if return_index else []), *more)
     return results if len(results) > 1 else results[0]
 
 
 derive(np.unique_values)(lambda x: np.unique(x, equal_nan=False))
 derive(np.unique_counts)(lambda x: type(np.unique_counts([0]))(
     *np.unique(x, return_counts=True, equal_nan=False)))  # fmt: skip
+derive(np.unique_inverse)(lambda x: type(np.unique_inverse([0]))(
+    *np.unique(x, return_inverse=True, equal_nan=False)))  # fmt: skip
+derive(np.unique_all)(lambda x: type(np.unique_all([0]))(
+    *np.unique(x, True, True, True, equal_nan=False)))  # fmt: skip
 
 
 @derive(np.intersect1d)
@@ -318,13 +320,21 @@ def _setdiff1d(ar1, ar2, assume_unique=False):
     return values[np.flatnonzero(~np.isin(values, ar2))]
 
 
+@derive(np.setxor1d)
+def _setxor1d(ar1, ar2, assume_unique=False):
+    once = np.ravel if assume_unique else np.unique
+    values, n = np.unique(np.concatenate([once(ar1), once(ar2)]), return_counts=True)
+    return values[np.flatnonzero(n == 1)]
+
+
 derive(np.union1d)(lambda ar1, ar2: np.unique(np.concatenate([np.ravel(ar1), np.ravel(ar2)])))
 
 
 @derive(np.trim_zeros)
-def _trim_zeros(filt, trim="fb"):
-    ends = np.flatnonzero(filt)
-    if not len(ends):
-        return filt[:0]
-    return filt[ends[0] if "f" in trim.lower() else None : ends[-1] + 1 if "b" in trim.lower()
-                else None]  # fmt: skip
+def _trim_zeros(filt, trim="fb", axis=None):
+    part, trim = [slice(None)] * filt.ndim, trim.lower()
+    for i in axes_of(axis, filt.ndim):
+        places = np.argwhere(filt)[:, i]
+        start, stop = places.min(initial=filt.shape[i]), places.max(initial=-1) + 1
+        part[i] = slice(start if "f" in trim else None, stop if "b" in trim else None)
+    return filt[tuple(part)]

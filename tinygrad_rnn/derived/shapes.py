@@ -5,12 +5,13 @@ import math
 
 import numpy as np
 
-from .table import array, axes_of, before, beside, derive
+from .table import along, array, axes_of, axis_of, before, beside, derive
 
 
 def triangle(m, k):
     """True in and below the k-th diagonal of m (..., M, N)."""
-    return beside(np.tri(m.shape[-2], m.shape[-1], k, dtype=bool), m)
+    rows, columns = (m.shape * 2)[-2:]
+    return beside(np.tri(rows, columns, k, dtype=bool), m)
 
 
 derive(np.fliplr)(lambda m: np.flip(m, 1))
@@ -78,7 +79,7 @@ def _atleast_3d(*arys):
 
 @derive(np.rollaxis)
 def _rollaxis(a, axis, start=0):
-    (axis,), start = axes_of(axis, a.ndim), start + a.ndim * (start < 0)
+    axis, start = axis_of(axis, a.ndim), start + a.ndim * (start < 0)
     if not 0 <= start <= a.ndim:
         raise ValueError(f"rollaxis: no place before axis {start} in an array of {a.ndim} axes")
     return np.moveaxis(a, axis, start - (axis < start))
@@ -163,7 +164,7 @@ def _tile(A, reps):
 
 @derive(np.repeat)
 def _repeat(a, repeats, axis=None):
-    a, axis = (np.reshape(array(a), (-1,)), 0) if axis is None else (a, *axes_of(axis, a.ndim))
+    a, axis = along(a, axis, strict=True)
     if np.size(repeats) != 1:
         return np.take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)
     repeats = int(np.reshape(repeats, ()))

@@ -81,6 +81,20 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
     return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
 
 
+axis_of = normalize_axis_index  # one axis, counted from 0
+
+
+def along(a: Any, axis: Any, strict: bool = False) -> tuple[Any, int]:
+    """An array and its one axis, counted from 0 (None: the elements in a row). TypeError for an
+    axis that is no whole number, and with ``strict`` for a bool, as NumPy's C has it."""
+    a = array(a)
+    if axis is None:
+        return np.reshape(a, (-1,)), 0
+    if strict and isinstance(axis, (bool, np.bool)):
+        raise TypeError(f"axis={axis}: a whole number is wanted")
+    return a, axis_of(axis, a.ndim)
+
+
 def before(axis: int, ndim: int) -> tuple[slice, ...]:
     """The index of all of the axes before ``axis``: ``x[(*before(1, 2), 0)]`` is ``x[:, 0]``."""
-    return (slice(None),) * normalize_axis_index(axis, ndim)
+    return (slice(None),) * axis_of(axis, ndim)
