@@ -139,7 +139,7 @@ def test_two_mistakes_on_their_page(pair):
 
 
 # What reaches a reader: the argument of a call that is words, by its place.
-SHOWN = {"unchecked": 1, "Problem": 1, "Cause": 1, "CannotMake": 0, "append": 0, "insert": 1,
+SHOWN = {"unchecked": 1, "Cause": 1, "CannotMake": 0, "append": 0, "insert": 1,
          "LoadError": 0}
 
 

@@ -24,7 +24,7 @@ from .mistakes import ratio_in_words, ratio_of
 from .numpy_standin import is_unpoisoned, unpoisoned
 from .outcome import evaluate, pairs
 from .repair import Budget, find_repair, forward_repair
-from .report import Cause
+from .report import Cause, listed
 from .running import CannotRun, arrays_of, objects_of, observe, truth
 from .source import replaced, traced
 from .words import join, say
@@ -172,7 +172,7 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
         findings = [p for p in findings if p.kind != "none"]
     facts |= {p.kind: outcome for p in findings}
     left = [n for n in wrong if n not in explained]
-    causes += [Cause(p.kind, p.text, p.line, gradients=p.gradients) for p in _once(findings)]
+    causes += _once(findings)
     told = {n for p in findings for n in p.gradients}
     causes += _by_numbers(outcome, shown, [n for n in left if n not in told])
     told |= {n for c in causes for n in c.gradients}
@@ -258,18 +258,17 @@ def _by_numbers(outcome: Outcome, shown, names):
     if set(names) - set(shown) and _without_dout(outcome, names):
         return [Cause("dout_ignored", say(
             "the gradient handed to backward is ignored: {names} is what it would be if that were"
-            " 1", names=_d(names)), gradients=names)]
+            " 1", names=listed(names)), gradients=names)]
     groups: dict[Any, list[str]] = {}
     for n in names:
         if n in shown:
             s = shown[n]
             groups.setdefault((s.kind, s.words, str(s.values)), []).append(n)
-    return [Cause(kind, say(words, **{**shown[those[0]].values, "names": _d(those)}),
+    return [Cause(kind, say(words, **{**shown[those[0]].values, "names": listed(those)}),
                   gradients=those) for (kind, words, _), those in groups.items()]
 
 
-def _d(names):
-    return ", ".join(f"d{n}" for n in names)
+
 
 
 # A derivative with a mistake: kind, words, function, and its rule (see rules.py).

@@ -49,9 +49,7 @@ def check(what: Any, *inputs: Any, **options: Any) -> Any:
         name, made = layer_of_function(what)
         return check_class(made, name=name, **options)
     if isinstance(what, types.ModuleType):
-        own = {k: v for k, v in vars(what).items() if getattr(v, "__module__", "") == what.__name__}
-        return [check_class(c, name=n, **options) for n, c in layers_of(own, what.__name__)
-                if callable(getattr(c, "backward", None))]
+        return check_defined(vars(what), what.__name__, **options)
     if isinstance(what, (str, Path)):
         return [r for path in files_in(Path(what)) for r in check_file(path, **options)]
     cls = as_layer(type(what))
@@ -59,6 +57,12 @@ def check(what: Any, *inputs: Any, **options: Any) -> Any:
         what = copy.copy(what)
         what.__class__ = cls
     return check_layer(what, *inputs, **options)
+
+
+def check_defined(own: dict[str, Any], home: str, only: Any = None, **options: Any) -> list[Report]:
+    """Check the layers among what a module of the name ``home`` defines; ``only``: their names."""
+    return [check_class(c, name=n, **options) for n, c in layers_of(own, home)
+            if callable(getattr(c, "backward", None)) and (not only or n in only)]
 
 
 def check_file(path: str | Path, only: str | None = None, make: str | None = None, seed: int = 0,

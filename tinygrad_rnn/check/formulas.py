@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import manual
-from .protocol import Problem, epsilon_problem
+from .protocol import epsilon_problem
+from .report import Cause
 from .words import join, say
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def kind_of(name):
 
 
 def compare_forward(name, outcome: Outcome):
-    """Compare the outputs of a layer with the formula of its name; returns Problems: a convention,
+    """Compare the outputs of a layer with the formula of its name; returns Causes: a convention,
     or a wrong forward; none if they agree or the layer is not known."""
     setup = outcome.setup
     params = setup.slots.params(setup.layer)
@@ -190,7 +191,7 @@ def compare_forward(name, outcome: Outcome):
                 known = True
                 distance = _distance(outputs, wanted)
                 if distance < CLOSE:
-                    return [Problem("convention", text, line, wrong=False)] if text else []
+                    return [Cause("convention", text, line, wrong=False)] if text else []
                 if distance < NEARLY and not text:
                     nearly = epsilon_problem()
                 if "loss" in kind:
@@ -200,15 +201,15 @@ def compare_forward(name, outcome: Outcome):
                     if ratio < 1:
                         words = say("the loss is 1/{n} of the mean over batch and time", n=n)
                     if n > 1 and abs(max(ratio, 1 / ratio) - n) < NEARLY * n:
-                        nearly = Problem("convention", words, wrong=False)
+                        nearly = Cause("convention", words, wrong=False)
                 if len(wanted) == 2 and _distance(outputs[::-1], wanted) < CLOSE and not text:
-                    return [Problem("convention", say("c is returned before h"), line, wrong=False)]
+                    return [Cause("convention", say("c is returned before h"), line, wrong=False)]
     except (ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError):
         return []
     if nearly:
         return [nearly]
     if known:
-        return [Problem("forward", say(
+        return [Cause("forward", say(
             "backward belongs to forward, but forward is not the formula of {name}: {guess}",
             name=name, guess=_guess(kind, params, setup.inputs, outputs)), line)]
     return []

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from .layer import check_class
+from .files import check_defined
 from .notebooks import plain
 from .report import Report
 
@@ -27,10 +27,9 @@ def register(ipython: Any) -> None:
 
 
 def check_cell(cell: str, names: dict[str, Any], only: list[str] | None = None) -> list[Report]:
-    """Check the classes that a cell defines and that have ``forward`` and ``backward``; ``names``:
-    those of the shell after the cell was run; ``only``: names of classes."""
-    defined = [node.name for node in ast.parse(plain(cell)).body if isinstance(node, ast.ClassDef)]
-    return [check_class(cls) for name in defined if not only or name in only
-            if isinstance(cls := names.get(name), type)
-            and callable(getattr(cls, "forward", None))
-            and callable(getattr(cls, "backward", None))]
+    """Check the layers that a cell defines; ``names``: those of the shell after the cell was run;
+    ``only``: names of layers."""
+    defined = [node.name for node in ast.parse(plain(cell)).body
+               if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
+    own = {k: names[k] for k in defined if k in names}
+    return check_defined(own, names.get("__name__", "__main__"), only)

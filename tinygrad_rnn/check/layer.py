@@ -23,10 +23,9 @@ from .formulas import compare_forward
 from .limits import TimeUp, time_limit
 from .numpy_standin import noting_clips, noting_float32
 from .outcome import Outcome, evaluate
-from .protocol import Problem
 from .recipes import CannotMake
 from .repair import Budget
-from .report import Report, compare
+from .report import Cause, Report, compare, listed
 from .running import (
     LOSSES,
     CannotRun,
@@ -333,7 +332,7 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
     report.file = Path(filename).name if filename else ""
     outcome: Any = None
     first: Any = None
-    conventions: list[Problem] = []
+    conventions: list[Cause] = []
     with noting_float32() as narrowed:
         try:
             with time_limit(seconds):
@@ -362,7 +361,7 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
            and g is not None and np.any(g) and len(returned) == len(setup.inputs)]
     if ids and outcome.right and not outcome.setup.scenario.startswith("with one-hot"):
         report.notes.append(say("backward returns something for {names}: ids have no gradient to"
-                                " compare it with", names=_names_of(ids)))
+                                " compare it with", names=listed(ids, "")))
     report.gradients = first.gradients if outcome.right else outcome.gradients
     if not outcome.right:
         if outcome.setup.scenario:
@@ -391,7 +390,7 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
     for name in _idle(first):
         text = say("the output does not depend on the input {name}: whatever it is, forward gives"
                    " the same", name=name)
-        conventions.insert(0, Problem("idle_input", join([text, *_without(setup, name)]),
+        conventions.insert(0, Cause("idle_input", join([text, *_without(setup, name)]),
                                       _line_without(setup.layer, name)))
     missed = _unseen(first)
     if (left_out := _left_out(first, missed)) is not None:
@@ -399,7 +398,7 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
     elif missed:
         return unchecked(report, say(
             "{gradients} not compared: forward depends on {names}, for which no gradient is found;"
-            " all others are right", gradients=_names_of(missed, "d"), names=_names_of(missed)))
+            " all others are right", gradients=listed(missed), names=listed(missed, "")))
     for problem in conventions:
         if problem.wrong and report.verdict != "wrong":
             report.verdict, report.cause, report.line = "wrong", problem.text, problem.line
@@ -413,8 +412,7 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
     return report
 
 
-def _names_of(names, mark: str = ""):
-    return ", ".join(mark + name for name in names)
+
 
 
 def _idle(outcome: Outcome):
@@ -496,7 +494,7 @@ def _unseen(outcome: Outcome):
 
 
 def _left_out(outcome: Outcome, missed):
-    """A Problem, where the layer has the parameters of some of several inner layers, and not those
+    """A finding, where the layer has the parameters of some of several inner layers, and not those
     of others like them."""
     layer = outcome.setup.layer
     own = outcome.setup.slots.params(layer)
@@ -509,7 +507,7 @@ def _left_out(outcome: Outcome, missed):
     for path in missed:
         inner = path[: path.index("params", 1)]
         if any(len(p) == len(path) and p[0] == path[0] and p != path and has(p) for p in paths):
-            return Problem("left_out", say(
+            return Cause("left_out", say(
                 "params has those of some of the layers in self.{list}, and not those of"
                 " self.{inner}: an optimizer never sees them", list=inner[0],
                 inner=inner[0] + "".join(f"[{k!r}]" for k in inner[1:])))
@@ -599,7 +597,7 @@ def _allow_accumulation(outcome: Outcome):
                 for g in outcome.gradients]
     if all(g.ok for g in adjusted):
         outcome.gradients, outcome.got = adjusted, got
-        outcome.problems.append(Problem("accumulates", say(
+        outcome.problems.append(Cause("accumulates", say(
             "backward adds to what grads hold and does not clear it: the caller has to, before"
             " every step (the book overwrites)"), wrong=False))
     return outcome
@@ -647,7 +645,7 @@ def _carried(setup: Setup, twice: Setup, seed: int):
         return
     if np.allclose(second, first) and not np.allclose(whole[:, T:], first):
         outcome = evaluate(replace(setup, prepare=None, scenario=twice.scenario), seed)
-        outcome.problems.append(Problem(
+        outcome.problems.append(Cause(
             "state_not_carried", say("the state is not carried over: with stateful=True the second"
                                      " call begins from zero again, like the first")))
         yield outcome

@@ -10,8 +10,8 @@ import numpy as np
 
 from .arguments import LABELS
 from .numpy_standin import is_unclipped, noting_clips
-from .protocol import Problem, epsilon_problem, protocol_problems
-from .report import Gradient, compare
+from .protocol import epsilon_problem, protocol_problems
+from .report import Cause, Gradient, compare, listed
 from .running import (
     Observation,
     Setup,
@@ -40,7 +40,7 @@ class Outcome:
     gradients: list[Gradient] = field(default_factory=list)
     got: dict[str, Any] = field(default_factory=dict)
     wanted: dict[str, np.ndarray] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Cause] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     observation: Observation | None = None
     truth: Truth | None = None
@@ -103,7 +103,7 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
         with noting_clips(without=True):
             other = evaluate(setup, seed, light)
         other.clipped = True
-        other.problems.append(Problem("clipped", say(
+        other.problems.append(Cause("clipped", say(
             "backward clips its gradients (np.clip): compared as they are before"), wrong=False))
     return other or outcome
 
@@ -126,7 +126,7 @@ def _as_last(outcome: Outcome, light: bool):
         last = _without_epsilon(last, ones, light)
         if last is None or not last.right:
             return None
-    last.problems.append(Problem(
+    last.problems.append(Cause(
         "dout_ignored", say("backward does not look at the gradient that it is handed: right where"
                             " the loss is the last layer, and that gradient is 1"), wrong=False))
     return last
@@ -181,9 +181,9 @@ def _returned(outcome: Outcome, seen, right):
         np.ndim(y) == 0 for y in right.outputs))
     if network and outcome.setup.slots.names and all(
             g is None or np.ndim(g) == 0 < np.ndim(inputs[floats[0]]) for g in returned):
-        outcome.problems.append(Problem("no_input_gradient", say(
+        outcome.problems.append(Cause("no_input_gradient", say(
             "backward returns no gradient of {names}: these are the data of a whole network, and"
-            " nothing was compared", names=", ".join(names[i] for i in needed)), wrong=False))
+            " nothing was compared", names=listed((names[i] for i in needed), "")), wrong=False))
         return
     if len(returned) == len(inputs) and len(inputs) > len(needed):
         pairs = [(i, returned[i]) for i in floats if i in needed or returned[i] is not None]
@@ -194,7 +194,7 @@ def _returned(outcome: Outcome, seen, right):
         if len(returned) < len(needed):
             pairs += [(i, None) for i in needed[len(returned):]]
         if len(returned) != len(needed):
-            outcome.problems.append(Problem(
+            outcome.problems.append(Cause(
                 "count", say("gradients that backward returns: {n}; inputs of floats that forward"
                              " takes: {needed}", n=sum(g is not None for g in returned),
                              needed=len(needed))))

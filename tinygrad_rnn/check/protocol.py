@@ -3,87 +3,73 @@ memory that was never written; caches that do not survive."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .report import Cause, listed
 from .running import CannotRun, again, observe
 from .words import say
 
 if TYPE_CHECKING:
     from .outcome import Outcome
 
-@dataclass
-class Problem:
-    """A finding. ``kind`` is its name in the catalogue; ``wrong`` is False for a convention."""
 
-    kind: str
-    text: str
-    line: int | None = None
-    wrong: bool = True
-    gradients: list[str] = field(default_factory=list)  # those that it explains
-
-
-def epsilon_problem() -> Problem:
+def epsilon_problem() -> Cause:
     """A convention of many losses."""
-    return Problem("convention", say(
+    return Cause("convention", say(
         "an epsilon stands in the logarithm of the forward, and not in its derivative"),
                    wrong=False)
 
 
 def protocol_problems(outcome: Outcome):
     """The findings of one full observation."""
-    return list(_problems(outcome))
-
-
-def _problems(outcome: Outcome):
     seen, names = outcome.observation, outcome.setup.slots.names
     inputs = outcome.setup.names
     yield from _nested(seen.layer)
     if seen.replaced:
         slots = ", ".join(f"grads[{i}]" for i in seen.replaced)
         i = seen.replaced[0]
-        yield Problem("replaced", say(
+        yield Cause("replaced", say(
             "replaced by a new array instead of filled in place ({form}): {slots}; an optimizer"
             " that holds the old array never sees the gradient", slots=slots,
             form=f"grads[{i}][...] = d{names[i]}"))
     if seen.aliased:
-        yield Problem("aliased", say(
+        yield Cause("aliased", say(
             "{pairs} share their memory: what is written into one is written into the other",
             pairs="; ".join(f"{a}, {b}" for a, b in seen.aliased)),
             gradients=[n.removeprefix("d") for pair in seen.aliased for n in pair])
     for i in seen.params_edited:
-        yield Problem("into_parameter", say(
+        yield Cause("into_parameter", say(
             "backward writes into the parameter {name} itself", name=names[i]))
     for i in seen.inputs_edited:
         if _same_after(outcome, i):  # x -= x.max(), before a softmax
-            yield Problem("input_edited", say(
+            yield Cause("input_edited", say(
                 "the caller's array {name} is edited in place, by what does not change the output",
                 name=inputs[i]), wrong=False)
         else:
-            yield Problem("input_edited", say("the caller's array {name} is edited in place",
+            yield Cause("input_edited", say("the caller's array {name} is edited in place",
                                               name=inputs[i]))
     if seen.dout_edited:
         if seen.dout_returned:  # the gradient is made in place: common, and right by itself
             outcome.notes.append(say(
                 "backward edits the gradient that it is handed, and returns it"))
         else:
-            yield Problem("input_edited", say(
+            yield Cause("input_edited", say(
                 "backward edits the gradient that it is handed, in place"))
     unwritten = [g.name for g in outcome.gradients if _has_nan(outcome.got.get(g.name))]
     if unwritten and not any(_has_nan(outcome.wanted[name]) for name in unwritten):
-        yield Problem("uninitialised", say(
+        yield Cause("uninitialised", say(
             "uninitialised memory (np.empty) is read: part of {names} is never written",
-            names=", ".join("d" + n for n in unwritten)),
-                      gradients=unwritten)
+            names=listed(unwritten)), gradients=unwritten)
     for g in outcome.gradients:
         if outcome.got.get(g.name) is None:
             words = "None stands where the gradient {name} belongs" if g.shape == () else (
                 "nothing is found where the gradient {name} belongs")
-            yield Problem("none", say(words, name=f"d{g.name}"), gradients=[g.name])
+            yield Cause("none", say(words, name=f"d{g.name}"), gradients=[g.name])
     if outcome.setup.rate:
-        yield Problem("updates", say(
+        yield Cause("updates", say(
             "backward applies the update itself, as a step of {rate} times the gradient: an"
             " optimizer would make it a second time", rate=f"{outcome.setup.rate:g}"), wrong=False)
     elif not unwritten and not seen.replaced and outcome.setup.rounds == 1:
@@ -99,7 +85,7 @@ def _nested(layer):
             try:
                 p -= 0.1 * g
             except Exception as error:
-                yield Problem("nested", say(
+                yield Cause("nested", say(
                     "params[{i}] is a list of arrays where an array belongs (+ joins lists, [...]"
                     " puts them into another): in an optimizer, params[{i}] -= lr * grads[{i}]"
                     " raises {error}", i=i, error=f"{type(error).__name__}: {error}"))
@@ -128,17 +114,17 @@ def _second(outcome: Outcome):
     if not _changes(seen, again(outcome.setup, seen, outcome.cotangents)):
         return
     if seen.state and not _changes(seen, again(outcome.setup, seen, outcome.cotangents, True)):
-        yield Problem("state_not_cut", say(
+        yield Cause("state_not_cut", say(
             "backward begins with the gradient that the call before left in {names}: the state is"
             " not cut between calls (truncated BPTT)",
-            names=", ".join("self." + k for k in seen.state)))
+            names=listed(seen.state, "self.")))
         return
     text = say("backward overwrites what forward kept for it: a second backward of the same forward"
                " gives another gradient")
     if len(seen.outputs) == 1 and np.ndim(seen.outputs[0]) == 0:
         outcome.notes.append(text)  # common in a loss, whose backward is called once
     else:
-        yield Problem("cache", text)
+        yield Cause("cache", text)
 
 
 def _changes(seen, second):

@@ -39,8 +39,9 @@ class Gradient:
 
 @dataclass
 class Cause:
-    """Why gradients are wrong: the mistake's name in the catalogue, words, the line where it
-    stands, the gradients that it explains, and the repair as lines of the file."""
+    """What was found, mostly why gradients are wrong: the mistake's name in the catalogue, words,
+    the line where it stands, the gradients that it explains, and the repair as lines of the file.
+    ``wrong`` is False for a convention."""
 
     kind: str
     text: str
@@ -49,6 +50,7 @@ class Cause:
     gradients: list[str] = field(default_factory=list)
     change: Change | None = None
     source: str = ""  # the text of the line
+    wrong: bool = True
 
     @property
     def diff(self) -> list[str]:
@@ -153,7 +155,7 @@ class Report:
         found: list[Said] = []
 
         def add(head, text, *below, names=(), number="", where=""):
-            of = f"{number} ({_names(names)})" if names else number
+            of = f"{number} ({listed(names)})" if names else number
             found.append(Said(tr(head) + of, str(in_language(text, lang)), where, list(below)))
 
         many = len(self.causes) > 1 or bool(self.unexplained)
@@ -202,7 +204,7 @@ class Report:
             if g.gates and not g.ok:
                 text = ", ".join(f"{k} {tr('ok' if ok else 'wrong')}" for k, ok in g.gates.items())
                 same.setdefault(text, []).append(g.name)
-        return ["  " + tr("gates of {names}: {gates}", names=_names(names), gates=text)
+        return ["  " + tr("gates of {names}: {gates}", names=listed(names), gates=text)
                 for text, names in same.items()]
 
     def worked_lines(self, lang: str = "en") -> list[str]:
@@ -227,8 +229,9 @@ class Report:
         return cause.diff or ([f"{cause.line} | {cause.source}"] if cause.source else [])
 
 
-def _names(names):
-    return ", ".join(f"d{n}" for n in names)
+def listed(names, mark: str = "d"):
+    """ "dW, db": names of gradients, or of something else that has a mark."""
+    return ", ".join(f"{mark}{n}" for n in names)
 
 
 def _where(file: str, line, tr):
