@@ -14,6 +14,14 @@ names of the sentence: ``yield new, {"other": ...}``. ``{old}`` and ``{new}`` ar
 Mistakes of a lower ``rank`` are tried first. The search (``repair``) runs the layer with each
 edit, and names the mistake only if its edit makes wrong gradients right.
 
+Many mistakes are one form in the place of another, and need no function:
+
+    rewrite("sign", "wrong sign: `{old}` should be `{new}`", 2, "a - b => b - a",
+            example="GRU: dh_next * (h_hat - h_prev) -> dh_next * (h_prev - h_hat)")
+
+A name on the left stands for any expression, twice the same name for the same one, ``n`` for a
+number; a function that is called there is known by its last name (``tanh`` is np.tanh, too).
+
 ``example`` is "Layer: right -> wrong", of a class of ``manual`` or of tests/checked/catalogue.py.
 To add a mistake, write one entry, and its sentence into languages/*.po.
 """
@@ -25,6 +33,7 @@ import difflib
 import itertools
 import math
 import re
+import string
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -62,6 +71,57 @@ def mistake(kind: str, words: str, on: Any, rank: int, example: str = ""):
         return undo
 
     return enter
+
+
+def rewrite(kind: str, words: str, rank: int, *rules: str, example: str, unless: str = ""):
+    """Enter a mistake whose edits are rules: a form, ``=>``, and the form that belongs there."""
+    forms = [[_form(text) for text in rule.split(" => ")] for rule in rules]
+    named = {name for _, name, *_ in string.Formatter().parse(words)} - {"old", "new", None}
+
+    def undo(p):
+        for wrong, right in () if unless and matched(_form(unless), p.node, {}) else forms:
+            found: dict[str, Any] = {}
+            if matched(wrong, p.node, found):
+                yield filled(right, found), {k: ast.unparse(found[k]) for k in named}
+
+    undo.__name__ = f"_{rules[0]}"
+    mistake(kind, words, tuple({type(wrong) for wrong, _ in forms}), rank, example)(undo)
+
+
+def _form(text: str):
+    node: Any = ast.parse(text).body[0]
+    return node.value if isinstance(node, ast.Expr) else node
+
+
+def matched(form: Any, node: Any, found: dict[str, Any]):
+    """Whether a node has a form; what its names stand for goes into ``found``."""
+    if isinstance(form, list):
+        return len(form) == len(node) and all(map(matched, form, node, itertools.repeat(found)))
+    if isinstance(form, ast.Name):
+        fits = form.id != "n" or number(node) is not None
+        return fits and same(found.setdefault(form.id, node), node)
+    if isinstance(form, ast.Constant):
+        return number(node) == form.value
+    if not isinstance(form, ast.AST) or type(form) is not type(node):
+        return form == node
+    fields = dict(ast.iter_fields(form))
+    if isinstance(node, ast.Call) and isinstance(form.func, ast.Name):
+        found[fields.pop("func").id] = node.func
+        if called(node) != form.func.id:
+            return False
+    return all(matched(value, getattr(node, k), found) for k, value in fields.items())
+
+
+def filled(form, found: dict[str, Any]):
+    """A form as a tree, with what its names stand for: each node in one place."""
+    if isinstance(form, list):
+        return [filled(item, found) for item in form]
+    if isinstance(form, ast.Name) and form.id in found:
+        node = found[form.id]
+        found[form.id] = expression(ast.unparse(node))
+        return node
+    return like(form, **{k: filled(value, found) for k, value in ast.iter_fields(form)}
+                ) if isinstance(form, ast.AST) else form
 
 
 @dataclass
@@ -304,11 +364,11 @@ def _shape(x):
         () if isinstance(x, (int, float)) else None)
 
 
-def _same(a, b):
-    return ast.dump(a) == ast.dump(b)
+def same(a, b):
+    return a is b or ast.dump(a) == ast.dump(b)
 
 
-def _called(node):
+def called(node):
     """The name of the function that is called: "sum" of np.sum(...) and of x.sum()."""
     return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 
@@ -361,9 +421,6 @@ def _broadcasts(shape, other):
 
 # --- signs and operators -------------------------------------------------------------------------
 
-_OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
-
-
 @mistake("sign", "wrong sign: `{old}` has a minus too many", on=ast.UnaryOp, rank=1,
          example="RNN: np.dot(dA, Wx.T) -> -np.dot(dA, Wx.T)")
 def _minus_too_many(p):
@@ -371,26 +428,16 @@ def _minus_too_many(p):
         yield p.node.operand
 
 
-@mistake("sign", "wrong sign in `{old}`", on=(ast.BinOp, ast.AugAssign), rank=2,
-         example="LSTM: dc_next + dh_next * o -> dc_next - dh_next * o")
-def _plus_for_minus(p):
-    if isinstance(p.node.op, (ast.Add, ast.Sub)):
-        yield like(p.node, op=_OPPOSITE[type(p.node.op)]())
+rewrite("sign", "wrong sign in `{old}`", 2,
+        "a + b => a - b", "a - b => a + b", "a += b => a -= b", "a -= b => a += b",
+        example="LSTM: dc_next + dh_next * o -> dc_next - dh_next * o")
 
+rewrite("scaling", "`{old}` multiplies where it should divide, or the reverse", 2,
+        "a * b => a / b", "a / b => a * b", "a *= b => a /= b", "a /= b => a *= b",
+        example="SoftmaxWithLoss: dx *= dout / max -> dx *= dout * max")
 
-@mistake("scaling", "`{old}` multiplies where it should divide, or the reverse",
-         on=(ast.BinOp, ast.AugAssign), rank=2,
-         example="SoftmaxWithLoss: dx *= dout / max -> dx *= dout * max")
-def _times_for_over(p):
-    if isinstance(p.node.op, (ast.Mult, ast.Div)):
-        yield like(p.node, op=_OPPOSITE[type(p.node.op)]())
-
-
-@mistake("sign", "wrong sign: `{old}` should be `{new}`", on=ast.BinOp, rank=2,
-         example="GRU: dh_next * (h_hat - h_prev) -> dh_next * (h_prev - h_hat)")
-def _reversed_difference(p):
-    if isinstance(p.node.op, ast.Sub):
-        yield ast.BinOp(p.node.right, ast.Sub(), p.node.left)
+rewrite("sign", "wrong sign: `{old}` should be `{new}`", 2, "a - b => b - a",
+        example="GRU: dh_next * (h_hat - h_prev) -> dh_next * (h_prev - h_hat)")
 
 
 @mistake("sign", "wrong sign: `{old}` should be negated", on="value", rank=3,
@@ -423,66 +470,27 @@ def _too_much(p):
 # --- derivatives of activations ------------------------------------------------------------------
 
 
-def _one_minus(node):
-    """v of ``1 - v``, else None."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and number(node.left) == 1:
-        return node.right
-    return None
+rewrite("wrong_derivative", "the derivative of the wrong activation: `{old}` is that of tanh,"
+        " `{new}` belongs here (the sigmoid)", 3, "1 - v ** n => v * (1 - v)",
+        example="LSTM: df * f * (1.0 - f) -> df * (1.0 - f**2)")
 
+rewrite("wrong_derivative", "the derivative of the wrong activation: `{v} * (1 - {v})` is that of"
+        " the sigmoid, `1 - {v}**2` belongs here (tanh)", 3,
+        "v * (1 - v) => 1 - v ** 2", "a * v * (1 - v) => a * (1 - v ** 2)",
+        "(1 - v) * v => 1 - v ** 2", "(1 - v) * (a * v) => a * (1 - v ** 2)",
+        example="LSTM: dg * (1.0 - g**2) -> dg * g * (1.0 - g)")
 
-@mistake("wrong_derivative", "the derivative of the wrong activation: `{old}` is that of tanh,"
-         " `{new}` belongs here (the sigmoid)", on=ast.BinOp, rank=3,
-         example="LSTM: df * f * (1.0 - f) -> df * (1.0 - f**2)")
-def _tanh_for_sigmoid(p):
-    square = _one_minus(p.node)
-    if isinstance(square, ast.BinOp) and isinstance(square.op, ast.Pow):
-        v = ast.unparse(square.left)
-        yield f"{v} * (1 - {v})"
+rewrite("wrong_derivative", "the derivative of an activation is wrong: `{v}` is squared in"
+        " `{old}`", 3, "1 - v ** n => 1 - v",
+        example="LSTM: df * f * (1.0 - f) -> df * f * (1.0 - f**2)")
 
+rewrite("wrong_derivative", "the derivative of tanh is `{new}`, not `{old}`", 3,
+        "1 - v => 1 - v ** 2", unless="1 - v ** n",
+        example="RNN: (1.0 - h_next**2) -> (1.0 - h_next)")
 
-@mistake("wrong_derivative", "the derivative of the wrong activation: `{v} * (1 - {v})` is that of"
-         " the sigmoid, `1 - {v}**2` belongs here (tanh)", on=ast.BinOp, rank=3,
-         example="LSTM: dg * (1.0 - g**2) -> dg * g * (1.0 - g)")
-def _sigmoid_for_tanh(p):
-    if not isinstance(p.node.op, ast.Mult):
-        return
-    for a, b in ((p.node.left, p.node.right), (p.node.right, p.node.left)):
-        v = _one_minus(b)
-        tail = a.right if isinstance(a, ast.BinOp) and isinstance(a.op, ast.Mult) else a
-        if v is not None and _same(tail, v):
-            new = f"(1 - {ast.unparse(v)} ** 2)"
-            yield (f"{ast.unparse(a.left)} * {new}" if tail is not a else new), {
-                "v": ast.unparse(v)}
-
-
-@mistake("wrong_derivative", "the derivative of an activation is wrong: `{v}` is squared in"
-         " `{old}`", on=ast.BinOp, rank=3,
-         example="LSTM: df * f * (1.0 - f) -> df * f * (1.0 - f**2)")
-def _squared(p):
-    square = _one_minus(p.node)
-    if isinstance(square, ast.BinOp) and isinstance(square.op, ast.Pow):
-        yield f"1 - {ast.unparse(square.left)}", {"v": ast.unparse(square.left)}
-
-
-@mistake("wrong_derivative", "the derivative of tanh is `{new}`, not `{old}`", on=ast.BinOp,
-         rank=3, example="RNN: (1.0 - h_next**2) -> (1.0 - h_next)")
-def _not_squared(p):
-    v = _one_minus(p.node)
-    if v is not None and not (isinstance(v, ast.BinOp) and isinstance(v.op, ast.Pow)):
-        yield f"1 - {_tight(v)} ** 2"
-
-
-@mistake("missing_derivative", "half of the derivative of the sigmoid is missing: `{v}` in front of"
-         " `{old}`", on=ast.BinOp, rank=3, example="LSTM: df * f * (1.0 - f) -> df * (1.0 - f)")
-def _half_of_sigmoid(p):
-    v = _one_minus(p.node)
-    if v is not None and not (isinstance(v, ast.BinOp) and isinstance(v.op, ast.Pow)):
-        yield f"{_tight(v)} * (1 - {_tight(v)})", {"v": ast.unparse(v)}
-
-
-def _tight(node):
-    text = ast.unparse(node)
-    return text if isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) else f"({text})"
+rewrite("missing_derivative", "half of the derivative of the sigmoid is missing: `{v}` in front of"
+        " `{old}`", 3, "1 - v => v * (1 - v)", unless="1 - v ** n",
+        example="LSTM: df * f * (1.0 - f) -> df * (1.0 - f)")
 
 
 def _product(p, factor: str):
@@ -515,7 +523,7 @@ def _derivative_missing(p):
          " derivative belongs: `{new}`", on=ast.Call, rank=2,
          example="Sigmoid: dout * self.out * (1.0 - self.out) -> sigmoid(dout)")
 def _activated_gradient(p):
-    fn = _called(p.node)
+    fn = called(p.node)
     if fn not in ("tanh", "sigmoid", "relu", "maximum", "forward") or not p.node.args:
         return
     arguments = [a for a in p.node.args if number(a) is None]
@@ -538,17 +546,14 @@ def _input_in_place(p):
             yield form.format(p.name)
 
 
-@mistake("input_not_output", "`{old}` applies the activation to its own output", on=ast.Call,
-         rank=4, example="RNN: h_next**2 -> np.tanh(h_next)**2")
-def _activated_twice(p):
-    if _called(p.node) in ("tanh", "sigmoid") and len(p.node.args) == 1:
-        yield p.node.args[0]
+rewrite("input_not_output", "`{old}` applies the activation to its own output", 4,
+        "tanh(v) => v", "sigmoid(v) => v", example="RNN: h_next**2 -> np.tanh(h_next)**2")
 
 
 @mistake("extra", "`{old}`: {fn} does not belong here", on=ast.Call, rank=4,
          example="RNN: np.dot(dA, Wx.T) -> np.abs(np.dot(dA, Wx.T))")
 def _function_too_much(p):
-    fn = _called(p.node)
+    fn = called(p.node)
     if fn in ("exp", "copy", "abs") and len(p.node.args) == 1:
         yield p.node.args[0], {"fn": fn}
     if fn == "where" and len(p.node.args) == 3:
@@ -668,7 +673,7 @@ def _exchange(p, own, other, value, candidate):
     if other.endswith(".grads"):
         return "not_added", ("`{old}` stands where `{other}` belongs: the gradients of the step are"
                              " not added")
-    handed = (isinstance(p.parent, ast.Call) and _called(p.parent) == "backward") or isinstance(
+    handed = (isinstance(p.parent, ast.Call) and called(p.parent) == "backward") or isinstance(
         p.parent, (ast.Return, ast.Tuple))
     if handed and is_gradient(other, p.scope) and not is_gradient(own, p.scope):
         return "state_returned", "the state `{old}` is handed on where the gradient `{other}`" \
@@ -798,11 +803,9 @@ def _another_number(p):
 # --- paths and factors that are missing ----------------------------------------------------------
 
 
-@mistake("wrong_branch", "`{new}` belongs here, always, where `{old}` stands", on=ast.IfExp, rank=4,
-         example="TimeRNN: dh: Any = 0 -> dh = 0 if self.dh is None else self.dh")
-def _one_branch(p):
-    yield p.node.body
-    yield p.node.orelse
+rewrite("wrong_branch", "`{new}` belongs here, always, where `{old}` stands", 4,
+        "a if c else b => a", "a if c else b => b",
+        example="TimeRNN: dh: Any = 0 -> dh = 0 if self.dh is None else self.dh")
 
 
 @mistake("none", "None stands where `{new}` belongs", on=ast.Constant, rank=2,
@@ -974,17 +977,17 @@ def _mask_compared(p):
 @mistake("batch", "`{old}` takes the {fn} over the batch where the sum belongs", on=ast.Call,
          rank=0, example="RNN: np.sum(dA, axis=0) -> np.mean(dA, axis=0)")
 def _mean_for_sum(p):
-    if _called(p.node) in ("mean", "max", "average"):
+    if called(p.node) in ("mean", "max", "average"):
         new = expression(p.text)
         new.func.attr = "sum"
-        fn = {"max": "maximum"}.get(_called(p.node), "mean")
+        fn = {"max": "maximum"}.get(called(p.node), "mean")
         yield new, {"fn": fn}
 
 
 @mistake("scaling", "`{old}` sums where the mean belongs", on=ast.Call, rank=4,
          example="Centred: np.mean(dout, axis=0) -> np.sum(dout, axis=0)")
 def _sum_for_mean(p):
-    if _called(p.node) == "sum" and isinstance(p.node.func, ast.Attribute):
+    if called(p.node) == "sum" and isinstance(p.node.func, ast.Attribute):
         new = expression(p.text)
         new.func.attr = "mean"
         yield new
@@ -993,7 +996,7 @@ def _sum_for_mean(p):
 @mistake("axis", "`{old}` sums over the wrong axis: axis={axis} belongs here", on=ast.Call, rank=3,
          example="Softmax: axis=-1, keepdims=True)) -> axis=0, keepdims=True))")
 def _another_axis(p):
-    if _called(p.node) == "sum":
+    if called(p.node) == "sum":
         args = ast.unparse(p.node.args[0]) + ", " if p.node.args else ""
         for axis, keep in itertools.product(("0", "1", "2", "-1", "(0, 1)"),
                                             ("", ", keepdims=True")):
@@ -1009,18 +1012,11 @@ def _not_summed(p):
         yield f"np.sum({p.text}, axis=0)"
 
 
-@mistake("batch", "not summed over the batch: `{old}` is one sample of it", on=ast.Subscript,
-         rank=1, example="RNN: np.sum(dA, axis=0) -> dA[0]")
-def _one_sample(p):
-    if isinstance(p.node.ctx, ast.Load) and number(p.node.slice) is not None:
-        yield f"np.sum({ast.unparse(p.node.value)}, axis=0)"
+rewrite("batch", "not summed over the batch: `{old}` is one sample of it", 1,
+        "v[n] => np.sum(v, axis=0)", example="RNN: np.sum(dA, axis=0) -> dA[0]")
 
-
-@mistake("transposed", "`{old}` is transposed and should not be", on=ast.Attribute, rank=2,
-         example="RNN: np.dot(dA, Wx.T) -> np.dot(dA, Wx.T.T)")
-def _transpose_too_much(p):
-    if p.node.attr == "T":
-        yield p.node.value
+rewrite("transposed", "`{old}` is transposed and should not be", 2, "v.T => v",
+        example="RNN: np.dot(dA, Wx.T) -> np.dot(dA, Wx.T.T)")
 
 
 @mistake("transposed", "the transpose is missing: `{new}` belongs here",
@@ -1038,18 +1034,12 @@ def _transpose_of_part(p):
         yield f"{p.text}.T"
 
 
-@mistake("transposed", "the factors of `{old}` are in the wrong order", on=ast.Call, rank=4,
-         example="RNN: np.dot(dA, Wh.T) -> np.dot(Wh.T, dA)")
-def _factors_exchanged(p):
-    if _called(p.node) in ("dot", "matmul") and len(p.node.args) == 2:
-        yield like(p.node, args=p.node.args[::-1])
+rewrite("transposed", "the factors of `{old}` are in the wrong order", 4,
+        "dot(a, b) => dot(b, a)", "matmul(a, b) => matmul(b, a)",
+        example="RNN: np.dot(dA, Wh.T) -> np.dot(Wh.T, dA)")
 
-
-@mistake("transposed", "the factors of `{old}` are in the wrong order", on=ast.BinOp, rank=4,
-         example="Recentred: dx @ self.C -> self.C @ dx")
-def _operands_exchanged(p):
-    if isinstance(p.node.op, ast.MatMult):
-        yield ast.BinOp(p.node.right, ast.MatMult(), p.node.left)
+rewrite("transposed", "the factors of `{old}` are in the wrong order", 4, "a @ b => b @ a",
+        example="Recentred: dx @ self.C -> self.C @ dx")
 
 
 # --- statements ----------------------------------------------------------------------------------
@@ -1089,11 +1079,9 @@ def _overwritten_from_nothing(p):
                 "target": target.id, "line": inner.lineno}
 
 
-@mistake("stale", "added to what `{target}` holds from before, with += where = belongs",
-         on=ast.AugAssign, rank=3, example="RNN: self.grads[2][...] = -> self.grads[2][...] +=")
-def _stale(p):
-    if isinstance(p.node.op, (ast.Add, ast.Sub)):
-        yield ast.Assign([p.node.target], p.node.value), {"target": show(p.node.target)}
+rewrite("stale", "added to what `{target}` holds from before, with += where = belongs", 3,
+        "target += b => target = b", "target -= b => target = b",
+        example="RNN: self.grads[2][...] = -> self.grads[2][...] +=")
 
 
 @mistake("ids_once", "repeated ids are counted once: `{target}` names a row twice, and only the"
@@ -1187,14 +1175,10 @@ def _parts_order(p):
                 yield Block(k, len(run), [run[-1], *run[1:-1], run[0]]), {"other": show(run[0])}
 
 
-@mistake("order", "the inner backwards are in the wrong order: `{old}` should be `{new}`",
-         on=ast.Call, rank=1,
-         example="Nested: self.first.backward(self.second.backward(dout)) ->"
-                 " self.second.backward(self.first.backward(dout))")
-def _nested_order(p):
-    if _called(p.node) == "backward" and len(p.node.args) == 1 and isinstance(
-            inner := p.node.args[0], ast.Call) and _called(inner) == "backward":
-        yield like(p.node, func=inner.func, args=[like(inner, func=p.node.func)])
+rewrite("order", "the inner backwards are in the wrong order: `{old}` should be `{new}`", 1,
+        "a.backward(b.backward(d)) => b.backward(a.backward(d))",
+        example="Nested: self.first.backward(self.second.backward(dout)) ->"
+                " self.second.backward(self.first.backward(dout))")
 
 
 @mistake("never_called", "the backward of `{part}` is never called", on=ast.stmt, rank=2,
