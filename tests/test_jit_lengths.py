@@ -153,6 +153,28 @@ def test_what_each_step_needs_for_itself_alone_is_one_buffer():
     assert 300 * 8 * 16 * 8 <= sizes[kept, 400] - sizes[kept, 100] <= 2 * 300 * 8 * 16 * 8
 
 
+@pytest.mark.usefixtures("as_python")
+@pytest.mark.parametrize("sums", [False, True])
+def test_chains_of_time_steps_that_nothing_divides_are_one_for_each(sums):
+    pytest.importorskip("numba")
+    weight = nn.Parameter(np.full(4, 0.5, np.float32))
+
+    def f(x):
+        a = tg.Tensor(x[:, 0] * 0)
+        for t in range(x.shape[1]):
+            a = np.tanh(np.sum(a, 1, keepdims=True) + weight if sums else a * weight + x[:, t])
+        np.sum(a).backward()
+        g, weight.grad = weight.grad, None
+        return a, g
+
+    step = tg.jit(f)
+    for T in (24, 24, 31):
+        x = rng.normal(size=(2, T, 4)).astype(np.float32)
+        for one, other in zip(step(x), f(x), strict=True):
+            assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-6)
+    assert {type(r) for r in step.recordings.values()} == {ForLength}
+
+
 LIKE_NO_LOOP = {
     "another beginning": lambda x, t, a: a if t < 18 else a * 0.5,
     "another end": lambda x, t, a: a * 2 if t == 19 else a,

@@ -177,6 +177,24 @@ def test_an_input_that_is_broadcast_is_no_constant():
         assert_allclose(step(np.array(k + 1, np.float32), x), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_constants_that_each_time_step_has_of_its_own_are_kept():
+    half = np.eye(8, dtype=np.float32) / 2
+
+    def f(x):
+        z = np.reshape(np.reshape(x, (-1, 8)) @ half, x.shape)
+        a = z[0] * 1
+        for t in range(len(x)):
+            a = np.minimum((a @ half) * np.full(8, 1 / (t + 2), np.float32) + z[t], 1)
+        return a
+
+    step = tg.jit(f)
+    for k in range(4):
+        x = np.random.default_rng(k).normal(size=(100, 4, 8)).astype(np.float32)
+        assert_allclose(step(x), f(x), rtol=1e-5, atol=1e-6)
+        others = [np.full(8, np.nan, np.float32) for _ in range(1000)]  # in memory that is free
+    assert len(others) == 1000 and step._last.program.loops
+
+
 def test_without_a_known_blas_products_are_numpys(monkeypatch):
     monkeypatch.setattr(native, "gemm", lambda: 0)
     (step, _), (eager, _) = stepped(), stepped()

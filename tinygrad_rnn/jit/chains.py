@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .rows import looked_up
-from .tape import Call, Tape, Value
+from .tape import Call, Tape, Value, segments
 
 __all__ = ["Chain", "as_rows", "gather", "kind_of", "rows", "width"]
 
@@ -87,9 +87,10 @@ class Chain:
         raise NotImplementedError
 
 
-def gather(tape: Tape, kind: type[Chain], worth: float) -> Tape:
+def gather(tape: Tape, kind: type[Chain], worth: float, loops: bool = False) -> Tape:
     """Chains of elementwise calls of one shape become one call each, of a ``kind``, where equal
-    ones together save as many seconds as are ``worth`` it.
+    ones together save as many seconds as are ``worth`` it; with ``loops``, each repetition in them
+    one of its own.
 
     A chain is held back until something else reads of it. Its calls so come later than they
     were, which changes nothing: no value on a tape is ever overwritten.
@@ -103,7 +104,10 @@ def gather(tape: Tape, kind: type[Chain], worth: float) -> Tape:
         chain = chains.pop(key)
         for call in chain:
             del made[call.out]
-        for part in parts(chain):
+        found = parts(chain)
+        if loops:
+            found = [step for part in found for step in repetitions(part)]
+        for part in found:
             for i in range(0, len(part), CHAIN):
                 piece = part[i : i + CHAIN]
                 inside = {call.out for call in piece}
@@ -159,6 +163,16 @@ def parts(chain: list[Call]) -> list[list[Call]]:
         part[call.out] = first
     order = {call.out: i for i, call in enumerate(chain)}
     return [sorted(calls, key=lambda call: order[call.out]) for calls in found if calls]
+
+
+def repetitions(part: list[Call]) -> Iterator[list[Call]]:
+    """The calls of each repetition, and what lies between."""
+    at = {call.out: i for i, call in enumerate(part)}
+    keys = [(call.fn, tuple([i - at[x] if x in at else type(x) for x in call.args]))
+            for i, call in enumerate(part)]
+    for first, period, count in segments(keys):
+        for i in range(first, first + period * count, period):
+            yield part[i : i + period]
 
 
 def kind_of(x, shape, dtype):

@@ -208,7 +208,7 @@ def _sliced(x, call, source, calls):
 def fuse(tape: Tape, times: float = 1) -> Tape:
     """Chains of elementwise calls become compiled loops. ``times``: how many times as many steps
     there are where the tape is used."""
-    return gather(tape, Kernel, WORTH / times)
+    return gather(tape, Kernel, WORTH / times, times > 1)
 
 
 # ---- the functions ----

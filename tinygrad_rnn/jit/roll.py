@@ -25,11 +25,10 @@ import numpy as np
 from .memory import Block, aligned, laid, life, whole
 from .replay import Program
 from .table import Compiled, Loop, assembled
-from .tape import Call
+from .tape import LEAST, Call, segments
 
 __all__ = ["Irregular", "Rolled"]
 
-LEAST = 6  # repetitions that make a loop
 PEELED = 4  # repetitions at its ends that may be other than those between
 TOKEN = re.compile(r"'[^']*'|[A-Za-z_]\w*|\d+\.?\d*(?:[eE][-+]?\d+)?|.")
 NAME = re.compile(r"[oivr]\d+$")
@@ -293,32 +292,6 @@ def fraction(x, kind) -> str | None:
         return f"(1 / {times})" if kind is float else f"dtype({np.dtype(kind).str!r}).type(1)" \
                f" / dtype({np.dtype(kind).str!r}).type({times})"
     return repr(x)
-
-
-def segments(keys) -> Iterator[tuple[int, int, int]]:
-    """The loops, and what lies between: first line, lines in a repetition, repetitions."""
-    numbers: dict[Any, int] = {}
-    ids = [numbers.setdefault(key, len(numbers)) for key in keys]
-    i = begun = 0
-    while i < len(ids):
-        best = 1, 0  # repetitions, lines of one
-        for p in range(1, (len(ids) - i) // LEAST + 1):
-            if ids[i] == ids[i + p] and ids[i : i + p] == ids[i + p : i + 2 * p]:
-                n = 2
-                while ids[i : i + p] == ids[i + n * p : i + (n + 1) * p]:
-                    n += 1
-                if n >= LEAST and n * p > best[0] * best[1]:
-                    best = n, p
-        n, p = best
-        if not p:
-            i += 1
-            continue
-        if begun < i:
-            yield begun, i - begun, 1
-        yield i, p, n
-        begun = i = i + n * p
-    if begun < i:
-        yield begun, i - begun, 1
 
 
 def joined(segments, loops) -> Iterator[tuple[int, int, int]]:

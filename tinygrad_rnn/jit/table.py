@@ -336,7 +336,9 @@ class Tables:
         self.written: set[int] = set()  # inputs
         # words, and which of them lie how far behind the beginning of which input
         self.moves: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-        self.keep = space["_keep"] = []  # what calls know by its address
+        # what calls know by its address
+        self.keep: list[Any] = [None if memory is None else _owner(memory)]
+        space["_keep"] = self.keep
 
     # lines
 
@@ -345,7 +347,7 @@ class Tables:
         made = rows(x, R, C)
         owner = _owner(x)
         if self.memory is not None and not x.flags.writeable and (
-                owner is not _owner(self.memory) and id(owner) not in self.standins):
+                owner is not self.keep[0] and id(owner) not in self.standins):
             self.owners.add(id(_owner(made)))
             self.keep.append(made)
         return made
@@ -404,6 +406,8 @@ class Tables:
                 found = [self.repeated(text, item) for text, _ in item.lines]
                 if None not in found and self.times is None:
                     parts.append(merged_lines(found))
+                    self.keep += [arrays for _, arrays in item.arrays.values()
+                                  if _owner(arrays[0]) is not self.keep[0]]  # constants
                 else:
                     yield from flush()
                     yield from self.partly(item, found)

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Call", "Tape", "Value", "name_of", "replace", "values_in", "view"]
+__all__ = ["LEAST", "Call", "Tape", "Value", "name_of", "replace", "segments", "values_in", "view"]
+
+LEAST = 6  # repetitions that make a loop
 
 
 class Value:
@@ -152,6 +154,32 @@ def _collect(x, found):
         _collect(list(x.values()), found)
     elif kind is slice:
         _collect((x.start, x.stop, x.step), found)
+
+
+def segments(keys) -> Iterator[tuple[int, int, int]]:
+    """The loops, and what lies between: first line, lines in a repetition, repetitions."""
+    numbers: dict[Any, int] = {}
+    ids = [numbers.setdefault(key, len(numbers)) for key in keys]
+    i = begun = 0
+    while i < len(ids):
+        best = 1, 0  # repetitions, lines of one
+        for p in range(1, (len(ids) - i) // LEAST + 1):
+            if ids[i] == ids[i + p] and ids[i : i + p] == ids[i + p : i + 2 * p]:
+                n = 2
+                while ids[i : i + p] == ids[i + n * p : i + (n + 1) * p]:
+                    n += 1
+                if n >= LEAST and n * p > best[0] * best[1]:
+                    best = n, p
+        n, p = best
+        if not p:
+            i += 1
+            continue
+        if begun < i:
+            yield begun, i - begun, 1
+        yield i, p, n
+        begun = i = i + n * p
+    if begun < i:
+        yield begun, i - begun, 1
 
 
 def replace(x, change):
