@@ -88,6 +88,29 @@ def test_one_array_in_many_places_is_not_many_copies(tmp_path):
         read_arrays(tmp_path / "w.pkl")
 
 
+@protocols
+def test_an_array_of_words_does_not_cost_the_others(protocol, tmp_path):
+    odd = {"words": np.array(["a", "b"]), "objects": np.array([1, None]), "c": np.ones(2, "c8"),
+           "record": np.zeros(2, [("a", "f4")]), "day": np.array(["2020-01-01"], "M8[D]")}
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps({"W": np.ones((2, 3)), **odd}, protocol))
+    found = read_pickled(tmp_path / "w.pkl")
+    assert list(found) == ["W"] and found.left.keys() == odd.keys()
+    assert all("wanted floating-point numbers" in why for why in found.left.values())
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+def test_arrays_of_jax(protocol, tmp_path):
+    jnp = pytest.importorskip("jax.numpy")
+    a = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    rounded = jnp.asarray(a, jnp.bfloat16)
+    tree = {"lstm": {"w": jnp.asarray(a), "half": rounded}}
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(tree, protocol))
+    found = read_pickled(tmp_path / "w.pkl")
+    assert same(found["lstm.w"], a)
+    assert same(found["lstm.half"], np.asarray(rounded.astype(np.float32)))
+    assert not any(b.flags.writeable for b in found.values())
+
+
 def test_nothing_of_the_file_reaches_the_terminal(tmp_path):
     evil = "\x1b]0;owned\x07\u202e" + "x" * 500
     name = evil[:50].encode()

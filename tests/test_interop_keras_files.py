@@ -145,13 +145,13 @@ def test_hard_sigmoid_of_keras_2_is_another_function(tmp_path):
     assert slopes == [0.2, 1 / 6]
 
 
-def weights_alone(arrays, version):
+def weights_alone(arrays, version, name="a"):
     """A file of save_weights of Keras 2, with one LSTM."""
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
-        file.attrs["keras_version"], file.attrs["layer_names"] = version.encode(), [b"a"]
-        group = file.create_group("a")
-        names = [f"a/{n}:0" for n in ("kernel", "recurrent_kernel", "bias")]
+        file.attrs["keras_version"], file.attrs["layer_names"] = version.encode(), [name.encode()]
+        group = file.create_group(name)
+        names = [f"{name}/{n}:0" for n in ("kernel", "recurrent_kernel", "bias")]
         group.attrs["weight_names"] = [n.encode() for n in names]
         for name, a in zip(names, arrays, strict=True):
             group[name] = a
@@ -178,6 +178,14 @@ def test_weights_alone_have_the_default_gates_of_the_keras_that_wrote_them(
         c = gate(f) * c + gate(i) * np.tanh(g)
         h = gate(o) * np.tanh(c)
     assert_allclose(found["a"](xs)[0].detach()[:, -1], h)
+
+
+@pytest.mark.parametrize("name", ["LSTM_1_backward", "backward_lstm"])
+def test_a_layer_called_backward_is_one_layer(name, tmp_path):
+    arrays = [np.ones(s) for s in ((3, 16), (4, 16), (16,))]
+    (tmp_path / "w.h5").write_bytes(weights_alone(arrays, "2.3.1", name))
+    found = from_keras(tmp_path / "w.h5")
+    assert found[name].directions == 1 and not found.left
 
 
 def from_cudnn(weights, kind):

@@ -329,6 +329,20 @@ def test_a_bad_node_does_not_cost_the_others(what):
         from_onnx(model_of([make()], arrays))
 
 
+@pytest.mark.parametrize("constant", [False, True])
+def test_sparse_weights_are_said_to_be_sparse(constant):
+    arrays = drawn("RNN", np.random.default_rng(0))
+    arrays.pop("W")
+    sparse = helper.make_sparse_tensor(
+        helper.make_tensor("W", 1, [1], [1.0]), helper.make_tensor("", 7, [1], [0]), (1, H, D))
+    made = [helper.make_node("Constant", [], ["W"], sparse_value=sparse)] if constant else []
+    model = model_of([*made, node("RNN")], arrays)
+    if not constant:
+        model.graph.sparse_initializer.append(sparse)
+    with pytest.raises(FormatError, match="W is a sparse tensor, wanted a dense one"):
+        from_onnx(model)
+
+
 def test_layers_that_only_from_onnx_makes_are_not_converted_on():
     model = model_of([node("LSTM", direction="reverse")], drawn("LSTM", np.random.default_rng(0)))
     (layer,) = from_onnx(model).values()

@@ -177,6 +177,7 @@ def test_what_does_not_fit_changes_nothing(change, words):
     (lambda s: s.update({"a.weight_ih": torch.ones(5, 4)}), "a cell and of a layer"),
     (lambda s: s.update({"a.weight_ih_l9999": torch.ones(5, 4)}), "numbered to 10000"),
     (lambda s: s.update({"a.weight_ih_l1": torch.ones(16, 9)}), "reads 9 numbers, wanted 4"),
+    (lambda s: s.update({"a.weight_ih_l0": torch.ones(16, 4).int()}), "int32, wanted floating"),
 ])  # fmt: skip
 def test_a_bad_layer_does_not_cost_the_others(change, words):
     state = {f"{name}.{key}": a for name in "ab"
@@ -185,6 +186,25 @@ def test_a_bad_layer_does_not_cost_the_others(change, words):
     with pytest.warns(UserWarning, match=words):
         found = from_state_dict(state)
     assert list(found) == ["b"] and list(found.left) == ["a"]
+
+
+@pytest.mark.parametrize("save", ["pth", "legacy", "safetensors", "dict"], indirect=True)
+def test_a_weight_that_numpy_does_not_have_is_told(save):
+    state = torch.nn.LSTM(4, 4).state_dict()
+    state["weight_hh_l0"] = state["weight_hh_l0"].to(torch.float8_e4m3fn)
+    source = save(state)
+    with pytest.warns(UserWarning, match=r"weight_hh_l0: .*[fF]loat8|weight_hh_l0: .*NumPy"):
+        found = from_state_dict(source)
+    assert not found and {"weight_hh_l0", ""} == set(found.left)
+    with pytest.raises(KeyError, match=r"missing \['weight_hh_l0 \("):
+        load_torch(nn.LSTM(4, 4), source)
+
+
+def test_a_state_dict_inside_of_a_checkpoint():
+    state = torch.nn.LSTM(3, 4).state_dict()
+    found = from_state_dict({"epoch": 3, "model": {"encoder": state}})
+    assert list(found) == ["model.encoder"]
+    assert load_torch(nn.LSTM(3, 4), {"model": state}, prefix="model.") == ([], [])
 
 
 def test_weights_that_are_no_numbers_are_told():

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Arrays", "FormatError", "StrPath", "read_bytes", "shown", "spoiled",
+__all__ = ["Arrays", "FormatError", "StrPath", "from_bfloat16", "read_bytes", "shown", "spoiled",
     "write_atomically"]
 
 StrPath: TypeAlias = str | PathLike[str]
@@ -49,6 +49,11 @@ class Arrays(dict[str, np.ndarray]):
         super().__init__(*args, **named)
         self.left: dict[str, str] = {}
         self.verified = False
+
+
+def from_bfloat16(bits: np.ndarray) -> np.ndarray:
+    """float32 of bfloat16, whose 16 bits, here as integers, are its upper half."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def spoiled(array: np.ndarray) -> str:

@@ -134,7 +134,8 @@ class Legacy:
         for name in map(_text, self.file.attrs["layer_names"]):
             names = list(map(_text, self.file[name].attrs["weight_names"]))
             if any("recurrent_kernel" in n for n in names):
-                both = any("backward" in n for n in names)
+                both = any(part.startswith("backward_") for n in names  # one may be called so, too
+                           for part in n.split("/")[:-1] if part != name)
                 yield name, "Bidirectional" if both else "", name
 
 

@@ -169,6 +169,7 @@ class Values:
     def inside(self, graph: Any) -> Values:
         """The values of a graph inside of the one of these, which it sees."""
         here = {t.name: t for t in graph.initializer}
+        here |= {t.values.name: t for t in graph.sparse_initializer}
         made = {name: n for n in graph.node for name in n.output if name}
         hidden = made.keys() | {i.name for i in graph.input}  # what had the same name outside
         constants, makers = (
@@ -239,6 +240,8 @@ class Values:
         return any(self.bfloat16(i, deep + 1) for i in node.input[:1])
 
     def _array(self, tensor: Any) -> np.ndarray:
+        if isinstance(tensor, self.onnx.SparseTensorProto):
+            raise _Left(f"{shown(tensor.values.name)} is a sparse tensor, wanted a dense one")
         try:
             known: np.ndarray = self.onnx.numpy_helper.to_array(tensor)
         except Exception as error:
@@ -251,6 +254,8 @@ class Values:
         for a in node.attribute:
             if a.name == "value":
                 return self._array(a.t)
+            if a.name == "sparse_value":
+                return self._array(a.sparse_tensor)
             if a.name in kinds:
                 dtype = np.float32 if "float" in a.name else np.int64
                 return np.array(getattr(a, kinds[a.name]), dtype)

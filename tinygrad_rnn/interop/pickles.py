@@ -24,14 +24,19 @@ from typing import Any
 
 import numpy as np
 
-from .files import FormatError, shown
+from .files import FormatError, from_bfloat16, shown
 
-__all__ = ["MOST_OPCODES", "Call", "Name", "Persistent", "array_of", "is_array", "read_pickle"]
+__all__ = ["MOST_OPCODES", "Call", "Name", "NoNumbers", "Persistent", "array_of", "is_array",
+    "read_pickle"]
 
 MOST_OPCODES = 500_000  # some 40 for each array of a checkpoint; 50 MB of Python objects
 MOST_AXES = 32
 MOST_NAME = 300  # characters of the name of a class or a function
 _OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+
+
+class NoNumbers(FormatError):
+    """An array holds something else than numbers; the rest of the file may be what it should be."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -332,19 +337,29 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], object]] = {
 
 _RECONSTRUCT = {f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")}
 _FROM_BUFFER = {f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")}
+_JAX = "jax._src.array._reconstruct_array"  # it is given how NumPy makes the same array
+_BFLOAT16 = "ml_dtypes.bfloat16"
 _DTYPE = re.compile(r"[iu][1248]|f[248]|b1")
 
 
 def is_array(value: Any) -> bool:
-    """Whether a value of ``read_pickle`` is an array of NumPy."""
-    return isinstance(value, Call) and value.what in _RECONSTRUCT | _FROM_BUFFER
+    """Whether a value of ``read_pickle`` is an array of NumPy or JAX."""
+    return isinstance(value, Call) and value.what in _RECONSTRUCT | _FROM_BUFFER | {_JAX}
 
 
 def array_of(call: Call) -> np.ndarray:
-    """The array that a Call describes, read-only, on the bytes of the pickle.
+    """The array that a Call describes, read-only, on the bytes of the pickle; bfloat16 comes as
+    float32.
 
-    FormatError, without the file's name, unless it is one of numbers and its bytes are there.
+    FormatError, without the file's name, unless its bytes are there; NoNumbers if it is none of
+    numbers.
     """
+    if call.what == _JAX:
+        match call.args:
+            case (Name(path=path), tuple() as args, state, _) if path in _RECONSTRUCT:
+                call = Call(path, args, state)
+            case _:
+                raise FormatError("it makes an array of JAX of something else than one of NumPy")
     if call.what in _RECONSTRUCT:
         if not isinstance(call.state, tuple) or len(call.state) != 5:
             raise FormatError("it makes an array without saying what is in it")
@@ -371,7 +386,11 @@ def array_of(call: Call) -> np.ndarray:
         raise FormatError(f"it makes an array of shape {shown(str(shape))} and {kind} of"
                           f" {len(data)} bytes")
     try:
-        array = np.frombuffer(data, kind).reshape(shape, order=order)
+        flat = np.frombuffer(data, kind)
+        if _code(dtype) == _BFLOAT16:
+            flat = from_bfloat16(flat)
+            flat.flags.writeable = False
+        array = flat.reshape(shape, order=order)
     except ValueError:  # an empty array of axes whose product is none that NumPy can count
         raise FormatError("it makes an array of no valid shape") from None
     return array if axes is None else array.transpose(axes)
@@ -379,15 +398,23 @@ def array_of(call: Call) -> np.ndarray:
 
 def _dtype(call: Any) -> np.dtype[Any]:
     """The dtype of numbers that a Call describes."""
-    if not isinstance(call, Call) or call.what != "numpy.dtype" or not call.args:
-        raise FormatError("it makes an array of no dtype")
-    code = _text(call.args[0])
+    code = _code(call)
+    if code == _BFLOAT16:
+        code = "u2"
     state = call.state if isinstance(call.state, tuple) else ()
     swapped = _text(state[1]) if len(state) > 1 else "="
     if not isinstance(code, str) or not _DTYPE.fullmatch(code) or swapped not in (*"<>=|",) or any(
             part not in (None, ()) for part in state[2:5]):
-        raise FormatError(f"it holds {shown(code)!r}, wanted floating-point numbers")
+        raise NoNumbers(f"it holds {shown(code)!r}, wanted floating-point numbers")
     return np.dtype(swapped + code)
+
+
+def _code(call: Any) -> Any:
+    """What a Call of ``numpy.dtype`` is given: a code, or the name of a class."""
+    if not isinstance(call, Call) or call.what != "numpy.dtype" or not call.args:
+        raise FormatError("it makes an array of no dtype")
+    given = call.args[0]
+    return given.path if isinstance(given, Name) else _text(given)
 
 
 def _content(value: Any) -> bytes:

@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .. import nn
-from .files import Arrays, FormatError, StrPath, read_bytes, shown, spoiled, write_atomically
+from .files import (
+    Arrays,
+    FormatError,
+    StrPath,
+    from_bfloat16,
+    read_bytes,
+    shown,
+    spoiled,
+    write_atomically,
+)
 from .layouts import array
 from .needs import needed
 
@@ -157,7 +166,7 @@ def _offsets(entry: Any) -> tuple[int, int]:
 
 def _ours(kind: str, flat: np.ndarray) -> np.ndarray:
     if kind == "BF16":
-        return (flat.astype(np.uint32) << 16).view(np.float32)
+        return from_bfloat16(flat)
     return flat.view(np.bool_) if kind == "BOOL" and flat.max(initial=0) <= 1 else flat
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import nn
 from ..tensor import Tensor
-from .files import FormatError, StrPath, shown, spoiled
+from .files import Arrays, FormatError, StrPath, shown, spoiled
 from .found import Found
 from .layouts import LAYERS, TORCH, Weights, restore, stack
 from .safetensors import read_safetensors
@@ -34,18 +34,21 @@ class Loaded(NamedTuple):
     unexpected: list[str]
 
 
-def arrays_of(source: StrPath | Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+def arrays_of(source: StrPath | Mapping[str, Any], prefix: str = "") -> Arrays:
     """The arrays of a file, or of a state dict, whose names begin with ``prefix``; without it."""
     if isinstance(source, Mapping):
-        arrays: Mapping[str, Any] = {name: _numpy(a) for name, a in source.items()}
+        arrays = Arrays()
+        _gather(source, "", arrays)
     elif str(source).endswith(".safetensors"):
         arrays = read_safetensors(source)
     elif str(source).endswith(".pkl"):
         arrays = read_pickled(source)
     else:
         arrays = read_torch(source)
-    found = {name[len(prefix):]: a for name, a in arrays.items() if name.startswith(prefix)}
-    if prefix and not found:
+    found, n = Arrays(), len(prefix)
+    found.update((name[n:], a) for name, a in arrays.items() if name.startswith(prefix))
+    found.left = {name[n:]: why for name, why in arrays.left.items() if name.startswith(prefix)}
+    if prefix and not found and not found.left:
         raise FormatError(f"{source if not isinstance(source, Mapping) else 'the state dict'}: no"
                           f" name begins with {prefix!r}; there are"
                           f" {shown(', '.join(map(shown, arrays)), 300)}")
@@ -57,7 +60,7 @@ def from_state_dict(source: StrPath | Mapping[str, Any], prefix: str = "") -> Fo
 
     Args:
         source: the path of a file of ``torch.save``, of safetensors with PyTorch's names, or of a
-            pickled dict of arrays (.pkl); or a state dict.
+            pickled dict of arrays (.pkl); or a state dict, also one inside of other dicts.
         prefix: take only names that begin with this, and leave it out of them.
 
     Returns a dict from name to ``RNN``, ``LSTM``, ``GRU`` or one of their cells, as ``from_torch``
@@ -70,7 +73,9 @@ def from_state_dict(source: StrPath | Mapping[str, Any], prefix: str = "") -> Fo
     """
     arrays = arrays_of(source, prefix)
     groups: dict[str, dict[str, np.ndarray]] = {}
-    found, others = Found(), {}
+    found, others = Found(), dict[str, str]()
+    for name, why in arrays.left.items():  # a weight that is lost is told, the rest is listed
+        (found.left if _NAME.fullmatch(name) else others)[shown(name)] = why
     for name, a in arrays.items():
         if match := _NAME.fullmatch(name):
             stem = match[1] or ""
@@ -121,7 +126,9 @@ def load_torch(module: nn.Module, source: StrPath | Mapping[str, Any], strict: b
         used |= set(wanted) - set(lacking) if lacking else set(wanted)
     unexpected = [name for name in arrays if name not in used]
     if strict and (missing or unexpected):
-        raise KeyError(f"load_torch: missing {shown(str(sorted(missing)), 400)}, unexpected"
+        lost = [f"{name} ({arrays.left[name]})" if name in arrays.left else name
+                for name in sorted(missing)]
+        raise KeyError(f"load_torch: missing {shown(str(lost), 400)}, unexpected"
                        f" {shown(str(sorted(map(shown, unexpected))), 400)}; strict=False leaves"
                        " them")  # fmt: skip
     for parameter, a in new:
@@ -137,6 +144,19 @@ def load_torch(module: nn.Module, source: StrPath | Mapping[str, Any], strict: b
 
 class _Misfit(ValueError):
     """Why arrays are no layer."""
+
+
+def _gather(source: Mapping[str, Any], path: str, arrays: Arrays) -> None:
+    """Put all of a dict, and of the dicts in it, into ``arrays``, under the names of a file."""
+    for key, value in source.items():
+        name = f"{path}{key}"
+        if isinstance(value, Mapping):
+            _gather(value, f"{name}.", arrays)
+            continue
+        try:
+            arrays[name] = _numpy(value)
+        except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch: NumPy has no such
+            arrays.left[name] = shown(str(error), 100)
 
 
 def _numpy(a: Any) -> np.ndarray:
@@ -188,12 +208,13 @@ def _cell(group: Mapping[str, np.ndarray], suffix: str) -> Any:
                       " no RNN, LSTM or GRU")
     if hr is not None and gates != 4:
         raise _Misfit(f"weight_hr{suffix}, which only an LSTM has")
+    if odd := [a.dtype for a in (ih, hh) if a.dtype.kind != "f"]:
+        raise _Misfit(f"its weights are {odd[0]}, wanted floating-point numbers")
     biases = [group.get(f"bias_{x}{suffix}") for x in ("ih", "hh")]
     if (biases[0] is None) != (biases[1] is None):
         raise _Misfit(f"it has one of two biases{suffix}")
     bx, bh = (np.zeros_like(ih, shape=len(ih)) if b is None else b for b in biases)
-    if bx.shape != (len(ih),) or bh.shape != (len(ih),) or any(
-            a.dtype.kind != "f" for a in (ih, hh, bx, bh)):
+    if any(b.shape != (len(ih),) or b.dtype.kind != "f" for b in (bx, bh)):
         raise _Misfit(f"biases{suffix} of shapes {bx.shape} and {bh.shape}, wanted {(len(ih),)}"
                       " floating-point numbers")
     return restore(KINDS[gates], Weights(ih.T, hh.T, bx, bh, None if hr is None else hr.T), TORCH)

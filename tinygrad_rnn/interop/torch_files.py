@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from .files import Arrays, FormatError, StrPath, read_bytes, shown
-from .pickles import Call, Name, Persistent, array_of, is_array, read_pickle
+from .files import Arrays, FormatError, StrPath, from_bfloat16, read_bytes, shown
+from .pickles import Call, Name, NoNumbers, Persistent, array_of, is_array, read_pickle
 
 __all__ = ["read_pickled", "read_torch"]
 
@@ -55,7 +55,8 @@ def read_torch(path: StrPath) -> Arrays:
 
 
 def read_pickled(path: StrPath) -> Arrays:
-    """The arrays of NumPy in a pickle, by name, as ``read_torch`` names and gives them.
+    """The arrays of NumPy, and of JAX, in a pickle, by name, as ``read_torch`` names and gives
+    them; ``.left`` also names arrays of words and of other things that are no numbers.
 
     Nothing in the file is run. FormatError for one that is cut off, damaged or of another kind;
     FileNotFoundError for no file.
@@ -158,7 +159,7 @@ def _numbers(data: bytes, kind: str, count: int, big: bool) -> np.ndarray:
         raise FormatError(f"a storage of {count} numbers has {len(data)} bytes")
     flat = np.frombuffer(data, dtype, count)
     if kind == "BFloat16":
-        flat = (flat.astype(np.uint32) << 16).view(np.float32)
+        flat = from_bfloat16(flat)
     elif kind == "Bool":
         flat = flat != 0
     flat.flags.writeable = False
@@ -241,6 +242,8 @@ def _collect(tree: Any, found: Arrays, tensor: Callable[[Call], np.ndarray | str
         if isinstance(value, Call):
             try:
                 array = array_of(value) if is_array(value) else tensor(value)
+            except NoNumbers as why:
+                array = str(why)
             except FormatError as error:
                 raise FormatError(f"{shown(name)}: {error}") from None
             if isinstance(array, np.ndarray):
