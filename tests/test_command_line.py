@@ -138,6 +138,12 @@ def test_durations(text, seconds):
     assert arguments.duration(text) == seconds
 
 
+@pytest.mark.parametrize("text", ["1:60", "1:60:00", "1:99:99", "1:2:03", "-1", "", "1d"])
+def test_what_is_no_duration(text):
+    with pytest.raises(ValueError):
+        arguments.duration(text)
+
+
 @pytest.mark.parametrize("name", ["constant", "exponential", "plateau", "linear", "cosine"])
 def test_schedules(name, data, tmp_path, monkeypatch):
     """The rate of every step, against the formulas written out."""

@@ -68,6 +68,22 @@ def test_the_largest_setting_that_is_taken_can_be_read_again(option, text, tmp_p
     assert LARGEST - 1 in vars(load_config(tmp_path)).values()
 
 
+@pytest.mark.parametrize("more, told", [
+    (["--forget-bias", "1", "--cell", "gru"], "--forget-bias 1.0 is of --cell lstm; gru has no"),
+    (["--forget-bias", "1", "--model", "simple"], "--forget-bias 1.0 is of --cell lstm; rnn has"),
+    (["--layers", "3"], "--layers is of --model better, not of rnnlm"),
+    (["--min-count", "1000"], "every symbol becomes <unk>: give a smaller --min-count"),
+    (["--max-vocab", "1"], "every symbol becomes <unk>"),
+    (["--level", "char", "--max-vocab", "2", "--min-count", "1000"], "every symbol becomes <unk>"),
+])  # fmt: skip
+def test_an_option_that_would_do_nothing_or_leave_nothing_is_told(
+    more, told, text, tmp_path, capsys
+):
+    assert train(text, tmp_path / "out", *more) == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_resumed_run_is_held_to_the_same(text, tmp_path, capsys):
     assert train(text, tmp_path) == 0
     assert main(["train", "text", "--resume", str(tmp_path), "--epochs", str(LARGEST)]) == 1

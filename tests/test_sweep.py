@@ -99,7 +99,7 @@ def test_a_sweep_that_was_killed_goes_on(file, tmp_path):
     ("seed = [1, 2]", "seed = 1", "vary.seed is 1, wanted a list"),
     ("[0.01, 0.1]", "[0.1, 0.1]", "two runs are lr=0.1,seed=1"),
     ("hidden = 4", "hidden = [", "no TOML"),
-    ("seed = [1, 2]", "dropout = [0.5]", "has no --dropout"),
+    ("seed = [1, 2]", "dropout = [0.5]", "--dropout is of --model better"),
 ])  # fmt: skip
 def test_what_a_file_may_not_say(file, old, new, said, capsys):
     assert main(["sweep", file(**{old: new})]) == 1

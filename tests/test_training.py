@@ -284,7 +284,7 @@ def test_bad_input_is_a_sentence(runs, data, tmp_path, capsys):
         ("no such file", "train", "text", tmp_path / "none.txt"),
         ("which FILE", "train", "text"),
         ("no such file", "train", "ptb", "--data-dir", tmp_path),
-        ("has no --score", "train", "addition", "--score", "dot"),
+        ("--score is of --model attention or deep", "train", "addition", "--score", "dot"),
         ("holds a model of ptb", "answer", runs / "ptb", "x"),
         ("holds a model of date", "generate", runs / "date", "--prompt", "x"),
         ("holds a model of date", "train", "addition", "--resume", runs / "date"),

@@ -138,7 +138,7 @@ probability.__name__ = "probability (above 0, to 1)"
 
 def duration(text: str) -> float:
     """Seconds: ``90``, ``90s``, ``30m``, ``8h``, ``1:30:00``."""
-    if found := re.fullmatch(r"(?:(\d+):)?(\d+):(\d\d)", text):
+    if found := re.fullmatch(r"(?:(\d+):(?=[0-5]\d:))?(\d+):([0-5]\d)", text):
         hours, minutes, seconds = (float(part or 0) for part in found.groups())
         return 3600 * hours + 60 * minutes + seconds
     if found := re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text):

@@ -144,8 +144,8 @@ def make_config(task: str, model: str | None = None, **given: Any) -> Config:
         raise DataError(f"{task} has no model {model!r}; there are {', '.join(MODELS[task])}")
     for name in given:
         if name in ONLY and model not in ONLY[name]:
-            raise DataError(f"the model {model!r} has no {flag(name)}, which is one of"
-                            f" {', '.join(ONLY[name])}")  # fmt: skip
+            those = " or ".join(m for m in ONLY[name] if m in MODELS[task])
+            raise DataError(f"{flag(name)} is of --model {those}, not of {model}")
     kind = PairsConfig if task in ("date", "addition") else TextConfig
     settings = {"task": task, "model": model}
     settings |= PRESETS.get(task, {}) | PRESETS.get(f"{task} {model}", {})
@@ -153,6 +153,10 @@ def make_config(task: str, model: str | None = None, **given: Any) -> Config:
         settings["D"] = given["H"]
     config = kind(**(settings | schedule.settings(settings, given) | given))
     check_config(config)
+    cell = "rnn" if model == "simple" else getattr(config, "cell", "lstm")
+    if config.forget_bias and cell != "lstm":
+        raise DataError(f"--forget-bias {config.forget_bias} is of --cell lstm; {cell} has no"
+                        " forget gates")
     return config
 
 

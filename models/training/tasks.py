@@ -18,6 +18,7 @@ from ..data import (
     START,
     Batches,
     Corpus,
+    DataError,
     Ids,
     PairBatches,
     TextBatches,
@@ -34,6 +35,7 @@ from ..data.bpe import SIZE, BytePairs
 from ..data.mapped import forget
 from ..data.reading import read_blocks
 from ..data.stream import ADVICE
+from ..data.vocabulary import UNKNOWN
 from .config import Config, PairsConfig, TextConfig, build_model
 from .inference import Reader, Writer, perplexity
 from .schedule import factor
@@ -229,6 +231,9 @@ def read_text(config: TextConfig, pairs: BytePairs | None = None) -> dict[str, C
         return {"train": ptb.train, "valid": ptb.valid, "test": ptb.test}
     whole = read_large_corpus(config.data or "", config.level, config.encoding, config.min_count,
                               config.max_vocab, pairs=pairs)  # fmt: skip
+    if whole.vocabulary.symbols == (UNKNOWN,) and (config.min_count > 1 or config.max_vocab):
+        raise DataError(f"{config.data}: every symbol becomes {UNKNOWN}: give a smaller --min-count"
+                        " or a larger --max-vocab")
     if config.words:
         return {"train": whole.first(config.words)}
     cut = len(whole.ids) - min(len(whole.ids) // 10, HELD_OUT)
