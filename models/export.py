@@ -51,13 +51,13 @@ def language_model_to_onnx(model: LanguageModel, opset: int = 17) -> Any:
 def seq2seq_to_onnx(model: Seq2seq, opset: int = 17) -> tuple[Any, Any]:
     """Encoder and decoder step of a sequence-to-sequence model, as two ONNX models.
 
-    The encoder reads ``ids (N, Tx)`` int64 and ``lengths (N,)`` int32 from 1, and gives ``encoded
-    (N, Tx, H)`` and the state in which the decoder starts: ``h0 c0 h1 c1 ...``, ``(N, H)`` for
-    each layer, and ``context`` where the decoder is fed with it. The decoder reads ``ids (N, Ty)``
-    and, under the names that the encoder gave them, the state and what it wants of ``encoded`` and
-    ``lengths``. It gives ``logits (N, Ty, V)``, with attention ``weights (N, Ty, Tx)``, and the
-    state to go on from: ``next_h0`` for ``h0``, and so on. A step is Ty = 1; without input feeding
-    Ty may be more (teacher forcing). Padding beyond ``lengths`` is not looked at.
+    The encoder reads ``ids (N, Tx)`` int64 and ``lengths (N,)`` int32 from 1. It gives
+    ``encoded (N, Tx, H)`` and the state in which the decoder starts: ``h0 c0 h1 c1 ...``,
+    ``(N, H)`` for each layer, and ``context`` where the decoder is fed with it. The decoder reads
+    ``ids (N, Ty)`` and, under the names that the encoder gave them, the state and what it wants of
+    ``encoded`` and ``lengths``. It gives ``logits (N, Ty, V)``, with attention
+    ``weights (N, Ty, Tx)``, and the state to go on from: ``next_h0`` for ``h0``, and so on. A step
+    is Ty = 1; without input feeding Ty may be more (teacher forcing). Padding beyond ``lengths`` is not looked at.
 
     TypeError for a decoder of one's own, ValueError for an opset other than 17 to 22.
     """

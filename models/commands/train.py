@@ -58,7 +58,7 @@ def add_arguments(train: argparse.ArgumentParser) -> None:
     for task, text in TASKS.items():
         add_training_options(task, tasks.add_parser(
             task, help=text, description=f"Learn to {text}.",
-            epilog="Defaults are those of the default model; the others have the book's, too.",
+            epilog="Defaults are those of the default model; other models may have others.",
         ))  # fmt: skip
 
 
