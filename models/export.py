@@ -57,7 +57,8 @@ def seq2seq_to_onnx(model: Seq2seq, opset: int = 17) -> tuple[Any, Any]:
     ``ids (N, Ty)`` and, under the names that the encoder gave them, the state and what it wants of
     ``encoded`` and ``lengths``. It gives ``logits (N, Ty, V)``, with attention
     ``weights (N, Ty, Tx)``, and the state to go on from: ``next_h0`` for ``h0``, and so on. A step
-    is Ty = 1; without input feeding Ty may be more (teacher forcing). Padding beyond ``lengths`` is not looked at.
+    is Ty = 1; without input feeding Ty may be more (teacher forcing). Padding beyond ``lengths``
+    is not looked at.
 
     TypeError for a decoder of one's own, ValueError for an opset other than 17 to 22.
     """

@@ -231,6 +231,9 @@ def test_the_same_report_in_a_cell_a_notebook_and_a_script(tmp_path):
     assert essence(in_file) == essence(in_script)
     assert essence(called) == essence(in_script)
     assert essence(in_cell) == essence(in_script)
+    named = re.sub(r"pair\.py, line (\d+)", lambda m: f"In[2], line {int(m[1]) + 1}",
+                   str(in_script))  # fmt: skip
+    assert in_cell.strip() == called.strip() == named.strip()
 
 
 def test_a_class_that_is_at_hand():

@@ -242,6 +242,15 @@ def test_the_steps_walk_backward_from_the_loss_to_every_leaf():
         assert edges or told.endswith("its gradient is complete")
 
 
+def test_letters_stand_inside_of_their_ellipse():
+    x = tg.Tensor(np.linspace(-1, 1, 6), requires_grad=True)
+    svg = tg.draw(np.mean(np.tanh(x * 0.123) ** 2), values=True, gradients=True).svg
+    for node in re.findall("<ellipse.*?</g>", svg):
+        cy, rx, ry = map(float, re.findall('(?:cy|rx|ry)="([^"]*)"', node))
+        for y, text in re.findall('<text[^>]* y="([^"]*)"[^>]*>([^<]*)<', node):
+            assert np.hypot(3 * len(text) / rx, (abs(float(y) - 4 - cy) + 4) / ry) < 1, text
+
+
 def test_too_many_boxes_are_no_picture():
     x = tg.Tensor(1.0, requires_grad=True)
     for _ in range(700):
@@ -257,12 +266,12 @@ def test_too_many_boxes_are_no_picture():
 
 def test_a_tensor_shows_its_values():
     html = tg.Tensor([[1.0, -2.0], [0.0, np.nan]], requires_grad=True)._repr_html_()
-    assert "Tensor</b> (2, 2) float64, from -2 to 1, <b>1 not finite" in html
+    assert "Tensor</b> (2, 2) float64, -2 to 1, <b>1 not finite" in html
     opacities = re.findall('fill="(#[^"]*)" fill-opacity="([^"]*)"', html)
     assert opacities == [(ABOVE, "0.50"), (BELOW, "1.00")] and html.count("<path") == 1
     assert "from tanh" in np.tanh(tg.Tensor([1.0], requires_grad=True))._repr_html_()
     assert "empty" in tg.Tensor(np.ones((0, 2)))._repr_html_()
-    assert "3 to 3" in tg.Tensor(3)._repr_html_()
+    assert "int64, 3<" in tg.Tensor(3)._repr_html_()
     assert "below: [0, 0]" in tg.Tensor(np.ones((2, 3, 4, 5)))._repr_html_()
 
 

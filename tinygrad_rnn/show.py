@@ -1,14 +1,16 @@
 """How things show themselves in a notebook: a Tensor with its shape, its dtype and a small picture
 of its values; trees, and times as bars.
 
-Knows arrays and texts only. Colours are laid over the page with transparency, so it reads on dark
-ones.
+Knows arrays and texts only, and what a notebook calls its cells. Colours are laid over the page
+with transparency, so it reads on dark ones.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 import numpy as np
 
@@ -25,7 +27,7 @@ def array_html(array: np.ndarray, kind: str) -> str:
     if not array.size:
         return f"<div>{head}, empty</div>"
     if finite.size:
-        head += f", from {finite.min():.4g} to {finite.max():.4g}"
+        head += f", {extent(finite, 4)}"
     if finite.size < array.size:
         head += f", <b>{array.size - finite.size} not finite</b>"
     if array.ndim == 0:
@@ -36,6 +38,27 @@ def array_html(array: np.ndarray, kind: str) -> str:
         array = array[(0,) * (array.ndim - 2)]
     values = _blocks(np.atleast_2d(array).astype(np.float64))
     return f"<div>{head}<br>{_picture(values)}</div>"
+
+
+def extent(values: np.ndarray, digits: int) -> str:
+    """From the least to the largest value."""
+    low, high = values.min(), values.max()
+    if low == high:
+        return f"{'all ' * (values.size > 1)}{low:.{digits}g}"
+    return f"{low:.{digits}g} to {high:.{digits}g}"
+
+
+def file_name(path: str) -> str:
+    """The name of a file; of a cell what its notebook calls it, ``In[3]``."""
+    return cell_name(path) or Path(path).name
+
+
+def cell_name(filename: str) -> str | None:
+    """What a notebook calls the cell whose code has this file name; None for any other file."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    named = getattr(getattr(shell, "compile", None), "format_code_name", lambda name: None)
+    found = named(filename)
+    return found[1] if found else None
 
 
 def _blocks(values: np.ndarray) -> np.ndarray:
@@ -95,9 +118,10 @@ def bars_html(rows: Sequence[tuple[float, str, str]]) -> str:
     """A table of (number, the number as text, what it is), the numbers also as bars."""
     most = max((number for number, _, _ in rows), default=0.0) or 1.0
     cells = [
-        f'<tr><td style="text-align: right">{escape(text)}</td><td style="width: 8em"><div style="'
-        f'background: {ABOVE}; opacity: .7; height: .8em; width: {100 * number / most:.0f}%">'
-        f'</div></td><td style="text-align: left"><code>{escape(what)}</code></td></tr>'
+        f'<tr><td style="text-align: right; white-space: nowrap">{escape(text)}</td>'
+        f'<td style="width: 8em"><div style="background: {ABOVE}; opacity: .7; height: .8em;'
+        f' width: {100 * number / most:.0f}%"></div></td>'
+        f'<td style="text-align: left"><code>{escape(what)}</code></td></tr>'
         for number, text, what in rows
     ]
     return f"<table>{''.join(cells)}</table>" if cells else ""

@@ -13,12 +13,12 @@ import inspect
 import linecache
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..primitive import RULES, Primitive
+from ..show import file_name
 from .gates import tell_gates
 from .mistakes import ratio_in_words, ratio_of
 from .numpy_standin import is_unpoisoned, unpoisoned
@@ -210,7 +210,7 @@ def _put(report: Report, causes):
     if causes:
         first = causes[0]
         report.cause, report.kind = join([c.text for c in causes]), first.kind
-        report.line, report.source, report.file = first.line, first.source, Path(first.file).name
+        report.line, report.source, report.file = first.line, first.source, file_name(first.file)
 
 
 def _once(findings):

@@ -15,7 +15,13 @@ def register(ipython: Any) -> None:
     """Add ``%%check`` to an IPython shell."""
 
     def magic(line: str, cell: str) -> None:
-        result = ipython.run_cell(cell)
+        # Cells and lines are named by their numbers in the notebook.
+        count = ipython.execution_count
+        ipython.execution_count = len(ipython.history_manager.input_hist_parsed) - 1
+        try:
+            result = ipython.run_cell("# %%check\n" + cell)
+        finally:
+            ipython.execution_count = count
         if not result.success:
             return
         from IPython.display import display

@@ -11,11 +11,11 @@ import time
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..show import file_name
 from . import recipes
 from .causes import explain_wrong
 from .forms import is_empty
@@ -311,7 +311,7 @@ def could_not_run(report: Report, error: Any, filename: str, seconds: float = SE
                    " that returns (layer, inputs...)", phase=error.phase, error=error)
     if error.phase == "trace":
         what = say("forward cannot be differentiated: {error}", error=error)
-    report.file = Path(filename).name if filename else ""
+    report.file = file_name(filename) if filename else ""
     unchecked(report, what, error.line)
     if error.phase == "unwritten":
         report.verdict, report.kind = "wrong", "uninitialised"
@@ -329,7 +329,7 @@ def source_line(filename: str, line):
 
 def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
     seed, seconds, filename = limits.seed, limits.seconds, file_of(type(setup.layer))
-    report.file = Path(filename).name if filename else ""
+    report.file = file_name(filename) if filename else ""
     outcome: Any = None
     first: Any = None
     conventions: list[Cause] = []

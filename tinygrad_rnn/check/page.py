@@ -21,12 +21,10 @@ STYLE = """
   font: 13px/1.45 ui-monospace, monospace; }
 .tgcheck details pre div:first-child { white-space: pre-wrap; }
 .tgcheck code { background: #8881; padding: 0 .2em; font: 13px/1.45 ui-monospace, monospace; }
-.tgcheck .ok { color: #1a7f37; } .tgcheck .wrong { color: #b42318; font-weight: 600; }
-.tgcheck .convention, .tgcheck .unchecked { color: #8a6100; }
-@media (prefers-color-scheme: dark) {
-  .tgcheck .ok { color: #4ac26b; } .tgcheck .wrong { color: #ff8a7a; }
-  .tgcheck .convention, .tgcheck .unchecked { color: #d4a72c; }
-}
+/* Mixed with the colour of the text: a notebook may be dark where its system is not. */
+.tgcheck .ok { color: color-mix(in srgb, #2f9e44 65%, currentColor); }
+.tgcheck .wrong { color: color-mix(in srgb, #e5484d 70%, currentColor); font-weight: 600; }
+.tgcheck :is(.convention, .unchecked) { color: color-mix(in srgb, #c98a00 65%, currentColor); }
 .tgcheck del { background: #b4231822; text-decoration: none; display: block; }
 .tgcheck ins { background: #1a7f3722; text-decoration: none; display: block; }
 .tgcheck .gate { display: inline-block; border: 1px solid currentColor; border-radius: 3px;

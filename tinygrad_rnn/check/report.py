@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..address import page
+from ..show import file_name
 from .words import in_language, join, language, say
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Report:
                  "index": None if g.index is None else list(g.index),
                  **({"gates": g.gates} if g.gates else {})} for g in self.gradients],
             "causes": [
-                {"kind": c.kind, "text": c.text, "line": c.line, "file": Path(c.file).name or None,
+                {"kind": c.kind, "text": c.text, "line": c.line, "file": file_name(c.file) or None,
                  "gradients": c.gradients, "diff": c.diff} for c in self.causes],
             "searched": self.searched or None, "unexplained": self.unexplained,
             "notes": self.notes, "example": self.example or None,
@@ -163,7 +163,7 @@ class Report:
             same = any(c.change == cause.change for c in self.causes[:k] if c.change)
             add("likely cause", cause.text, *([] if same else self._source_of(cause)),
                 names=cause.gradients if many else (), number=f" {k + 1}" * many,
-                where=_where(Path(cause.file).name, cause.line, tr))
+                where=_where(file_name(cause.file), cause.line, tr))
         if self.cause and not self.causes:
             add(self.verdict if self.verdict in ("convention", "wrong") else "why", self.cause,
                 *([f"{self.line} | {self.source}"] if self.source else []),

@@ -14,6 +14,7 @@ import numpy as np
 from ..graph import Node, ancestry, births
 from ..nn import Cell, Module
 from ..primitive import RULES, Primitive
+from ..show import extent
 from ..tensor import Tensor, cotangents, host
 from .picture import Box, Drawing
 
@@ -187,7 +188,7 @@ def _values(order: list[Node], tensor: Tensor,
 
 def _numbers(word: str, array: np.ndarray) -> str:
     if array.size > 4:
-        return f"{word} {array.min():.3g} to {array.max():.3g}"
+        return f"{word} {extent(array, 3)}"
     return f"{word} " + ", ".join(f"{x:.3g}" for x in array.ravel().tolist())
 
 

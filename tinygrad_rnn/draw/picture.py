@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from html import escape
 from pathlib import Path
@@ -150,8 +151,14 @@ PICTURE
 
 def _size(box: Box) -> tuple[float, float]:
     lines = box.label.split("\n")
-    letters = max(sum(1.8 if ord(c) > 0x2E80 else 1 for c in line) for line in lines)
-    return letters * 6.4 + (30 if box.kind == "call" else 14), len(lines) * 14 + 12
+    widths = [6.4 * sum(1.8 if ord(c) > 0x2E80 else 1 for c in line) for line in lines]
+    height = len(lines) * 14 + 12
+    if box.kind != "call":
+        return max(widths) + 14, height
+    width, middle = max(widths) + 30, (len(lines) - 1) / 2
+    larger = max(1, *(math.hypot(w / width, (abs(i - middle) * 28 + 8) / height)  # corners, inside
+                      for i, w in enumerate(widths)))  # fmt: skip
+    return width * larger, height * larger
 
 
 def _svg_box(box: Box, x: float, y: float) -> str:

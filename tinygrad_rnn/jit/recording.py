@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..functional import _sigmoid
+from ..show import cell_name
 from ..speed import add_at
 from ..tensor import Tensor
 from . import JitError
@@ -40,7 +41,7 @@ def source_line():
         file = frame.f_code.co_filename
         ours = file.startswith(HERE) or file == contextlib.__file__
         if not ours and NUMPY not in file and "<__array_" not in file:
-            line = f"{file}:{frame.f_lineno}"
+            line = f"{cell_name(file) or file}:{frame.f_lineno}"
             if not file.startswith(PACKAGE):
                 return line if engine is None else f"{line} (in {engine})"
             engine = engine or f"{file[len(PACKAGE):]}:{frame.f_lineno}"
@@ -54,7 +55,7 @@ def line_of(error):
     while trail is not None:
         file = trail.tb_frame.f_code.co_filename
         if not file.startswith(PACKAGE) and NUMPY not in file and "<__array_" not in file:
-            line = f"{file}:{trail.tb_lineno}"
+            line = f"{cell_name(file) or file}:{trail.tb_lineno}"
         trail = trail.tb_next
     return line
 
