@@ -236,3 +236,43 @@ def test_a_mean_by_weights_is_a_mean_however_small_they_are(f):
     wanted = -(shares * x[range(3), targets]).sum() / shares.sum()
     assert_allclose(f(x, targets, weight=weight).numpy(), wanted)
     assert_allclose(f(x, targets, weight=0 * weight).numpy(), 0)
+
+
+@pytest.mark.parametrize("f", [F.cross_entropy, F.nll_loss])
+def test_a_weight_that_wants_a_gradient_and_targets_that_are_no_ids_are_refused(f):
+    x = np.zeros((2, 3))
+    with pytest.raises(TypeError, match=rf"{f.__name__}: weight: no derivative"):
+        f(x, [0, 1], weight=Tensor(np.ones(3), requires_grad=True))
+    with pytest.raises(TypeError, match=rf"{f.__name__}: ids are integers, bool came"):
+        f(x, [True, False])
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "int16", "bool"])
+def test_a_tensor_of_whole_numbers_counts_as_float64(dtype):
+    rng = np.random.default_rng(0)
+    a, t = rng.integers(0, 9, (3, 4)).astype(dtype), rng.uniform(0, 1, (3, 4))
+    for f in (F.mse_loss, F.l1_loss, F.huber_loss, F.binary_cross_entropy_with_logits):
+        assert f(Tensor(a), t).item() == f(a.astype(float), t).item()
+    for f in (F.relu, F.sigmoid, F.softmax, F.log_softmax, F.logsumexp, F.gelu, F.silu):
+        got = f(Tensor(a))
+        assert got.dtype == float
+        assert_array_equal(got.numpy(), f(a.astype(float)).numpy())
+    ids = np.array([0, 3, 1])
+    assert F.cross_entropy(Tensor(a), ids).item() == F.cross_entropy(a.astype(float), ids).item()
+
+
+def test_a_mask_of_0_and_1_is_one_of_booleans_and_one_to_be_added_is_refused():
+    x = np.random.default_rng(0).normal(size=(2, 4, 3))
+    causal = np.tril(np.ones((4, 4)))
+    want = F.scaled_dot_product_attention(x, x, x, causal > 0).numpy()
+    for mask in (causal, causal.astype(int), Tensor(causal)):
+        assert_array_equal(F.scaled_dot_product_attention(x, x, x, mask).numpy(), want)
+    for mask in (np.where(causal > 0, 0, -inf), causal - 1, 2 * causal):
+        with pytest.raises(ValueError, match="attention: a mask of other numbers than 0 and 1"):
+            F.scaled_dot_product_attention(x, x, x, mask)
+
+
+@pytest.mark.parametrize("f", [F.softmax, F.log_softmax])
+def test_of_a_number_there_is_no_softmax(f):
+    with pytest.raises(IndexError, match=rf"{f.__name__}: .*an array with an axis is wanted"):
+        f(1.0)

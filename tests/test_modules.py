@@ -213,12 +213,12 @@ def test_what_other_libraries_call_it_is_told_in_the_words_of_this_one(make, wor
         make()
 
 
-@pytest.mark.parametrize("H", [0, -1, 2.5, "4"])
-def test_sizes_are_whole_numbers_from_1(H):
-    with pytest.raises(ValueError, match=r"LSTMCell: H = .*, wanted a whole number from 1"):
-        nn.LSTM(4, H)
-    with pytest.raises(ValueError, match="GRUCell: D = 0, wanted a whole number from 1"):
-        nn.GRU(0, 4)
+@pytest.mark.parametrize("size", [0, -1, 2.5, True, "4"])
+def test_sizes_are_whole_numbers_from_1(size):
+    for make, names in ((nn.Linear, "DH"), (nn.Embedding, "VD"), (nn.LSTM, "DH"), (nn.GRU, "DH")):
+        for name, sizes in zip(names, ((size, 3), (3, size)), strict=True):
+            with pytest.raises(ValueError, match=f": {name} = {size!r}, wanted a whole number"):
+                make(*sizes)
 
 
 def test_sizes_at_their_bounds():
@@ -238,3 +238,13 @@ def test_sizes_at_their_bounds():
     additive = nn.Attention("additive", H=3, K=5)
     assert (additive.Wq.shape, additive.Wk.shape, additive.v.shape) == ((3, 3), (5, 3), (3,))
     assert nn.Attention("additive", H=3, A=4).Wk.shape == (3, 4)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: nn.Linear(2, 3, rng=0), lambda: nn.LSTM(2, 3, rng=0), lambda: nn.Dropout(0.5, rng=0),
+    lambda: tg.functional.dropout(np.ones(3), rng=0),
+    lambda: nn.Embedding(2, 3, rng=np.random.RandomState(0)),
+])  # fmt: skip
+def test_a_seed_is_no_generator(make):
+    with pytest.raises(TypeError, match=r"rng: .* came, wanted a generator"):
+        make()

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec
 
 import numpy as np
 
-from .derived.table import array
+from .derived.table import array, constant, require
 from .primitive import own_function, rule
 from .random import generator
 from .rules import expand
@@ -44,6 +44,8 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 def _below_top(x: Any, axis: int) -> Any:
     """x - max(x), fresh; a row of -inf, which has seen nothing, stays as it is. NaN for +inf."""
+    if not x.shape:
+        raise IndexError("an array with an axis is wanted")
     top = np.max(x, axis=axis, keepdims=True)
     with np.errstate(invalid="ignore"):
         return np.subtract(x, np.where(top == -np.inf, 0, top))
@@ -167,9 +169,7 @@ rule(_logsumexp, _logsumexp_vjp)
 
 
 def _tensor(x: Any) -> Any:
-    if isinstance(x, Tensor):
-        return x
-    x = Tensor(x)
+    x = x if isinstance(x, Tensor) else Tensor(x)
     return x if x.dtype.kind == "f" else x.astype(float)
 
 
@@ -368,6 +368,8 @@ def _pair(name: str, predictions: Any, targets: Any) -> tuple[Any, Any]:
 def _classes(name: str, x: Any, targets: Any, weight: Any, ignore_index: int) -> Any:
     """Rows (n, V), for each the id of its class, whether it counts, and how much (weight)."""
     targets = plain(targets)
+    if targets.dtype.kind not in "iu":
+        raise TypeError(f"{name}: ids are integers, {targets.dtype} came")
     if x.ndim == 0 or targets.shape != x.shape[:-1]:
         raise ValueError(f"{name}: targets {targets.shape} for logits {x.shape}, wanted"
                          f" {x.shape[:-1]}")
@@ -378,7 +380,7 @@ def _classes(name: str, x: Any, targets: Any, weight: Any, ignore_index: int) ->
     counted, targets = beside(counted, x), beside(targets, x)
     if weight is None:
         return rows, targets, counted, counted
-    weight = beside(plain(weight), x)
+    weight = beside(plain(constant(weight, f"{name}: weight")), x)
     if weight.shape != (V,):
         raise ValueError(f"{name}: weight of shape {weight.shape}, wanted {(V,)}: one for each"
                          " class")
@@ -540,7 +542,7 @@ def dropout(x: Array, p: float = 0.5, training: bool = True,
     x = _tensor(x)
     if not training or p == 0:
         return x
-    return x * dropout_mask(x, p, rng or generator())
+    return x * dropout_mask(x, p, generator(rng))
 
 
 def dropout_mask(x: Any, p: float, rng: Any) -> Any:
@@ -579,6 +581,9 @@ def attend(score: Callable[..., Any], query: Array, keys: Array, values: Array,
         weights = softmax(score(query, keys))
         return weights @ values, weights
     seen: Any = beside(plain(mask), query)
+    if seen.dtype != np.bool_:  # PyTorch adds one of floats to the scores
+        require((seen == 0) | (seen == 1), message="attention: a mask of other numbers than 0 and"
+                " 1; wanted True where a key may be seen")  # fmt: skip
     mask = np.astype(seen if np.ndim(seen) > 1 else np.reshape(seen, (1, -1)), bool)
     keys, values = (_where_seen(x, np.any(mask, axis=-2)) for x in (keys, values))
     query = _where_seen(query, np.any(mask, axis=-1))

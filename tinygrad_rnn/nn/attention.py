@@ -42,7 +42,7 @@ class Attention(Module):
             if H is None:
                 raise ValueError(f"Attention: score={score!r} has weights and wants H, the size of"
                                  " the query")
-            K, A, rng = K or H, A or H, rng or generator()
+            K, A, rng = K or H, A or H, generator(rng)
             if score == "general":
                 self.W = Parameter(normal(rng, 1 / math.sqrt(H), (H, K), dtype))
             else:

@@ -17,18 +17,26 @@ __all__ = ["Dropout", "Embedding", "LayerNorm", "Linear"]
 def normal(rng: np.random.Generator | None, scale: float, shape: tuple[int, ...],
            dtype: DTypeLike) -> np.ndarray:
     """Normal numbers of mean 0 and standard deviation ``scale``."""
-    return ((rng or generator()).standard_normal(size=shape) * scale).astype(dtype)
+    return (generator(rng).standard_normal(size=shape) * scale).astype(dtype)
+
+
+def check_sizes(name: str, **sizes: Any) -> None:
+    """ValueError unless all are whole numbers from 1."""
+    for letter, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+            raise ValueError(f"{name}: {letter} = {size!r}, wanted a whole number from 1")
 
 
 class Linear(Module):
     """x (..., D) -> x W + b (..., H): the book's Affine, chapter 1.
 
     W (D, H) is drawn with scale 1/sqrt(D), b (H,) is 0; without ``bias`` b is None. ValueError for
-    an x whose last axis is not D.
+    sizes that are no whole numbers from 1, and an x whose last axis is not D.
     """
 
     def __init__(self, D: int, H: int, bias: bool = True, *, dtype: DTypeLike = np.float32,
                  rng: np.random.Generator | None = None) -> None:
+        check_sizes("Linear", D=D, H=H)
         self.W = Parameter(normal(rng, 1 / math.sqrt(D), (D, H), dtype))
         self.b = Parameter(np.zeros(H, dtype)) if bias else None
 
@@ -41,11 +49,13 @@ class Embedding(Module):
     """Integer ids (...) -> rows of W (V, D), (..., D). W is drawn with scale 0.01. Chapter 4.
 
     The row ``padding_idx`` is 0 and gets no gradient. TypeError for ids that are no integers,
-    IndexError for one, or a padding_idx, that is not from 0 to V - 1.
+    IndexError for one, or a padding_idx, that is not from 0 to V - 1, ValueError for sizes that are
+    no whole numbers from 1.
     """
 
     def __init__(self, V: int, D: int, padding_idx: int | None = None, *,
                  dtype: DTypeLike = np.float32, rng: np.random.Generator | None = None) -> None:
+        check_sizes("Embedding", V=V, D=D)
         W = normal(rng, 0.01, (V, D), dtype)
         self.padding_idx = padding_idx
         if padding_idx is not None:
@@ -65,7 +75,7 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: p={p}, wanted 0 <= p < 1")
-        self.p, self.rng = p, rng or generator()
+        self.p, self.rng = p, generator(rng)
 
     def forward(self, x: Array) -> Tensor:
         return F.dropout(x, self.p, self.training, self.rng)

@@ -25,7 +25,7 @@ from ..primitive import own_function
 from ..random import generator
 from ..speed import collector_paused
 from ..tensor import Array, Tensor, beside, plain
-from .layers import normal
+from .layers import check_sizes, normal
 from .module import Module, Parameter
 
 __all__ = ["GRU", "LSTM", "RNN", "Cell", "GRUCell", "LSTMCell", "RNNCell", "Recurrent"]
@@ -46,7 +46,7 @@ class Cell(Module):
 
     def __init__(self, D: int, H: int, *, dtype: DTypeLike = np.float32,
                  rng: np.random.Generator | None = None, out: int | None = None) -> None:
-        _check_sizes(type(self).__name__, D, H)
+        check_sizes(type(self).__name__, D=D, H=H)
         out = H if out is None else out  # the width of what is put out, and fed back
         self.Wx = Parameter(normal(rng, 1 / math.sqrt(D), (D, self.gates * H), dtype))
         self.Wh = Parameter(normal(rng, 1 / math.sqrt(out), (out, self.gates * H), dtype))
@@ -97,11 +97,11 @@ class LSTMCell(Cell):
 
     def __init__(self, D: int, H: int, proj_size: int = 0, *, dtype: DTypeLike = np.float32,
                  rng: np.random.Generator | None = None) -> None:
-        _check_sizes("LSTMCell", D, H)
+        check_sizes("LSTMCell", D=D, H=H)
         if not 0 <= proj_size < H:
             raise ValueError(f"LSTMCell: proj_size={proj_size}, wanted from 0 (none) to less than"
                              f" H = {H}")
-        rng = rng or generator()
+        rng = generator(rng)
         super().__init__(D, H, dtype=dtype, rng=rng, out=proj_size or H)
         self.Wp = Parameter(normal(rng, 1 / math.sqrt(H), (H, proj_size), dtype)) if (
             proj_size) else None
@@ -362,13 +362,6 @@ class Recurrent(Module):
         return parts if len(parts) > 1 else parts[0]
 
 
-def _check_sizes(name: str, *sizes: Any) -> None:
-    """ValueError unless D and H are whole numbers from 1."""
-    for letter, size in zip("DH", sizes, strict=True):
-        if not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"{name}: {letter} = {size!r}, wanted a whole number from 1")
-
-
 def _check_cell(name: str, i: int, cell: Any) -> None:
     """TypeError for what cannot be run over time as a cell."""
     kind = type(cell).__name__
@@ -463,7 +456,7 @@ class _Stack(Recurrent):
             widths = list(H) if isinstance(H, (list, tuple)) else [H] * (num_layers or 1)
             if num_layers not in (None, len(widths)) or not widths:
                 raise ValueError(f"{name}: {len(widths)} widths for {num_layers} layers")
-            rng = rng or generator()
+            rng = generator(rng)
             cells = []
             for width in widths:
                 cells += [self.cell(D, width, dtype=dtype, rng=rng, **options)
