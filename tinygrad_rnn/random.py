@@ -35,7 +35,7 @@ def generator(rng: Any = None) -> np.random.Generator:
     """``rng``, or a generator of its own for one consumer, spawned from the seed of
     ``manual_seed``. TypeError for an rng that is none, such as a seed."""
     if rng is not None:
-        if not hasattr(rng, "bit_generator"):
+        if not hasattr(type(rng), "bit_generator"):
             raise TypeError(f"rng: {rng!r} came, wanted a generator: np.random.default_rng(seed)")
         return rng  # type: ignore[no-any-return]
     made = recording.get()
