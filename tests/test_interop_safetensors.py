@@ -17,7 +17,17 @@ from tinygrad_rnn.interop import (
 
 numpy = pytest.importorskip("safetensors.numpy", reason="pip install safetensors")
 
+
+class Normalised(nn.Module):
+    """With a buffer, and a parameter that is not trained."""
+
+    def __init__(self):
+        self.mean, self.scale = nn.Buffer(np.arange(3.0)), nn.Parameter(np.ones(3, "f"))
+        self.scale.requires_grad = False
+
+
 MODULES = {
+    "normalised": Normalised,
     "linear": lambda: nn.Linear(2, 3, dtype=np.float64),
     "half": lambda: nn.LSTM(2, 3, 2, bidirectional=True, dtype=np.float16),
     "tied": lambda: BetterRnnlm(5, 4, 4),
@@ -32,11 +42,18 @@ def test_saved_and_loaded(name, tmp_path):
     saved, other = MODULES[name](), MODULES[name]()
     path = tmp_path / "weights.safetensors"
     save_safetensors(saved, path)
-    assert set(numpy.load_file(path)) == {name for name, _ in saved.named_parameters()}
+    assert set(numpy.load_file(path)) == set(saved.state_dict())
+    for a in other.parameters() + other.buffers():
+        a.data[...] = 5
     assert load_safetensors(other, path) is other
-    for p, q in zip(saved.parameters(), other.parameters(), strict=True):
+    for p, q in zip(saved.state_dict().values(), other.state_dict().values(), strict=True):
         assert p.dtype == q.dtype
-        assert_array_equal(p.detach(), q.detach())
+        assert_array_equal(p, q)
+
+
+def test_what_is_no_module_is_not_saved(tmp_path):
+    with pytest.raises(TypeError, match="a dict came, wanted a Module"):
+        save_safetensors({"a": np.ones(2)}, tmp_path / "w")
 
 
 @pytest.mark.parametrize("view", [

@@ -200,6 +200,18 @@ def test_a_weight_that_numpy_does_not_have_is_told(save):
         load_torch(nn.LSTM(4, 4), source)
 
 
+def test_buffers_and_frozen_parameters_are_filled():
+    class Normalised(nn.Module):
+        def __init__(self):
+            self.running_mean, self.weight = nn.Buffer(np.zeros(2)), nn.Parameter(np.zeros(2))
+            self.weight.requires_grad = False
+
+    ours = Normalised()
+    state = {"weight": torch.ones(2), "running_mean": torch.tensor([1.0, 2.0])}
+    assert load_torch(ours, state) == ([], [])
+    assert ours.weight.numpy().tolist() == [1, 1] and ours.running_mean.numpy().tolist() == [1, 2]
+
+
 def test_a_state_dict_inside_of_a_checkpoint():
     state = torch.nn.LSTM(3, 4).state_dict()
     found = from_state_dict({"epoch": 3, "model": {"encoder": state}})

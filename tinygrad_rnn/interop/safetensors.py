@@ -26,7 +26,6 @@ from .files import (
     spoiled,
     write_atomically,
 )
-from .layouts import array
 from .needs import needed
 
 __all__ = ["load_safetensors", "pack", "read_safetensors", "save_safetensors", "unpack"]
@@ -43,19 +42,21 @@ _DTYPES = {
 
 
 def save_safetensors(module: nn.Module, path: StrPath) -> None:
-    """Write all parameters of a Module to ``path``, under their names in ``named_parameters``.
+    """Write all parameters and buffers of a Module to ``path``, under their names in
+    ``state_dict``.
 
     The names are paths of attributes (``encoder.lstm.cells.0.Wx``), and stay what they are as long
     as the attributes do. A parameter that stands in two places is stored once; shapes and dtypes
     are kept, and the digest of every array is in the metadata. At every moment the file is the old
-    one or the new one, whole. ImportError without safetensors.
+    one or the new one, whole. ImportError without safetensors, TypeError for no Module.
     """
-    arrays = {name: array(p) for name, p in module.named_parameters()}
-    write_atomically(path, pack(arrays, {KEY: "weights"}, "save_safetensors"))
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"save_safetensors: a {type(module).__name__} came, wanted a Module")
+    write_atomically(path, pack(module.state_dict(), {KEY: "weights"}, "save_safetensors"))
 
 
 def load_safetensors(module: M, path: StrPath) -> M:
-    """Take over the parameters that ``save_safetensors`` wrote; returns the module.
+    """Take over the parameters and buffers that ``save_safetensors`` wrote; returns the module.
 
     Files of others are taken as well, if the names fit; they have no digests, and are believed. NaN
     and infinite weights are taken over with a warning. Raises KeyError or ValueError, and changes

@@ -108,8 +108,8 @@ def load_torch(module: nn.Module, source: StrPath | Mapping[str, Any], strict: b
             the names that were left are returned.
 
     RNN, LSTM and GRU (of the form ``reset="after"``, with ``recurrent_bias=True``), their cells,
-    Linear, Embedding, LayerNorm, and parameters of modules of one's own under their own names. NaN
-    and infinite weights are taken over with a warning.
+    Linear, Embedding, LayerNorm, and parameters and buffers of modules of one's own under their own
+    names. NaN and infinite weights are taken over with a warning.
 
     Raises KeyError for names (see ``strict``), ValueError for shapes and forms that do not fit; an
     error leaves the module as it was. FormatError and FileNotFoundError as ``from_state_dict``.
@@ -247,7 +247,8 @@ def _parts(module: Any, path: str) -> Iterator[tuple[list[str], Any]]:
         inside = vars(module) if isinstance(module, nn.Module) else module
         items: Any = inside.items() if isinstance(inside, dict) else enumerate(inside)
         for key, value in items:
-            if isinstance(value, Tensor) and value.requires_grad:
+            if isinstance(value, (nn.Parameter, nn.Buffer)) or (
+                    isinstance(value, Tensor) and value.requires_grad):
                 yield _plain_part(value, name(str(key)), False)
             elif isinstance(value, (nn.Module, list, tuple, dict)):
                 yield from _parts(value, name(str(key)))
