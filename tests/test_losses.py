@@ -183,6 +183,13 @@ def attention(q, k, v, mask=None):
     return out
 
 
+@pytest.mark.parametrize("shape", [(2, 5), (3, 4), (2, 4, 5), (4,)])
+def test_a_mask_of_another_shape_is_told_as_such(shape):
+    q, k = np.ones((2, 3, 4)), np.ones((2, 5, 4))
+    with pytest.raises(ValueError, match=r"mask of shape .* for 3 queries and 5 keys"):
+        F.scaled_dot_product_attention(q, k, k, np.ones(shape, bool))
+
+
 @given(seeds, st.sampled_from(["none", "keys", "pairs"]))
 def test_attention_and_what_is_masked_is_nobody_s_business(seed, kind):
     rng = np.random.default_rng(seed)

@@ -585,6 +585,10 @@ def attend(score: Callable[..., Any], query: Array, keys: Array, values: Array,
         require((seen == 0) | (seen == 1), message="attention: a mask of other numbers than 0 and"
                 " 1; wanted True where a key may be seen")  # fmt: skip
     mask = np.astype(seen if np.ndim(seen) > 1 else np.reshape(seen, (1, -1)), bool)
+    sizes = query.shape[-2], keys.shape[-2]
+    if any(n not in (1, size) for n, size in zip(mask.shape[-2:], sizes, strict=True)):
+        raise ValueError(f"attention: a mask of shape {np.shape(seen)} for {sizes[0]} queries and"
+                         f" {sizes[1]} keys, wanted (..., {sizes[0]}, {sizes[1]})")
     keys, values = (_where_seen(x, np.any(mask, axis=-2)) for x in (keys, values))
     query = _where_seen(query, np.any(mask, axis=-1))
     if mask.shape[-2] == 1:  # each key is seen by all or by none
