@@ -97,6 +97,7 @@ def test_an_exercise_is_wrong_as_it_is_and_right_when_mended(number, tmp_path, c
     assert not judge(number, layer_of(given, exercise.layer, tmp_path))
     told = capsys.readouterr().out
     assert re.search("wrong|unchecked", told) and "known mistakes" not in told  # nobody has looked
+    assert "cause" not in told
     assert exercise.right not in told
     assert judge(number, getattr(manual, exercise.layer))
     assert capsys.readouterr().out == "Right.\n"
