@@ -24,7 +24,7 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import functional as F
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.jit import cut, jitted, lanes, loops, memory, products
+from tinygrad_rnn.jit import cut, jitted, lanes, loops, products
 
 # dtype, compiled loops, threads, how far numbers may be apart
 MODES = {
@@ -605,7 +605,7 @@ def forced(mode):
     if mode != "exact":
         settings |= {(cut, "LARGE"): 64, (cut, "BLOCK"): 32, (lanes, "WORTH"): 0,
                      (products, "WORTH"): 0, (products, "HEIGHT"): 1,
-                     (products, "WIDTHS"): range(1, 3), (memory, "RUN"): 1}
+                     (products, "WIDTHS"): range(1, 3)}
     settings[jitted, "LONG"] = 20
     if fast:
         settings |= {(loops, "MANY"): 0, (loops, "WORTH"): 0}

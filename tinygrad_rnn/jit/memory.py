@@ -7,7 +7,6 @@ made where they belong, so that joining them is no work.
 
 from __future__ import annotations
 
-import math
 from itertools import accumulate
 from typing import Any
 
@@ -23,7 +22,6 @@ __all__ = ["ALIGN", "JOINS", "Block", "Memory", "elementwise", "joined", "laid",
 
 ALIGN = 64
 UNPLANNED = 8  # bytes up to which a value has no place of its own
-RUN = 64  # elements in a row below which a piece is rather copied into its place
 JOINS = {np.concatenate, np.stack}
 
 
@@ -244,15 +242,15 @@ def _places(tape, homes):
         join = call.out
         if call.fn not in JOINS or join not in made or join.order is not None:
             continue
-        for piece, index, run in joined(call):
+        for piece, index in joined(call):
             if (piece in made and piece not in place and piece.order is None
-                    and piece.dtype == join.dtype and run >= RUN):
+                    and piece.dtype == join.dtype):
                 place[piece] = join, index
     return place
 
 
 def joined(call: Call):
-    """The pieces of a join: value, index in the join, elements in a row there."""
+    """The pieces of a join: value, index in the join."""
     axis = call.kwargs.get("axis", call.args[1] if len(call.args) > 1 else 0)
     pieces = call.args[0]
     if axis is None or set(call.kwargs) - {"axis"} or isinstance(pieces, Value) or not all(
@@ -262,11 +260,10 @@ def joined(call: Call):
     before, at = (slice(None),) * axis, 0
     for piece in pieces:
         if call.fn is np.stack:
-            yield piece, (*before, at), math.prod(piece.shape[axis:])
+            yield piece, (*before, at)
             at += 1
         else:
-            yield (piece, (*before, slice(at, at + piece.shape[axis])),
-                   math.prod(piece.shape[axis:]))
+            yield piece, (*before, slice(at, at + piece.shape[axis]))
             at += piece.shape[axis]
 
 

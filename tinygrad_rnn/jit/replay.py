@@ -101,10 +101,10 @@ class Program(Compiled):
         """Copies of those pieces that were not made in their place."""
         pieces = list(joined(call))
         place, target = self.memory.place, self.memory.array[call.out]
-        if not any(place.get(piece) == (call.out, index) for piece, index, _ in pieces):
+        if not any(place.get(piece) == (call.out, index) for piece, index in pieces):
             self.lines.append((self._line(call, self.names[call.out]), call))
             return
-        for piece, index, _ in pieces:
+        for piece, index in pieces:
             if place.get(piece) != (call.out, index):
                 line = f"np.copyto({self._object(target[index])}, {self.names[piece]})"
                 self.lines.append((line, call))
