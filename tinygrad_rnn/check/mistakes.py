@@ -105,9 +105,11 @@ def matched(form: Any, node: Any, found: dict[str, Any]):
     if not isinstance(form, ast.AST) or type(form) is not type(node):
         return form == node
     fields = dict(ast.iter_fields(form))
-    if isinstance(node, ast.Call) and isinstance(form.func, ast.Name):
-        found[fields.pop("func").id] = node.func
-        if called(node) != form.func.id:
+    name = getattr(fields.get("func"), "id", None)
+    if name is not None:
+        found[name] = node.func
+        del fields["func"]
+        if called(node) != name:
             return False
     return all(matched(value, getattr(node, k), found) for k, value in fields.items())
 
