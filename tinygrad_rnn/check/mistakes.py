@@ -107,8 +107,8 @@ def matched(form: Any, node: Any, found: dict[str, Any]):
     fields = dict(ast.iter_fields(form))
     name = getattr(fields.get("func"), "id", None)
     if name is not None:
-        found[name] = node.func
-        del fields["func"]
+        fields.pop("func")
+        found[name] = dict(ast.iter_fields(node))["func"]
         if called(node) != name:
             return False
     return all(matched(value, getattr(node, k), found) for k, value in fields.items())
