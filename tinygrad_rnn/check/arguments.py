@@ -3,7 +3,8 @@ what is tried first; a new name is one line of a table.
 
 Notation: ``N,D`` floats of that shape (weights, where a constructor takes them), ``.`` a number;
 ``i:N,T`` ids below V, ``z:N`` ids below 2, ``o:N,V`` one-hot rows, ``p:N,T`` probabilities,
-``m:N,T`` a mask; ``#T`` a size; ``=True`` a value; ``rng``; ``corpus``. G stands for all gates.
+``m:N,T`` a mask; ``l:N`` lengths, up to T; ``#T`` a size; ``=True`` a value; ``rng``; ``corpus``.
+G stands for all gates.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Random:
 
 @dataclass(frozen=True)
 class Spec:
-    """One argument: ``kind`` is float, weight, distribution, ids, onehot, mask, corpus, rng, size,
-    settings (a dict) or value."""
+    """One argument: ``kind`` is float, weight, distribution, ids, onehot, mask, lengths, corpus,
+    rng, size, settings (a dict) or value."""
 
     kind: str
     shape: tuple[str, ...] = ()
@@ -61,6 +62,10 @@ class Spec:
         shape = tuple(measure(s, sizes) for s in self.shape)
         if self.kind == "ids":
             return values.ids(shape, measure(self.value, sizes))
+        if self.kind == "lengths":  # one of them the whole
+            lengths = values.ids(shape, sizes["T"]) + 1
+            lengths[:1] = sizes["T"]
+            return lengths
         if self.kind == "onehot":
             return np.eye(shape[-1])[values.ids(shape[:-1], shape[-1])]
         if self.kind == "mask":
@@ -85,7 +90,7 @@ class Spec:
         """ "(N, T, D)", with what stands there if these are no floats."""
         shape = "(" + ", ".join(self.shape) + ("," if len(self.shape) == 1 else "") + ")"
         said = {"float": "", "weight": "", "ids": "ids ", "onehot": "one-hot ",
-                "distribution": "probabilities ", "mask": "a mask "}
+                "distribution": "probabilities ", "mask": "a mask ", "lengths": "lengths "}
         return said[self.kind] + shape if self.kind in said else str(
             dict(self.value) if self.kind == "settings" else self.value)
 
@@ -99,7 +104,7 @@ def measure(symbol: str, sizes):
     return int(symbol[:-1] or 1) * sizes[symbol[-1]]
 
 
-_KINDS = {"i": "ids", "z": "ids", "o": "onehot", "p": "distribution", "m": "mask"}
+_KINDS = {"i": "ids", "z": "ids", "o": "onehot", "p": "distribution", "m": "mask", "l": "lengths"}
 
 
 def specs(text: str, gates: str = "H", kind: str = "float") -> list[Spec]:
@@ -143,6 +148,7 @@ _INIT = [
     (r"samplesize|windowsize|window|sample", "", "#S #1"),
     (r"power|lr|eps(ilon)?|momentum|alpha|temperature|(weight(init)?)?std", "", "=0.75 =0.01"),
     (r"(is|use|with|train.|stateful|return|reset).*", "", "=False =True"),
+    (r".*mask.*", "", "m:T,T m:N,T =None"),
 ]  # fmt: skip
 # ... sizes, by the whole name; the last are weights of any name, and what says nothing.
 _NAMED_SIZES = [
@@ -178,7 +184,7 @@ _INPUTS = [
     (r"p|probs?|y|y_hat|(y_)?pred", "", "p:N,V N,D N,T,D i:N i:N,T"),
     (r".*mask.*", "", "m:N,T m:N,D m:N =None"),
     (r"(is_?|train|flag|stateful|deterministic).*", "", "=True =False"),
-    (r".*(size|len(gth)?|times?|steps?)|n", "", "#T #U"),
+    (r".*(lengths|lens)", "", "l:N #T"), (r".*(size|len(gth)?|times?|steps?)|n", "", "#T #U"),
     (r".*", "loss.* over time", "N,T,V N,T N,V N i:N,T i:N N,D N,T,D N,H"),
     (r".*", r"^\S*loss", "N,V N N,T,V N,T N,H N,T,D N,D i:N i:N,T"),
     (r".*", " over time", "N,T,D N,T,H N,T,V N,T N,D,T N,H,T N,D N,H N,V i:N,T i:N"),

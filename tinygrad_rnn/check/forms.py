@@ -117,34 +117,36 @@ def _renamed(cls: type, forward, backward) -> Any:
 
 
 def _with_cache(cls: Any) -> Any:
-    """The class, or, where its forward returns a cache that its backward wants back, a subclass
-    that hands it over."""
+    """The class, or, where its forward returns something that its backward wants back, a cache or
+    what it calls by the same name, a subclass that hands it over."""
     forward, backward = cls.forward, cls.backward
     names = returned_names(forward)
     try:
         taken = list(inspect.signature(backward).parameters.values())
     except (TypeError, ValueError):
         return cls
-    wanted = sum("cache" in p.name.lower() for p in taken)
-    caches = [n for n in names if "cache" in n.lower()] or names[len(names) - wanted :]
+    wanted = [p.name for p in taken if "cache" in p.name.lower() or p.name in names]
+    caches = [n for n in names if "cache" in n.lower() or n in wanted] or (
+        names[len(names) - len(wanted) :])
     if not wanted or len(names) <= len(caches):
         return cls
 
     @functools.wraps(forward)
     def without(self, *inputs):
         parts = forward(self, *inputs)
-        self.handed_on = [p for n, p in zip(names, parts, strict=True) if n in caches]
+        self.handed_on = {n: p for n, p in zip(names, parts, strict=True) if n in caches}
         left = tuple(p for n, p in zip(names, parts, strict=True) if n not in caches)
         return left[0] if len(left) == 1 else left
 
     @functools.wraps(backward)
     def with_it(self, *douts):
-        kept, given = list(self.handed_on), list(douts)
-        return backward(self, *[(kept if "cache" in p.name.lower() else given).pop(0)
-                                for p in taken[1:]])
+        kept, given = dict(self.handed_on), list(douts)
+        return backward(self, *[
+            given.pop(0) if p.name not in wanted
+            else kept.pop(p.name if p.name in kept else next(iter(kept))) for p in taken[1:]])
 
     wrapped: Any = with_it
-    wrapped.__signature__ = inspect.Signature([p for p in taken if "cache" not in p.name.lower()])
+    wrapped.__signature__ = inspect.Signature([p for p in taken if p.name not in wanted])
     return _renamed(cls, without, with_it)
 
 

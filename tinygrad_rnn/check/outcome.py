@@ -70,8 +70,9 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
     # what backward is not handed does not reach it: an output without a cotangent is not used
     handed = backward_arguments(setup.layer, cotangents, seen.kind, setup)
     used = list(cotangents)
-    if seen.kind == "tuple" and not setup.as_tuple:
-        used = [g if any(g is h for h in handed) else 0 * g for g in cotangents]
+    if seen.kind not in ("single", "list") and not setup.as_tuple:
+        held = [h for part in handed for h in (part if isinstance(part, tuple) else (part,))]
+        used = [g if any(g is h for h in held) else 0 * g for g in cotangents]
     if setup.loss:
         used = [loss_gradient(setup.loss, seen.outputs[0], cotangents[0])]
     elif not handed:

@@ -56,6 +56,8 @@ from .words import say
 
 PATIENCE = 2.0  # seconds of CPU time, until no other recipe is tried
 ALIKE = 100  # recipes that raise the very same, no matter of shapes, until none is tried any more
+INDEXED = 8  # of the same kinds of values, whose floats are used as indices, until others are tried
+_NO_FLOATS = {"ids": "ids", "lengths": "ids", "onehot": "onehot", "mask": "mask"}
 
 
 class CannotMake(Exception):
@@ -163,11 +165,13 @@ class Search:
         end = time.process_time() + PATIENCE
         broken: dict[Any, CannotRun] = {}
         alike: Counter[Any] = Counter()
+        indexed: Counter[Any] = Counter()  # by what is no float: how often one was an index
         for _, recipe in self._recipes():
             if time.process_time() > end:
                 return
             key = tuple(recipe.init.values())
-            if key in broken or self._is_beside_the_point(recipe):
+            kinds = tuple(_NO_FLOATS.get(s.kind) for s in (*key, *recipe.inputs))
+            if key in broken or indexed[kinds] > INDEXED or self._is_beside_the_point(recipe):
                 continue
             error = _attempt(recipe, self.seconds)
             if error is None or self._is_further(error):
@@ -185,6 +189,7 @@ class Search:
                 broken[key] = error
             elif error.phase in ("forward", "backward"):
                 self.failed.append((recipe, error))
+                indexed[kinds] += "used as indices must be" in str(error)
                 alike[error.line, str(error)] += 1
                 if alike[error.line, str(error)] > ALIKE and error.depth >= self.error.depth and (
                         not isinstance(error.error, (ValueError, IndexError))):
@@ -252,9 +257,11 @@ class Search:
             _is_batch(held.inputs) and not _is_batch(recipe.inputs))
 
     def _inputs(self, names):
-        fn = inspect.unwrap((self.cls if self.like is None else self.like).forward)
-        dicts = {n: [*settings(keys)] if (keys := keys_read(fn, n)) is not None else []
-                 for n in names} if isinstance(fn, types.FunctionType) else {}
+        layer = self.cls if self.like is None else self.like
+        fn, back = inspect.unwrap(layer.forward), inspect.unwrap(getattr(layer, "backward", None))
+        dicts = {n: [*settings({**(keys_read(back, n) or {}), **keys})]
+                 for n in names if (keys := keys_read(fn, n)) is not None} if isinstance(
+                     fn, types.FunctionType) else {}
         return [list(enumerate([*dicts.get(n, []), *input_specs(n, self.name, names)]))
                 for n in names]
 
@@ -288,7 +295,7 @@ class Search:
         for i, argument in enumerate([*self.init_names, *input_names]):  # of a family: the same
             families.setdefault((family(argument), tuple(choices[i])), []).append(i)
         for total, found in itertools.islice(
-                ranked([choices[at[0]] for at in families.values()]), 1500):
+                ranked([choices[at[0]] for at in families.values()]), 4000):
             chosen = {i: spec for at, spec in zip(families.values(), found, strict=True)
                       for i in at}
             specs = [chosen[i] for i in range(len(choices))]
@@ -364,7 +371,7 @@ def _equal_sizes(recipe: Recipe):
 
 def _hides(inputs, held):
     """Whether integers stand where floats have run already: nothing could be found wrong."""
-    return any(a.kind in ("ids", "onehot", "mask") and b.kind not in ("ids", "onehot", "mask")
+    return any(a.kind in _NO_FLOATS and b.kind not in _NO_FLOATS
                for a, b in zip(inputs, held, strict=False))
 
 

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import inspect
 import io
+import itertools
 import random
 import re
 import traceback
@@ -22,7 +23,7 @@ from ..tensor import Tensor
 from .limits import TimeUp
 from .loading import is_widened
 from .numpy_standin import numpy_standin, tracing
-from .source import returned_names
+from .source import profiled, returned_names
 from .words import say
 
 
@@ -58,6 +59,7 @@ def depth_of(error):
 
 _ATOMS = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType,
           types.FunctionType, types.BuiltinFunctionType, types.MethodType, np.generic, Tensor)
+_NUMBERS = (np.ndarray, np.generic, float, int, Tensor)
 
 
 def _reachable(root):
@@ -366,12 +368,20 @@ def _phase(name, layer):
 
 
 def outputs_of(y):
-    """Outputs as a list, and how to give cotangents back: "single", "tuple" or "list"."""
+    """Outputs as a list, and how to give cotangents back: "single", "tuple" or "list"; of a tuple
+    with tuples in it, hs, (h, c), how many there are in each, 0 for none."""
     if isinstance(y, tuple):
+        sizes = tuple(len(part) if isinstance(part, tuple) else 0 for part in y)
+        if any(sizes) and all(isinstance(v, _NUMBERS) for v in _flat(y)):
+            return _flat(y), sizes
         return list(y), "tuple"
     if isinstance(y, list):
         return y, "list"
     return [y], "single"
+
+
+def _flat(parts):
+    return [v for part in parts for v in (part if isinstance(part, tuple) else (part,))]
 
 
 def copies(values):
@@ -411,6 +421,9 @@ def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
         left = [list(cotangents)]
     else:
         left = [tuple(cotangents)] if setup.as_tuple else list(cotangents)
+    if isinstance(kind, tuple) and len(kind) == len(taken) - sum(map(max, rates, again)):
+        rest = iter(cotangents)  # as they stand in what forward returns
+        left = [tuple(itertools.islice(rest, n)) if n else next(rest) for n in kind]
     arguments: list[Any] = []
     for p, rate, same in zip(taken, rates, again, strict=True):
         if rate or same:
@@ -452,7 +465,7 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
 
 def gradients(values):
     """What stands where gradients belong: copies of arrays; None for what is no array."""
-    return [np.array(v) if isinstance(v, (np.ndarray, np.generic, float, int))
+    return [np.array(v) if isinstance(v, _NUMBERS)
             and np.asarray(v).dtype.kind in "fiub" else None for v in values]
 
 
@@ -472,7 +485,7 @@ class Observation:
     inputs_edited: list[int] = field(default_factory=list)
     given: list[Any] = field(default_factory=list)  # the inputs, as the layer left them
     dout_edited: list[int] = field(default_factory=list)
-    dout_returned: bool = False  # what was edited is also what is returned
+    dout_returned: bool = False  # what was edited is also what is returned, by it or by a part
     params_edited: list[int] = field(default_factory=list)
     aliased: list[tuple[str, str]] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)  # attributes such as dh, after backward
@@ -611,7 +624,7 @@ def observe(setup: Setup, rng, light: bool = False):
         given = copies(inputs)
         raw = call_forward(setup, layer, given)
         outputs, kind = outputs_of(raw)
-        if not any(isinstance(y, (np.ndarray, np.generic, float, int)) for y in outputs):
+        if not any(isinstance(y, _NUMBERS) for y in outputs):
             raise CannotRun("output", ValueError(say(
                 "forward returns {what}, no array", what=_named(raw))))
         outputs = copies(outputs)
@@ -623,7 +636,14 @@ def observe(setup: Setup, rng, light: bool = False):
         before = copies(params)
         slots_before = setup.slots.grads(layer)
         grads_before = gradients(slots_before)
-        with _phase("backward", setup.layer):
+        passed: list[Any] = []  # what functions return
+
+        def note(frame, event, value):
+            if event == "return" and frame.f_code.co_filename != __file__:
+                passed.extend(_flat([value]))
+
+        with profiled(note) if not light else contextlib.nullcontext(), _phase(
+                "backward", setup.layer):
             result, grads = setup.backward(layer, handed, kind)
     seen = Observation(outputs, gradients(result), gradients(grads), layer, kind)
     seen.state = state_gradients(layer)
@@ -640,7 +660,7 @@ def observe(setup: Setup, rng, light: bool = False):
     seen.dout_edited = [i for i, (a, b) in enumerate(zip(handed, cotangents, strict=True))
                         if _differs(a, b)]
     seen.dout_returned = any(isinstance(r, np.ndarray) and np.may_share_memory(r, handed[i])
-                             for i in seen.dout_edited for r in result)
+                             for i in seen.dout_edited for r in passed)
     if not setup.rate:
         seen.params_edited = [i for i, (a, b) in enumerate(zip(params, before, strict=True))
                               if _differs(a, b)]
