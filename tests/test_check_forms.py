@@ -220,6 +220,15 @@ def test_every_kind_is_judged(kinds, name, verdict, words):
     assert report.verdict == verdict and words in (report.cause or ""), str(report)
 
 
+def test_what_forward_and_backward_take_and_give_in_less_usual_ways():
+    reports = check_here(Path(__file__).parent / "checked" / "signatures.py", explain=False)
+    assert [r.name for r in reports if r.verdict == "ok"] == [r.name for r in reports], "\n".join(
+        str(r) for r in reports if r.verdict != "ok")
+    assert all(len(r.gradients) == len({g.name for g in r.gradients}) > 0 for r in reports)
+    assert any("edits the gradient that it is handed" in note for r in reports
+               if r.name == "EditsByAPart" for note in r.notes)
+
+
 def test_what_was_taken_from_elsewhere_is_said(kinds):
     assert any("IndexError: index 3 is out" in note for note in kinds["TwoExceptions"].notes)
     assert any("raises ValueError" in note for note in kinds["OneWeightTwice"].notes)

@@ -1,0 +1,144 @@
+"""What forward takes and gives, and backward wants back, in less usual ways. All are right."""
+
+import numpy as np
+
+
+class IgnoresLengths:
+    """Padding is not masked: whoever uses it looks at the steps that are there."""
+
+    def forward(self, xs, lengths):
+        self.cache = xs, lengths
+        return np.cumsum(xs, axis=1)
+
+    def backward(self, dout):
+        return dout[:, ::-1].cumsum(axis=1)[:, ::-1]
+
+
+class UsesLengths:
+    def forward(self, xs, lengths):
+        self.there = np.arange(xs.shape[1]) < lengths[:, None]
+        return xs * self.there[..., None]
+
+    def backward(self, dout):
+        return dout * self.there[..., None]
+
+
+class TwoStates:
+    """Outputs and a tuple of last states; their gradients are taken one by one."""
+
+    def forward(self, xs):
+        h = c = 0 * xs[:, 0]
+        hs = []
+        for t in range(xs.shape[1]):
+            c = 0.5 * c + xs[:, t]
+            h = 0.3 * h + c
+            hs.append(h)
+        return np.stack(hs, 1), (h, c)
+
+    def backward(self, dhs, dh_last=None, dc_last=None):
+        dh = 0 if dh_last is None else dh_last
+        dc = 0 if dc_last is None else dc_last
+        dxs = np.empty_like(dhs)
+        for t in reversed(range(dhs.shape[1])):
+            dh = dh + dhs[:, t]
+            dc = dc + dh
+            dxs[:, t] = dc
+            dh, dc = 0.3 * dh, 0.5 * dc
+        return dxs
+
+
+class TwoStatesTogether(TwoStates):
+    def backward(self, dhs, dstates):
+        return super().backward(dhs, *dstates)
+
+
+class HandsOnItsOutput:
+    """Backward wants what forward has returned beside the output, under the same name."""
+
+    def forward(self, x):
+        tanh_x = np.tanh(x)
+        return 2 * tanh_x, tanh_x
+
+    def backward(self, dout, tanh_x):
+        return 2 * dout * (1 - tanh_x**2)
+
+
+def clamp_back(dout, x):
+    dout[x < 0] = 0
+    return dout
+
+
+class EditsByAPart:
+    """A function under backward edits what it is handed, and returns it."""
+
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, x):
+        self.x, self.y = x, x @ self.params[0]
+        return np.maximum(self.y, 0)
+
+    def backward(self, dout):
+        dy = clamp_back(dout, self.y)
+        self.grads[0][...] = self.x.T @ dy
+        return dy @ self.params[0].T
+
+
+def window_forward(x, settings):
+    return x * settings["stride"], (x, settings)
+
+
+def window_backward(dout, cache):
+    x, settings = cache
+    dx = np.pad(dout, settings["pad"])[settings["pad"] :, settings["pad"] :]
+    return dx[: len(x), : x.shape[1]] * settings["stride"]
+
+
+class MaskedScores:
+    def __init__(self, W, mask):
+        self.W, self.mask = W, mask
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, xs):
+        N, T, D = xs.shape
+        self.xs = xs
+        scores = (xs @ self.W) @ xs.transpose(0, 2, 1)
+        scores[:, self.mask] = 0
+        return scores
+
+    def backward(self, dout):
+        dout = np.where(self.mask, 0, dout)
+        dy = dout @ self.xs
+        self.grads[0][...] = np.einsum("ntd,nth->dh", self.xs, dy)
+        return dy @ self.W.T + dout.transpose(0, 2, 1) @ (self.xs @ self.W)
+
+
+class WordModel:
+    """A whole network on ids, of several sizes."""
+
+    def __init__(self, vocab_size, emb_dim, hidden_size):
+        self.params = [np.random.randn(vocab_size, emb_dim), np.random.randn(emb_dim, hidden_size),
+                       np.random.randn(hidden_size, vocab_size)]
+        self.grads = [np.zeros_like(p) for p in self.params]
+
+    def forward(self, xs, ys):
+        E, W, U = self.params
+        N, T, D = E[xs].shape
+        rows, labels = E[xs].reshape(N * T, D), ys.reshape(N * T)
+        hidden = np.tanh(rows @ W)
+        e = np.exp(hidden @ U)
+        p = e / e.sum(axis=1, keepdims=True)
+        self.cache = xs, labels, rows, hidden, p
+        return -np.mean(np.log(p[np.arange(N * T), labels]))
+
+    def backward(self):
+        E, W, U = self.params
+        xs, labels, rows, hidden, p = self.cache
+        ds = p.copy()
+        ds[np.arange(len(labels)), labels] -= 1
+        ds /= len(labels)
+        self.grads[2][...] = hidden.T @ ds
+        da = (ds @ U.T) * (1 - hidden**2)
+        self.grads[1][...] = rows.T @ da
+        self.grads[0][...] = 0
+        np.add.at(self.grads[0], xs.reshape(-1), da @ W.T)
