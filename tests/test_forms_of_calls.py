@@ -43,6 +43,8 @@ FORMS = [
     "np.unique(np.concatenate([x, x]), axis=0)", "np.triu(v)", "np.tril(v, 1)",
     "np.trim_zeros(np.concatenate([0 * v, v, 0 * w]))", "np.inner(x, 2)", "np.average(x, axis=[0])",
     "np.average(x, 1, weights=[1, 2, 3, 4])", "np.stack([v, w], dtype='f8', casting='unsafe')",
+    "np.concatenate(np.array_split(v, [3, 1]))", "np.add(x, 0, out=np.zeros_like(x))",
+    "np.concatenate(np.array_split(x, [2, 1, 4], axis=1), axis=1)",
     "np.einsum('ij->i', x, dtype='f8')", "np.linalg.cond(x @ y, 1)",
     "np.linalg.cond(z)", "np.linalg.cond(z, -2)",
 ]  # fmt: skip

@@ -299,10 +299,20 @@ def test_a_state_dict_that_does_not_fit_changes_nothing():
     (lambda p: optim.RMSprop([p], alpha=1), ValueError, "RMSprop: alpha=1, wanted 0 <= alpha < 1"),
     (lambda p: optim.RMSprop([{"params": [p], "momentum": 0.5}]), ValueError, "give the optimizer"),
     (lambda p: optim.SGD([p.detach().numpy()]), TypeError, "SGD: parameter 0 is a ndarray"),
+    (lambda p: optim.SGD([p], "0.1"), TypeError, "SGD: lr='0.1', wanted a number"),
+    (lambda p: optim.Adam([p], betas=(0.9,)), ValueError, r"Adam: betas=\(0.9,\), wanted two"),
+    (lambda p: optim.AdamW([{"params": [p], "betas": 0.9}]), ValueError, "AdamW: betas=0.9"),
 ])  # fmt: skip
 def test_errors_say_what_is_meant(make, error, words):
     with pytest.raises(error, match=words):
         make(Tensor([1.0], requires_grad=True))
+
+
+def test_betas_are_set_together():
+    adam = optim.Adam([Tensor([1.0], requires_grad=True)])
+    adam.add_group([Tensor([1.0], requires_grad=True)], betas=(0.1, 0.2))
+    adam.betas = 0.5, 0.75
+    assert [(group.beta1, group.beta2) for group in adam.groups] == [(0.5, 0.75)] * 2
 
 
 def test_one_parameter_need_not_be_in_a_list():

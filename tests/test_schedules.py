@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 from tinygrad_rnn import Tensor, optim
 
@@ -162,9 +163,28 @@ def test_schedules_of_one_step():
     assert 0 <= optimizer.lr <= 0.5
 
 
-def test_a_group_added_under_a_schedule_is_an_error_and_not_left_out():
+def test_a_group_added_under_a_schedule_begins_with_its_own_rate():
     optimizer = new_adam()
     schedule = optim.StepLR(optimizer, 3)
-    optimizer.add_group([Tensor([1.0], requires_grad=True)])
-    with pytest.raises(ValueError):
+    first = optimizer.lr
+    schedule.step()
+    optimizer.add_group([Tensor([1.0], requires_grad=True)], lr=0.5)
+    rates = []
+    for _ in range(3):
         schedule.step()
+        rates.append([group.lr for group in optimizer.groups])
+    assert_allclose(rates, [[first, 0.5], [first / 10, 0.05], [first / 10, 0.05]])
+    assert schedule.state_dict()["bases"] == [first, 0.5]
+
+
+def test_one_cycle_that_is_at_its_top_from_the_first_step_on():
+    optimizer = new_adam()
+    schedule = optim.OneCycleLR(optimizer, 0.5, 10, pct_start=0.1)
+    rates = [optimizer.lr]
+    for _ in range(9):
+        schedule.step()
+        rates.append(optimizer.lr)
+    assert rates[0] == 0.5 and rates == sorted(rates, reverse=True) and rates[-1] < 1e-5
+    for part in (-0.1, 1.1):
+        with pytest.raises(ValueError, match=f"OneCycleLR: pct_start={part}"):
+            optim.OneCycleLR(optimizer, 0.5, 10, pct_start=part)

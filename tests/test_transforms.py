@@ -96,6 +96,13 @@ def test_errors_name_the_transform_and_the_shapes():
         hvp(lambda x: (x, x), np.ones(3), np.ones(3))
     with pytest.raises(TypeError, match="vjp: f returned NoneType"):
         vjp(lambda x: None, np.ones(3))
+    with pytest.raises(IndexError, match="value_and_grad: no argument 1 among the 1"):
+        value_and_grad(np.sum, 1)(np.ones(3))
+    x = Tensor(1.0, requires_grad=True)
+    for output, inputs, words in (([x], x, "output is a list"), (abs, x, "output is a .*function"),
+                                  (x * 2, [x, np.ones(3)], "input 1 is a ndarray")):
+        with pytest.raises(TypeError, match=f"grad: {words}"):
+            grad(output, inputs)
 
 
 def test_a_cotangent_may_be_a_number_or_a_list():

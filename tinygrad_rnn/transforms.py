@@ -106,10 +106,14 @@ def grad(output: Tensor, inputs: Tensor | Sequence[Tensor], grad_output: Array |
     Returns a Tensor for one Tensor, a tuple of Tensors for a sequence, each of the shape and dtype
     of its input. Raises RuntimeError for an input or output without a graph, for one that is not
     used, for a missing cotangent and for a graph that is freed; ValueError for a cotangent of
-    another shape.
+    another shape; TypeError for what is no Tensor.
     """
     single = isinstance(inputs, Tensor)
     wanted = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    for name, x in (("output", output), *((f"input {i}", x) for i, x in enumerate(wanted))):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"grad: {name} is a {type(x).__name__}, wanted a Tensor"
+                            + "; value_and_grad takes a function" * callable(x))  # fmt: skip
     for i, x in enumerate(wanted):
         if x._node is None:
             raise RuntimeError(f"grad: input {i} of shape {x.shape} does not require grad")
@@ -147,6 +151,9 @@ def value_and_grad(f: Function, argnums: int | tuple[int, ...] = 0) -> Callable[
         with (block := enable_grad()):
             args = list(given)
             for i in wanted:
+                if not -len(args) <= i < len(args):
+                    raise IndexError(f"value_and_grad: no argument {i} among the {len(args)} that"
+                                     " came by position")
                 args[i] = _differentiable(args[i])
             xs = [args[i] for i in wanted]
             y = _output_of(lambda *args: f(*args, **kwargs), args, "value_and_grad")

@@ -23,6 +23,7 @@ def clip_grad_norm_(params: Iterable[Tensor], max_norm: float, norm_type: float 
     Returns the norm before clipping, in float64: a number, 0-d under ``tg.jit``. ValueError for a
     norm_type that is not above 0, TypeError for a Module in the place of its parameters.
     """
+    norm_type = float(norm_type)
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type={norm_type}, wanted more than 0")
     grads = [p.grad.data for p in tensors("clip_grad_norm_", params) if p.grad is not None]

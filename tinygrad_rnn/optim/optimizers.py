@@ -93,7 +93,7 @@ class Optimizer:
             if any(p is held for held in self.params):
                 raise ValueError(f"{name}: parameter {i}, of shape {p.shape}, is in two groups")
         if "betas" in numbers:
-            numbers["beta1"], numbers["beta2"] = numbers.pop("betas")
+            numbers["beta1"], numbers["beta2"] = _two(name, numbers.pop("betas"))
         if numbers.keys() - self.numbers.keys():
             raise TypeError(f"{name}: a group with {sorted(numbers.keys() - self.numbers.keys())},"
                             f" wanted some of {list(self.numbers)}")
@@ -192,10 +192,18 @@ def _kept_as(p: Tensor) -> Any:
     return np.float32 if p.dtype == np.float16 else p.dtype
 
 
+def _two(name: str, betas: Any) -> Any:
+    if np.shape(betas) != (2,):
+        raise ValueError(f"{name}: betas={betas!r}, wanted two numbers")
+    return betas
+
+
 def _check_numbers(name: str, numbers: Mapping[str, Any]) -> None:
     """ValueError for what makes no sense: a rate below 0, a mean that weighs more than 1."""
     for k, v in numbers.items():
         below_one = k in ("beta1", "beta2", "alpha")
+        if isinstance(v, str) or v is None:
+            raise TypeError(f"{name}: {k}={v!r}, wanted a number")
         if not v >= 0 or (below_one and v >= 1):
             what = {"beta1": "betas[0]", "beta2": "betas[1]"}.get(k, k)
             raise ValueError(f"{name}: {what}={v}, wanted {'0 <=' if below_one else 'at least 0'}"
@@ -316,13 +324,17 @@ class Adam(Optimizer):
                  maximize: bool = False) -> None:
         self.slots = ("m", "v", "top") if amsgrad else ("m", "v")
         self.book, self.amsgrad = book, amsgrad
-        super().__init__(params, lr, weight_decay, maximize, beta1=betas[0], beta2=betas[1],
-                         eps=eps)
+        beta1, beta2 = _two(type(self).__name__, betas)
+        super().__init__(params, lr, weight_decay, maximize, beta1=beta1, beta2=beta2, eps=eps)
 
     @property
     def betas(self) -> tuple[float, float]:
-        """beta1 and beta2 of the first group."""
+        """beta1 and beta2 of the first group; to set them sets those of all."""
         return self.beta1, self.beta2
+
+    @betas.setter
+    def betas(self, betas: tuple[float, float]) -> None:
+        self.beta1, self.beta2 = _two(type(self).__name__, betas)
 
     def update(self, p: np.ndarray, g: np.ndarray, state: Any) -> None:
         m, v, group, steps = state["m"], state["v"], state.group, state.steps

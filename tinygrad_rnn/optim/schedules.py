@@ -57,6 +57,8 @@ class Schedule:
         self._set()
 
     def _set(self) -> None:
+        late = self.optimizer.groups[len(self.bases) :]
+        self.bases += [group.lr for group in late]  # they begin with their own
         for group, base in zip(self.optimizer.groups, self.bases, strict=True):
             group.lr = _formula(self.steps, base, of=self.rate)
 
@@ -134,8 +136,9 @@ class OneCycleLR(Schedule):
     """Up from max_lr / div_factor to max_lr in pct_start of all steps, then down to what it began
     with / final_div_factor; momentum (beta1 of Adam) goes the other way. Smith & Topin (2019).
 
-    ``anneal_strategy``: "cos" or "linear". ValueError for another one, for fewer steps than 1, and
-    for a step beyond the last one; TypeError for what is no optimizer.
+    ``anneal_strategy``: "cos" or "linear". ValueError for another one, for fewer steps than 1, a
+    pct_start that is not from 0 to 1, and a step beyond the last one; TypeError for what is no
+    optimizer.
     """
 
     def __init__(self, optimizer: Optimizer, max_lr: float, total_steps: int,
@@ -147,6 +150,8 @@ class OneCycleLR(Schedule):
                              " 'linear'")
         if total_steps < 1:
             raise ValueError(f"OneCycleLR: total_steps={total_steps}, wanted at least 1")
+        if not 0 <= pct_start <= 1:
+            raise ValueError(f"OneCycleLR: pct_start={pct_start}, wanted 0 to 1")
         self.max_lr, self.total_steps, self.pct_start = max_lr, total_steps, pct_start
         self.between = _cosine if anneal_strategy == "cos" else _line
         self.cycle_momentum = cycle_momentum
@@ -167,7 +172,7 @@ class OneCycleLR(Schedule):
             raise ValueError(f"OneCycleLR: step {steps + 1} of {self.total_steps} steps")
         top, end = self.pct_start * self.total_steps - 1, self.total_steps - 1
         if steps <= top:
-            return self.between(first, middle, steps / top)
+            return self.between(first, middle, steps / top if top else 1.0)
         return self.between(middle, last, (steps - top) / (end - top))
 
     def _set(self) -> None:
