@@ -19,8 +19,9 @@ CASES = [
 # error says so), which elements are named twice (ufunc.at of arrays that are no sums), rank that
 # decides a shape, and calls of NumPy with several results.
 REFUSED = {
-    "unique", "unique_values", "unique_counts", "union1d", "intersect1d", "setdiff1d", "trim_zeros",
-    "compress", "extract", "piecewise", "at", "lstsq", "frexp",
+    "unique", "unique_values", "unique_counts", "unique_inverse", "unique_all", "union1d",
+    "intersect1d", "setdiff1d", "setxor1d", "trim_zeros", "compress", "extract", "piecewise", "at",
+    "lstsq", "frexp",
 }  # fmt: skip
 
 
