@@ -377,6 +377,8 @@ class Recording:
         self.plain_is_proven = False  # for other numbers of steps
         self.kept: list[Any] = []  # what the signature knows by its id
 
+    shared: list[int]  # which arrays were those of Tensors, too, in the first proof
+
     def plainly(self, noise: Noise | None) -> Any:
         """``run(inputs)`` of the tape as it was recorded, call by call."""
         return interpret(self.recorded, self.homes, noise)
@@ -391,6 +393,13 @@ class Recording:
         self.kept = reached.kept
         inputs = self.inputs(reached)
         refuse_shared(inputs, self.edited, len(reached.arrays))
+        tensors = {id(x) for x in inputs[len(reached.arrays) :]} if self.edited else ()
+        shared = [i for i, x in enumerate(inputs[: len(reached.arrays)]) if id(x) in tensors]
+        if not self.proofs:
+            self.shared = shared
+        elif shared != self.shared:
+            raise SharedMemory("jit: other arrays than before are those of Tensors, too, and the"
+                               " function edits something; hand in copies")
         made = (run or self.program.run)(inputs)
         for i, structure in self.assigned:
             place = TensorData(reached.tensors[-1 - i]) if i < 0 else Place(*reached.spots[i])

@@ -265,14 +265,9 @@ class SharedMemory(JitError):
 
 def refuse_shared(inputs, edited, arrays):
     """JitError where an array that the function edits shares memory with another one: on the tape
-    they are two. ``inputs`` begin with so many ``arrays``, of which one may be that of a Tensor;
-    Tensors never share what they edit."""
-    if not edited:
-        return
-    of_tensors = set(map(id, inputs[arrays:]))
-    views = [i for i, x in enumerate(inputs[:arrays])
-             if getattr(x, "base", None) is not None or id(x) in of_tensors]
-    if not views:
+    they are two. ``inputs`` begin with so many ``arrays``; Tensors never share what they edit."""
+    views = [i for i in range(arrays) if getattr(inputs[i], "base", None) is not None]
+    if not views or not edited:
         return
     owners = [id(holder(x)) if isinstance(x, np.ndarray) or foreign(x) else None for x in inputs]
     many = {owners[i] for i in views}
