@@ -229,6 +229,14 @@ def test_what_forward_and_backward_take_and_give_in_less_usual_ways():
                if r.name == "EditsByAPart" for note in r.notes)
 
 
+@pytest.mark.parametrize("file", ["forward.py", "backward.py"])
+def test_forward_in_one_file_and_backward_in_another(file):
+    affine, tanh = check_here(Path(__file__).parent / "checked" / "halves" / file)
+    assert (tanh.name, tanh.verdict) == ("tanh", "ok"), str(tanh)
+    assert [(c.kind, c.gradients, c.line) for c in affine.causes] == [("batch", ["b"], 6)]
+    assert affine.causes[0].file.endswith("backward.py")
+
+
 def test_what_was_taken_from_elsewhere_is_said(kinds):
     assert any("IndexError: index 3 is out" in note for note in kinds["TwoExceptions"].notes)
     assert any("raises ValueError" in note for note in kinds["OneWeightTwice"].notes)

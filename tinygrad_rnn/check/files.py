@@ -16,7 +16,14 @@ from typing import Any
 from . import limits, recipes
 from .apart import check_apart
 from .book import anywhere
-from .forms import as_layer, layer_of_function, layers_of, take_in_methods
+from .forms import (
+    as_layer,
+    completes,
+    halves,
+    layer_of_function,
+    layers_of,
+    take_in_methods,
+)
 from .layer import SECONDS, check_class, check_layer, could_not_run, unchecked
 from .limits import TimeUp, time_limit
 from .loading import LoadError, Program
@@ -30,6 +37,7 @@ from .words import join, say
 _NOT_THEIRS = {"site-packages", "node_modules", "__pycache__", "build", "dist", "venv", "env"}
 # What a file says that has a layer: a backward, under one of its names.
 _HAS_A_LAYER = re.compile(rb"def\s+\w*(backward|bprop|back_?prop|grad)", re.IGNORECASE)
+_DEFINED = re.compile(r"^def\s+(\w+)", re.MULTILINE)
 
 
 def check(what: Any, *inputs: Any, **options: Any) -> Any:
@@ -106,7 +114,7 @@ class Checks:
         self.end = time.process_time() + 1.5 * seconds
         own, home = program.main.own, program.module.__name__
         self.taken_in = take_in_methods(own, home)
-        layers = layers_of(own, home)
+        layers = layers_of(own, home, self._beside(own))
         failed = {k: v for k, v in program.main.failed.items() if k.isidentifier()}
         if only is not None:
             found = [(n, c) for n, c in layers if n == only]
@@ -126,6 +134,22 @@ class Checks:
             return
         self.found = [(name, partial(self._layer, name, c)) for name, c in layers]
         self.found += [(name, partial(self._failed, name, why)) for name, why in failed.items()]
+
+    def _beside(self, own):
+        """Functions of other modules: those that the file imports, and, for what goes one way
+        alone, those of the files beside it that go the other."""
+        program = self.program
+        found = {k: v for k, v in vars(program.module).items()
+                 if isinstance(v, types.FunctionType) and k not in own}
+        missing = halves(own)
+        for path in sorted(program.path.parent.glob("*.py")) if missing else ():
+            wanted = [name for name in _DEFINED.findall(path.read_text("utf-8", "replace"))
+                      if completes(name, missing)]
+            if wanted and path != program.path:
+                with contextlib.suppress(Exception):
+                    module = program.importer(path.stem, fromlist=wanted)
+                    found |= {k: vars(module)[k] for k in wanted if k not in found}
+        return found
 
     def _failed(self, name: str, why: str):
         return self._with_file([unchecked(

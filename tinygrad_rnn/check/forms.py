@@ -30,17 +30,18 @@ _WEIGHT = re.compile(r"[WUV]\w*|w|w_\w+|w\d+|b|b_\w+|b\w?\w?|bias\w*|gamma|beta|
 _DICTS = re.compile(r"param\w*|weights?|theta|p|model")
 
 
-def layers_of(own: dict[str, Any], home: str) -> list[tuple[str, Any]]:
+def layers_of(own: dict[str, Any], home: str, beside: Any = None) -> list[tuple[str, Any]]:
     """What a module of the name ``home`` defines that can be checked, in the order of ``own``:
     (name, class). Classes with no ``backward`` under any name are among them, so that they are
-    spoken of."""
+    spoken of. ``beside``: functions of other modules, for one that goes forward or backward alone.
+    """
     made = []
     for name, thing in own.items():
         if isinstance(thing, type) and thing.__module__ == home:
             made.append((name, as_layer(thing)))
     for name, fn in own.items():
         if isinstance(fn, types.FunctionType) and fn.__module__ == home:
-            layer = _from_function(name, fn, own)
+            layer = _from_function(name, fn, own, beside or {})
             if layer is not None:
                 made.append(layer)
     order = list(own)
@@ -188,25 +189,45 @@ def _flat(found: dict[str, Any]) -> dict[str, Any]:
 # --- functions -----------------------------------------------------------------------------------
 
 
-def _from_function(name: str, fn, own) -> tuple[str, Any] | None:
+def _from_function(name: str, fn, own, beside) -> tuple[str, Any] | None:
     if _is_method(fn):
         return None
-    rest = _rest(_FORWARD, name)
+    rest, back = _rest(_FORWARD, name), _rest(_BACKWARD, name)
     if rest is not None:
-        for other, back in own.items():
-            if isinstance(back, types.FunctionType) and _rest(_BACKWARD, other) == rest:
-                return rest or name, _Pair(fn, back).layer(rest or name, name)
-        return None
-    if _rest(_BACKWARD, name) is None and _gives_gradients(fn):
-        return name, _Pair(fn, None).layer(name, name)
-    return None
+        other = _with(_BACKWARD, rest, own) or _with(_BACKWARD, rest, beside)
+        return other and (rest or name, _Pair(fn, other).layer(rest or name, name))
+    if back is not None:
+        other = None if _with(_FORWARD, back, own) else _with(_FORWARD, back, beside)
+        return other and (back or name, _Pair(other, fn).layer(back or name, name))
+    return (name, _Pair(fn, None).layer(name, name)) if _gives_gradients(fn) else None
+
+
+def _with(direction, rest: str, functions) -> Any:
+    """The function of a name for a direction and of the rest of another, None if there is none."""
+    return next((fn for name, fn in functions.items() if isinstance(fn, types.FunctionType)
+                 and _rest(direction, name) == rest), None)
+
+
+def halves(own) -> set[Any]:
+    """What is missing where a function goes one way alone: the other direction, and the rest of its
+    name."""
+    functions = [name for name, fn in own.items() if isinstance(fn, types.FunctionType)
+                 and not _is_method(fn)]
+    return {(there, rest) for here, there in ((_FORWARD, _BACKWARD), (_BACKWARD, _FORWARD))
+            for rest in {_rest(here, n) for n in functions} - {_rest(there, n) for n in own} - {
+                None}}
+
+
+def completes(name: str, missing) -> bool:
+    """Whether a function of that name is what is missing to one of ``halves``."""
+    return any(_rest(direction, name) == rest for direction, rest in missing)
 
 
 def layer_of_function(fn) -> tuple[str, Any]:
     """A function that goes forward as a layer: (name, class). Raises ValueError where nothing
     goes back."""
     own = {k: v for k, v in fn.__globals__.items() if getattr(v, "__module__", "") == fn.__module__}
-    found = _from_function(fn.__name__, fn, own)
+    found = _from_function(fn.__name__, fn, own, fn.__globals__)
     if found is None:
         raise ValueError(f"check: no function goes backward for {fn.__name__}, and it returns no"
                          " gradients")
@@ -290,11 +311,15 @@ class _Pair:
         finally:
             names.update(held)
 
+    def _taken(self):
+        """The names of what backward takes."""
+        return [p.name for p in inspect.signature(self.backward).parameters.values()
+                if p.default is p.empty] if self.backward else []
+
     def _douts(self):
         if self.backward is None:
             return ["dout"]
-        names = [p.name for p in inspect.signature(self.backward).parameters.values()
-                 if p.default is p.empty]
+        names = self._taken()
         return [n for n in names if n not in self.arguments and self._is_cotangent(n)] or [
             n for n in names[:1] if "cache" not in n and n not in self.arguments]
 
@@ -310,6 +335,9 @@ class _Pair:
         parts = list(result) if isinstance(result, tuple) else [result]
         names = returned_names(self.forward)
         names = names if len(names) == len(parts) else [f"output{i}" for i in range(len(parts))]
+        caches = sum("cache" in n for n in self._taken())
+        if len(parts) > caches > sum("cache" in n for n in names):  # under another name
+            names[-caches:] = ["cache"] * caches
         if self.backward is None:
             layer.kept = dict(zip(names[1:], parts[1:], strict=True)), values
             return parts[0]
@@ -327,15 +355,13 @@ class _Pair:
         values, outputs, caches = layer.kept
         left, caches = list(douts), list(caches)
         arguments = []
-        for p in inspect.signature(self.backward).parameters.values():
-            if p.default is not p.empty:
-                continue
-            if p.name not in values and self._is_cotangent(p.name) and left:
+        for name in self._taken():
+            if name not in values and self._is_cotangent(name) and left:
                 arguments.append(left.pop(0))
-            elif p.name in values:
-                arguments.append(values[p.name])
-            elif p.name in outputs:
-                arguments.append(outputs[p.name])
+            elif name in values:
+                arguments.append(values[name])
+            elif name in outputs:
+                arguments.append(outputs[name])
             elif caches:
                 arguments.append(caches.pop(0))
             elif left:
