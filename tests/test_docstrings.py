@@ -395,7 +395,8 @@ BAD = {
                          lambda: torch() and interop.to_torch(nn.GRU(D, D, residual=True)),
                          lambda: without("torch", interop.to_torch, linear)],
     "interop.save_safetensors": [
-        lambda: without("safetensors.numpy", interop.save_safetensors, linear, "x")],
+        lambda: without("safetensors.numpy", interop.save_safetensors, linear, "x"),
+        lambda: interop.save_safetensors({}, "x")],
     "interop.load_safetensors": [
         lambda: interop.load_safetensors(linear, "nowhere.safetensors"),
         lambda: interop.load_safetensors(linear, saved(nn.LayerNorm(D))),
