@@ -124,7 +124,7 @@ def read_pairs(path: str | Path) -> Pairs:
     has another width, its ``_`` in another place, or nothing on one side of it.
     """
     inputs, answers = [], []
-    lines = read_text(path).removesuffix("\n").split("\n")
+    lines = read_text(path).rstrip("\n").split("\n")
     length, at = len(lines[0]), lines[0].find(START)
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"
