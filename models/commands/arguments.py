@@ -88,52 +88,31 @@ def command(*arguments: object) -> str:
     return f"{COMMAND} {join([str(argument) for argument in arguments])}"
 
 
-def positive(kind: type[int | float]) -> Callable[[str], float]:
+def number(kind: type[int | float], name: str, fits: Callable[[float], bool],
+           ) -> Callable[[str], float]:
+    """A reader of numbers that fit, which argparse calls by this name."""
+
     def read(text: str) -> float:
         value = kind(text)
-        if not 0 < value < math.inf:
+        if not fits(value):
             raise ValueError
         return value
 
-    read.__name__ = f"positive {kind.__name__}"
+    read.__name__ = name
     return read
+
+
+def positive(kind: type[int | float]) -> Callable[[str], float]:
+    return number(kind, f"positive {kind.__name__}", lambda x: 0 < x < math.inf)
 
 
 def at_least_zero(kind: type[int | float]) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        value = kind(text)
-        if not 0 <= value < math.inf:
-            raise ValueError
-        return value
-
-    read.__name__ = f"{kind.__name__} of at least zero"
-    return read
+    return number(kind, f"{kind.__name__} of at least zero", lambda x: 0 <= x < math.inf)
 
 
-def probability(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise ValueError
-    return value
-
-
-def share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise ValueError
-    return value
-
-
-def share_of_all(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise ValueError
-    return value
-
-
-share.__name__ = "share (0 to below 1)"
-share_of_all.__name__ = "share (0 to 1)"
-probability.__name__ = "probability (above 0, to 1)"
+share = number(float, "share (0 to below 1)", lambda x: 0 <= x < 1)
+share_of_all = number(float, "share (0 to 1)", lambda x: 0 <= x <= 1)
+probability = number(float, "probability (above 0, to 1)", lambda x: 0 < x <= 1)
 
 
 def duration(text: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 __all__ = ["Arrays", "FormatError", "StrPath", "from_bfloat16", "read_bytes", "shown", "spoiled",
-    "write_atomically"]
+    "text_of", "write_atomically"]
 
 StrPath: TypeAlias = str | PathLike[str]
 
@@ -49,6 +49,11 @@ class Arrays(dict[str, np.ndarray]):
         super().__init__(*args, **named)
         self.left: dict[str, str] = {}
         self.verified = False
+
+
+def text_of(value: object) -> str:
+    """Text that a library gives as bytes, or as text."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def from_bfloat16(bits: np.ndarray) -> np.ndarray:

@@ -7,7 +7,11 @@ from typing import Any
 
 from .files import spoiled
 
-__all__ = ["Found"]
+__all__ = ["Found", "Left"]
+
+
+class Left(ValueError):
+    """Why a layer cannot be taken over."""
 
 
 class Found(dict[str, Any]):

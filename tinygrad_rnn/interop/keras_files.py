@@ -14,8 +14,8 @@ import numpy as np
 
 from .. import nn
 from .cells import PRESETS, Activation, Form, formed
-from .files import FormatError, StrPath, read_bytes, shown
-from .found import Found
+from .files import FormatError, StrPath, read_bytes, shown, text_of
+from .found import Found, Left
 from .keras import KINDS, cell_of
 from .layouts import stack
 from .needs import needed
@@ -38,8 +38,8 @@ def read_keras(path: StrPath) -> Found:
         with h5py.File(io.BytesIO(content)) as file:
             if "model_weights" in file or "layer_names" in file.attrs:
                 if "model_config" in file.attrs:
-                    config = json.loads(_text(file.attrs["model_config"]))
-                version = _text(file.attrs.get("keras_version", "3"))
+                    config = json.loads(text_of(file.attrs["model_config"]))
+                version = text_of(file.attrs.get("keras_version", "3"))
                 store: Any = Legacy(h5py, file.get("model_weights", file), len(content))
             else:
                 store = Native(h5py, file, len(content))
@@ -122,7 +122,7 @@ class Legacy:
         top, _, rest = name.partition("/")
         group = self.file[top]
         groups: dict[str, list[np.ndarray]] = {}
-        for key in map(_text, group.attrs["weight_names"]):
+        for key in map(text_of, group.attrs["weight_names"]):
             parts = key.split("/")
             if rest and rest not in parts:
                 continue  # of another layer in the same model
@@ -131,8 +131,8 @@ class Legacy:
         return list(groups.values())
 
     def places(self) -> Iterator[tuple[str, str, str]]:
-        for name in map(_text, self.file.attrs["layer_names"]):
-            names = list(map(_text, self.file[name].attrs["weight_names"]))
+        for name in map(text_of, self.file.attrs["layer_names"]):
+            names = list(map(text_of, self.file[name].attrs["weight_names"]))
             if any("recurrent_kernel" in n for n in names):
                 both = any(part.startswith("backward_") for n in names  # one may be called so, too
                            for part in n.split("/")[:-1] if part != name)
@@ -181,10 +181,6 @@ def _snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-class _Left(ValueError):
-    """Why a layer cannot be taken over."""
-
-
 def _take(name: str, place: str, kind: str, options: Any, store: Any, version: str,
           found: Found) -> None:
     name = found.free(shown(name, 200))
@@ -192,23 +188,23 @@ def _take(name: str, place: str, kind: str, options: Any, store: Any, version: s
         inner, two = options, kind == "Bidirectional"
         if two:
             if options.get("merge_mode") != "concat":
-                raise _Left(f"merge_mode={shown(options.get('merge_mode'))}; here two directions"
+                raise Left(f"merge_mode={shown(options.get('merge_mode'))}; here two directions"
                             " are concatenated")
             kind, inner = options["layer"]["class_name"], options["layer"]["config"]
             behind = options.get("backward_layer")
             if behind and _form(behind["class_name"], behind["config"], version) != _form(
                     kind, inner, version):
-                raise _Left("its two directions are layers of different kinds")
+                raise Left("its two directions are layers of different kinds")
         specs = [(CELLS.get(c["class_name"], ""), c["config"]) for c in _cells_of(inner)] if (
             kind == "RNN") else [(kind, inner)]
         if any(k not in KINDS for k, _ in specs):
-            raise _Left(f"{shown(kind)} of cells that are none of {', '.join(CELLS)}")
+            raise Left(f"{shown(kind)} of cells that are none of {', '.join(CELLS)}")
         if len({k for k, _ in specs}) > 1:
-            raise _Left("its cells are of different kinds")
+            raise Left("its cells are of different kinds")
         arrays = store.cells(place, found_name(name), "Bidirectional" if two else "")
         specs = specs * 2 if two else specs
         if len(arrays) != len(specs) or (two and len(specs) > 2):
-            raise _Left(f"{len(arrays)} sets of weights for {len(specs)} cells")
+            raise Left(f"{len(arrays)} sets of weights for {len(specs)} cells")
         cells = [
             formed(cell_of(k, *a, reset_after=bool(c.get("reset_after", False))),
                    _form(k, c, version), None)
@@ -217,14 +213,14 @@ def _take(name: str, place: str, kind: str, options: Any, store: Any, version: s
         layer = stack(cells, bidirectional=two)
         if inner.get("go_backwards"):
             if two:
-                raise _Left("go_backwards inside of Bidirectional")
+                raise Left("go_backwards inside of Bidirectional")
             preset: Any = PRESETS[type(layer)](cells)
             preset.reverse = preset.flipped = True
             layer = preset
         if inner.get("stateful"):
             found.notes[name] = ["it is stateful in Keras: set .stateful for the same here"]
         found[name] = layer
-    except (_Left, ValueError, KeyError, TypeError, AttributeError) as why:
+    except (Left, ValueError, KeyError, TypeError, AttributeError) as why:
         if isinstance(why, FormatError):
             raise
         told = str(why).removeprefix("from_keras: ") if isinstance(why, ValueError) else (
@@ -270,7 +266,7 @@ def _activation(name: Any, version: str) -> Activation:
         **{n: Activation(n) for n in ("tanh", "sigmoid", "relu", "softsign", "softplus")},
     }  # fmt: skip
     if not isinstance(name, str) or name not in of:
-        raise _Left(f"the activation {shown(name)}")
+        raise Left(f"the activation {shown(name)}")
     return of[name]
 
 
@@ -291,13 +287,13 @@ def _others(store: Any, found: Found, taken: list[str], version: str) -> None:
             for Wx, Wh, *bias in arrays:
                 gates = by_gates.get(Wh.shape[1] // max(len(Wh), 1), "")
                 if not gates or len(bias) > 1:
-                    raise _Left("its weights are those of no SimpleRNN, LSTM or GRU")
+                    raise Left("its weights are those of no SimpleRNN, LSTM or GRU")
                 after = bias[0].ndim == 2 if bias else True
                 cell = cell_of(gates, Wx, Wh, *bias, reset_after=after)
                 cudnn = bias and bias[0].shape == (2 * Wh.shape[1],)  # has one form alone
                 cells.append(cell if cudnn else formed(cell, _form(gates, {}, version), None))
             if len({type(cell) for cell in cells}) > 1:
-                raise _Left("its cells are of different kinds")
+                raise Left("its cells are of different kinds")
             found[name] = stack(cells, bidirectional=kind == "Bidirectional")
             has = "" if gates == "SimpleRNN" else (
                 " (its gates: sigmoid)" if cudnn else f" (its gates: {_gates(version)})")
@@ -306,11 +302,7 @@ def _others(store: Any, found: Found, taken: list[str], version: str) -> None:
                                  f" ones{has}"]  # fmt: skip
             if isinstance(cells[0], nn.GRUCell) and not any(len(a) == 3 for a in arrays):
                 found.notes[name].append("nor whether it resets after the product: taken so")
-        except (_Left, ValueError, IndexError, KeyError) as why:
+        except (Left, ValueError, IndexError, KeyError) as why:
             if isinstance(why, FormatError):
                 raise
             found.left[name] = shown(str(why), 200)
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import nn
 from .cells import DEFAULTS, PRESETS, Activation, Form, formed
-from .files import FormatError, StrPath, read_bytes, shown
-from .found import Found
+from .files import FormatError, StrPath, read_bytes, shown, text_of
+from .found import Found, Left
 from .layouts import LAYERS, ONNX, Weights, restore, stack
 from .needs import needed
 
@@ -89,17 +90,11 @@ def _read(onnx: Any, path: StrPath) -> Any:
         raise FormatError(f"from_onnx: {path} is no ONNX model, or not a whole one")
     try:
         onnx.external_data_helper.load_external_data_for_model(
-            model, str(path.parent if hasattr(path, "parent") else _folder(path)))
+            model, str(Path(path).parent))
     except Exception as error:
         raise FormatError(f"from_onnx: the numbers of {path} that are in other files cannot be read"
                           f" ({shown(str(error), 200)})") from None
     return model
-
-
-def _folder(path: StrPath) -> str:
-    from pathlib import Path
-
-    return str(Path(path).parent)
 
 
 # ---- graphs, and what is in them ----------------------------------------------------------------
@@ -142,15 +137,15 @@ def _graphs(node: Any) -> Iterator[tuple[str, Any]]:
     """The graphs among the attributes of a node, with their names."""
     for a in node.attribute:
         if a.HasField("g"):
-            yield _text(a.name), a.g
-        yield from ((f"{_text(a.name)}.{i}", g) for i, g in enumerate(a.graphs))
+            yield text_of(a.name), a.g
+        yield from ((f"{text_of(a.name)}.{i}", g) for i, g in enumerate(a.graphs))
 
 
 def _nodes(onnx: Any, graph: Any, values: Values, path: str) -> Iterator[tuple[str, Any, Values]]:
     """All nodes of a graph and of the graphs inside of it, each with its path."""
     values = values.inside(graph)
     for node in graph.node:
-        name = path + _text(node.name or next(filter(None, node.output), node.op_type))
+        name = path + text_of(node.name or next(filter(None, node.output), node.op_type))
         yield name, node, values
         for part, inner in _graphs(node):
             yield from _nodes(onnx, inner, values, f"{name}/{part}/")
@@ -180,7 +175,7 @@ class Values:
         return Values(self.onnx, self.model, constants, makers, self.room + 16 * there + 10**6)
 
     def __call__(self, name: str, deep: int = 0) -> np.ndarray | None:
-        """The array of a value, None if it is not a constant. _Left for one that is refused."""
+        """The array of a value, None if it is not a constant. Left for one that is refused."""
         if name not in self.constants:
             node = self.makers.get(name)
             if node is None or deep > MOST_DEEP or node.domain not in ("", "ai.onnx"):
@@ -241,11 +236,11 @@ class Values:
 
     def _array(self, tensor: Any) -> np.ndarray:
         if isinstance(tensor, self.onnx.SparseTensorProto):
-            raise _Left(f"{shown(tensor.values.name)} is a sparse tensor, wanted a dense one")
+            raise Left(f"{shown(tensor.values.name)} is a sparse tensor, wanted a dense one")
         try:
             known: np.ndarray = self.onnx.numpy_helper.to_array(tensor)
         except Exception as error:
-            raise _Left(f"{shown(tensor.name)} is damaged ({shown(str(error), 100)})") from None
+            raise Left(f"{shown(tensor.name)} is damaged ({shown(str(error), 100)})") from None
         return known
 
     def _constant(self, node: Any) -> np.ndarray | None:
@@ -272,15 +267,15 @@ class Values:
             else:
                 size = sum(math.prod(shape) for shape in shapes)
         except (ValueError, IndexError):
-            raise _Left(f"{node.op_type} of constants that do not fit") from None
+            raise Left(f"{node.op_type} of constants that do not fit") from None
         self.room -= size
         if self.room < 0:
-            raise _Left("constants that become far more than the file has")
+            raise Left("constants that become far more than the file has")
         outputs = [name for name in node.output if name]
         try:
             made = self._evaluated(node, inputs, outputs)
         except Exception as error:  # of any operator
-            raise _Left(f"{node.op_type} of constants fails ({shown(str(error), 100)})") from None
+            raise Left(f"{node.op_type} of constants fails ({shown(str(error), 100)})") from None
         return dict(zip(outputs, map(np.asarray, made), strict=True))
 
     def _evaluated(self, node: Any, inputs: dict[str, Any], outputs: list[str]) -> Any:
@@ -306,24 +301,20 @@ def _numel(tensor: Any) -> int:
 # ---- nodes --------------------------------------------------------------------------------------
 
 
-class _Left(ValueError):
-    """Why a node cannot be taken over."""
-
-
 def _take(path: str, node: Any, values: Values, found: Found) -> None:
     """Put the layer of a node into ``found``, if it is a recurrent one."""
-    operator, ours = _text(node.op_type), node.domain in ("", "ai.onnx")
+    operator, ours = text_of(node.op_type), node.domain in ("", "ai.onnx")
     if operator not in KINDS if ours else not any(kind in operator for kind in KINDS):
         return
     name = found.free(shown(path, 200))
     try:
         if not ours and (node.domain, operator) != QUANTIZED:
-            raise _Left(f"{shown(operator)} of {shown(_text(node.domain))} is no operator of ONNX")
+            raise Left(f"{shown(operator)} of {shown(text_of(node.domain))} is no operator of ONNX")
         notes: list[str] = []
         found[name] = _layer(node, values, notes)
         if notes:
             found.notes[name] = notes
-    except _Left as why:
+    except Left as why:
         found.left[name] = str(why)
     except (TypeError, ValueError) as error:  # of attributes that are of no type, or of another
         found.left[name] = f"its attributes are damaged ({shown(str(error), 100)})"
@@ -332,9 +323,9 @@ def _take(path: str, node: Any, values: Values, found: Found) -> None:
 def _layer(node: Any, values: Values, notes: list[str]) -> nn.Recurrent:
     kind = "LSTM" if node.domain else node.op_type
     options = {a.name: values.onnx.helper.get_attribute_value(a) for a in node.attribute}
-    direction = _text(options.get("direction", b"forward"))
+    direction = text_of(options.get("direction", b"forward"))
     if direction not in ("forward", "reverse", "bidirectional"):
-        raise _Left(f"direction={shown(direction)}, which ONNX does not have")
+        raise Left(f"direction={shown(direction)}, which ONNX does not have")
     k = 2 if direction == "bidirectional" else 1
     given = {key: node.input[i] for key, i in INPUTS.items() if any(node.input[i : i + 1])}
     if (node.domain, node.op_type) == QUANTIZED:
@@ -363,12 +354,12 @@ def _layer(node: Any, values: Values, notes: list[str]) -> nn.Recurrent:
 def _weights(key: str, name: str, values: Values, notes: list[str]) -> np.ndarray:
     a = values(name)
     if a is None:
-        raise _Left(f"its {key} is computed in the graph, wanted constants")
+        raise Left(f"its {key} is computed in the graph, wanted constants")
     if a.dtype.name == "bfloat16" or values.bfloat16(name):
         notes.append(f"{key} was bfloat16, and is float32 now")
         a = a.astype(np.float32)
     if a.dtype.kind != "f":
-        raise _Left(f"its {key} holds {a.dtype}, wanted floating-point numbers")
+        raise Left(f"its {key} holds {a.dtype}, wanted floating-point numbers")
     return a
 
 
@@ -381,11 +372,11 @@ def _dequantized(node: Any, values: Values, notes: list[str]) -> dict[str, np.nd
         names = [node.input[INPUTS[key]], *node.input[first : first + 2]]
         parts = [values(name) for name in names]
         if len(parts) != 3 or any(a is None for a in parts):
-            raise _Left(f"its {key}, or its scale or zero point, is computed in the graph")
+            raise Left(f"its {key}, or its scale or zero point, is computed in the graph")
         q, scale, zero = (np.asarray(a) for a in parts)
         if q.ndim != 3 or q.dtype.kind not in "iu" or scale.dtype.kind != "f" or any(
                 a.shape not in ((len(q),), (len(q), q.shape[2])) for a in (scale, zero)):
-            raise _Left(f"its {key}, scale and zero point do not fit together")
+            raise Left(f"its {key}, scale and zero point do not fit together")
         scale, zero = (a.reshape(len(q), 1, -1) for a in (scale, zero))
         arrays[key] = np.swapaxes((q.astype(np.float32) - zero) * scale, 1, 2)
     notes.append("its weights were quantized, and are float32 now; the node rounds what it"
@@ -397,7 +388,7 @@ def _fitting(kind: str, k: int, arrays: dict[str, np.ndarray],
              options: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
     """W (k, gH, D), R (k, gH, H), B (k, 2gH) and P (k, 3H) or None, g gates, once they are so."""
     if missing := {"W", "R"} - arrays.keys():
-        raise _Left(f"it has no {' and no '.join(sorted(missing))}")
+        raise Left(f"it has no {' and no '.join(sorted(missing))}")
     W, R = arrays["W"], arrays["R"]
     shapes = {key: a.shape for key, a in arrays.items()}
     H, g = R.shape[-1] if R.ndim == 3 else 0, KINDS[kind].gates
@@ -406,33 +397,33 @@ def _fitting(kind: str, k: int, arrays: dict[str, np.ndarray],
     misfit = any(shapes[key] != wanted[key] for key in shapes)
     if not H or misfit or ("P" in shapes and kind != "LSTM"):
         came = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
-        raise _Left(f"{shown(came, 200)} are not the weights of {k} direction{'s' * (k > 1)}")
+        raise Left(f"{shown(came, 200)} are not the weights of {k} direction{'s' * (k > 1)}")
     if options.get("hidden_size", H) != H:
-        raise _Left(f"hidden_size={shown(options['hidden_size'])}, but its weights have {H}")
+        raise Left(f"hidden_size={shown(options['hidden_size'])}, but its weights have {H}")
     return W, R, arrays.get("B", np.zeros((k, 2 * g * H), W.dtype)), arrays.get("P")
 
 
 def _forms(kind: str, k: int, options: dict[str, Any]) -> list[Form]:
     """For each direction its functions, clipping and coupling."""
     usual = ACTIVATIONS[kind]
-    names = [_text(a) for a in options.get("activations", [])] or usual * k
+    names = [text_of(a) for a in options.get("activations", [])] or usual * k
     if len(names) != len(usual) * k:
-        raise _Left(f"{len(names)} activations, wanted {len(usual) * k}")
+        raise Left(f"{len(names)} activations, wanted {len(usual) * k}")
     alphas, betas = (list(options.get(f"activation_{x}", [])) for x in ("alpha", "beta"))
     functions = []
     for name in names:
         if name.lower() not in DEFAULTS:
-            raise _Left(f"the activation {shown(name)}, which ONNX does not have")
+            raise Left(f"the activation {shown(name)}, which ONNX does not have")
         alpha, beta = DEFAULTS[name.lower()]
         alpha = alphas.pop(0) if alphas and alpha is not None else alpha
         beta = betas.pop(0) if betas and beta is not None else beta
         if math.isnan(alpha or 0) or math.isnan(beta or 0):
-            raise _Left(f"the activation {name} without its alpha and beta, of which runtimes make"
+            raise Left(f"the activation {name} without its alpha and beta, of which runtimes make"
                         " different things")
         functions.append(Activation(name.lower(), alpha or 0.0, beta or 0.0))
     clip = options.get("clip") or None
     if clip is not None and not 0 < clip < math.inf:
-        raise _Left(f"clip={clip}")
+        raise Left(f"clip={clip}")
     n = len(usual)
     forms = []
     for d in range(k):
@@ -455,7 +446,7 @@ def _initial(kind: str, k: int, H: int, given: dict[str, str], values: Values,
             parts.append(None)
         else:
             if a.ndim != 3 or a.shape[::2] != (k, H) or a.dtype.kind != "f":
-                raise _Left(f"{key} of shape {a.shape}, wanted ({k}, N, {H})")
+                raise Left(f"{key} of shape {a.shape}, wanted ({k}, N, {H})")
             notes.append(f"{key} is a constant: the layer starts from it")
             parts.append(a[:, :1] if (a == a[:, :1]).all() else a)
     known = [a for a in parts if a is not None]
@@ -482,10 +473,6 @@ def _lengths(given: dict[str, str], values: Values, notes: list[str]) -> np.ndar
         notes.append("sequence_lens come from the graph: hand them over as lengths")
         return None
     if a.ndim != 1 or a.dtype.kind not in "iu" or not a.size:
-        raise _Left(f"sequence_lens of shape {a.shape} and {a.dtype}, wanted (N,) integers")
+        raise Left(f"sequence_lens of shape {a.shape} and {a.dtype}, wanted (N,) integers")
     notes.append("sequence_lens are constants: sequences are that long unless others are given")
     return int(a[0]) if (a == a[0]).all() else a
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -16,7 +16,7 @@ import numpy as np
 from .. import nn
 from ..tensor import Tensor
 from .files import Arrays, FormatError, StrPath, shown, spoiled
-from .found import Found
+from .found import Found, Left
 from .layouts import LAYERS, TORCH, Weights, restore, stack
 from .safetensors import read_safetensors
 from .torch_files import read_pickled, read_torch
@@ -85,7 +85,7 @@ def from_state_dict(source: StrPath | Mapping[str, Any], prefix: str = "") -> Fo
     for stem, group in groups.items():
         try:
             found[stem] = layer = _layer(group)
-        except _Misfit as why:
+        except Left as why:
             found.left[shown(stem)] = str(why)
             continue
         if isinstance(layer, (nn.RNN, nn.RNNCell)):
@@ -142,10 +142,6 @@ def load_torch(module: nn.Module, source: StrPath | Mapping[str, Any], strict: b
 # ---- from PyTorch's names -----------------------------------------------------------------------
 
 
-class _Misfit(ValueError):
-    """Why arrays are no layer."""
-
-
 def _gather(source: Mapping[str, Any], path: str, arrays: Arrays) -> None:
     """Put all of a dict, and of the dicts in it, into ``arrays``, under the names of a file."""
     for key, value in source.items():
@@ -172,23 +168,23 @@ def _layer(group: Mapping[str, np.ndarray]) -> Any:
     """The layer or the cell of arrays under the names of one torch.nn module."""
     matches = [match for name in group if (match := _NAME.fullmatch(name))]
     if any((match[4] is None) != (matches[0][4] is None) for match in matches):
-        raise _Misfit("it has the names of a cell and of a layer")
+        raise Left("it has the names of a cell and of a layer")
     if matches[0][4] is None:
         return _cell(group, "")
     layers = 1 + max(int(match[4]) for match in matches)
     if layers > len(group):
-        raise _Misfit(f"its layers are numbered to {layers}")
+        raise Left(f"its layers are numbered to {layers}")
     directions = ["", "_reverse"] if any(match[5] for match in matches) else [""]
     cells = [_cell(group, f"_l{i}{d}") for i in range(layers) for d in directions]
     kinds = {type(cell) for cell in cells}
     if len(kinds) > 1:
-        raise _Misfit("its layers are of different kinds")
+        raise Left("its layers are of different kinds")
     for i, cell in enumerate(cells):
         row = i // len(directions)
         below = cells[(row - 1) * len(directions) : row * len(directions)]
         wanted = sum(c.state_sizes[0] for c in below) if row else cells[0].Wx.shape[0]
         if cell.Wx.shape[0] != wanted:
-            raise _Misfit(f"weight_ih of layer {row} reads {cell.Wx.shape[0]} numbers, wanted"
+            raise Left(f"weight_ih of layer {row} reads {cell.Wx.shape[0]} numbers, wanted"
                           f" {wanted}")
     return stack(cells, bidirectional=len(directions) == 2)
 
@@ -197,25 +193,25 @@ def _cell(group: Mapping[str, np.ndarray], suffix: str) -> Any:
     """The cell of the arrays whose names end in ``suffix``."""
     names = [f"weight_ih{suffix}", f"weight_hh{suffix}"]
     if missing := [name for name in names if name not in group]:
-        raise _Misfit(f"it has no {' and no '.join(missing)}")
+        raise Left(f"it has no {' and no '.join(missing)}")
     ih, hh = (group[name] for name in names)
     hr = group.get(f"weight_hr{suffix}")
     H = hr.shape[-1] if hr is not None and hr.ndim == 2 else hh.shape[-1] if hh.ndim == 2 else 0
     gates = len(hh) // H if H and hh.ndim == 2 and len(hh) % H == 0 else 0
     out = len(hr) if hr is not None else H
     if gates not in KINDS or ih.ndim != 2 or len(ih) != len(hh) or hh.shape[1] != out:
-        raise _Misfit(f"weight_ih{suffix} {ih.shape} and weight_hh{suffix} {hh.shape} are those of"
+        raise Left(f"weight_ih{suffix} {ih.shape} and weight_hh{suffix} {hh.shape} are those of"
                       " no RNN, LSTM or GRU")
     if hr is not None and gates != 4:
-        raise _Misfit(f"weight_hr{suffix}, which only an LSTM has")
+        raise Left(f"weight_hr{suffix}, which only an LSTM has")
     if odd := [a.dtype for a in (ih, hh) if a.dtype.kind != "f"]:
-        raise _Misfit(f"its weights are {odd[0]}, wanted floating-point numbers")
+        raise Left(f"its weights are {odd[0]}, wanted floating-point numbers")
     biases = [group.get(f"bias_{x}{suffix}") for x in ("ih", "hh")]
     if (biases[0] is None) != (biases[1] is None):
-        raise _Misfit(f"it has one of two biases{suffix}")
+        raise Left(f"it has one of two biases{suffix}")
     bx, bh = (np.zeros_like(ih, shape=len(ih)) if b is None else b for b in biases)
     if any(b.shape != (len(ih),) or b.dtype.kind != "f" for b in (bx, bh)):
-        raise _Misfit(f"biases{suffix} of shapes {bx.shape} and {bh.shape}, wanted {(len(ih),)}"
+        raise Left(f"biases{suffix} of shapes {bx.shape} and {bh.shape}, wanted {(len(ih),)}"
                       " floating-point numbers")
     return restore(KINDS[gates], Weights(ih.T, hh.T, bx, bh, None if hr is None else hr.T), TORCH)
 
@@ -274,7 +270,7 @@ def _cell_part(cell: Any, path: str, suffix: str) -> tuple[list[str], Any]:
     def fill(arrays: Mapping[str, np.ndarray]) -> list[tuple[Tensor, np.ndarray]]:
         try:
             theirs = _cell({key: arrays[path + key] for key in keys}, suffix)
-        except _Misfit as why:
+        except Left as why:
             raise ValueError(f"load_torch: {path.rstrip('.')}: {why}") from None
         if type(theirs) is not type(cell):
             raise ValueError(f"{where}: of a {type(theirs).__name__}, wanted {type(cell).__name__}")
