@@ -56,4 +56,4 @@ for step in range(int(sys.argv[1]) if len(sys.argv) > 1 else 600):
     optimizer.step()
     optimizer.zero_grad()
     if step % 50 == 49:
-        print(f"step {step + 1}: {loss.item() / np.log(2):.3f} bits of error per bit")
+        print(f"step {step + 1}: {loss.item() / np.log(2):.3f} bits of loss per bit")

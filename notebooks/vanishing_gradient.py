@@ -97,5 +97,5 @@ except RuntimeError as error:
 # %% [markdown]
 # ## Now you
 #
-# - Plot `norms` on a logarithmic axis.
+# - At which bias is a tenth of the gradient left after 49 steps? Work it out ($f^{49} = 0.1$), then try.
 # - What does a GRU do? Its update gate has the bias `b[:H]`; in the book's convention a *negative* one keeps the old state.

@@ -10,7 +10,7 @@
 #
 # A cell is a formula: an input and a state go in, the new state comes out. There is no backward pass to write. `Recurrent` runs any cell over time, with several layers, two directions, dropout and padded batches.
 #
-# Here it is the minimal gated unit (Zhou et al., 2016): one gate $f$, which both forgets and lets in.
+# Here: the minimal gated unit (Zhou et al., 2016): one gate $f$, which both forgets and lets in.
 #
 # $$f = \sigma(W_f [x, h]) \qquad \hat h = \tanh(W_h [x, f \odot h]) \qquad h' = (1 - f) \odot h + f \odot \hat h$$
 
@@ -47,7 +47,7 @@ tg.draw(np.sum(cell(np.ones((2, 3)), np.zeros((2, 4)))), names=cell)
 # %% [markdown]
 # ## Is its gradient right?
 #
-# It has to be: every call in the formula has a rule that was proven. Who does not believe it compares with finite differences:
+# It has to be: every call in the formula has a rule that is tested. Who does not believe it compares with finite differences:
 
 # %%
 x, h = rng.normal(size=(2, 3)), rng.normal(size=(2, 4))

@@ -43,4 +43,4 @@ def test_an_example_runs_and_what_it_minimises_falls(path, monkeypatch, capsys):
     if len(losses) > 1:
         assert losses[-1] < losses[0]
     if path.stem == "neural_turing_machine":
-        assert losses[-1] < 0.1  # bits of error per bit, of sequences never seen before: it copies
+        assert losses[-1] < 0.1  # bits of loss per bit, of sequences never seen before: it copies
