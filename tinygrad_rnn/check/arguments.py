@@ -19,6 +19,7 @@ import numpy as np
 SIZES = {"N": 3, "T": 4, "U": 2, "D": 5, "H": 6, "V": 7, "Z": 2,  # all of use together differ
          "C": 5, "X": 4, "K": 3, "A": 2, "S": 2}  # channels, pixels, kernel, heads, samples
 DIVISIBLE = {"D": 8, "H": 6}  # where a layer wants sizes that can be divided into heads
+GATES = {"lstm": "fgio", "gru": "zrh", "rnn": ""}  # in the book's order
 LABELS = {"t", "ts", "target", "targets", "label", "labels", "y_true", "teacher", "correct"}
 
 
@@ -230,7 +231,7 @@ def input_specs(name: str, cls_name: str, beside=()) -> list[Spec]:
     return []
 
 
-_TIMES = {"lstm": (4,), "gru": (3,), "rnn": (1,)}
+
 
 
 def settings(keys: dict[str, list[Any]]):
@@ -249,10 +250,8 @@ def family(name: str):
     return (found[1], found[2], found[3]) if found else name
 
 
-def gates_of(cls_name: str, params=()):
+def gates_of(cls_name: str):
     """How many blocks of H the columns of the weights have: by name, else by what fits."""
     low = cls_name.lower()
-    for kind, times in _TIMES.items():
-        if kind in low:
-            return (*times, *(k for k in (1, 4, 3, 2) if k not in times))
-    return (1, 4, 3, 2)
+    first = next((len(gates) or 1 for kind, gates in GATES.items() if kind in low), 1)
+    return (first, *(k for k in (1, 4, 3, 2) if k != first))

@@ -19,15 +19,12 @@ from .loading import LoadError
 from .page import page
 from .patch import patch
 from .report import VERDICTS, Report
-from .words import LANGUAGES, Said, in_language, language, say
+from .words import LANGUAGES, Said, in_language, language, speaker
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options, in the language of the locale, or of ``--lang`` beside ``--help``."""
-    lang = language(_asked(sys.argv))
-
-    def tr(template: str, **values: Any) -> str:
-        return _in(template, lang, **values)
+    tr = speaker(language(_asked(sys.argv)))
 
     class Help(argparse.RawDescriptionHelpFormatter):
         """What argparse says of itself, in that language, too."""
@@ -184,7 +181,7 @@ def show(checked: Checked, many: bool, colour: bool, lang: str) -> None:
 
 
 def _in(template: str, lang: str, **values: Any) -> str:
-    return str(in_language(say(template, **values), lang))
+    return speaker(lang)(template, **values)
 
 
 def table(done: list[Checked], lang: str) -> str:

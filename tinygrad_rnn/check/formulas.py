@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import manual
+from .arguments import GATES
 from .protocol import epsilon_problem
 from .report import Cause
 from .words import join, say
@@ -121,7 +122,7 @@ def _both_ways(cell, params, inputs):
 
 
 def _fits_cell(kind, params):
-    times = {"rnn": 1, "lstm": 4, "gru": 3}[kind]
+    times = len(GATES[kind]) or 1
     if len(params) not in (2, 3) or any(p.ndim != 2 for p in params[:2]):
         return False
     H = params[1].shape[0]

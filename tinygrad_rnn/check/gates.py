@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .arguments import GATES
 from .formulas import order_of_gates
 from .report import Gradient, place_of
 
 if TYPE_CHECKING:
     from .outcome import Outcome
 
-_BLOCKS = {"lstm": 4, "gru": 3}
+
 
 
 def tell_gates(gradients: list[Gradient], outcome: Outcome) -> None:
@@ -26,8 +27,8 @@ def tell_gates(gradients: list[Gradient], outcome: Outcome) -> None:
     order = list(order_of_gates(params, inputs, outcome.truth.outputs))
     if not order:
         low = type(outcome.setup.layer).__name__.lower()
-        count = next((k for name, k in _BLOCKS.items() if name in low), 0)
-        order = [f"block {k + 1}" for k in range(count)]
+        known = next((gates for name, gates in GATES.items() if name in low), "")
+        order = [f"block {k + 1}" for k in range(len(known))]
     names = outcome.setup.slots.names
     for g in gradients:
         got, wanted = outcome.got.get(g.name), outcome.wanted.get(g.name)

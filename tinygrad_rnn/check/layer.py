@@ -21,7 +21,7 @@ from .causes import explain_wrong
 from .forms import is_empty
 from .formulas import compare_forward
 from .limits import TimeUp, time_limit
-from .numpy_standin import noting_clips, noting_float32
+from .numpy_standin import noting_float32, unclipped
 from .outcome import Outcome, evaluate
 from .recipes import CannotMake
 from .repair import Budget
@@ -140,7 +140,7 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
             recipe = recipes.from_factory(cls, report.name)
         if recipe is None:
             search = recipes.find(cls, seconds, known)
-            recipe = search.running[0] if search.running else search.half
+            recipe = search.best
         with time_limit(seconds):
             setup = recipe.setup()
     except (CannotMake, CannotRun, TimeUp) as error:
@@ -255,7 +255,7 @@ def _is_derivative(setup: Setup, seed: int):
 def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
     """Where a layer is not right with its likeliest inputs: others with which it is, if there are
     some."""
-    first = search.running[0] if search.running else search.half
+    first: Any = search.best
     try:
         with time_limit(seconds):
             outcome = evaluate(first.setup(), seed)
@@ -371,7 +371,7 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
                                       and not p.wrong)
         try:
             budget = limits.budget()
-            with noting_clips(without=outcome.clipped):
+            with unclipped(outcome.clipped):
                 repairs = explain_wrong(report, outcome, budget.part(0.8), filename,
                                         limits.trusted, _more(setup, seed))
                 if limits.explain:

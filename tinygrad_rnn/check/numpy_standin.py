@@ -22,79 +22,74 @@ from ..tensor import Tensor
 
 _tracing: ContextVar[bool] = ContextVar("tracing", default=False)
 _zeroed: ContextVar[bool] = ContextVar("zeroed", default=False)
-_clips: ContextVar[tuple[list[str], bool]] = ContextVar("clips", default=([], False))
-_widened: ContextVar[list[Any] | None] = ContextVar("widened", default=None)
+_unclipped: ContextVar[bool] = ContextVar("unclipped", default=False)
+_clips: ContextVar[list[str] | None] = ContextVar("clips", default=None)
+_widened: ContextVar[list[str] | None] = ContextVar("widened", default=None)
 
 
 @contextlib.contextmanager
+def _set(variable, value):
+    token = variable.set(value)
+    try:
+        yield value
+    finally:
+        variable.reset(token)
+
+
 def tracing():
     """Created float arrays are Tensors inside the block."""
-    token = _tracing.set(True)
-    try:
-        yield
-    finally:
-        _tracing.reset(token)
+    return _set(_tracing, True)
 
 
 def is_tracing() -> bool:
     return _tracing.get()
 
 
-@contextlib.contextmanager
 def unpoisoned():
     """Memory that NumPy leaves uninitialised is zero inside the block."""
-    token = _zeroed.set(True)
-    try:
-        yield
-    finally:
-        _zeroed.reset(token)
+    return _set(_zeroed, True)
 
 
 def is_unpoisoned() -> bool:
     return _zeroed.get()
 
 
-@contextlib.contextmanager
-def noting_float32():
-    """Yields a list that is not empty once something has asked for float32."""
-    token = _widened.set([])
-    try:
-        yield _widened.get()
-    finally:
-        _widened.reset(token)
-
-
-@contextlib.contextmanager
-def noting_clips(without: bool = False):
-    """Yields a list that is not empty once np.clip has changed something; ``without``: it changes
-    nothing inside the block."""
-    token = _clips.set(([], without))
-    try:
-        yield _clips.get()[0]
-    finally:
-        _clips.reset(token)
+def unclipped(without: bool = True):
+    """np.clip changes nothing inside the block."""
+    return _set(_unclipped, without)
 
 
 def is_unclipped() -> bool:
-    return _clips.get()[1]
+    return _unclipped.get()
+
+
+def noting_float32():
+    """Yields a list that is not empty once something has asked for float32."""
+    return _set(_widened, [])
+
+
+def noting_clips():
+    """Yields a list that is not empty once np.clip has changed something."""
+    return _set(_clips, [])
+
+
+def _note(seen: list[str] | None, what: str):
+    if seen is not None and not seen:
+        seen.append(what)
 
 
 def _clip(a, *bounds, out=None, **kwargs):
-    noted, without = _clips.get()
     clipped = np.clip(a, *bounds, **kwargs)
-    if not noted and isinstance(a, np.ndarray) and np.any(clipped != a):
-        noted.append("clipped")
-    clipped = a if without else clipped
+    if isinstance(a, np.ndarray) and np.any(clipped != a):
+        _note(_clips.get(), "clipped")
+    clipped = a if is_unclipped() else clipped
     if out is None:
         return clipped
     out[...] = clipped
     return out
 
 
-def _note():
-    seen = _widened.get()
-    if seen is not None and not seen:
-        seen.append("float32")
+
 
 
 def wide(dtype):
@@ -106,7 +101,7 @@ def wide(dtype):
     except TypeError:
         return dtype
     if known.kind == "f" and known.itemsize < 8:
-        _note()
+        _note(_widened.get(), "float32")
         return np.float64
     return dtype
 
@@ -255,8 +250,7 @@ class NumpyStandIn(types.ModuleType):
 
     def __getattr__(self, name):
         if name in _NARROW:
-            _note()
-            return np.float64
+            return wide(np.float32)
         if name in _EARLIER and (name in _PYTHON or not hasattr(np, name)):
             return _EARLIER[name]
         return getattr(np, name)

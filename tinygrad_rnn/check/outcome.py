@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .arguments import LABELS
-from .numpy_standin import is_unclipped, noting_clips
+from .numpy_standin import is_unclipped, noting_clips, unclipped
 from .protocol import epsilon_problem, protocol_problems
 from .report import Cause, Gradient, compare, listed
 from .running import (
@@ -64,7 +63,7 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
     CannotRun."""
     outcome = Outcome(setup, seed=seed)
     rng = rng or np.random.default_rng(seed + 1)
-    with contextlib.nullcontext() if is_unclipped() else noting_clips() as clipped:
+    with noting_clips() as clipped:
         seen, cotangents = observe(setup, rng, light=light)
     outcome.observation, outcome.cotangents = seen, cotangents
     # what backward is not handed does not reach it: an output without a cotangent is not used
@@ -101,7 +100,7 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
         other = evaluate(setup, seed, light, truth(setup, ones))
         other = other if other.right else None
     elif clipped and not is_unclipped():
-        with noting_clips(without=True):
+        with unclipped():
             other = evaluate(setup, seed, light)
         other.clipped = True
         other.problems.append(Cause("clipped", say(

@@ -149,6 +149,10 @@ class Search:
         """The next recipe that runs to its end, or None."""
         return next(self.attempts, None)
 
+    @property
+    def best(self) -> Recipe | None:
+        return self.running[0] if self.running else self.half
+
     def others(self, first: Recipe, seconds: float = 0.3) -> Iterator[Recipe]:
         """The recipes that run to their end with the same layer and other inputs."""
         end = time.process_time() + seconds
@@ -346,7 +350,7 @@ def find(cls, seconds: float, known: dict[Any, Search] | None = None):
         known[cls].next()
     search = known[cls]
     name, init_names = cls.__name__, search.init_names
-    if search.running or search.half is not None:
+    if search.best is not None:
         return search
     error = search.error
     example = ", ".join(f"{n}=..." for n in init_names)

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..address import page
 from ..show import file_name
-from .words import in_language, join, language, say
+from .arguments import GATES
+from .words import in_language, join, language, say, speaker
 
 if TYPE_CHECKING:
     from .patch import Change
@@ -134,9 +135,7 @@ class Report:
 
     def text(self, colour: bool = False, lang: str = "en") -> str:
         """The report as a table of gradients with the causes below it; ``lang``: en, ko, ja."""
-        def tr(template: str, **values: Any) -> str:
-            return str(in_language(say(template, **values), lang))
-
+        tr = speaker(lang)
         paint = _PAINT[self.verdict] if colour else "{}"
         lines = [f"{self.name}: " + paint.format(tr(self.verdict))]
         if self.gradients and self.verdict != "unchecked":
@@ -149,10 +148,7 @@ class Report:
 
     def said(self, lang: str) -> list[Said]:
         """What stands below the table: causes, the example, notes."""
-        def tr(template: str, **values: Any) -> str:
-            return str(in_language(say(template, **values), lang))
-
-        found: list[Said] = []
+        tr, found = speaker(lang), list[Said]()
 
         def add(head, text, *below, names=(), number="", where=""):
             of = f"{number} ({listed(names)})" if names else number
@@ -209,18 +205,18 @@ class Report:
 
     def worked_lines(self, lang: str = "en") -> list[str]:
         """The example in numbers: forward and backward, line by line."""
-        lines, part = [], ""
+        lines, part, tr = [], "", speaker(lang)
         width = min(58, max((len(r.text) for r in self.worked), default=0))
         given = ", ".join(f"{r.text} = {r.value}" for r in self.worked if r.part == "given")
         if given:
-            lines.append(str(in_language(say("given: {values}", values=given), lang)))
+            lines.append(tr("given: {values}", values=given))
         for r in self.worked:
             if r.part == "given":
                 continue
             if r.part != part:
                 part = r.part
                 lines.append(part)
-            right = in_language(say("right is {value}", value=r.right), lang)
+            right = tr("right is {value}", value=r.right)
             lines.append(f"  {r.text:{width}}  {r.value}" + f"   {right}" * bool(r.right))
         return lines
 
@@ -251,7 +247,7 @@ def _number(x):
 
 # --- comparing -----------------------------------------------------------------------------------
 
-_GATES = {"lstm": "fgio", "gru": "zrh"}
+
 
 
 def compare(name, got, wanted, tolerance: float, layer_name: str = "", hidden=None, batch=None):
@@ -280,7 +276,7 @@ def place_of(index, shape, layer_name: str = "", hidden=None, batch=None, gates=
     names, in their order; else those of the book, by the name of the layer."""
     words = []
     low = layer_name.lower()
-    gates = gates or list(next((g for kind, g in _GATES.items() if kind in low), ""))
+    gates = gates or list(next((g for kind, g in GATES.items() if kind in low), ""))
     if batch is not None and shape and shape[0] == batch and len(shape) > 1:
         words.append(say("sample {n}", n=index[0]))
         if len(shape) == 3 or (len(shape) == 2 and low.startswith("time") and "step" not in low):

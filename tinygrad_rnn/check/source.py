@@ -180,25 +180,24 @@ def codes_run(call, filename: str, local=None):
 
 
 @contextlib.contextmanager
+def _watching(note, get, put):
+    """One written in C cannot be put back from here."""
+    earlier = get()
+    put(note)
+    try:
+        yield
+    finally:
+        put(earlier if callable(earlier) else None)
+
+
 def profiled(note):
-    """``note`` is called as a profiler is; one written in C cannot be put back from here."""
-    earlier = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        yield
-    finally:
-        sys.setprofile(earlier if callable(earlier) else None)
+    """``note`` is called as a profiler is inside the block."""
+    return _watching(note, sys.getprofile, sys.setprofile)
 
 
-@contextlib.contextmanager
 def traced(note):
-    """``note`` is called as a tracer is."""
-    earlier = sys.gettrace()
-    sys.settrace(note)
-    try:
-        yield
-    finally:
-        sys.settrace(earlier)
+    """``note`` is called as a tracer is inside the block."""
+    return _watching(note, sys.gettrace, sys.settrace)
 
 
 def _functions_in(names):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import gettext
 import locale
+from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
@@ -54,6 +55,11 @@ def join(parts, between: str = "; ") -> str:
 def in_language(text: Any, lang: str = "en") -> Any:
     """What was said, in a language; what is no sentence as it is."""
     return text.within(lang) if isinstance(text, Said) and lang != "en" else text
+
+
+def speaker(lang: str) -> Callable[..., str]:
+    """``say``, in a language, as plain text."""
+    return lambda template, **values: str(in_language(say(template, **values), lang))
 
 
 def language(wanted: str | None = None) -> str:
