@@ -68,6 +68,13 @@ def test_the_largest_setting_that_is_taken_can_be_read_again(option, text, tmp_p
     assert LARGEST - 1 in vars(load_config(tmp_path)).values()
 
 
+@pytest.mark.parametrize("more", [["--data", "x"], ["--data"], ["--epoch", "2"]])
+def test_an_option_has_its_whole_name(more, text, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train(text, tmp_path / "out", *more)
+    assert f"unrecognized arguments: {' '.join(more)}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("more, told", [
     (["--forget-bias", "1", "--cell", "gru"], "--forget-bias 1.0 is of --cell lstm; gru has no"),
     (["--forget-bias", "1", "--model", "simple"], "--forget-bias 1.0 is of --cell lstm; rnn has"),

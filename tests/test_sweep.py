@@ -100,9 +100,28 @@ def test_a_sweep_that_was_killed_goes_on(file, tmp_path):
     ("[0.01, 0.1]", "[0.1, 0.1]", "two runs are lr=0.1,seed=1"),
     ("hidden = 4", "hidden = [", "no TOML"),
     ("seed = [1, 2]", "dropout = [0.5]", "--dropout is of --model better"),
+    ("seed = [1, 2]", "out = ['a', 'b']", "out among the settings: each run has its own"),
+    ("seed = [1, 2]", "hidden = [4, 8]", "hidden among the settings: it is given twice"),
+    ("seed = [1, 2]", "batch_size = [4, 8]", "batch_size among the settings: it is given twice"),
+    ("jit = false", "help = true", "help among the settings"),
+    ("jobs = 2", "jobs = true", "jobs is True, wanted a whole number"),
+    ("jobs = 2", "address = 'host:1'", "an address is of backend"),
+    ("[vary]", "[[vary]]", "wanted a table"),
+    ("words.txt", "none.txt", "none.txt: no such file"),
 ])  # fmt: skip
 def test_what_a_file_may_not_say(file, old, new, said, capsys):
     assert main(["sweep", file(**{old: new})]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line, said", [
+    ("out = ''", "out is '', wanted text"), ("out = 3", "out is 3, wanted text"),
+    ("vary = 3", "vary is 3, wanted a table"), ("fixed = [1]", "fixed is [1], wanted a table"),
+    ("data = '-'", "every run reads them for itself"), ("data = ['a']", "wanted text"),
+])  # fmt: skip
+def test_what_is_of_no_kind_that_is_wanted(line, said, tmp_path, capsys):
+    (tmp_path / "s.toml").write_text(f"task = 'text'\n{line}\n", encoding="utf-8-sig")
+    assert main(["sweep", str(tmp_path / "s.toml")]) == 1
     assert said in capsys.readouterr().err
 
 

@@ -53,11 +53,15 @@ COMMAND = how_called()
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence.
+    """Says what is wrong in one sentence, and takes options by their whole names: ``--data`` must
+    not be ``--data-changed`` where there is no other.
 
     No file or folder has an empty name: a variable that the shell does not know becomes one, and
     must not be taken for an option that was left out.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
         if options.get("metavar") in PATHS and not options.keys() & {"type", "const"}:

@@ -34,11 +34,14 @@ from ..training import MODEL
 from ..training.log import Log
 from ..training.output import say
 from . import train
-from .arguments import NAME, Parser
+from .arguments import NAME, Parser, command
 from .errors import FAILED
 
 DONE, OUTPUT, TABLE, PICTURE = "done.json", "output.txt", "table.csv", "curves.png"
-KNOWN = ("task", "data", "out", "jobs", "backend", "address", "fixed", "vary")
+KNOWN: dict[str, type] = {"task": str, "data": str, "out": str, "jobs": int, "backend": str,
+                          "address": str, "fixed": dict, "vary": dict}  # fmt: skip
+KINDS = {str: "text", int: "a whole number", dict: "a table"}
+EACH_ITS_OWN = ("out", "resume", "help")
 BACKENDS = ("threading", "dask", "ray")  # of joblib; here a thread waits for each training
 LOCKED = "another training"  # what a run says whose folder is taken
 
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     sweep = read(Path(args.file))
     if args.dry_run:
         for words in sweep.runs.values():
-            say(f"{NAME} train {subprocess.list2cmdline(words)}")
+            say(command("train", *words))
         return 0
     try:
         import joblib  # type: ignore[import-untyped]
@@ -86,29 +89,42 @@ def run(args: argparse.Namespace) -> int:
     for line in over_seeds(sweep, rows):
         say(line)
     say(f"\nthe table is in {sweep.out / TABLE}")
-    train.draw(lambda: training_curve(curves(sweep), sweep.out / PICTURE, sweep.task),
-               f"the curves are in {sweep.out / PICTURE}")
+    if points := curves(sweep):
+        train.draw(lambda: training_curve(points, sweep.out / PICTURE, sweep.task),
+                   f"the curves are in {sweep.out / PICTURE}")
     return FAILED if any(row["state"] != "done" for row in rows) else 0
 
 
 def read(file: Path) -> Sweep:
     """The sweep that a file describes, every run of it looked at. DataError."""
     try:
-        asked = tomllib.loads(file.read_text(encoding="utf-8"))
+        asked = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Windows marks beginnings
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: no TOML ({error})") from None
-    if unknown := set(asked) - set(KNOWN):
-        raise DataError(f"{file}: {sorted(unknown)[0]!r} is none of {', '.join(KNOWN)}")
+    for name, value in asked.items():
+        if name not in KNOWN:
+            raise DataError(f"{file}: {name!r} is none of {', '.join(KNOWN)}")
+        if type(value) is not KNOWN[name] or value == "":
+            raise DataError(f"{file}: {name} is {value!r}, wanted {KINDS[KNOWN[name]]}")
     task, fixed, vary = asked.get("task"), asked.get("fixed", {}), asked.get("vary", {})
+    if asked.get("data") == "-":
+        raise DataError(f"{file}: data is '-', but every run reads them for itself: name a file")
+    names = [name.replace("-", "_") for name in (*fixed, *vary)]
+    for name in names:
+        if name in EACH_ITS_OWN or names.count(name) > 1:
+            why = "each run has its own" if name in EACH_ITS_OWN else "it is given twice"
+            raise DataError(f"{file}: {name} among the settings: {why}")
     if task not in train.TASKS:
         raise DataError(f"{file}: task is {task!r}, wanted one of {', '.join(train.TASKS)}")
     for name, values in vary.items():
         if not isinstance(values, list) or not values:
             raise DataError(f"{file}: vary.{name} is {values!r}, wanted a list of values")
     jobs, backend = asked.get("jobs", available()), asked.get("backend", BACKENDS[0])
-    if type(jobs) is not int or jobs < 1 or backend not in BACKENDS:
+    if jobs < 1 or backend not in BACKENDS:
         raise DataError(f"{file}: jobs = {jobs!r}, backend = {backend!r}; wanted 1 or more, and one"
                         f" of {', '.join(BACKENDS)}")  # fmt: skip
+    if asked.get("address") and backend == BACKENDS[0]:
+        raise DataError(f"{file}: an address is of backend = 'dask' or 'ray'")
     out = Path(asked.get("out", f"runs/{file.stem}"))
     runs: dict[str, list[str]] = {}
     varied: dict[str, dict[str, Any]] = {}
@@ -124,7 +140,9 @@ def read(file: Path) -> Sweep:
         if task != "text" and "data" in asked:
             words += ["--data-dir" if task == "ptb" else "--data", str(asked["data"])]
         runs[name] = [*words, "--out", str(out / name)]
-        train.config_of(parser.parse_args(runs[name]))  # DataError now, not after hours
+        config = train.config_of(parser.parse_args(runs[name]))  # DataError now, not after hours
+        if config.data and not Path(config.data).exists():
+            raise DataError(f"{file}: {config.data}: no such file")
         varied[name] = settings
     return Sweep(task, out, min(jobs, len(runs)), backend, asked.get("address"), runs, varied)
 
