@@ -25,7 +25,9 @@ FORMS = [
     "np.linalg.tensorsolve(v[:1], w[:1])", "np.linalg.tensorsolve(x[:1, None, :1], y[:1, :1])",
     "np.linalg.tensorsolve(x[:, :3] @ x[:, :3].T, v[:3])", "np.linalg.cond(x, -2)",
     "np.interp(v, w, x[0], period=1.7)", "np.interp(v, w, x[0], period=-2.3)",
-    "np.interp(v, [-9.0, 0.1, 0.1, 9.0], w)", "np.convolve(v, w, 1)", "np.convolve(v, w[:2], 0)",
+    "np.interp(v, [-9.0, 0.1, 0.1, 9.0], w)", "np.convolve(v, w, 1)", "np.convolve(v, 2)",
+    "np.convolve(v, v[0])", "np.convolve(w[1], v, 'same')",
+    "np.convolve(v, w[:2], 0)",
     "np.logspace(v, 1.5, 3, base=w ** 2 + 1, axis=1)", "np.nanstd(x, axis=1, mean=0.1)",
     "np.geomspace(v[:2], 3 * v[:2], 4, axis=1)", "np.copysign(v, w) * 2", "np.polyadd(v, w[:2])",
     "np.take(v, (0, 0, 1))", "x[(0, 0, 1),]", "x[:, (0, 0)]", "np.logaddexp.reduce(x, None)",
@@ -38,15 +40,19 @@ FORMS = [
     "np.max(x, axis=1, where=np.eye(3, 4) < 1, initial=-9.0)", "np.sum(x, where=np.eye(3, 4) < 1)",
     "np.min(x, axis=0, where=np.eye(3, 4) < 1, initial=9.0)", "np.prod(x, 1, where=x.shape > (0,))",
     "np.tril(x, 1)", "np.triu(z, -1)", "np.logaddexp2(v, w)", "np.repeat(x, [1, 2, 0], axis=0)",
-    "np.fft.fftshift(v)", "np.fft.ifftshift(x[:, :3], 1)",
-    "v ** (2, 0, 1, 3)", "(2, 3, 1, 4) ** v", "np.insert(x, 1, y[:, :3], axis=1)",
-    "np.unique(np.concatenate([x, x]), axis=0)", "np.triu(v)", "np.tril(v, 1)",
+    "np.fft.fftshift(v)", "np.fft.ifftshift(x[:, :3], 1)", "v ** (2, 0, 1, 3)", "(2, 3, 1, 4) ** v",
+    "np.insert(x, 1, y[:, :3], axis=1)", "np.unique(np.concatenate([x, x]), axis=0)", "np.triu(v)",
+    "np.tril(v, 1)", "np.pad(v, 2, 'reflect', reflect_type='odd')",
+    "np.add.reduce(x, where=np.eye(3, 4) < 1)", "np.pad(x, 3, 'symmetric', reflect_type='odd')",
+    "np.multiply.reduce(x, initial=2.0)",
+    "np.maximum.reduce(x, axis=1, where=np.eye(3, 4) < 1, initial=-9.0, keepdims=True)",
+    "np.polyfit(v, y, 1, w=w ** 2 + 1)", "np.polyfit(v, w, 2, w=x[0] ** 2 + 1)",
     "np.trim_zeros(np.concatenate([0 * v, v, 0 * w]))", "np.inner(x, 2)", "np.average(x, axis=[0])",
     "np.average(x, 1, weights=[1, 2, 3, 4])", "np.stack([v, w], dtype='f8', casting='unsafe')",
     "np.concatenate(np.array_split(v, [3, 1]))", "np.add(x, 0, out=np.zeros_like(x))",
     "np.concatenate(np.array_split(x, [2, 1, 4], axis=1), axis=1)",
-    "np.einsum('ij->i', x, dtype='f8')", "np.linalg.cond(x @ y, 1)",
-    "np.linalg.cond(z)", "np.linalg.cond(z, -2)",
+    "np.einsum('ij->i', x, dtype='f8')", "np.linalg.cond(x @ y, 1)", "np.linalg.cond(z)",
+    "np.linalg.cond(z, -2)",
 ]  # fmt: skip
 
 
@@ -115,6 +121,14 @@ def test_of_no_elements(call):
 def test_float32_beside_numbers_and_float64(call):
     x = np.array([0.5, 1.5, 0.7], np.float32)
     assert np.result_type(call(Tensor(x, requires_grad=True))) == call(x).dtype
+
+
+def test_a_covariance_with_as_many_freedoms_as_numbers_is_infinite():
+    x = np.array([[1.0, 2.0, 4.0], [2.0, 1.0, 0.0]])
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="Degrees of freedom"):
+        want = np.cov(x, ddof=3)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(np.cov(Tensor(x), ddof=3), want)
 
 
 def multiplications(y):

@@ -194,21 +194,21 @@ def _einsum_diagonal(x, name):
 # --- convolution ----------------------------------------------------------------------------------
 
 
-def _convolve_operand(g, other, n, m, mode):
-    """Cotangent of the operand of n elements; the other one has m."""
+def _convolve_operand(g, other, shape, mode):
+    """Cotangent of the operand of ``shape``; a number counts as one element."""
+    other = np.atleast_1d(other)
+    n, m = math.prod(shape), len(other)
     mode = mode if isinstance(mode, str) else ("valid", "same", "full")[mode]
     if mode != "full":  # a slice of the full one
         whole = n + m - 1
         skipped = min(n, m) - 1 if mode == "valid" else (min(n, m) - 1) // 2
         g = np.pad(g, (skipped, whole - skipped - g.shape[0]))
-    return np.correlate(g, other, "valid") if n + m - 1 >= m else g
+    return np.reshape(np.correlate(g, other, "valid"), shape)
 
 
 rule(np.convolve,
-     lambda g, _y, _a, v, mode="full": _convolve_operand(
-         g, v, _a.shape[0], v.shape[0], mode),
-     lambda g, _y, a, _v, mode="full": _convolve_operand(
-         g, a, _v.shape[0], a.shape[0], mode))
+     lambda g, _y, _a, v, mode="full": _convolve_operand(g, v, _a.shape, mode),
+     lambda g, _y, a, _v, mode="full": _convolve_operand(g, a, _v.shape, mode))
 
 
 @derive(np.correlate)
