@@ -35,7 +35,8 @@ def generator(rng: Any = None) -> np.random.Generator:
     """``rng``, or a generator of its own for one consumer, spawned from the seed of
     ``manual_seed``. TypeError for an rng that is none, such as a seed."""
     if rng is not None:
-        if not hasattr(type(rng), "bit_generator"):
+        # by its class: a recorded one refuses its state, and CuPy's has that for itself alone
+        if not any(hasattr(type(rng), name) for name in ("bit_generator", "standard_normal")):
             raise TypeError(f"rng: {rng!r} came, wanted a generator: np.random.default_rng(seed)")
         return rng  # type: ignore[no-any-return]
     made = recording.get()
