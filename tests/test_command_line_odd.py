@@ -99,6 +99,17 @@ def test_a_resumed_run_is_held_to_the_same(text, tmp_path, capsys):
     assert "wanted the folder of a run" in capsys.readouterr().err
 
 
+def test_the_same_folder_may_be_called_by_another_name(text, tmp_path, monkeypatch, capsys):
+    assert train(text, tmp_path / "run") == 0
+    monkeypatch.chdir(tmp_path)
+    resume = ["train", "text", "--resume", "run", "--steps", "4", "--no-jit", "--out"]
+    assert main([*resume, str(tmp_path / "run")]) == 0
+    assert main([*resume, "other"]) == 1
+    assert "a resumed run stays in its folder" in capsys.readouterr().err
+    assert main(["generate", "run", "--prompt=the", "--length", str(10**20)]) == 1
+    assert "--length 1" in (error := capsys.readouterr().err) and "too large" in error
+
+
 def test_what_was_in_the_folder_is_never_overwritten(text, tmp_path, monkeypatch, capsys):
     kept = []
     for seed in range(3):

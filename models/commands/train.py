@@ -241,7 +241,7 @@ def resumed_config(args: argparse.Namespace, given: dict[str, Any]) -> Config:
     if config.task != args.task:
         raise DataError(f"{args.resume} holds a model of {config.task}, not of {args.task}: "
                         + command("train", config.task, "--resume", word(args.resume)))
-    if args.out and Path(args.out) != Path(args.resume):
+    if args.out and Path(args.out).resolve() != Path(args.resume).resolve():
         raise DataError(f"--out {args.out}: a resumed run stays in its folder, {args.resume}")
     for name, value in given.items():
         if name not in MAY_CHANGE and value != getattr(config, name):

@@ -23,6 +23,7 @@ from ..training import (
     model_file,
     perplexity,
 )
+from ..training.config import LARGEST
 from ..training.output import plain
 from .arguments import Parser, at_least_zero, positive, probability
 
@@ -120,6 +121,8 @@ def run_evaluate(args: argparse.Namespace) -> None:
 
 
 def run_generate(args: argparse.Namespace) -> None:
+    if args.length >= LARGEST:
+        raise DataError(f"--length {args.length} is too large")
     writer = load_writer(args.model, args.data_dir, args.last)
     banned = [word for word in args.ban or () if word]
     if args.ban is None and writer.level == "word":
