@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_rnn.check import causes, check_class, command, words
+from tinygrad_rnn.check import check_class, command, words
 from tinygrad_rnn.check.apart import packed, unpacked
 from tinygrad_rnn.check.files import check_here
 from tinygrad_rnn.check.mistakes import MISTAKES
@@ -75,8 +75,7 @@ NAMED = r"\{(?:old|other|names?|mask)\}"
 def sentences():
     """All that is said: the catalogue's words, what stands in say(...), "words" and the like, and
     what has a place for a name in it."""
-    found = {m.words for m in MISTAKES} | {text for _, text, *_ in causes._WRONG_RULES}
-    found |= set(VERDICTS)
+    found = {m.words for m in MISTAKES} | set(VERDICTS)
     for path in (CHECK / "mistakes.py", CHECK / "causes.py", CHECK / "protocol.py"):
         found |= {n.value for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
                   if isinstance(n, ast.Constant) and isinstance(n.value, str) and " " in n.value

@@ -17,15 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..primitive import RULES, Primitive
 from ..show import file_name
 from .gates import tell_gates
 from .mistakes import ratio_in_words, ratio_of
 from .numpy_standin import is_unpoisoned, unpoisoned
-from .outcome import evaluate, pairs
+from .outcome import evaluate
 from .repair import Budget, find_repair, forward_repair
 from .report import Cause, listed
-from .running import CannotRun, arrays_of, objects_of, observe, truth
+from .running import CannotRun, arrays_of, objects_of, observe
 from .source import replaced, traced
 from .words import join, say
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from .running import Setup
 
 # Numbers that show the kind of a mistake by themselves: no edit of another kind explains them.
-_TELLING = {"state_returned", "mask", "zero", "dout_ignored", "returned_order", "uninitialised"}
+_TELLING = {"state_returned", "mask", "zero", "returned_order", "uninitialised"}
 
 
 @dataclass
@@ -174,7 +173,7 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
     left = [n for n in wrong if n not in explained]
     causes += _once(findings)
     told = {n for p in findings for n in p.gradients}
-    causes += _by_numbers(outcome, shown, [n for n in left if n not in told])
+    causes += _by_numbers(shown, [n for n in left if n not in told])
     told |= {n for c in causes for n in c.gradients}
     for cause in causes:
         cause.file = cause.file or filename
@@ -247,18 +246,9 @@ def _with_findings(outcome: Outcome, repair, findings):
     return causes, left
 
 
-def _by_numbers(outcome: Outcome, shown, names):
+def _by_numbers(shown, names):
     """Mistakes that, applied to the right gradients, give the wrong ones; the same mistake of
     several gradients is one."""
-    if not names:
-        return []
-    rule = _with_wrong_rules(outcome, names) if set(names) - set(shown) else None
-    if rule is not None:
-        return [rule]
-    if set(names) - set(shown) and _without_dout(outcome, names):
-        return [Cause("dout_ignored", say(
-            "the gradient handed to backward is ignored: {names} is what it would be if that were"
-            " 1", names=listed(names)), gradients=names)]
     groups: dict[Any, list[str]] = {}
     for n in names:
         if n in shown:
@@ -269,54 +259,6 @@ def _by_numbers(outcome: Outcome, shown, names):
 
 
 
-
-
-# A derivative with a mistake: kind, words, function, and its rule (see rules.py).
-_WRONG_RULES: list[tuple[str, str, Any, Any]] = [
-    ("missing_derivative", "the derivative of tanh is missing", np.tanh, lambda g, _y, _x: g),
-    ("input_not_output", "the derivative of tanh is taken of its input where its output belongs",
-     np.tanh, lambda g, _y, x: g * (1 - x * x)),
-    ("wrong_derivative", "the derivative of tanh is wrong: that of the sigmoid", np.tanh,
-     lambda g, y, _x: g * y * (1 - y)),
-    ("wrong_derivative", "the derivative of tanh is wrong: y is not squared", np.tanh,
-     lambda g, y, _x: g * (1 - y)),
-    ("sign", "wrong sign in the derivative of tanh: 1 + y**2", np.tanh,
-     lambda g, y, _x: g * (1 + y * y)),
-    ("missing_derivative", "the derivative of the maximum (relu) is missing", np.maximum,
-     lambda g, _y, _a, _b: g),
-]  # fmt: skip
-
-
-def _with_wrong_rules(outcome: Outcome, wrong):
-    """Differentiate the forward with a mistake in one derivative: does it give what is wrong?"""
-    if any(not isinstance(outcome.got.get(n), np.ndarray) for n in wrong):
-        return None
-    for kind, text, fn, vjp in _WRONG_RULES:
-        right = RULES[fn]
-        RULES[fn] = Primitive(fn, (vjp,) * len(right.vjps))
-        try:
-            mistaken = replace(outcome, problems=[], truth=truth(outcome.setup, outcome.cotangents))
-        except CannotRun:
-            return None
-        finally:
-            RULES[fn] = right
-        made = {name: g for name, _, g in pairs(mistaken, outcome.observation)}
-        if all(_close(outcome.got[n], made[n]) for n in wrong):
-            return Cause(kind, say(text), gradients=list(wrong))
-    return None
-
-
-def _without_dout(outcome: Outcome, wrong):
-    """Whether what is wrong is right for a cotangent of ones."""
-    ones = [np.ones_like(g) for g in outcome.cotangents]
-    try:
-        as_ones = replace(outcome, truth=truth(outcome.setup, ones))
-        wanted = {name: right for name, _, right in pairs(as_ones, outcome.observation)}
-    except CannotRun:
-        return False
-    return all(
-        isinstance(outcome.got[n], np.ndarray) and n in wanted and _close(outcome.got[n], wanted[n])
-        for n in wrong)
 
 
 def _close(a, b):
@@ -367,7 +309,7 @@ def _shown(name, outcome: Outcome):
                       " should be", {"ratio": ratio_in_words(1 / ratio, outcome.setup)})
     if got.ndim == 2 and got.shape[0] == got.shape[1] and _close(got.T, wanted):
         return _Shown("transposed", "{names} is transposed")
-    return _blocks(got, wanted)
+    return None
 
 
 def _last_step(name, got, wanted, outcome: Outcome):
@@ -398,19 +340,6 @@ def _ignored(outcome: Outcome, wanted):
         if isinstance(x, np.ndarray) and x.dtype.kind in "iu" and (
                 x.shape == wanted.shape[: x.ndim]) and (x == label).any():
             return x == label
-    return None
-
-
-def _blocks(got, wanted):
-    """The blocks of the gates in each other's place."""
-    n = got.shape[-1]
-    for k in (4, 3):
-        if n % k == 0 and n > k:
-            mine, theirs = np.split(got, k, -1), np.split(wanted, k, -1)
-            order = [next((j for j in range(k) if _close(a, theirs[j])), None) for a in mine]
-            if None not in order and order != list(range(k)):
-                return _Shown("wrong_gate", "{names}: the gates stand in each other's place, blocks"
-                              " in the order {order}", {"order": order})
     return None
 
 
