@@ -12,6 +12,7 @@ rng = np.random.default_rng(0)
 SHAPES = {"x": (3, 4), "y": (4, 3), "z": (2, 3, 4), "v": (4,), "w": (4,)}
 ARRAYS = {k: rng.normal(size=shape) for k, shape in SHAPES.items()}
 FORMS = [
+    "x.transpose((1, 0))", "z.transpose(2, 0, 1)", "z.transpose([0, 2, 1])", "x.reshape((4, 3))",
     "np.linalg.multi_dot([x, y])", "np.linalg.multi_dot([v, y])", "np.linalg.multi_dot([x, y, x])",
     "np.average(z, axis=(2, 0), weights=y[:, :2] ** 2)", "np.average(z, axis=-1, weights=w ** 2)",
     "np.average(z, axis=(-3, -1), weights=np.exp(x[:2]))", "np.polyder(v, 0)", "np.polyder(v, 2)",
