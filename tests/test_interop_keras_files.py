@@ -180,6 +180,17 @@ def test_weights_alone_have_the_default_gates_of_the_keras_that_wrote_them(
     assert_allclose(found["a"](xs)[0].detach()[:, -1], h)
 
 
+@pytest.mark.parametrize("spoil, why", [
+    (lambda a: [a[0].astype("i4"), *a[1:]], "its weights are int32, wanted floating-point"),
+    (lambda a: [a[0].view("V8"), *a[1:]], "wanted floating-point numbers of NumPy's"),
+])  # fmt: skip
+def test_numbers_of_another_kind_are_a_layer_that_is_left(spoil, why, tmp_path):
+    arrays = [np.ones(s) for s in ((3, 16), (4, 16), (16,))]
+    (tmp_path / "w.h5").write_bytes(weights_alone(spoil(arrays), "3.4.1"))
+    with pytest.warns(UserWarning, match=why):
+        assert list(from_keras(tmp_path / "w.h5").left) == ["a"]
+
+
 @pytest.mark.parametrize("name", ["LSTM_1_backward", "backward_lstm"])
 def test_a_layer_called_backward_is_one_layer(name, tmp_path):
     arrays = [np.ones(s) for s in ((3, 16), (4, 16), (16,))]

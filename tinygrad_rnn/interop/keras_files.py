@@ -140,9 +140,12 @@ class Legacy:
 
 
 def _read(h5py: Any, dataset: Any, size: int) -> np.ndarray:
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "f" or (
+    if not isinstance(dataset, h5py.Dataset) or (
             dataset.size * dataset.dtype.itemsize > 64 * size):
         raise FormatError(f"{shown(dataset.name)} is no array of floating-point numbers")
+    if dataset.dtype.kind != "f":  # bfloat16, say
+        kind = text_of(dataset.attrs.get("dtype", dataset.dtype))
+        raise Left(f"its weights are {shown(kind)}, wanted floating-point numbers of NumPy's")
     return np.asarray(dataset[()])
 
 
@@ -284,6 +287,8 @@ def _others(store: Any, found: Found, taken: list[str], version: str) -> None:
         try:
             arrays = store.cells(place, name, kind)
             cells = []
+            if any(len(a) < 2 for a in arrays):
+                raise Left("it has no kernel and recurrent kernel")
             for Wx, Wh, *bias in arrays:
                 gates = by_gates.get(Wh.shape[1] // max(len(Wh), 1), "")
                 if not gates or len(bias) > 1:
