@@ -143,3 +143,34 @@ def test_a_loss_of_next_to_nothing(n):
         W.data[...] = before
         assert_allclose(got, step(x, ts).item(), rtol=1e-5)
         assert_allclose(after, W.numpy(), rtol=1e-5)
+
+
+PICKED = {
+    "a row": lambda x, i, rows: (x * 2)[i],
+    "a column": lambda x, i, rows: (x * 2)[:, i],
+    "a part of what comes in": lambda x, i, rows: x[i, 1:],
+    "an embedding": lambda x, i, rows: tg.functional.embedding(rows, i).numpy(),
+}
+
+
+@pytest.mark.parametrize("name", PICKED)
+def test_where_a_view_lies_may_hang_on_a_value(name):
+    rows = tg.nn.Parameter(np.arange(12.0).reshape(3, 4))
+    jitted = tg.jit(lambda x: PICKED[name](x, np.argmax(x[:, 0]), rows))
+    for largest in (0, 0, 1, 2):  # the proof sees one place alone
+        x = np.arange(9.0).reshape(3, 3)
+        x[largest, 0] = 10
+        assert_array_equal(jitted(x), PICKED[name](x, largest, rows))
+
+
+def test_rows_at_a_place_that_hangs_on_a_value_are_edited():
+    def f(x):
+        x = x * 1
+        x[np.argmax(x[:, 0])] += 1
+        return x
+
+    jitted = tg.jit(f)
+    for largest in (0, 0, 1, 2):
+        x = np.zeros((3, 3))
+        x[largest, 0] = 10
+        assert_array_equal(jitted(x), f(x))

@@ -166,6 +166,8 @@ class Recorder:
         root = self.owner(out) if isinstance(out, np.ndarray) else None
         if effect and root is not None:  # a check, which is done again at each replay
             out, root = out.copy(order="K"), None
+        if fn is operator.getitem and root is not None and _first(args[1:]) is not None:
+            fn, out, root = picked, out.copy(order="K"), None  # where it lies hangs on a value
         if root is None:
             self.add(fn, self.symbolic(args), self.symbolic(kwargs), value, effect)
             return self.wrap(out, value)
@@ -263,6 +265,11 @@ def _kind(fn, args, kwargs):
     if kwargs or not all(kind in (int, float) or isinstance(kind, np.dtype) for kind in kinds):
         return None
     return np.broadcast_shapes(*map(np.shape, args)), fn.resolve_dtypes((*kinds, None))[-1]
+
+
+def picked(array, index):
+    """A part of an array, in memory of its own."""
+    return array[index].copy(order="K")
 
 
 def window(root, offset, shape, strides):
