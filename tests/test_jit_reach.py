@@ -229,16 +229,43 @@ def without_warning(fn, *args, **kwargs):
 
 
 SAID = {
-    "how many elements": [lambda x: x[: x.argmax()], lambda x: np.where(x > 0),
-                          lambda x: np.compress(x[:, 0] > 0, x, 0),
-                          lambda x: np.bincount(np.argmax(x, 0)),
-                          lambda x: np.repeat(x, np.argmax(x, 0), 1)],
+    "which elements": [lambda x: x[: x.argmax()], lambda x: np.where(x > 0),
+                       lambda x: np.compress(x[:, 0] > 0, x, 0),
+                       lambda x: np.bincount(np.argmax(x, 0)),
+                       lambda x: np.repeat(x, np.argmax(x, 0), 1),
+                       lambda x: np.tile(x, np.argmax(x)), lambda x: x.sum(np.argmax(x) % 2),
+                       lambda x: np.add.reduce(x, axis=np.argmax(x) % 2),
+                       lambda x: np.diag(x[0], np.argmax(x)),
+                       lambda x: np.diagonal(x, np.argmax(x)),
+                       lambda x: np.diagonal(x, offset=np.argmax(x)),
+                       lambda x: np.rot90(x, np.argmax(x)), lambda x: np.flip(x, np.argmax(x) % 2),
+                       lambda x: x.swapaxes(np.argmax(x) % 2, 1),
+                       lambda x: x.reshape(np.argmax(x), -1),
+                       lambda x: np.hsplit(x, [np.argmax(x) - 4])[0],
+                       lambda x: np.einsum(x, [np.argmax(x) % 2, 1 - np.argmax(x) % 2], [0, 1]),
+                       lambda x: np.linalg.matrix_power(x[:2, :2], np.argmax(x) - 5)],
     "edits its argument": [lambda x: np.median(x, overwrite_input=True)],
     "would become a plain one": [lambda x: np.array([x, x])],
     r"\.flat": [lambda x: x.flat[0]],
     "Python objects": [lambda x: x * np.array(1.0, object)],
     "leaves the other elements": [lambda x: without_warning(np.add, x, 1, where=x > 0)],
 }  # fmt: skip
+
+
+def test_views_of_several_arrays_lie_where_each_of_them_does():
+    def f(x):
+        i = np.argmax(x)
+        wide, scalar = np.broadcast_arrays(x * 2, i)
+        row, same = np.atleast_1d(x[0] * 3, i)
+        grid = np.meshgrid(x[0], x[1], copy=False)
+        return wide * scalar, row + same, grid[0] - grid[1]
+
+    jitted = tg.jit(f)
+    for k in (0, 0, 1, 2):
+        x = X[0].copy()
+        x.flat[k] = 100
+        for a, b in zip(jitted(x), f(x), strict=True):
+            assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("said, f", [(said, f) for said, fs in SAID.items() for f in fs])

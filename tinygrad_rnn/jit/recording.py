@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import signature
 from ..functional import _sigmoid
 from ..show import cell_name
 from ..speed import add_at
@@ -95,6 +96,10 @@ class Recorder:
             self.refused = self.refused or refusal
         return refusal
 
+    def refuse_choice(self, what, instead=""):
+        return self.refuse(f"{what}: which elements come out, or how many, hangs on the values,"
+                           f" which a recording cannot follow{instead}")
+
     # values from outside
 
     def input(self, x):
@@ -166,8 +171,11 @@ class Recorder:
         root = self.owner(out) if isinstance(out, np.ndarray) else None
         if effect and root is not None:  # a check, which is done again at each replay
             out, root = out.copy(order="K"), None
-        if fn is operator.getitem and root is not None and _first(args[1:]) is not None:
-            fn, out, root = picked, out.copy(order="K"), None  # where it lies hangs on a value
+        if root is not None and _first((args[1:], kwargs)) is not None and (
+                name_of(fn).partition("[")[0] not in _EACH):  # where it lies hangs on a value
+            if fn is not operator.getitem:
+                raise self.refuse_choice(name_of(fn))
+            fn, out, root = picked, out.copy(order="K"), None
         if root is None:
             self.add(fn, self.symbolic(args), self.symbolic(kwargs), value, effect)
             return self.wrap(out, value)
@@ -388,6 +396,13 @@ def _first(x):
     return None
 
 
+def _shaping(fn, args, kwargs):
+    """Whether a recorded value, not the first, says how many elements come out, or where from."""
+    names = itertools.islice(signature(fn).parameters, 1, None)
+    given = [*zip(names, args, strict=False), *kwargs.items()]
+    return any(_first(x) is not None for name, x in given if fn in _COUNTED or name in _SHAPING)
+
+
 def _refused(what):
     def refuse(self, *args, **kwargs):
         hint = (". An argument may decide if it is an int, a bool or a string: for each, the step"
@@ -465,6 +480,8 @@ class RecordingArray:
                                       " other elements to chance; use np.where")
             mask = kwargs.pop("where")
             return recorder.edit(self._target(out), masked(ufunc), (mask, *inputs), kwargs)
+        if _first(kwargs.get("axis")) is not None:
+            raise recorder.refuse_choice(f"np.{ufunc.__name__}.{method}")
         if out is None:
             return recorder.call(fn, inputs, kwargs)
         return recorder.update(self._target(out), fn, inputs, kwargs)
@@ -484,8 +501,8 @@ class RecordingArray:
             recorder.edit(self._target(args[0]), edited(func), args[1:], kwargs)
             return None
         if func in _UNKNOWN_SHAPE or (func is np.where and len(args) + len(kwargs) == 1) or (
-                func in _COUNTED and _first((args[1:], kwargs)) is not None):
-            raise self._unknown_shape(f"np.{func.__name__}")
+                _first((args[1:], kwargs)) is not None and _shaping(func, args[1:], kwargs)):
+            raise recorder.refuse_choice(f"np.{func.__name__}")
         out = kwargs.pop("out", None)
         if out is not None and out is not np._NoValue:
             return recorder.update(self._target(out), func, args, kwargs)
@@ -521,10 +538,6 @@ class RecordingArray:
         if not isinstance(out.value, np.ndarray):
             raise TypeError("return arrays must be of ArrayType")
         return out
-
-    def _unknown_shape(self, what, instead=""):
-        return self._recorder.refuse(f"{what}: how many elements come out hangs on the values,"
-                                     f" which a recording cannot follow{instead}")
 
     def __array__(self, *args, **kwargs):
         raise self._recorder.refuse(
@@ -580,10 +593,10 @@ class RecordingArray:
         parts = index if isinstance(index, tuple) else (index,)
         if any(isinstance(i, RecordingArray) and i.dtype == np.bool_
                and not self._recorder.keeps(i) for i in parts):
-            raise self._unknown_shape("a[mask]", "; use np.where(mask, a, 0)")
+            raise self._recorder.refuse_choice("a[mask]", "; use np.where(mask, a, 0)")
         if any(isinstance(i, slice) and _first((i.start, i.stop, i.step)) is not None
                for i in parts):
-            raise self._unknown_shape("a[i:j]", "; use an index of fixed length,"
+            raise self._recorder.refuse_choice("a[i:j]", "; use an index of fixed length,"
                                       " a[i + np.arange(n)]")
         return self._recorder.call(operator.getitem, (self, index), {})
 
@@ -912,7 +925,13 @@ _QUESTIONS = {np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.shar
 _UNKNOWN_SHAPE = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.unique_values, np.compress,
                   np.extract, np.bincount, np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d,
                   np.trim_zeros}  # fmt: skip
-_COUNTED = {np.repeat, np.delete}  # whose second argument says how many
+_COUNTED = {np.delete, np.diag, np.diagflat}  # whose second argument says how many
+# What other functions call the argument that says how many, or along which axis.
+_SHAPING = {"axis", "axes", "axis1", "axis2", "source", "destination", "shape", "newshape",
+            "new_shape", "window_shape", "repeats", "reps", "pad_width", "indices_or_sections",
+            "num", "n"}  # fmt: skip
+# What gives a view of each array that comes, wherever the others lie.
+_EACH = {"broadcast_arrays", "meshgrid", "ix_", "atleast_1d", "atleast_2d", "atleast_3d"}
 _EDITING = {np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis, np.copyto}
 _READ_ONLY = {np.broadcast_to, np.diagonal, np.linalg.diagonal, np.broadcast_arrays,
               np.lib.stride_tricks.sliding_window_view}  # fmt: skip
