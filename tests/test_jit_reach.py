@@ -228,6 +228,7 @@ def without_warning(fn, *args, **kwargs):
         return fn(*args, **kwargs)
 
 
+RNG = np.random.default_rng(0)
 SAID = {
     "which elements": [lambda x: x[: x.argmax()], lambda x: np.where(x > 0),
                        lambda x: np.compress(x[:, 0] > 0, x, 0),
@@ -243,6 +244,9 @@ SAID = {
                        lambda x: x.reshape(np.argmax(x), -1),
                        lambda x: np.hsplit(x, [np.argmax(x) - 4])[0],
                        lambda x: np.einsum(x, [np.argmax(x) % 2, 1 - np.argmax(x) % 2], [0, 1]),
+                       lambda x: np.polyfit(x[0], x[1], np.argmax(x) - 5),
+                       lambda x: RNG.normal(size=(np.argmax(x), 2)),
+                       lambda x: RNG.permutation(np.argmax(x)),
                        lambda x: np.linalg.matrix_power(x[:2, :2], np.argmax(x) - 5)],
     "edits its argument": [lambda x: np.median(x, overwrite_input=True)],
     "would become a plain one": [lambda x: np.array([x, x])],

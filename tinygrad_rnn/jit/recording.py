@@ -365,6 +365,10 @@ def draw(generator, method, args, kwargs):
     return getattr(generator, method)(*args, **kwargs)
 
 
+def _one_more(array):
+    return array + 1 if array.dtype.kind in "iu" else array
+
+
 def _plain(x, look=lambda array: array):
     """The arrays themselves, to compute with."""
     if isinstance(x, RecordingArray):
@@ -787,10 +791,21 @@ class RecordingGenerator:
                                " in this form; use permutation, or a[...] = rng.random(a.shape)")
             out = getattr(self._generator, method)(*_plain(args), **_plain(kwargs))
             recorder = self._recorder
+            if _first((args, kwargs)) is not None and self._counts(method, args, kwargs, out):
+                raise recorder.refuse_choice(f"{method} of a random generator")
             symbolic = (self._value, method, recorder.symbolic(args), recorder.symbolic(kwargs))
             return recorder.record(draw, symbolic, {}, out, effect=True)
 
         return drawn
+
+    @staticmethod
+    def _counts(method, args, kwargs, out):
+        """Whether another shape comes out where recorded numbers are one more."""
+        other = getattr(np.random.Generator(np.random.PCG64(0)), method)
+        with contextlib.suppress(TypeError, ValueError):
+            return np.shape(other(*_plain(args, _one_more), **_plain(kwargs, _one_more))) != (
+                np.shape(out))
+        return False
 
 
 class RecordingSource:
@@ -929,7 +944,7 @@ _COUNTED = {np.delete, np.diag, np.diagflat}  # whose second argument says how m
 # What other functions call the argument that says how many, or along which axis.
 _SHAPING = {"axis", "axes", "axis1", "axis2", "source", "destination", "shape", "newshape",
             "new_shape", "window_shape", "repeats", "reps", "pad_width", "indices_or_sections",
-            "num", "n"}  # fmt: skip
+            "num", "n", "deg", "N"}  # fmt: skip
 # What gives a view of each array that comes, wherever the others lie.
 _EACH = {"broadcast_arrays", "meshgrid", "ix_", "atleast_1d", "atleast_2d", "atleast_3d"}
 _EDITING = {np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis, np.copyto}
