@@ -244,6 +244,7 @@ SAID = {
                        lambda x: x.reshape(np.argmax(x), -1),
                        lambda x: np.hsplit(x, [np.argmax(x) - 4])[0],
                        lambda x: np.einsum(x, [np.argmax(x) % 2, 1 - np.argmax(x) % 2], [0, 1]),
+                       lambda x: np.histogram(x, np.argmax(x))[0],
                        lambda x: np.polyfit(x[0], x[1], np.argmax(x) - 5),
                        lambda x: RNG.normal(size=(np.argmax(x), 2)),
                        lambda x: RNG.permutation(np.argmax(x)),

@@ -404,7 +404,8 @@ def _shaping(fn, args, kwargs):
     """Whether a recorded value, not the first, says how many elements come out, or where from."""
     names = itertools.islice(signature(fn).parameters, 1, None)
     given = [*zip(names, args, strict=False), *kwargs.items()]
-    return any(_first(x) is not None for name, x in given if fn in _COUNTED or name in _SHAPING)
+    return any(_first(x) is not None for name, x in given if fn in _COUNTED or name in _SHAPING
+               or (name == "bins" and np.ndim(x) == 0))  # else their edges
 
 
 def _refused(what):
@@ -600,8 +601,8 @@ class RecordingArray:
             raise self._recorder.refuse_choice("a[mask]", "; use np.where(mask, a, 0)")
         if any(isinstance(i, slice) and _first((i.start, i.stop, i.step)) is not None
                for i in parts):
-            raise self._recorder.refuse_choice("a[i:j]", "; use an index of fixed length,"
-                                      " a[i + np.arange(n)]")
+            raise self._recorder.refuse_choice(
+                "a[i:j]", "; use an index of fixed length, a[i + np.arange(n)]")
         return self._recorder.call(operator.getitem, (self, index), {})
 
     def __setitem__(self, index, value):
