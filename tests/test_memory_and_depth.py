@@ -80,19 +80,18 @@ def test_memory_does_not_grow_without_the_garbage_collector(kind):
 
     gc.disable()
     tracemalloc.start()
+    cycles, grown = [], []
     try:
-        for _ in range(800):  # what NumPy keeps of small arrays fills up to its bound first
-            step()
-        gc.collect()  # and empties Python's free lists, which have bounds of their own
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(200):
-            step()
-        cycles = gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - before
+        for _ in range(8):  # what Python and NumPy keep of small things fills up; a leak goes on
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(100):
+                step()
+            cycles.append(gc.collect())
+            grown.append(tracemalloc.get_traced_memory()[0] - before)
     finally:
         tracemalloc.stop()
         gc.enable()
-    assert cycles == 0 and grown < 5_000
+    assert min(cycles) == 0 and min(grown) < 2_000
 
 
 def test_what_no_rule_reads_is_freed_at_once():
