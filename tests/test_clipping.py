@@ -74,15 +74,17 @@ def test_values_are_clipped_and_nan_stays():
 # --- averages -------------------------------------------------------------------------------------
 
 
-@given(st.lists(number, min_size=1, max_size=5), st.floats(0, 1))
-def test_averages_of_weights(values, decay):
+@given(st.lists(number, min_size=1, max_size=5), st.floats(0, 0.999), st.booleans())
+def test_averages_of_weights(values, decay, debias):
     p = Tensor([7.0, 8.0], requires_grad=True)
-    ema = optim.EMA([p], decay)
+    ema = optim.EMA([p], decay, debias)
     average = None
     for v in values:
         p.data[...] = v
         ema.update()
         average = v if average is None else average + (1 - decay) * (v - average)
+    if debias:
+        average = np.average(values, weights=[decay**i for i in range(len(values))][::-1])
     with pytest.raises(ZeroDivisionError), ema.averaged():
         assert_allclose(p.tolist(), [average] * 2, rtol=1e-12, atol=1e-14)
         1 / 0  # noqa: B018

@@ -22,6 +22,7 @@ from models.files import checkpoint
 from models.files.book import load_rnnlm, read_arrays
 from models.language import BetterRnnlm, Rnnlm
 from models.training import BEST, LOG, MODEL, Run, load_model
+from tinygrad_rnn import optim
 
 for _name in ("tqdm", "safetensors", "matplotlib"):
     pytest.importorskip(_name, reason=f"{_name} is not installed: pip install tinygrad-rnn[models]")
@@ -62,14 +63,14 @@ RUNS = {
     "bidirectional": ["date", "--data", "{}/dates.txt", *SMALL_PAIRS, "--epochs", "2",
                       "--bidirectional", "--input-feeding", "--score", "additive"],
     "deep": ["addition", "--model", "deep", "--data", "{}/sums.txt", *SMALL_PAIRS, "--steps", "8",
-             "--layers", "2", "--no-residual"],
+             "--layers", "2", "--no-residual", "--ema", "0.8"],
     "addition": ["addition", "--model", "peeky", "--reverse", "--data", "{}/sums.txt",
                  *SMALL_PAIRS, "--epochs", "2", "--teacher-forcing", "0.7", "--schedule", "cosine"],
     "ptb": ["ptb", "--data-dir", "{}", *SMALL_TEXT, "--epochs", "2"],
     "simple": ["ptb", "--model", "simple", "--words", "40", "--data-dir", "{}", *SMALL_TEXT,
                "--epochs", "3"],
     "better": ["ptb", "--model", "better", "--data-dir", "{}", "--hidden", "8", "--batch-size",
-               "3", "--time-size", "5", "--epochs", "3"],
+               "3", "--time-size", "5", "--epochs", "3", "--ema", "0.95"],
     "text": ["text", "{}/words.txt", "--level", "char", "--cell", "gru", *SMALL_TEXT, "--steps",
              "30"],
 }  # fmt: skip
@@ -181,6 +182,40 @@ def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bits(
         assert main(["train", RUNS[name][0], "--resume", str(out), *steps]) == 0
         assert weights(out) == (whole, about)
         assert logged(out) == logged(runs / name)
+
+
+def test_averages_of_the_weights_are_measured_and_kept(data, tmp_path, monkeypatch, capsys):
+    steps, update = [], optim.EMA.update
+
+    def noted(ema):
+        update(ema)
+        steps.append([p.data.copy() for p in ema.params])
+
+    monkeypatch.setattr(optim.EMA, "update", noted)
+    assert train("better", data, tmp_path, "--epochs", "1", "--no-jit") == 0
+    best, last = (checkpoint.load(tmp_path / file)[0] for file in (BEST, MODEL))
+    assert not any("average" in name for name in best)
+    named = load_model(tmp_path).model.named_parameters()
+    for (name, _), *each in zip(named, *steps, strict=True):
+        np.testing.assert_array_equal(last[name], each[-1])
+        wanted = np.average(each, axis=0, weights=0.95 ** np.arange(len(each))[::-1])
+        np.testing.assert_allclose(best[name], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_run_begins_with_the_weights_of_another(data, runs, tmp_path, capsys):
+    more = ["--finetune", str(runs / "better")]
+    assert train("better", data, tmp_path, *more, "--epochs", "1", "--lr", "1e-30") == 0
+    begun, of = checkpoint.load(tmp_path / MODEL)[0], checkpoint.load(runs / "better" / BEST)[0]
+    for name in of:
+        if not name.startswith(checkpoint.PREFIX):
+            np.testing.assert_array_equal(begun[name], of[name])
+    out = ["--out", tmp_path / "other"]
+    for arguments, told in (
+        ([*RUNS["better"], "--hidden", "9", *out], "not the weights of this model"),
+        ([*RUNS["text"], *out], "its vocabulary of"),
+        (["ptb", "--resume", tmp_path], "is of a new run"),
+    ):
+        one_sentence(capsys, ["train", *[str(a).format(data) for a in arguments], *more], told)
 
 
 def test_ctrl_c_says_how_to_go_on(data, tmp_path, monkeypatch, capsys):

@@ -28,6 +28,7 @@ from ..training import (
     Task,
     TextConfig,
     TextTask,
+    begin_with,
     data_there,
     load_config,
     make_config,
@@ -119,6 +120,8 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
             type=at_least_zero(int), metavar="N")
     setting("--forget-bias", "forget_bias", "the biases of forget gates at first",
             type=at_least_zero(float), metavar="X")
+    setting("--ema", "ema", "measure and keep an exponential moving average of the weights, with"
+            " this decay", type=share, metavar="DECAY")
     number("--patience", "patience", "end after so many epochs without a better one")
     number("--max-norm", "max_norm", "gradients are clipped to this norm", float)
     number("--embedding", "D", "size of the vectors of symbols")
@@ -137,6 +140,9 @@ def add_training_options(task: str, p: argparse.ArgumentParser) -> None:
     p.add_argument("--resume", metavar="DIR",
                    help="go on with this run, with its settings; only --epochs, --steps, --patience"
                    " and where the data are may be given anew")  # fmt: skip
+    p.add_argument("--finetune", metavar="RUN",
+                   help="begin with the weights of this run, of the same model and vocabulary,"
+                   " instead of drawn ones")
     p.add_argument("--time-limit", type=duration, default=math.inf, metavar="TIME",
                    help="stop and save after this time, such as 90s, 30m, 8h or 1:30:00")
     p.add_argument("--rank-timeout", type=duration, default=10.0, metavar="TIME",
@@ -159,6 +165,8 @@ def run_train(args: argparse.Namespace) -> None:
     nothing_to_save_yet()
     config, out, picture = ranks.from_first(lambda: asked(args))
     task = ranks.together(lambda: make_task(config), first=True)
+    if args.finetune:
+        ranks.from_first(lambda: begin_with(args.finetune, task))
     say(task.summary())
     if args.jit:
         faster = "" if find_spec("numba") else "; faster yet with numba (pip install numba)"
@@ -189,7 +197,9 @@ def run_train(args: argparse.Namespace) -> None:
     seen = ""
     if isinstance(task, PairsTask) and task.config.model in ("attention", "deep"):
         looks = Path(out) / "attention.png"
-        if draw(lambda: draw_attention(task.reader, example_of(task), looks)):
+        with task.averaged():
+            drawn = draw(lambda: draw_attention(task.reader, example_of(task), looks))
+        if drawn:
             seen = f", a picture of where it looks in {looks}"
     say(f"\nThe model is in {out}{seen}. Try:")
     for words in next_commands(task, out):
@@ -211,6 +221,9 @@ def config_of(args: argparse.Namespace) -> Config:
     names = {f.name for f in fields(PairsConfig)} | {f.name for f in fields(TextConfig)}
     given = {name: value for name, value in vars(args).items() if name in names - {"task"}}
     if args.resume:
+        if args.finetune:
+            raise DataError(f"--finetune {args.finetune} is of a new run; {args.resume} has its"
+                            " weights")
         return resumed_config(args, given)
     if args.task == "text" and "data" not in given:
         raise DataError("train text: which FILE?")

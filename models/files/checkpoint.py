@@ -14,7 +14,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.interop import files
 from tinygrad_rnn.interop.files import FormatError
 from tinygrad_rnn.interop.safetensors import KEY, pack, unpack
-from tinygrad_rnn.optim import Optimizer
+from tinygrad_rnn.optim import EMA, Optimizer
 
 from ..data import DataError
 
@@ -146,3 +146,16 @@ def restore_optimizer(optimizer: Optimizer, arrays: dict[str, np.ndarray], steps
         for i, slots in enumerate(optimizer.state)
     ]
     optimizer.load_state_dict({"steps": steps, "lr": lr, "state": state})
+
+
+def average_arrays(average: EMA | None) -> dict[str, np.ndarray]:
+    """The averages of weights by name."""
+    arrays = average.state_dict()["averages"] if average else []
+    return {f"average.{i}": array for i, array in enumerate(arrays)}
+
+
+def restore_average(average: EMA | None, arrays: dict[str, np.ndarray], steps: int) -> None:
+    """The averages after so many steps, each of which has moved them."""
+    if average is not None:
+        averages = [arrays[f"average.{i}"] for i in range(len(average.averages))]
+        average.load_state_dict({"steps": steps, "decay": average.decay, "averages": averages})

@@ -26,8 +26,10 @@ class PairsConfig:
     clipped to 1, and forget gates that begin open.
 
     For schedule, lr_decay, stall_divisor and warmup see ``schedule.py``. ``forget_bias``: what the
-    biases of forget gates are at first (Jozefowicz et al., 2015). ``patience``: after so many
-    epochs that were not better than the best, training ends.
+    biases of forget gates are at first (Jozefowicz et al., 2015). ``ema``: the decay of an
+    exponential moving average of the weights, which then are what is measured and kept as the best
+    (Polyak & Juditsky, 1992). ``patience``: after so many epochs that were not better than the
+    best, training ends.
     """
 
     task: str = "date"
@@ -51,6 +53,7 @@ class PairsConfig:
     warmup: int = 100
     max_norm: float | None = 1.0
     forget_bias: float = 1.0
+    ema: float | None = None
     patience: int | None = None
     seed: int = 1
     data: str | None = None
@@ -86,6 +89,7 @@ class TextConfig:
     warmup: int = 0
     max_norm: float | None = 0.25
     forget_bias: float = 0.0
+    ema: float | None = None
     patience: int | None = None
     seed: int = 1
     data: str | None = None

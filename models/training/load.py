@@ -66,6 +66,14 @@ def load_task(path: str | Path, config: Config, data_changed: bool = False) -> T
     return task
 
 
+def begin_with(path: str | Path, task: Task) -> None:
+    """Put the weights of a trained model in the place of those that were drawn. DataError when it
+    has another vocabulary or other sizes; its data may be others."""
+    arrays, about, _ = _read(path)
+    same_data(model_file(path), about, task, data_changed=True)
+    load_weights(model_file(path), task.model, arrays)
+
+
 def data_there(config: Config, told: str = "--data") -> None:
     """DataError, that ``told`` says where they are, when the data are no longer where they were."""
     if config.data and not Path(config.data).exists():

@@ -43,7 +43,7 @@ def training_step(task: Task) -> Callable[[Ids, Ids], tuple[Any, Any]]:
     Of several ranks each has its rows of the batch and their loss; gradient and norm are those of
     the whole batch.
     """
-    model, optimizer = task.model, task.optimizer
+    model, optimizer, average = task.model, task.optimizer, task.average
     limit = math.inf if task.config.max_norm is None else task.config.max_norm
 
     several = distributed.size() > 1
@@ -55,6 +55,8 @@ def training_step(task: Task) -> Callable[[Ids, Ids], tuple[Any, Any]]:
             distributed.average_gradients(optimizer.params)
         norm = clip_grad_norm_(optimizer.params, limit)
         optimizer.step()
+        if average is not None:
+            average.update()
         optimizer.zero_grad()
         return loss, norm
 
@@ -140,6 +142,7 @@ class Run:
             checkpoint.restore_optimizer(
                 task.optimizer, training, place["optimizer_steps"], task.rate
             )
+            checkpoint.restore_average(task.average, training, place["optimizer_steps"])
             task.batches.load_state_dict(place["batches"])
             # Earlier versions measured before they saved, and did not note which epoch was best.
             place = {"measured": task.batches.epoch, "best_epoch": task.batches.epoch} | place
@@ -164,6 +167,8 @@ class Run:
         def write() -> None:
             self._hold()
             extra = carried | checkpoint.optimizer_arrays(task.optimizer)
+            if file == MODEL:
+                extra |= checkpoint.average_arrays(task.average)
             try:
                 checkpoint.save(
                     self.out / file,
@@ -342,8 +347,9 @@ class Run:
     def _end_epoch(self, total: int) -> None:
         task = self.task
         self._doing("measuring")
-        value = task.evaluate()
-        held_out_loss = task.held_out_loss(value)
+        with task.averaged():
+            value = task.evaluate()
+            held_out_loss = task.held_out_loss(value)
         self.measured += 1
         better = self.best is None or (
             value > self.best if task.measure == "accuracy" else value < self.best
@@ -358,12 +364,15 @@ class Run:
                      "lr": task.optimizer.lr})  # fmt: skip
         self._doing("saving")
         if better:
-            self._try_to_save(BEST)
+            with task.averaged():
+                self._try_to_save(BEST)
         self._try_to_save()
         if self._due(1, self.step == total):  # an epoch can be milliseconds
             shown = f"{value:.2%}" if task.measure == "accuracy" else f"{value:.2f}"
+            with task.averaged():
+                samples = task.samples()
             self._tell(f"epoch {self.measured}: loss {mean:.4f}, {task.measure} {shown}"
-                       f" {task.measured_on}, {self.seconds:.0f} s\n{task.samples()}")
+                       f" {task.measured_on}, {self.seconds:.0f} s\n{samples}")
 
     # ---- what a person sees --------------------------------------------------------------------
 

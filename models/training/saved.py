@@ -103,8 +103,9 @@ def _config(saved: dict[str, Any]) -> Config:
         lowest = 0 if name in ("seed", "warmup") or type(value) is float else 1
         if type(value) in (int, float) and not lowest <= value < LARGEST_NUMBER:
             raise _Wrong(f"config.{name} is {value}")
-    if not 0 <= saved.get("dropout", 0) < 1:
-        raise _Wrong(f"config.dropout is {saved['dropout']}")
+    for name in ("dropout", "ema"):
+        if not 0 <= (saved.get(name) or 0) < 1:
+            raise _Wrong(f"config.{name} is {saved[name]}")
     data = saved.get("data")
     if data is not None and ("\0" in data or _exists_otherwise(Path(data))):
         raise _Wrong("config.data is neither a file nor a folder")  # a device may have no end

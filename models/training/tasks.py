@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -52,6 +53,7 @@ class Task:
     vocabulary: Vocabulary
     batches: Batches
     optimizer: Any
+    average: optim.EMA | None  # of the weights, as it is wanted
     measure: str
     measured_on = "on held-out data"
     rows: int  # of a batch
@@ -80,6 +82,10 @@ class Task:
         if not better:
             self.rate /= self.config.stall_divisor
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the model has the weights that are measured and kept: averages, if wanted."""
+        return self.average.averaged() if self.average else nullcontext()
+
     def samples(self) -> str:
         """A few lines that show what the model can do."""
         raise NotImplementedError
@@ -97,6 +103,11 @@ class Task:
     def learnt(self) -> Iterator[Ids]:
         """The ids of all data."""
         raise NotImplementedError
+
+    def _learn_with(self, optimizer: type[optim.Optimizer]) -> None:
+        params, config = list(self.model.parameters()), self.config
+        self.optimizer, self.rate = optimizer(params, config.lr), config.lr
+        self.average = None if config.ema is None else optim.EMA(params, config.ema, debias=True)
 
     def _size(self) -> str:
         return f"{sum(p.size for p in self.model.parameters()):,} parameters"
@@ -118,8 +129,7 @@ class PairsTask(Task):
         xs, ts = encode_pairs(self.train, self.vocabulary, config.reverse)
         tg.manual_seed(config.seed)
         self.model = build_model(config, len(self.vocabulary))
-        self.optimizer = optim.Adam(self.model.parameters(), config.lr)
-        self.rate = config.lr
+        self._learn_with(optim.Adam)
         self.rows = min(config.batch_size, len(xs))
         self.batches = PairBatches(xs, ts, self.rows, config.seed)
         self.reader = Reader(self.model, self.vocabulary, config, (xs.shape[1], ts.shape[1]))
@@ -171,9 +181,7 @@ class TextTask(Task):
         self.vocabulary = train.vocabulary
         tg.manual_seed(config.seed)
         self.model = build_model(config, len(self.vocabulary))
-        make = {"sgd": optim.SGD, "adam": optim.Adam}[config.optimizer]
-        self.optimizer = make(self.model.parameters(), config.lr)
-        self.rate = config.lr
+        self._learn_with({"sgd": optim.SGD, "adam": optim.Adam}[config.optimizer])
         self.rows = config.batch_size
         self.batches = TextBatches(train.ids, self.rows, config.time_size)
         self.writer = Writer(self.model, self.vocabulary, config.level, self.pairs)

@@ -21,23 +21,30 @@ class EMA:
         with ema.averaged():        # the model computes with the averages in here
             evaluate(model)
 
-    ``decay``: from 0 to 1. The averages have the shapes, any shape, and dtypes of the parameters
-    (float32 for float16). ValueError for another decay, TypeError for a Module in the place of its
-    parameters.
+    ``decay``: from 0 to 1. ``debias``: the first weights count for no more than their share,
+    a_t = sum_i decay^(t - i) p_i / sum_i decay^(t - i), which needs a decay below 1. The averages
+    have the shapes, any shape, and dtypes of the parameters (float32 for float16). ValueError for
+    another decay, TypeError for a Module in the place of its parameters.
     """
 
     changing = ("steps",)  # a number that a recorded step reads anew (tg.jit)
 
-    def __init__(self, params: Iterable[Tensor], decay: float = 0.999) -> None:
-        if not 0 <= decay <= 1:
-            raise ValueError(f"EMA: decay={decay}, wanted from 0 to 1")
-        self.params, self.decay, self.steps = tensors("EMA", params), decay, 0
+    def __init__(self, params: Iterable[Tensor], decay: float = 0.999,
+                 debias: bool = False) -> None:
+        if not 0 <= decay <= 1 or (debias and decay == 1):
+            raise ValueError(f"EMA: decay={decay}, wanted from 0 to 1"
+                             + (", and below it with debias=True" if debias else ""))
+        self.params, self.decay, self.debias = tensors("EMA", params), decay, debias
+        self.steps = 0
         self.averages = [np.astype(p.detach().numpy(), _kept_as(p)) for p in self.params]
 
     def update(self) -> None:
         """Move the averages towards the parameters as they are now."""
         self.steps += 1
-        share = 1 - self.decay * (self.steps > 1)  # without a branch, so that it can be recorded
+        if self.debias:
+            share = (1 - self.decay) / (1 - self.decay**self.steps)
+        else:  # without a branch on the step, so that it can be recorded
+            share = 1 - self.decay * (self.steps > 1)
         for average, p in zip(self.averages, self.params, strict=True):
             average += share * (p.data - average)
 
