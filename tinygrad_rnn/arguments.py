@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from .derived import DERIVED
+from .errors import in_numpys_words
 from .primitive import Function, Primitive
 
 _UNTOLD: dict[Any, Function] = {
@@ -122,6 +123,36 @@ def given(name: str, fn: Function, args: Any, kwargs: dict[str, Any]) -> inspect
                 bound.arguments[p.name], p):  # fmt: skip
             del bound.arguments[p.name]
     return bound
+
+
+@cache
+def _numbers(same: Function) -> list[tuple[int, str]]:
+    """Which arguments of a derivation are axes, or numbers of elements or diagonals."""
+    parameters = list(inspect.signature(same).parameters.values())
+    by_position = next((i for i, p in enumerate(parameters) if p.kind is p.VAR_POSITIONAL),
+                       len(parameters))  # fmt: skip
+    return [(i if i < by_position else sys.maxsize, p.name) for i, p in enumerate(parameters)
+            if p.name.startswith("ax") or p.name in ("k", "N", "offset", "minlength")]  # fmt: skip
+
+
+def odd_numbers(fn: Function, same: Function, args: Any, kwargs: dict[str, Any]) -> None:
+    """NumPy has the say of an axis, or a number of elements or diagonals, that is no whole number,
+    nor a tuple of them: what a derivation could make of a list or a truth value it refuses, here
+    and there."""
+    bound = 0
+    if isinstance(same, partial):  # a method, and its ufunc
+        same, bound = same.func, 1
+    for i, name in _numbers(same):
+        i -= bound
+        x = kwargs[name] if name in kwargs else args[i] if i < len(args) else None
+        if _odd(name, x) and (error := in_numpys_words(None, fn, args, kwargs)):
+            raise error
+
+
+def _odd(name: str, x: Any) -> bool:
+    if isinstance(x, tuple) or (name == "axes" and isinstance(x, list)):
+        return any(_odd(name, i) for i in x)
+    return x is not None and (isinstance(x, bool) or not isinstance(x, (int, np.integer)))
 
 
 def as_dtype(name: str, x: Any, dtype: Any, casting: Any = "unsafe") -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -36,15 +36,19 @@ def explained(error: Exception, name: str, values: Sequence[Any],
     return kind(f"{name}: {what}: {error}")
 
 
-def in_numpys_words(error: Exception, fn: Function, args: Any, kwargs: dict[str, Any]) -> Exception:
-    """The error of a derivation of ``fn``, or what NumPy itself says of these arguments: what a
-    derivation cannot do NumPy mostly refuses, and says best why."""
-    values = [_copied(a) for a in args]
+E = TypeVar("E", Exception, None)
+
+
+def in_numpys_words(error: E, fn: Function, args: Any, kwargs: dict[str, Any]) -> Exception | E:
+    """The error of a derivation of ``fn`` (None: so far there is none), or what NumPy itself says
+    of these arguments: what a derivation cannot do NumPy mostly refuses, and says best why."""
+    values: list[Any] = [_copied(a) for a in args]
+    named: dict[str, Any] = {k: _copied(v) for k, v in kwargs.items()}
     if str(error).startswith(f"{fn.__name__}:") or any(
-            callable(v) or v is NotImplemented for v in values):  # fmt: skip
+            callable(v) or v is NotImplemented for v in (*values, *named.values())):
         return error
     try:
-        fn(*values, **{k: _copied(v) for k, v in kwargs.items()})
+        fn(*values, **named)
     except (TypeError, ValueError, IndexError) as theirs:
         return explained(theirs, fn.__name__, values, kwargs)
     except ArithmeticError:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import as_dtype, canonical, fits, given, names, of_ufunc, signature
+from .arguments import as_dtype, canonical, fits, given, names, odd_numbers, of_ufunc, signature
 from .derived import CREATES, DERIVED, METHODS, PLAIN, WRITING
 from .errors import in_numpys_words, name_of
 from .primitive import RULES, Function
@@ -69,8 +69,7 @@ class Protocols:
 
     def __array_function__(self, func: Function, types: Any, args: Any,
                            kwargs: dict[str, Any]) -> Any:
-        out = kwargs.get("out")
-        if out is None:
+        if (out := kwargs.get("out")) is None:
             return self._call(func, args, kwargs)
         rest = {k: v for k, v in kwargs.items() if k != "out"}
         return _into(out, self._call(func, args, rest), func.__name__)
@@ -78,8 +77,7 @@ class Protocols:
     def _call(self, fn: Function, args: Any, kwargs: dict[str, Any]) -> Any:
         """What ``fn(*args, **kwargs)`` is for Tensors, for any callable of NumPy."""
         if fn in RULES and (call := canonical(fn, RULES[fn], args, kwargs)):
-            arrays, meta = call
-            return self.__primitive__(fn, *arrays, **meta)
+            return self.__primitive__(fn, *call[0], **call[1])
         if fn in CREATES and not _some(_wants_grad, (*args[1:], *kwargs.values())):
             return self._wrap(_on_arrays(fn, args, kwargs), None)
         if fn in DERIVED and fits(fn, DERIVED[fn], args, kwargs):
@@ -101,11 +99,13 @@ class Protocols:
         args, kwargs = bound.args, bound.kwargs
         if form:
             usual = getattr(signature(fn).parameters.get("casting"), "default", "unsafe")
-            casting = form.get("casting", usual)
-            if "dtype" in form:
-                args = as_dtype(name, args, form["dtype"], casting)
-            result = self._call(fn, args, kwargs)
-            return _into(form["out"], result, fn.__name__, casting) if "out" in form else result
+            out, casting = form.pop("out", None), form.get("casting", usual)
+            if np.dtype(form.get("dtype", float)).kind != "f":  # these have no derivative
+                result = self._tensors(_on_arrays(fn, args, kwargs | form))
+            else:
+                args = as_dtype(name, args, form["dtype"], casting) if "dtype" in form else args
+                result = self._call(fn, args, kwargs)
+            return result if out is None else _into(out, result, fn.__name__, casting)
         if same and fits(fn, same, args, kwargs):
             return self._run(fn, same, args, kwargs)
         refused = [k for k in bound.arguments if k not in takes] or list(bound.arguments)
@@ -134,6 +134,7 @@ class Protocols:
                 _perhaps_float, (*args, *kwargs.values())):  # fmt: skip
             return self._tensors(_on_arrays(fn, args, kwargs))
         try:
+            odd_numbers(fn, same, args, kwargs)
             return same(*args, **kwargs)
         except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
             raise in_numpys_words(error, fn, args, kwargs) from None

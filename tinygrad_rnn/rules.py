@@ -117,8 +117,8 @@ def _prod(g, _y, x, axis=None, keepdims=False):
 def _power_base(g, _y, a, b):
     if isinstance(b, (int, float)):
         return g * (b * a ** (b - 1)) if b else np.zeros_like(g)
-    b_or_one = np.where(np.equal(b, 0), 1, b)  # 0 ** 0 is 1, and its slope 0, not 0 * 0 ** -1
-    return g * np.where(np.equal(b, 0), 0, b * a ** (b_or_one - 1))
+    zero = np.equal(b, 0)  # 0 ** 0 is 1, and its slope 0; not b == 0: b may be a tuple
+    return g * np.where(zero, 0, b * a ** (np.where(zero, 1, b) - 1))
 
 
 def _power_exponent(g, y, a, _b):

@@ -22,7 +22,10 @@ def _take(a, indices, axis=None, mode="raise"):
         indices = np.mod(indices, a.shape[axis])
     elif mode == "clip":
         indices = np.clip(indices, 0, a.shape[axis] - 1)
-    return a[(*before(axis, a.ndim), array(indices))]
+    indices = array(indices)
+    if indices.dtype == bool:  # no mask: 0 and 1
+        indices = indices.astype(int)
+    return a[(*before(axis, a.ndim), indices)]
 
 
 def _grid(shape, indices, axis):
@@ -30,6 +33,8 @@ def _grid(shape, indices, axis):
     if np.ndim(indices) != len(shape):
         raise ValueError(f"take_along_axis: indices of {np.ndim(indices)} axes for an array of"
                          f" {len(shape)}")
+    if array(indices).dtype.kind not in "iu":
+        raise IndexError("take_along_axis: indices are integers, no mask")
     grid = [np.reshape(np.arange(n), (-1,) + (1,) * (len(shape) - 1 - i))
             for i, n in enumerate(shape)]  # fmt: skip
     return (*grid[:axis], indices, *grid[axis + 1 :])
@@ -43,6 +48,8 @@ def _take_along_axis(arr, indices, axis=-1):
 
 @derive(np.compress)
 def _compress(condition, a, axis=None):
+    if np.ndim(condition) != 1:
+        raise ValueError(f"compress: a condition of one axis is wanted, {condition} came")
     return np.take(a, np.flatnonzero(condition), axis)
 
 
@@ -71,6 +78,8 @@ def _select(condlist, choicelist, default=0):
     if len(condlist) != len(choicelist) or not len(condlist):
         raise ValueError(f"select: {len(condlist)} conditions and {len(choicelist)} choices; as"
                          " many of both are wanted")
+    if any(array(condition).dtype != bool for condition in condlist):
+        raise TypeError("select: conditions of booleans are wanted")
     kind = np.result_type(*choicelist, default)
     y = array(default)
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
@@ -123,7 +132,7 @@ def _bincount(x, weights=None, minlength=0):
     x = array(constant(x, "np.bincount: x"), weights)
     if weights is None:
         return np.bincount(x, minlength=minlength)
-    n = max(int(np.max(x)) + 1 if x.size else 0, minlength)
+    n = np.bincount(x, minlength=minlength).size
     weights = array(weights)
     if weights.shape != x.shape:
         raise ValueError(f"bincount: weights of shape {weights.shape} for {x.shape}")
@@ -177,7 +186,7 @@ def _place(arr, mask, vals):
 @derive(np.put_along_axis)
 def _put_along_axis(arr, indices, values, axis):
     if axis is None:
-        arr[np.unravel_index(indices, arr.shape)] = values
+        arr.flat[_grid((arr.size,), indices, 0)] = values
     else:
         arr[_grid(arr.shape, indices, along(arr, axis)[1])] = values
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .table import array, before, beside, derive, together
+from .table import along, array, beside, derive, together
 
 _array = array
 
@@ -56,47 +56,29 @@ def _append(arr, values, axis=None):
     return np.concatenate([arr, values], axis)
 
 
-def _positions(what, obj, n, after=0):
-    """The indices that an int, a slice, a mask or a list of indices names, from 0 on."""
-    if isinstance(obj, slice):
-        return np.arange(n)[obj] if not after else np.arange(*obj.indices(n))
-    places = np.asarray(obj)
-    if places.dtype == bool:
-        return np.flatnonzero(places)
-    places = places.astype(int) if places.size == 0 else places
-    if places.dtype.kind not in "iu":
-        raise IndexError(f"{what}: index {obj}: whole numbers are wanted")
-    if np.any((places < -n) | (places >= n + after)):
-        raise IndexError(f"{what}: index {obj} for an axis of size {n}")
-    return np.where(places < 0, places + n, places)
-
-
 @derive(np.insert)
 def _insert(arr, obj, values, axis=None):
-    """One take from the array with the new values behind it: index n is the first of them."""
+    """One take from the array with the new values behind it: index n is the first of them. NumPy
+    itself says where they go."""
     arr, values = array(arr), array(values)
     if axis is None:
         arr, axis = np.ravel(arr), 0
     arr, axis = np.moveaxis(arr, axis, 0), axis % arr.ndim
     n = len(arr)
-    places = _positions("insert", obj, n, after=1)
     values = np.reshape(values, (1,) * (arr.ndim - values.ndim) + values.shape)
-    if places.ndim:  # at one number, not in a list, their first axis is what is inserted
+    if np.ndim(obj) or isinstance(obj, slice):  # at one number their first axis is what is inserted
         values = np.moveaxis(values, axis, 0)
-    places = np.repeat(places, len(values)) if places.size == 1 else places
-    values = np.broadcast_to(values, (len(places), *arr.shape[1:])).astype(arr.dtype)
-    order = np.argsort(np.concatenate([np.arange(n) * 2 + 1, places * 2]), kind="stable")
+    places = len(np.insert(np.arange(n), obj, 0)) - n
+    new = len(values) if places == 1 else places
+    values = np.broadcast_to(values, (new, *arr.shape[1:])).astype(arr.dtype)
+    order = np.insert(np.arange(n), obj, np.arange(n, n + new))
     return np.moveaxis(np.concatenate([arr, values], 0)[order], 0, axis)
 
 
 @derive(np.delete)
 def _delete(arr, obj, axis=None):
-    arr = array(arr)
-    if axis is None:
-        arr, axis = np.ravel(arr), 0
-    keep = np.ones(arr.shape[axis], dtype=bool)
-    keep[_positions("delete", obj, arr.shape[axis])] = False
-    return arr[(*before(axis, arr.ndim), np.flatnonzero(keep))]
+    arr, axis = along(arr, axis)
+    return np.take(arr, np.delete(np.arange(arr.shape[axis]), obj), axis)
 
 
 @derive(np.split)
@@ -134,7 +116,10 @@ def _pad(array, pad_width, mode="constant", constant_values=0, end_values=0, sta
     if isinstance(pad_width, dict):
         pad_width = [pad_width.get(i, pad_width.get(i - x.ndim, 0)) for i in range(x.ndim)]
         pad_width = [w if np.ndim(w) else (w, w) for w in pad_width]
-    widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
+    widths = np.broadcast_to(pad_width, (x.ndim, 2))
+    if widths.dtype.kind not in "iu" and widths.size:
+        raise TypeError(f"pad: whole numbers are wanted, pad_width={pad_width} came")
+    widths = widths.tolist()
     if min((n for w in widths for n in w), default=0) < 0:
         raise ValueError(f"pad: no negative widths: {pad_width}")
     if mode in ("edge", "wrap") or (mode in ("symmetric", "reflect") and reflect_type == "even"):

@@ -14,6 +14,7 @@ rules and a recording see one call with one result.
 
 import functools
 import math
+import operator
 
 import numpy as np
 
@@ -123,6 +124,7 @@ def _tensorinv(a, ind=2):
 def _matrix_power(a, n):
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise np.linalg.LinAlgError(f"matrix_power: square matrices are wanted, {a.shape} came")
+    n = operator.index(n)
     if n == 0:
         return np.broadcast_to(eye(a.shape[-1], a), a.shape) + np.zeros_like(a)
     if n < 0:
@@ -375,6 +377,5 @@ derive(np.linalg.matrix_transpose)(lambda x: _T(x))
 derive(np.linalg.matmul)(lambda x1, x2: np.matmul(x1, x2))
 derive(np.linalg.outer)(lambda x1, x2: np.outer(x1, x2))
 derive(np.linalg.tensordot)(lambda x1, x2, axes=2: np.tensordot(x1, x2, axes))
-derive(np.linalg.vecdot)(lambda x1, x2, axis=-1: np.sum(x1 * x2, axis=axis))
 derive(np.linalg.diagonal)(lambda x, offset=0: np.diagonal(x, offset, -2, -1))
 derive(np.linalg.trace)(lambda x, offset=0: np.trace(x, offset, -2, -1))

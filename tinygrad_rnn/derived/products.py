@@ -6,7 +6,7 @@ import string
 import numpy as np
 
 from ..primitive import own_function, rule
-from .table import array, axes_of, derive
+from .table import array, axes_of, axis_of, derive
 
 derive(np.outer)(lambda a, b: np.reshape(array(a), (-1, 1)) * np.reshape(array(b), (1, -1)))
 derive(np.vdot)(lambda a, b: np.reshape(array(a), (-1,)) @ np.reshape(array(b), (-1,)))
@@ -22,8 +22,13 @@ def _dot(a, b):
     return np.matmul(a, b) if b.ndim <= 2 else np.tensordot(a, b, (-1, -2))
 
 
+def _last(x, axis):
+    x = array(x)
+    return np.moveaxis(x, axis_of(axis, x.ndim), -1)
+
+
 def _vecdot(x1, x2, axis=-1):
-    x1, x2 = np.moveaxis(array(x1), axis, -1), np.moveaxis(array(x2), axis, -1)
+    x1, x2 = _last(x1, axis), _last(x2, axis)
     if x1.shape[-1] != x2.shape[-1]:
         raise ValueError(f"vecdot: vectors of {x1.shape[-1]} and of {x2.shape[-1]}")
     return np.sum(x1 * x2, axis=-1)
@@ -78,14 +83,14 @@ def _kron(a, b):
 def _cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
     if axis is not None:
         axisa = axisb = axisc = axis
-    a, b = np.moveaxis(array(a), axisa, -1), np.moveaxis(array(b), axisb, -1)
+    a, b = _last(a, axisa), _last(b, axisb)
     if a.shape[-1] != 3 or b.shape[-1] != 3:
         raise TypeError(f"cross: vectors of 3 are wanted, of {a.shape[-1]} and {b.shape[-1]} came")
     y = np.roll(a, -1, -1) * np.roll(b, -2, -1) - np.roll(a, -2, -1) * np.roll(b, -1, -1)
-    return np.moveaxis(y, -1, axisc)
+    return np.moveaxis(y, -1, axis_of(axisc, y.ndim))
 
 
-derive(np.linalg.cross)(lambda x1, x2, axis=-1: np.cross(x1, x2, axis=axis))
+derive(np.linalg.cross)(lambda x1, x2, axis=-1: np.cross(x1, x2, axis, axis, axis))
 
 
 # --- einsum ---------------------------------------------------------------------------------------

@@ -165,9 +165,9 @@ def _tile(A, reps):
 @derive(np.repeat)
 def _repeat(a, repeats, axis=None):
     a, axis = along(a, axis, strict=True)
-    if np.size(repeats) != 1:
+    if np.ndim(repeats):
         return np.take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)
-    repeats = int(np.reshape(repeats, ()))
+    repeats = int(repeats)
     if repeats < 0:
         raise ValueError(f"repeat: no negative number of repetitions: {repeats}")
     shape = a.shape
@@ -178,7 +178,7 @@ def _repeat(a, repeats, axis=None):
 
 @derive(np.resize)
 def _resize(a, new_shape):
-    shape = tuple(new_shape) if np.ndim(new_shape) else (new_shape,)
+    shape = (new_shape,) if isinstance(new_shape, (int, np.integer)) else tuple(new_shape)
     flat = np.ravel(a)
     if min(shape, default=0) < 0:
         raise ValueError(f"resize: a shape without negative sizes is wanted, {shape} came")

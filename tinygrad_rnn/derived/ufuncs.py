@@ -22,11 +22,17 @@ derive(np.float_power)(lambda x1, x2: np.power(array(x1).astype(float), array(x2
 derive(np.modf)(lambda x: (np.copysign(x - np.trunc(x), x), np.trunc(x)))
 derive(np.divmod)(lambda x1, x2: (np.floor_divide(x1, x2), np.remainder(x1, x2)))
 derive(np.frexp)(lambda x: _frexp(x))
-derive(np.ldexp)(lambda x1, x2: x1 * np.exp2(array(x2).astype(array(x1).dtype)))
+derive(np.ldexp)(lambda x1, x2: _ldexp(array(x1), array(x2)))
 
 
 def _other_than_nan(choose, a, b):
     return np.where(np.isnan(a), b, np.where(np.isnan(b), a, choose(a, b)))
+
+
+def _ldexp(x, n):
+    if n.dtype.kind not in "iub":
+        raise TypeError(f"ldexp: whole numbers are wanted as powers of 2, {n.dtype} came")
+    return x * np.exp2(n.astype(x.dtype))
 
 
 def _frexp(x):
