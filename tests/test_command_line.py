@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import sys
 
 import numpy as np
@@ -201,6 +202,10 @@ def test_logs_that_tools_read(data, tmp_path, monkeypatch, capsys):
     assert [{k: v for k, v in row.items() if v} for row in rows] == [
         {k: str(v) for k, v in record.items()} for record in records
     ]
+    whole = (out / "log.csv").read_bytes()
+    (out / "log.csv").unlink()
+    assert main(["train", "date", "--resume", str(out), "--steps", "10", "--csv"]) == 0  # done
+    assert (out / "log.csv").read_bytes() == whole
     steps = [r for r in records if "loss" in r]
     assert all({"norm", "lr", "tokens_per_second"} <= r.keys() for r in steps)
     epochs = [r for r in records if "train_loss" in r]
@@ -224,12 +229,20 @@ def test_event_files_for_tensorboard(data, tmp_path, capsys):
     assert main(date_run(data, tmp_path, "--tensorboard", "--steps", "7")) == 0
     assert main(["train", "date", "--resume", str(tmp_path), "--steps", "10", "--tensorboard"]
                 ) == 0  # fmt: skip
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
     records = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
-    for name in ("loss", "valid_loss", "valid_accuracy", "lr"):
-        told = [(e.step, e.value) for e in events.Scalars(name)]
-        assert told == [(r["step"], pytest.approx(r[name])) for r in records if name in r]
+
+    def told():
+        events = EventAccumulator(str(tmp_path / "tensorboard"))
+        events.Reload()
+        for name in ("loss", "valid_loss", "valid_accuracy", "lr"):
+            shown = [(e.step, e.value) for e in events.Scalars(name)]
+            assert shown == [(r["step"], pytest.approx(r[name])) for r in records if name in r]
+
+    told()
+    shutil.rmtree(tmp_path / "tensorboard")  # and asked for when all is done
+    assert main(["train", "date", "--resume", str(tmp_path), "--steps", "10", "--tensorboard"]
+                ) == 0  # fmt: skip
+    told()
 
 
 def test_tensorboard_that_is_not_installed(data, tmp_path, monkeypatch, capsys):

@@ -36,7 +36,7 @@ def test_a_stream_is_the_whole_text(tmp_path_factory, text, level, block, in_fil
         patch.setattr(files, "BLOCK", block)
         patch.setattr(stream, "IN_MEMORY", 0 if in_file else 1 << 20)
         corpus = read_large_corpus(folder / "t.txt", level, "utf-8", least, most, folder)
-    whole = text.replace("\r\n", "\n")
+    whole = text.replace("\r\n", "\n").replace("\r", "\n")
     whole = unicodedata.normalize("NFC", whole) if level == "char" else whole
     symbols = split_text(whole, level)
     counts = Counter(symbols)

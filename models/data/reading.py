@@ -7,6 +7,7 @@ import gzip
 import lzma
 import sys
 from collections.abc import Iterator
+from io import IncrementalNewlineDecoder
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +19,7 @@ class DataError(ValueError):
 
 
 def read_text(path: str | Path, encoding: str = "utf-8") -> str:
-    """The text of a file, with ``\\n`` at line ends, also if it was written on Windows.
+    """The text of a file, with ``\\n`` at line ends, however it was written.
 
     ``.gz`` and ``.xz`` files are unpacked; ``-`` is standard input. DataError when the file is
     missing, empty or not in this encoding.
@@ -33,25 +34,26 @@ def read_blocks(path: str | Path, encoding: str = "utf-8", advice: str = "") -> 
     """The same text in pieces, for a file that is larger than memory. ``advice``: what else to do
     about a file that is in another encoding."""
     try:
-        decoder = codecs.getincrementaldecoder(_named(encoding))()
+        decoder = IncrementalNewlineDecoder(
+            codecs.getincrementaldecoder(_named(encoding))(), translate=True
+        )
     except (LookupError, ValueError):  # also for what makes bytes of bytes, such as hex
         raise DataError(f"--encoding {encoding}: there is no such encoding") from None
-    line, held = 1, ""
+    line = 1
     try:
         with _open(path) as file:
             while True:
                 block = file.read(BLOCK)
                 try:
-                    text = held + decoder.decode(block, final=not block)
+                    text = decoder.decode(block, final=not block)
                 except UnicodeError as error:
                     before = error.start if isinstance(error, UnicodeDecodeError) else 0
                     known = error.object[:before] if isinstance(error, UnicodeDecodeError) else b""
+                    ends = known.count(b"\n") + known.count(b"\r") - known.count(b"\r\n")
                     raise DataError(
-                        f"{path}, line {line + known.count(10)}: not {encoding.upper()}; save the"
+                        f"{path}, line {line + ends}: not {encoding.upper()}; save the"
                         f" file as UTF-8{advice}"
                     ) from None
-                held = "\r" if block and text.endswith("\r") else ""  # its \n may be still to come
-                text = text.removesuffix(held).replace("\r\n", "\n")
                 line += text.count("\n")
                 if text:
                     yield text

@@ -26,7 +26,7 @@ from .vocabulary import UNKNOWN, Ids, Vocabulary
 
 IN_MEMORY = 1 << 26  # bytes of ids
 ADVICE = ", or name what it is with --encoding"  # about a text in another encoding
-VERSION = 1  # of the files in the cache
+VERSION = 2  # of the files in the cache
 
 
 def read_large_corpus(

@@ -73,7 +73,7 @@ class Log:
             if self.csv is not None:
                 checkpoint.write_atomically(self.csv, as_csv(kept, heading=True).encode())
             if self.events is not None:
-                self.events.cut(step)
+                self.events.cut(step, kept)
         except DataError as error:
             self.problem = f"{error}; the training goes on"
 
@@ -113,9 +113,13 @@ class Events:
         self._event, self._summary, self._session = Event, Summary, SessionLog
         self._writer: Any = None
 
-    def cut(self, step: int) -> None:
-        """What is in the folder after this step is no longer shown."""
+    def cut(self, step: int, kept: list[Record]) -> None:
+        """What is in the folder after this step is no longer shown; an empty one gets what was
+        ``kept``."""
+        earlier = [] if any(self._folder.glob("*")) else kept
         self._add(step + 1, session_log=self._session(status=self._session.START))
+        for record in earlier:
+            self.write(record)
 
     def write(self, record: Record) -> None:
         values = [

@@ -209,6 +209,10 @@ class Run:
         batches = self.task.batches
         total = steps or self.task.config.epochs * len(batches)
         if self.step >= total and self.measured == batches.epoch:
+            if self.log.csv or self.log.events:
+                with ExitStack() as held:
+                    ranks.from_first(lambda: self._take(held))
+                    ranks.from_first(self._prepare)
             self.show(f"{self.step:,} steps are done already; --epochs or --steps asks for more")
             return True
         if self.task.rows < distributed.size():
