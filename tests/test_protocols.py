@@ -301,3 +301,11 @@ def test_data_is_set_from_whatever_makes_an_array(value):
     t = Tensor(np.zeros(2, np.float32), requires_grad=True)
     t.data = value
     assert t.dtype == np.float32 and t.data.tolist() == [1, 2] and t.requires_grad
+
+
+def test_what_an_argument_is_called_here_and_what_is_no_array():
+    for rows in ([[1.0], [1.0, 2.0]], [[[1.0]], [2.0]], (np.ones(2), np.ones(3))):
+        with pytest.raises(ValueError, match=r"Tensor: the (list|tuple) that came is no array"):
+            Tensor(rows)
+    with pytest.raises(TypeError, match=r"np\.sum: got .* 'dim'; it takes a, axis, dtype"):
+        Tensor([1.0]).sum(dim=0)

@@ -117,7 +117,8 @@ def given(name: str, fn: Function, args: Any, kwargs: dict[str, Any]) -> inspect
     try:
         bound = signature(fn).bind(*args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"{name}: {error}") from None
+        takes = ", ".join(p.name for p in _parameters(fn))
+        raise TypeError(f"{name}: {error}; it takes {takes}") from None
     for p in _parameters(fn):
         if p.default is not p.empty and p.name in bound.arguments and _at_default(
                 bound.arguments[p.name], p):  # fmt: skip

@@ -169,7 +169,11 @@ class Tensor(Operators):
             raise TypeError("Tensor: a masked array came, whose mask would be lost: fill it first")
         if isinstance(data, np.matrix):
             data = np.asarray(data)  # its * is another product
-        data = _array(data.copy() if hasattr(data, "__array_function__") else np.array(data))
+        try:
+            data = _array(data.copy() if hasattr(data, "__array_function__") else np.array(data))
+        except ValueError:
+            raise ValueError(f"Tensor: the {type(data).__name__} that came is no array: its rows"
+                             " differ in length or depth") from None  # fmt: skip
         if data.dtype.kind not in "fiub":
             raise TypeError(f"Tensor: real numbers are wanted, {data.dtype} came")
         self._data, self._node, self._exposed = data, None, False
