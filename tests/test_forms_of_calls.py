@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from forms import FORMS as MORE
 from numpy.testing import assert_allclose
 
 from tinygrad_rnn import Tensor, grad
@@ -57,7 +58,8 @@ FORMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMS + MORE)
+@pytest.mark.filterwarnings("ignore:Polyfit may be poorly conditioned")
 def test_value_and_gradient(form):
     want = eval(form, {"np": np, **ARRAYS})
     leaves = {k: Tensor(a, requires_grad=True) for k, a in ARRAYS.items()}
@@ -73,6 +75,20 @@ def test_value_and_gradient(form):
     slope = sum(np.sum(c.numpy() * to[k]) for k, c in zip(leaves, slopes, strict=True)
                 if c is not None)  # fmt: skip
     assert_allclose(slope, (ends[0] - ends[1]) / (2 * step), rtol=1e-6, atol=1e-8)
+
+
+SINGLE = {k: a.astype(np.float32) for k, a in ARRAYS.items()}
+
+
+@pytest.mark.filterwarnings("ignore:Polyfit may be poorly conditioned")
+def test_dtypes_of_float32():
+    for form in FORMS + MORE:
+        want = eval(form, {"np": np, **SINGLE})
+        leaves = {k: Tensor(a, requires_grad=True) for k, a in SINGLE.items()}
+        got = eval(form, {"np": np, **leaves})
+        assert got.dtype == np.result_type(want), form
+        for g in grad(np.sum(got), list(leaves.values()), allow_unused=True):
+            assert g is None or g.dtype == np.float32, form
 
 
 @pytest.mark.parametrize("call", [

@@ -202,3 +202,43 @@ def test_the_standard_deviation_has_slope_0_where_it_is_0():
         assert y.item() == 0
         assert np.all(tg.grad(y, x).numpy() == 0)
     assert tg.grad(np.std(x[0, 0]), x).numpy().sum() == 0
+
+
+@pytest.mark.parametrize("order", range(9))
+def test_derivatives_of_sinc_at_0(order):
+    x = Tensor(0.0, requires_grad=True)
+    y = np.sinc(x)
+    for _ in range(order):
+        y = tg.grad(y, x, create_graph=True)
+    want = 0.0 if order % 2 else (-1) ** (order // 2) * np.pi**order / (order + 1)
+    np.testing.assert_allclose(y.item(), want, rtol=1e-12, atol=1e-12)
+
+
+def test_a_function_of_a_matrix_where_an_eigenvalue_occurs_twice():
+    """What is said without its vectors is right, and what is said with them is NaN, not a number
+    that might be wrong."""
+    a, g = Tensor(np.diag([2.0, 2.0, 5.0]), requires_grad=True), np.arange(9.0).reshape(3, 3) + 1
+    inverse = np.diag([0.5, 0.5, 0.2])
+    want = -inverse @ g @ inverse
+    np.testing.assert_allclose(tg.grad(np.linalg.pinv(a), a, g).numpy(), want, atol=1e-14)
+    lower = np.tril(want + want.T) - np.diag(np.diag(want))
+    got = tg.grad(np.linalg.pinv(a, hermitian=True), a, g)
+    np.testing.assert_allclose(got.numpy(), lower, atol=1e-14)
+    for values in (np.linalg.eigvalsh(a), np.linalg.svd(a, compute_uv=False)[::-1]):
+        got = tg.grad(np.sum(values**3), a).numpy()
+        np.testing.assert_allclose(got, 3 * np.square(a.detach().numpy()), atol=1e-14)
+    w, v = np.linalg.eigh(a)
+    assert np.isnan(tg.grad((v * w) @ v.T, a, g).numpy()).any()
+    u, s, vh = np.linalg.svd(a)
+    assert np.isnan(tg.grad((u * s) @ vh, a, g).numpy()).any()
+    np.testing.assert_allclose(tg.grad(np.linalg.eigh(a)[0], a, [1.0, 1.0, 1.0]).numpy(), np.eye(3))
+    s = np.linalg.svd(a, full_matrices=False).S
+    np.testing.assert_allclose(tg.grad(s, a, [1.0, 1.0, 1.0]).numpy(), np.eye(3), atol=1e-14)
+
+
+def test_weights_that_leave_no_freedom_make_a_covariance_infinite():
+    x, w = np.array([[1.0, 2.0, 4.0], [2.0, 1.0, 0.0]]), np.array([1.0, 0.1, 0.1])
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning, match="Degrees of freedom"):
+        want = np.cov(x, aweights=w, ddof=2)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(np.cov(Tensor(x), aweights=w, ddof=2), want)

@@ -40,6 +40,8 @@ SAMPLERS = {
     np.linalg.pinv: of((lambda a: np.linalg.pinv(tall(a)), (4, 3)),
                        (lambda a: np.linalg.pinv(tall(a).T), (4, 2)),
                        (lambda a: np.linalg.pinv(tall(a)), (2, 3, 2)),
+                       (lambda a: np.linalg.pinv(tall(a), 0.4), (2, 4, 3)),
+                       (lambda a: np.linalg.pinv(tall(a).T, rtol=0.4), (4, 3)),
                        (lambda a: np.linalg.pinv(spread(a), hermitian=True), (3, 3))),
     np.linalg.det: of((lambda a: np.linalg.det(far(a)), (3, 3)), (np.linalg.det, (2, 2)),
                       (lambda a: np.linalg.det(far(a)), (2, 3, 3))),

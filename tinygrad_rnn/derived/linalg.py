@@ -8,8 +8,8 @@ rules and a recording see one call with one result.
 - ``cholesky``, ``eigh`` and ``eigvalsh`` read one triangle of their argument: the gradient lies in
   that triangle, as the derivative of the function that NumPy computes.
 - The derivative of an eigenvector or singular vector does not exist where its eigenvalue or
-  singular value occurs twice: the share of such a pair is 0, which is right for all that does not
-  depend on the choice of basis. ``det`` has its derivative at singular matrices too.
+  singular value occurs twice: the share of such a pair is NaN, or 0 where nothing depends on the
+  vectors. ``det`` has its derivative at singular matrices too.
 """
 
 import functools
@@ -37,6 +37,13 @@ def _inverse(x):
     return np.where(x == 0, 0, 1 / np.where(x == 0, 1, x))
 
 
+def _over_gap(x, values):
+    """x_ij / (values_j - values_i), and NaN where that is x / 0: nobody can tell what it is."""
+    gap = values - _T(values)
+    unknown = (gap == 0) & (x != 0) & ~beside(np.eye(gap.shape[-1], dtype=bool), gap)
+    return np.where(unknown, np.nan, x * _inverse(gap))
+
+
 # --- solving --------------------------------------------------------------------------------------
 
 
@@ -53,9 +60,25 @@ def _solve_left(g, y, a, _b):
 
 def _pinv(g, y, a, rcond=None, rtol=None):
     """Golub & Pereyra (1973), for a rank that stays the same."""
+    if rcond is not None or rtol is not None:
+        return _pinv_cut(g, y, a)
     gT, yT = _T(g), _T(y)
     rows, columns = eye(a.shape[-2], a) - a @ y, eye(a.shape[-1], a) - y @ a
     return rows @ gT @ y @ yT + yT @ y @ gT @ columns - yT @ gT.swapaxes(-1, -2) @ yT
+
+
+def _pinv_cut(g, y, a):
+    """The same where singular values s are left out that are not 0. u f(s) vᵀ, which is yᵀ, has the
+    divided differences of f for its derivative (Noferini, 2017); here f is 1 / s, or 0."""
+    s, u, v = _parts(singular(a), a.shape[-2])
+    rank = np.rint(np.sum(a * _T(y), axis=(-2, -1), keepdims=True))
+    kept = beside(np.arange(s.shape[-1]), s) < rank
+    f, gT = np.where(kept, _inverse(s), 0), _T(g)
+    c = _T(u) @ gT @ v
+    apart = np.where(kept & _T(kept), -f * _T(f), (f - _T(f)) * _inverse(s - _T(s)))
+    inner = apart * (c + _T(c)) + (f + _T(f)) * _inverse(s + _T(s)) * (c - _T(c))
+    below, beyond = gT @ v - u @ c, _T(u) @ gT - c @ _T(v)
+    return (0.5 * u @ inner + below * (f * f)) @ _T(v) + u @ (_T(f * f) * beyond)
 
 
 @own_function
@@ -191,7 +214,7 @@ def eigen(a, *, UPLO="L"):
 
 def _eigen(g, y, _a, *, UPLO="L"):
     w, v = y[..., :1, :], y[..., 1:, :]
-    inner = _T(v) @ g[..., 1:, :] * _inverse(w - _T(w))
+    inner = _over_gap(_T(v) @ g[..., 1:, :], w)
     inner = inner + g[..., :1, :] * eye(w.shape[-1], w)
     c = v @ inner @ _T(v)
     return _triangle(0.5 * (c + _T(c)), UPLO in ("U", "u"))
@@ -211,9 +234,9 @@ def _parts(y, rows):
 def _singular(g, y, _a):
     """Townsend, "Differentiating the singular value decomposition" (2016)."""
     (s, u, v), (gs, gu, gv) = _parts(y, _a.shape[-2]), _parts(g, _a.shape[-2])
-    f, one = _inverse(s * s - _T(s * s)), eye(s.shape[-1], s)
     uu, vv = _T(u) @ gu, _T(v) @ gv
-    inner = f * (uu - _T(uu)) * s + _T(s) * (f * (vv - _T(vv))) + gs * one
+    turned, turned_v = _over_gap(uu - _T(uu), s * s), _over_gap(vv - _T(vv), s * s)
+    inner = turned * s + _T(s) * turned_v + gs * eye(s.shape[-1], s)
     outside = (gu - u @ uu) * _inverse(s)  # what leaves the space of the columns of u, or of v
     outside_v = (gv - v @ vv) * _inverse(s)
     return (u @ inner + outside) @ _T(v) + u @ _T(outside_v)
@@ -251,13 +274,12 @@ rule(eigen, _eigen)
 rule(singular, _singular)
 rule(singular_values, _singular_values)
 rule(orthogonal, _orthogonal)
+
+
 @derive(np.linalg.pinv)
 def _pinv_of_hermitian(a, rcond=None, hermitian=False, rtol=None):
-    w, v = np.linalg.eigh(a)
-    size = np.abs(w)
-    rcond = next((r for r in (rcond, rtol) if r is not None), a.shape[-1] * np.finfo(a.dtype).eps)
-    kept = np.where(size > rcond * np.max(size, axis=-1, keepdims=True), _inverse(w), 0)
-    return (v * kept[..., None, :]) @ _T(v)
+    both = np.tril(a) + _T(np.tril(a, -1))  # the one triangle is read
+    return np.linalg.pinv(both, rcond=rcond) if rtol is None else np.linalg.pinv(both, rtol=rtol)
 
 
 derive(np.linalg.eigvalsh)(lambda a, UPLO="L": eigen(a, UPLO=UPLO)[..., 0, :])

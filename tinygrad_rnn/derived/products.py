@@ -250,7 +250,7 @@ def _cov(m, y=None, rowvar=True, bias=False, ddof=None, fweights=None, aweights=
     total = np.sum(w)
     d = x - np.sum(x * w, axis=1, keepdims=True) / total
     freedom = total - ddof if aweights is None else total - ddof * np.sum(w * reliable) / total
-    return np.squeeze((d * w) @ np.transpose(d) / freedom)
+    return np.squeeze((d * w) @ np.transpose(d) / np.maximum(freedom, 0))
 
 
 @derive(np.corrcoef)
