@@ -25,6 +25,10 @@ def found():
     ("rnn_cell", {"xt", "a_prev", "Wax", "Waa", "ba"}),
     ("Dense", {"W", "b", "X"}),
     ("Net", {"W1", "W2"}),
+    ("steps", {"x", "h0", "Wx", "Wh", "b"}),  # time first
+    ("ListCell", {"kernel", "recurrent_kernel", "bias", "inputs_0", "inputs_1"}),
+    ("StateCell", {"W", "U", "b", "x", "h", "c"}),
+    ("Shared", {"W", "b", "x"}),  # what a part shares with it counts once
 ])  # fmt: skip
 def test_every_form_is_judged(found, name, gradients):
     assert found[name].verdict in ("ok", "convention"), str(found[name])
@@ -43,6 +47,10 @@ def test_nothing_is_silent_about_a_part(found):
     ("rnn_cell", "dba = np.sum(dtanh,", "dba = np.sum(da_next,"),
     ("Dense", 'self.X.T @ grad_out\n', 'self.X.T @ grad_out * 2\n'),
     ("Net", "* (h > 0))", ")"),
+    ("steps", "da @ Wx.T, da @ Wh.T", "da @ Wx.T, 0 * da"),
+    ("ListCell", "self.r_kernel_grad += inputs[1].T", "self.r_kernel_grad -= inputs[1].T"),
+    ("StateCell", "da @ self.U.T, 0.5 * dc", "da @ self.U.T, dc"),
+    ("Shared", "1 * self.part.dW", "2 * self.part.dW"),
 ])  # fmt: skip
 def test_a_mistake_is_found_in_every_form(name, right, wrong, tmp_path):
     text = FORMS.read_text()

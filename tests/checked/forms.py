@@ -119,3 +119,101 @@ class Forgets:
     def backward(self, dout):
         self.dW = self.x.T @ dout
         return dout @ self.W.T
+
+
+def steps_forward(x, h0, Wx, Wh, b):
+    """Time first."""
+    T, N, D = x.shape
+    h, before, cache = np.zeros((T, N, len(b))), h0, []
+    for t in range(T):
+        h[t] = np.tanh(x[t] @ Wx + before @ Wh + b)
+        cache.append((x[t], before, h[t]))
+        before = h[t]
+    return h, (Wx, Wh, cache)
+
+
+def steps_backward(dh, cache):
+    Wx, Wh, steps = cache
+    dx = np.zeros((*dh.shape[:2], len(Wx)))
+    dWx, dWh, db, dbefore = np.zeros(Wx.shape), np.zeros(Wh.shape), np.zeros(len(Wh)), 0
+    for t in reversed(range(len(dh))):
+        x, before, h = steps[t]
+        da = (dh[t] + dbefore) * (1 - h**2)
+        dx[t], dbefore = da @ Wx.T, da @ Wh.T
+        dWx += x.T @ da
+        dWh += before.T @ da
+        db += da.sum(axis=0)
+    return dx, dbefore, dWx, dWh, db
+
+
+class ListCell:
+    """Its inputs come as a list; backward is handed it again, and adds to its gradients."""
+
+    def __init__(self, in_features, units):
+        self.kernel = np.random.randn(in_features, units)
+        self.recurrent_kernel = np.random.randn(units, units)
+        self.bias = np.zeros(units)
+        self.k_grad = np.zeros(self.kernel.shape)
+        self.r_kernel_grad = np.zeros(self.recurrent_kernel.shape)
+        self.b_grad = np.zeros(self.bias.shape)
+
+    def forward(self, inputs):
+        return np.tanh(inputs[0] @ self.kernel + inputs[1] @ self.recurrent_kernel + self.bias)
+
+    def backward(self, in_grads, inputs):
+        outputs = self.forward(inputs)
+        da = in_grads * (1 - outputs**2)
+        self.k_grad += inputs[0].T @ da
+        self.r_kernel_grad += inputs[1].T @ da
+        self.b_grad += da.sum(axis=0)
+        return [da @ self.kernel.T, da @ self.recurrent_kernel.T]
+
+
+class StateCell:
+    """The state comes as a tuple."""
+
+    def __init__(self, W, U, b):
+        self.W, self.U, self.b = W, U, b
+
+    def forward(self, x, state):
+        h, c = state
+        a = np.tanh(x @ self.W + h @ self.U + self.b)
+        c_next = 0.5 * c + a
+        self.cache = x, h, a, c_next
+        return np.tanh(c_next), c_next
+
+    def backward(self, dh, dc):
+        x, h, a, c_next = self.cache
+        dc = dc + dh * (1 - np.tanh(c_next) ** 2)
+        da = dc * (1 - a**2)
+        self.dW, self.dU, self.db = x.T @ da, h.T @ da, da.sum(axis=0)
+        return da @ self.W.T, da @ self.U.T, 0.5 * dc
+
+
+class Shared:
+    """Holds a part that has its weights; its gradients are nothing before backward."""
+
+    def __init__(self, W, b):
+        self.W, self.b, self.dW, self.db = W, b, None, None
+        self.part = Part(W, b)
+
+    def forward(self, x):
+        return self.part.forward(x)
+
+    def backward(self, dout):
+        dx = self.part.backward(dout)
+        self.dW, self.db = 1 * self.part.dW, 1 * self.part.db
+        return dx
+
+
+class Part:
+    def __init__(self, W, b):
+        self.W, self.b, self.dW, self.db = W, b, None, None
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def backward(self, dout):
+        self.dW, self.db = self.x.T @ dout, dout.sum(axis=0)
+        return dout @ self.W.T

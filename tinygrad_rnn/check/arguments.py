@@ -191,7 +191,7 @@ _INPUTS = [
     (r".*", " over time", "N,T,D N,T,H N,T,V N,T N,D,T N,H,T N,D N,H N,V i:N,T i:N"),
     (r".*", "", "N,D N,H N,V N,T,D N,T,H N,T,V N,T N,D,T N,H,T i:N i:N,T"),
 ]  # fmt: skip
-_LAST = " N,C,X,X i:T D H N,1 T,D,1"
+_LAST = " N,C,X,X i:T D H N,1 T,D,1 T,N,D"
 
 
 def init_specs(name: str, cls_name: str, k: int, beside=()) -> tuple[list[Spec], int]:

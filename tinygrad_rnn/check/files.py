@@ -35,8 +35,10 @@ from .words import join, say
 
 # Folders that hold no code of the author.
 _NOT_THEIRS = {"site-packages", "node_modules", "__pycache__", "build", "dist", "venv", "env"}
-# What a file says that has a layer: a backward, under one of its names.
-_HAS_A_LAYER = re.compile(rb"def\s+\w*(backward|bprop|back_?prop|grad)", re.IGNORECASE)
+# What a file says that has a layer: a backward, under one of its names, or a loss that is returned
+# with its gradients.
+_HAS_A_LAYER = re.compile(rb"(?i:def\s+\w*(back_?ward|back_?prop|b_?prop|bwd|grad))"
+                          rb"|\breturn\s+\(?\w+\s*,\s*\(?(d_?[A-Z]|(?i:\w*grad))")
 _DEFINED = re.compile(r"^def\s+(\w+)", re.MULTILINE)
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
-from .running import gradient_names
-from .source import keys_read, node_of, returned_names
+from .running import arguments_of, gradient_names, gradient_target, is_positional
+from .source import items_read, keys_read, node_of, returned_names
 
 _FORWARD = re.compile(r"(feed_?forward|forward|f_?prop|fwd)(_?(prop(agat\w+)?|pass))?", re.I)
 _BACKWARD = re.compile(
@@ -75,7 +75,7 @@ def as_layer(cls: type) -> Any:
     if callable(forward) and _is_abstract(forward):
         return None
     if callable(forward) and callable(getattr(cls, "backward", None)):
-        return _with_cache(cls)
+        return _with_cache(_unpacked(cls))
     methods = [n for n in dir(cls) if inspect.isfunction(getattr(cls, n, None))]
     for back in methods:
         rest = _rest(_BACKWARD, back)
@@ -85,7 +85,8 @@ def as_layer(cls: type) -> Any:
             n for n in methods if _rest(_FORWARD, n) is not None] or [
             n for n in ("__call__", "call") if n in methods]
         if fronts:
-            return _with_cache(_renamed(cls, getattr(cls, fronts[0]), getattr(cls, back)))
+            return _with_cache(_unpacked(
+                _renamed(cls, getattr(cls, fronts[0]), getattr(cls, back))))
     for name in methods:
         fn = getattr(cls, name)
         if _LOSS.search(name) and _gives_gradients(fn):
@@ -115,6 +116,40 @@ def _rest(pattern, name: str):
 def _renamed(cls: type, forward, backward) -> Any:
     body = {"forward": forward, "backward": backward, "__module__": cls.__module__}
     return type(cls.__name__, (cls,), body)
+
+
+def _unpacked(cls: Any) -> Any:
+    """The class, or, where its forward takes several arrays as one argument, a list or a tuple, a
+    subclass whose forward takes each by itself."""
+    forward, backward = cls.forward, cls.backward
+    parameters = arguments_of(forward)
+    names = {p.name: items_read(forward, p.name) for p in parameters[1:]}
+    if not any(names.values()) or not all(map(is_positional, parameters)):
+        return cls
+
+    @functools.wraps(forward)
+    def one_by_one(self, *inputs):
+        if len(inputs) == len(names):  # a call of its own, with lists
+            return forward(self, *inputs)
+        given = iter(inputs)
+        self.handed_in = {n: [next(given) for _ in items] if items else next(given)
+                          for n, items in names.items()}
+        return forward(self, *self.handed_in.values())
+
+    @functools.wraps(backward)
+    def with_lists(self, *douts):
+        left = iter(douts)
+        return backward(self, *[self.handed_in[p.name] if names.get(p.name) else next(left)
+                                for p in taken[1:]])
+
+    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    taken = arguments_of(backward)
+    wrapped: Any = one_by_one
+    wrapped.__signature__ = inspect.Signature([parameters[0], *(
+        inspect.Parameter(k, positional) for n, items in names.items() for k in items or [n])])
+    wrapped = with_lists
+    wrapped.__signature__ = inspect.Signature([p for p in taken if not names.get(p.name)])
+    return _renamed(cls, one_by_one, with_lists)
 
 
 def _with_cache(cls: Any) -> Any:
@@ -152,16 +187,6 @@ def _with_cache(cls: Any) -> Any:
 
 
 # --- what a function returns ---------------------------------------------------------------------
-
-
-def gradient_target(name: str) -> str | None:
-    """ "dWx", "grad_Wx", "Wx_grad" -> "Wx"; None for what is no name of a gradient."""
-    for pattern in (r"d_?([A-Za-z]\w*)", r"(?:grad|delta|nabla|g)_(\w+)", r"(\w+?)_(?:grad|delta)",
-                    r"grad(\w+)", r"dL_?d?(\w+)"):
-        match = re.fullmatch(pattern, name)
-        if match:
-            return match[1]
-    return None
 
 
 def _gives_gradients(fn) -> bool:

@@ -7,7 +7,18 @@ import types
 from typing import Any
 
 from .numpy_standin import is_tracing
-from .running import Setup, clone, copies, gradient_of, is_float, slots_of, truth
+from .running import (
+    Setup,
+    clone,
+    copies,
+    gradient_names,
+    gradient_of,
+    is_float,
+    named_slots,
+    places,
+    slots_of,
+    truth,
+)
 
 
 def parts_of(cls: type) -> list[type]:
@@ -22,6 +33,11 @@ def parts_of(cls: type) -> list[type]:
                             callable(getattr(part, k, None)) for k in ("forward", "backward")):
                         found[part] = None
     return list(found)
+
+
+def _beside(layer, path):
+    """The name of the attribute for the gradient of the one at a path, None if there is none."""
+    return next((k for k in gradient_names(str(path[-1])) if hasattr(layer, k)), None)
 
 
 @contextlib.contextmanager
@@ -41,11 +57,14 @@ def mended(cls: Any):
 
     def right(self, *douts):
         layer, inputs = self.before
-        setup = Setup(layer, inputs, [], slots_of(layer))
+        slots = slots_of(layer)
+        if not slots.names:  # gradients that are None until backward
+            slots = named_slots(layer, [p for p, _ in places(layer, 0) if _beside(layer, p)])
+        setup = Setup(layer, inputs, [], slots)
         found = truth(setup, list(douts))
-        for path, g in zip(setup.slots.paths, found.params, strict=True):
-            if setup.slots.beside:
-                setattr(self, f"d{path[-1]}", g)
+        for path, g in zip(slots.paths, found.params, strict=True):
+            if slots.beside:
+                setattr(self, _beside(layer, path) or f"d{path[-1]}", g)
             else:
                 gradient_of(self, path)[...] = g
         given = [g for x, g in zip(inputs, found.inputs, strict=True) if is_float(x)]

@@ -416,8 +416,8 @@ def attempt(setup: Setup):
     if not setup.slots.names and not getattr(setup.layer, "params", None):
         edited, setup.rate = updated(setup)
         before = [path for path, _ in places(setup.layer)]
-        setup.slots = named_slots([p for p in before if p in edited
-                                   or gradient_of(seen.layer, p) is not None])
+        setup.slots = named_slots(setup.layer, [
+            p for p in before if p in edited or gradient_of(seen.layer, p) is not None])
     elif any(g is None for g in seen.grads):
         setup.rate = updated(setup)[1]
     if recipe is not None:

@@ -194,6 +194,23 @@ def gradient_names(name: str) -> list[str]:
     return [form.format(name) for form in forms.split()]
 
 
+def gradient_target(name: str) -> str | None:
+    """ "dWx", "grad_Wx", "Wx_grad" -> "Wx"; None for what is no name of a gradient."""
+    for pattern in (r"d_?([A-Za-z]\w*)", r"(?:grad|delta|nabla|g)_(\w+)", r"(\w+?)_(?:grad|delta)",
+                    r"grad(\w+)", r"dL_?d?(\w+)"):
+        match = re.fullmatch(pattern, name)
+        if match:
+            return match[1]
+    return None
+
+
+def _is_short_for(short: str, name: str):
+    """ "w" is short for "weights", "r_kernel" for "recurrent_kernel"."""
+    parts, whole = short.lower().split("_"), name.lower().split("_")
+    return len(parts) == len(whole) and all(b.startswith(a) for a, b in zip(
+        parts, whole, strict=True))
+
+
 def places(root: Any, depth: int = 3) -> Iterator[tuple[tuple[Any, ...], np.ndarray]]:
     """Arrays of floats that stand in an object, in its dicts and lists, and in objects in it."""
     items = root.items() if isinstance(root, dict) else enumerate(root) if isinstance(
@@ -247,7 +264,10 @@ def gradient_of(layer, path):
             for name in (leaf, *gradient_names(str(leaf))):
                 if isinstance(value.get(name), (np.ndarray, np.generic, float)):
                     return value[name]
-    return None
+    short = [v for k, v in getattr(holder, "__dict__", {}).items() if isinstance(v, np.ndarray)
+             and v.shape == np.shape(_item(holder, leaf))
+             and (target := gradient_target(k)) and _is_short_for(target, str(leaf))]
+    return short[0] if len(short) == 1 else None
 
 
 def slots_of(layer, names=()):
@@ -255,9 +275,11 @@ def slots_of(layer, names=()):
     that the constructor has for its arrays, which are parameters if they are as many."""
     params = getattr(layer, "params", None)
     if isinstance(params, dict):
-        return named_slots([("params", k) for k, v in params.items() if isinstance(v, np.ndarray)])
+        return named_slots(layer, [("params", k) for k, v in params.items()
+                                   if isinstance(v, np.ndarray)])
     if not isinstance(params, (list, tuple)) or not params:
-        return named_slots([p for p, _ in places(layer) if gradient_of(layer, p) is not None])
+        return named_slots(layer, [p for p, _ in places(layer)
+                                   if gradient_of(layer, p) is not None])
     nested = any(isinstance(v, (list, tuple)) for v in params)
     paths = [("params", *p) for p, _ in places(params)] if nested else [
         ("params", i) for i, v in enumerate(params) if isinstance(v, np.ndarray)]
@@ -267,11 +289,17 @@ def slots_of(layer, names=()):
     return Slots(list(names) if len(names) == len(paths) else called, paths)
 
 
-def named_slots(paths):
-    """Slots for arrays at paths, each called by the last part of its path, if that is enough."""
+def named_slots(layer, paths):
+    """Slots for arrays at paths, each called by the last part of its path, if that is enough. What
+    a layer shares with its parts is its own: their gradients are what it adds up."""
+    depth: dict[int, int] = {}
+    for path in paths:
+        at = id(_at(layer, path))
+        depth[at] = min(len(path), depth.get(at, len(path)))
+    paths = [path for path in paths if len(path) == depth[id(_at(layer, path))]]
     last = [str(path[-1]) for path in paths]
     return Slots([name if last.count(name) == 1 else ".".join(map(str, path))
-                  for name, path in zip(last, paths, strict=True)], list(paths))
+                  for name, path in zip(last, paths, strict=True)], paths)
 
 
 # --- calling what is not ours --------------------------------------------------------------------

@@ -119,6 +119,26 @@ def keys_read(fn, name: str, seen=()) -> dict[str, list[Any]] | None:
     return found
 
 
+def items_read(fn, name: str) -> list[str]:
+    """What stands in an argument that is a list or a tuple of arrays, as far as the function reads
+    it item by item and in no other way: ["x", "h"] of ``x, h = inputs``, ["inputs_0", "inputs_1"]
+    of inputs[0] and inputs[1]; [] where it is none."""
+    node: Any = node_of(inspect.unwrap(fn)) or ast.Module([], [])
+    uses = sum(isinstance(n, ast.Name) and n.id == name for n in ast.walk(node))
+    at: list[int] = []
+    for n in ast.walk(node):
+        if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Tuple) and (
+                ast.unparse(n.value) == name) and uses == 1:
+            items = [ast.unparse(t) for t in n.targets[0].elts]
+            return items if all(map(str.isidentifier, items)) else []
+        if isinstance(n, ast.Subscript) and ast.unparse(n.value) == name and isinstance(
+                n.slice, ast.Constant) and isinstance(n.slice.value, int):
+            at.append(n.slice.value)
+    every = list(range(max(at, default=0) + 1))
+    return [f"{name}_{i}" for i in every] if len(at) == uses and sorted(set(at)) == every and (
+        len(every) > 1) else []
+
+
 def weights_first(fn, seen=()) -> int:
     """How many more products of a function, and of those that it calls, have a weight on the left
     (W @ x, with the batch in columns) than on the right."""
