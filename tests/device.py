@@ -3,7 +3,8 @@
 ``Device`` wraps an array of NumPy's and hides it: it takes part in the two protocols and has the
 methods that arrays have. But ``np.asarray`` of it is an error, and so is one call for it and an
 array of NumPy's ("host"). ``to_device`` and what leads back (``get``, ``item``, ``float``, ...) is
-counted in ``crossings``.
+counted in ``crossings``; so is what makes CuPy wait for the device, a mask as an index. Arrays that
+calls make in new memory are counted in ``allocations``.
 """
 
 import ctypes
@@ -19,6 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 
 crossings: Counter = Counter()
+allocations: Counter = Counter()  # by the name of the call
 # What CuPy 14 has not, or calls otherwise: of NumPy's functions, of reductions, of keywords.
 LACKS = {f"numpy.{name}" for name in (
     "block", "geomspace", "insert", "matvec", "nanpercentile", "nanquantile", "polyder", "polydiv",
@@ -40,13 +42,35 @@ def cross(way):
 
 def do(fn, *args, **kwargs):
     """Every call that computes on the device ends here."""
-    if noted is None:
-        return fn(*args, **kwargs)
-    before = [(a, a.copy()) for a in _arrays((args, kwargs)) if a.flags.writeable]
+    if noted is not None:
+        before = [(a, a.copy()) for a in _arrays((args, kwargs)) if a.flags.writeable]
     result = fn(*args, **kwargs)
     result = np.asarray(result) if isinstance(result, np.generic) else result
-    noted.append((fn, args, kwargs, result, before))
+    for made in _arrays([result]):
+        if made.size and not any(np.may_share_memory(made, a) for a in _arrays((args, kwargs))):
+            allocations[getattr(getattr(fn, "__self__", fn), "__name__", fn)] += 1
+    if noted is not None:
+        noted.append((fn, args, kwargs, result, before))
     return result
+
+
+def join(fn, arrays, *args, **kwargs):
+    """np.concatenate, np.stack: where more than eight lie CuPy's kernel is told by the host."""
+    if len(arrays) > 8:
+        pinned()
+    return fn(arrays, *args, **kwargs)
+
+
+def at(index):
+    """An index inside; of numbers alone it gives a view, as CuPy's does. What comes of a mask
+    hangs on how many are in it, for which CuPy waits."""
+    index = _inside(index)
+    parts = index if isinstance(index, tuple) else (index,)
+    if any(getattr(i, "dtype", None) == np.bool_ for i in parts):
+        cross("out")
+    if any(isinstance(i, list) for i in parts):
+        cross("in")
+    return (*parts, ...) if all(isinstance(i, (int, np.integer)) for i in parts) else index
 
 
 def to_device(x):
@@ -94,6 +118,8 @@ class Device(np.lib.mixins.NDArrayOperatorsMixin):
         if func not in self._made and not _ours((args, kwargs)):
             return NotImplemented
         out = kwargs.get("out")
+        if func in (np.concatenate, np.stack, np.vstack, np.hstack):
+            func, args = join, (func, *args)
         result = do(func, *_inside(args), **_inside(kwargs))
         if func in (np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.shares_memory,
                     np.may_share_memory, np.iscomplexobj, np.array_repr, np.array_str):
@@ -157,11 +183,11 @@ class Device(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, index):
         _refuse(index)
-        return _outside(do(operator.getitem, self._a, _inside(index)))
+        return _outside(do(operator.getitem, self._a, at(index)))
 
     def __setitem__(self, index, value):
         _refuse((index, value))
-        do(operator.setitem, self._a, _inside(index), _inside(value))
+        do(operator.setitem, self._a, at(index), _inside(value))
 
     __hash__ = None
 
@@ -255,8 +281,8 @@ class ElementwiseKernel:
     def __init__(self, read, made, body, name):
         parts = [part.split() for part in f"{read}, {made}".split(", ")]
         self.n = len(read.split(", "))
-        lines = ["#include <tgmath.h>", "void kernel(long n, char **p, long **o) {",
-                 "for (long i = 0; i < n; i++) {"]
+        lines = ["#include <stdbool.h>", "#include <tgmath.h>",
+                 "void kernel(long n, char **p, long **o) {", "for (long i = 0; i < n; i++) {"]
         lines += [f"#define {name} (*({'const ' * (i < self.n)}{C[kind]} *) (p[{i}] + o[{i}][i]))"
                   for i, (kind, name) in enumerate(parts)]
         self.source = "\n".join([*lines, body, "}}", ""])
@@ -282,7 +308,7 @@ class ElementwiseKernel:
         self.call(ctypes.c_long(wide[0].size), p, o)
 
 
-C = {"float32": "float", "float64": "double"}
+C = {"float32": "float", "float64": "double", "bool": "bool"}
 
 
 @cache
@@ -341,6 +367,23 @@ class Stream:
         return Graph(calls)
 
 
-cuda = SimpleNamespace(Stream=Stream, get_current_stream=Stream, launches=0,
+def pinned():
+    """Take memory of the host, from which is sent; a graph would send what lies there by then."""
+    if cuda.pinned is not None:
+        cuda.pinned(0)
+    if noted is not None:
+        noted.append((_send, (), {}, None, []))
+
+
+def _send():
+    raise AssertionError("a graph has sent what nobody has written")
+
+
+def get_default_pinned_memory_pool():
+    return SimpleNamespace(malloc=None)
+
+
+cuda = SimpleNamespace(Stream=Stream, get_current_stream=Stream, launches=0, pinned=None,
                        MemoryPool=lambda: SimpleNamespace(malloc=None),
-                       using_allocator=lambda _: nullcontext())  # fmt: skip
+                       using_allocator=lambda _: nullcontext(),
+                       set_pinned_memory_allocator=lambda f: setattr(cuda, "pinned", f))

@@ -134,8 +134,10 @@ def nll_slope_rows(x: np.ndarray, targets: np.ndarray, totals: np.ndarray, scale
     np.exp(out, out=out)
     out *= (scale / totals[:, 1])[:, None]
     out[np.arange(len(targets), like=targets), targets] -= scale
-    if not isinstance(x, np.ndarray) or not scale.all():
+    if type(x) is np.ndarray:
         out[scale == 0] = 0
+    else:  # CuPy would have to wait for how many these are
+        np.copyto(out, 0, where=(scale == 0)[:, None])
 
 
 def _pick(x: Any, targets: np.ndarray) -> Any:

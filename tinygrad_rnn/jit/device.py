@@ -22,9 +22,9 @@ import numpy as np
 
 from ..tensor import host
 from . import JitError
-from .blocks import BLOCKED
-from .chains import Chain, gather, kind_of
-from .memory import Block
+from .chains import Chain, gather
+from .memory import Block, joined
+from .outs import lists_as_arrays, opened, written
 from .passes import compute_constants, drop_unused, longer_stack, one_join, share, sooner
 from .proof import interpret
 from .replay import Program
@@ -33,10 +33,7 @@ from .tape import Call, Tape, Value, name_of, replace
 
 __all__ = ["DeviceBlock", "Divided", "library_of", "on_host"]
 
-PASSES = (drop_unused, compute_constants, one_join, share, longer_stack)
-# reductions that CuPy has as functions only
-REDUCTIONS = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min,
-              np.logical_or: np.any, np.logical_and: np.all}  # fmt: skip
+PASSES = (opened, lists_as_arrays, drop_unused, compute_constants, one_join, share, longer_stack)
 CAPTURES = 8  # of one program, after which it is replayed call by call
 
 
@@ -88,7 +85,7 @@ class Divided:
         library = library_of(self.like)
         if hasattr(library, "ElementwiseKernel"):
             device = gather(device, Kernel, 0.0)
-        self.tape = sooner(device)
+        self.tape = sooner(compute_constants(written(device)))
         if not isinstance(block, DeviceBlock) or type(block.bytes) is not type(self.like):
             block = DeviceBlock(self.like)
         self.device = DeviceProgram(self.tape, homes_there, block)
@@ -121,8 +118,7 @@ class Divided:
         made = []
         for call in calls:
             args, kwargs = replace((call.args, call.kwargs), over)
-            fn = as_it_is(call.fn) if call.fn in BLOCKED else call.fn
-            made.append(Call(fn, args, kwargs, call.out, call.effect, call.view, call.line))
+            made.append(Call(call.fn, args, kwargs, call.out, call.effect, call.view, call.line))
         packed = {kind: Value((len(numbers),), kind) for kind, numbers in self.numbers.items()}
         unpack = [Call(operator.getitem, (packed[kind], self.numbers[kind].index(v)), {}, item,
                        view=True) for (v, kind), item in items.items()]
@@ -191,16 +187,6 @@ def number_kind(call: Call, there: set[Value]) -> np.dtype:
     return kind
 
 
-@cache
-def as_it_is(fn):
-    """A function of ours, without what blocks.py does on cores of a CPU in its place."""
-    def call(*args, **kwargs):
-        return fn(*args, **kwargs)
-
-    call.__name__ = fn.__name__
-    return call
-
-
 def on_host(tape: Tape, homes: dict[Value, Value], noise: Any) -> Callable:
     """``interpret`` for inputs of the device: on copies on the host, by NumPy."""
     run = interpret(tape, homes, noise)
@@ -222,7 +208,9 @@ def on_host(tape: Tape, homes: dict[Value, Value], noise: Any) -> Callable:
 
 
 class DeviceBlock(Block):
-    """Memory of the device."""
+    """Memory of the device, in which also numbers lie."""
+
+    least = 0
 
     def __init__(self, like: Any, nbytes: int = 0) -> None:
         self.like, self.bytes = like, np.empty(nbytes, dtype=np.uint8, like=like)
@@ -237,10 +225,19 @@ class DeviceProgram(Program):
     copied = "np.copy({})"
 
     def _function(self, fn):
-        ufunc = getattr(fn, "__self__", None)
-        if isinstance(ufunc, np.ufunc) and fn.__name__ == "reduce" and ufunc in REDUCTIONS:
-            return reduction(REDUCTIONS[ufunc])
         return fn
+
+    def _join(self, call):
+        """Piece by piece: of more than eight at once CuPy sends over where they lie, which has no
+        place in a graph, and fewer it copies so itself."""
+        place, target = self.memory.place, self.memory.array[call.out]
+        pieces = list(joined(call))
+        for piece, index in pieces:
+            if place.get(piece) != (call.out, index):
+                line = f"np.copyto({self._object(target[index])}, {self.names[piece]})"
+                self.lines.append((line, call))
+        if not pieces:
+            self.lines.append((self._line(call, self.names[call.out]), call))
 
     def _number(self, x, out):
         return x  # it goes with the call
@@ -254,24 +251,18 @@ class DeviceProgram(Program):
         self.lines.append((f"{self._object(kernel)}({', '.join(args)})", call))
 
 
-@cache
-def reduction(fn):
-    def reduce(x, axis=0, **kwargs):
-        return fn(x, axis=axis, **kwargs)
-
-    reduce.__name__ = fn.__name__
-    return reduce
-
-
 # What is done with operands that are names.
 EXPRESSIONS = {
     np.add: "{} + {}", np.subtract: "{} - {}", np.multiply: "{} * {}", np.divide: "{} / {}",
     np.negative: "-{}", np.positive: "{}", np.square: "{0} * {0}", np.absolute: "fabs({})",
     np.tanh: "tanh({})", np.exp: "exp({})", np.log: "log({})", np.sqrt: "sqrt({})",
+    np.expm1: "expm1({})", np.log1p: "log1p({})", np.sin: "sin({})", np.cos: "cos({})",
+    np.equal: "{} == {}", np.not_equal: "{} != {}", np.less: "{} < {}", np.greater: "{} > {}",
+    np.less_equal: "{} <= {}", np.greater_equal: "{} >= {}", np.where: "{} ? {} : {}",
     np.minimum: "{0} < {1} || {0} != {0} ? {0} : {1}",  # NaN stays NaN
     np.maximum: "{0} > {1} || {0} != {0} ? {0} : {1}",
 }  # fmt: skip
-C = {"float32": "float", "float64": "double"}
+C = {"float32": "float", "float64": "double", "bool": "bool"}
 
 
 class Kernel(Chain):
@@ -280,36 +271,54 @@ class Kernel(Chain):
 
     def __init__(self, chain: list[Call], kept: set[Value]) -> None:
         super().__init__(chain, kept)
-        kind = C[self.dtype.name]
+        kind = C[number_type(chain[0]).name]
         names = {v: f"a{i}" for i, v in enumerate(self.inputs)}
         lines = []
         for i, call in enumerate(chain):
             names[call.out] = f"v{i}"
             operands = [names[x] if isinstance(x, Value) else f"({kind}) {float(x)!r}"
                         for x in call.args]
-            lines.append(f"const {kind} v{i} = {EXPRESSIONS[call.fn].format(*operands)};")
+            made = EXPRESSIONS[call.fn].format(*operands)
+            lines.append(f"const {C[call.out.dtype.name]} v{i} = {made};")
         # last: operands are references, and a result may lie where one of them does
         lines += [f"y{i} = {names[out]};" for i, out in enumerate(self.outs)]
         body = "\n".join(lines)
-        read = ", ".join(f"{self.dtype} a{i}" for i in range(len(self.inputs)))
-        made = ", ".join(f"{self.dtype} y{i}" for i in range(len(self.outs)))
+        read = ", ".join(f"{v.dtype} a{i}" for i, v in enumerate(self.inputs))
+        made = ", ".join(f"{v.dtype} y{i}" for i, v in enumerate(self.outs))
         name = f"chain_{hashlib.sha256(body.encode()).hexdigest()[:16]}"
         self.kernel = read, made, body, name
 
     @staticmethod
     def accepts(call: Call) -> bool:
-        out = call.out
-        return (not call.kwargs and not call.more and out.dtype is not None
-            and out.dtype.name in C and out.order is None and call.fn in EXPRESSIONS
-            and all(kind_of(x, out.shape, out.dtype) and (isinstance(x, Value) or math.isfinite(x))
-                    for x in call.args))  # fmt: skip
+        kind = None if call.kwargs or call.more or call.fn not in EXPRESSIONS else number_type(call)
+        return kind is not None and call.out.order is None and all(
+            x.dtype == (np.bool_ if call.fn is np.where and i == 0 else kind)
+            if isinstance(x, Value) else type(x) in (int, float) and math.isfinite(x)
+            for i, x in enumerate(call.args))
+
+    @staticmethod
+    def among(call: Call) -> Any:
+        return call.out.shape, number_type(call)
+
+    def kind(self, x: Value) -> str:
+        return "full" if x.shape == self.shape and x.order is None else "stretched"
 
     @property
     def key(self) -> str:
         return self.kernel[-1]
 
     def may_edit(self, out: Value, source: Value) -> bool:
-        return source in self.inputs and self.kinds[self.inputs.index(source)] == "full"
+        return source.dtype == out.dtype and source in self.inputs and (
+            self.kinds[self.inputs.index(source)] == "full")
+
+
+def number_type(call: Call) -> Any:
+    """The dtype of the floats that a call computes with; None where these are of several, or of
+    one that kernels have not."""
+    kinds = {x.dtype for x in (*call.args, call.out)
+             if isinstance(x, Value) and x.dtype != np.bool_}
+    kind = kinds.pop() if len(kinds) == 1 else None
+    return kind if kind is not None and kind.name in C else None
 
 
 @cache
@@ -331,6 +340,7 @@ class Captured:
 
     def __init__(self, run: Callable, library: Any, edited: set[int], new: Iterable[int]) -> None:
         self.plain, self.edited = run, edited
+        self.library = library
         self.cuda: Any = getattr(library, "cuda", None)
         self.runs = self.captures = 0
         self.inputs: list[Any] = []  # weakly: a Tensor asks who else holds its array
@@ -368,10 +378,13 @@ class Captured:
         with self.cuda.using_allocator(pool.malloc), stream:
             made = self.plain(inputs)  # this call itself
             try:
+                self.cuda.set_pinned_memory_allocator(_refuse)
                 stream.begin_capture()
                 try:
                     self.made = self.plain(inputs)
                 finally:
+                    host_memory = self.library.get_default_pinned_memory_pool()
+                    self.cuda.set_pinned_memory_allocator(host_memory.malloc)
                     graph = stream.end_capture()
             except Exception:  # something in it waits, or has no place in a graph
                 graph = None
@@ -380,3 +393,8 @@ class Captured:
         if graph is None or self.captures == CAPTURES:
             self.cuda = self.graph = None
         return made
+
+
+def _refuse(nbytes: int) -> None:
+    """Memory of the host that something is sent from: a graph would send what lies there then."""
+    raise JitError(f"{nbytes} bytes of the host have no place in a graph")

@@ -14,19 +14,20 @@ import numpy as np
 
 from .blocks import BLOCKED
 from .chains import Chain
-from .rows import summed_rows
 from .tape import Call, Tape, Value, values_in
 
 __all__ = ["ALIGN", "JOINS", "Block", "Memory", "elementwise", "joined", "laid", "life",
            "whole"]  # fmt: skip
 
 ALIGN = 64
-UNPLANNED = 8  # bytes up to which a value has no place of its own
+UNPLANNED = 8  # bytes up to which a value has no place of its own, on a CPU
 JOINS = {np.concatenate, np.stack}
 
 
 class Block:
     """Memory that the recordings of one function share: nothing in it outlives a replay."""
+
+    least = UNPLANNED
 
     def __init__(self, nbytes: int = 0):
         self.bytes = aligned(nbytes)
@@ -51,7 +52,7 @@ class Memory:
     def __init__(self, tape: Tape, homes: dict[Value, Value], block: Block, apart: bool = False):
         self.tape, self.homes, self.block = tape, homes, block
         self.apart = apart  # no two buffers share memory: it is only looked at, by roll.py
-        self.place = _places(tape, homes)  # of a piece: the join, and the index in it
+        self.place = _places(tape, homes, block.least)  # of a piece: the join, and the index in it
         self.how: dict[Value, str] = {}
         self.array: dict[Value, np.ndarray] = dict(tape.constants)
         self.buffers: list[list[int]] = []  # size in bytes, first and last call that use it
@@ -123,7 +124,7 @@ class Memory:
                 self._give(out, i, self._in[source] if free else None)
             elif takes_out(call):
                 for value in call.outs:
-                    if value.nbytes > UNPLANNED or call.fn in BLOCKED:
+                    if value.nbytes > self.block.least or call.fn in BLOCKED:
                         self.how[value] = "buffer"
                         self._give(value, i, self._heir(call, value, i))
 
@@ -233,10 +234,10 @@ def life(first: int, last: int, lanes: dict[int, tuple[int, int]],
     return first, last, -1, -1
 
 
-def _places(tape, homes):
+def _places(tape, homes, least):
     """Which values are made where a later join wants them: piece -> (join, index)."""
     made = {out: call for call in tape.calls if takes_out(call) and not editing(call)
-            for out in call.outs if out.nbytes > UNPLANNED and out not in homes}
+            for out in call.outs if out.nbytes > least and out not in homes}
     place: dict[Value, tuple[Value, Any]] = {}
     for call in tape.calls:
         join = call.out
@@ -288,7 +289,7 @@ def elementwise(call: Call) -> bool:
 def takes_out(call: Call) -> bool:
     """Whether it can write into memory that is given to it."""
     fn = call.fn
-    if isinstance(fn, (np.ufunc, Chain)) or fn in BLOCKED or fn is summed_rows or (
+    if isinstance(fn, (np.ufunc, Chain)) or fn in BLOCKED or hasattr(fn, "writes") or (
             fn in JOINS and "dtype" not in call.kwargs):
         return True
     return isinstance(getattr(fn, "__self__", None), np.ufunc) and (
