@@ -157,10 +157,12 @@ def pictures_in_the_page(app, doctree, docname):
     """SVG as a part of the page: its letters have the colour of the text, also in dark mode."""
     if app.builder.format != "html":
         return
+    letters = translations.read(app.config.language, "pictures")
     for image in list(doctree.findall(nodes.image)):
         path = DOCS / image["uri"]
         if path.suffix == ".svg" and path.exists():
             svg = re.sub(r"<style>.*?</style>", "", path.read_text("utf-8"), flags=re.S)
+            svg = translations.lettered(svg, letters)
             said = escape(image.get("alt", ""), quote=True)
             svg = re.sub('aria-label="[^"]*"', lambda _, said=said: f'aria-label="{said}"', svg)
             # On a phone it scrolls, rather than have letters that nobody can read.

@@ -4,8 +4,8 @@
     python docs/translations.py --list    and print what is not translated yet
 
 English is the source. A catalogue holds the paragraphs, headings and cells of one page (gettext's
-format; sphinx-intl and every editor for it work on it); what has no translation is shown in
-English. What is code, a formula or a name needs none. How many paragraphs are untranslated stands
+format; sphinx-intl and every editor for it work on it), pictures.po the letters in the pictures;
+what has no translation is shown in English. What is code, a formula or a name needs none. How many paragraphs are untranslated stands
 in docs/locale/untranslated.json, and a test sees to it that the number is right. Wants Sphinx and
 MyST (``pip install -e '.[docs]'``).
 """
@@ -14,12 +14,15 @@ import json
 import re
 import sys
 import tempfile
+from html import escape, unescape
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
 LOCALE = DOCS / "locale"
 LANGUAGES = {"ko": "한국어", "ja": "日本語"}
 PICTURE = re.compile(r"!\[(.*)\]\((\S+)\)", re.S)
+LETTERS = re.compile("(?<=>)[^<>]*[A-Za-z]{2}[^<>]*(?=</text>)")
+NUMBER = re.compile(r"(?<![A-Za-z])\d[\d.]*")
 
 
 def messages() -> dict[str, list[str]]:
@@ -38,7 +41,26 @@ def messages() -> dict[str, list[str]]:
                 texts = [str(message.id) for message in read_po(file) if message.id]
             if path.stem != "api":  # docstrings
                 found[path.stem] = [text for text in texts if not needs_none(text)]
+        found["pictures"] = letters()
         return found
+
+
+def letters() -> list[str]:
+    """The letters in the pictures, ``{}`` for each number, which another run may change."""
+    drawn = [path.read_text("utf-8") for path in sorted((DOCS / "pictures").glob("*.svg"))]
+    return list(dict.fromkeys(NUMBER.sub("{}", unescape(text)) for svg in drawn
+                              for text in LETTERS.findall(svg)))  # fmt: skip
+
+
+def lettered(svg: str, known: dict[str, str]) -> str:
+    """A picture with its letters in another language."""
+
+    def translated(found: re.Match) -> str:
+        text = unescape(found[0])
+        form = NUMBER.sub("{}", text)
+        return escape(known.get(form, form).format(*NUMBER.findall(text)), quote=False)
+
+    return LETTERS.sub(translated, svg)
 
 
 def needs_none(text: str) -> bool:
