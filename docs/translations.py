@@ -5,9 +5,9 @@
 
 English is the source. A catalogue holds the paragraphs, headings and cells of one page (gettext's
 format; sphinx-intl and every editor for it work on it), pictures.po the letters in the pictures;
-what has no translation is shown in English. What is code, a formula or a name needs none. How many paragraphs are untranslated stands
-in docs/locale/untranslated.json, and a test sees to it that the number is right. Wants Sphinx and
-MyST (``pip install -e '.[docs]'``).
+what has no translation is shown in English. What is code, a formula or a name needs none. How many
+paragraphs are untranslated stands in docs/locale/untranslated.json, and a test sees to it that the
+number is right. Wants Sphinx and MyST (``pip install -e '.[docs]'``).
 """
 
 import json
