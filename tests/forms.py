@@ -121,5 +121,13 @@ np.select([x > 0, x < -0.5], [x * x, v], 7.0) | np.select([x > 9], [x])
 np.choose([[1], [0], [1]], [x, v]) | np.choose(np.array([0, 5, -1, 1]), [v, w], mode="wrap")
 np.choose(np.array([0, 5, -1, 1]), [v, w], mode="clip") | np.apply_along_axis(np.sort, 0, x)
 np.apply_over_axes(np.sum, z, (0, -1)) | np.bincount([2, 0, 2, 5], v)
-np.bincount([1, 1, 0, 1], w, 7)
+np.bincount([1, 1, 0, 1], w, 7) | np.apply_along_axis(np.sort, 0, v)
+np.piecewise(v, [v > 0], [np.sin]) | np.pad(v[:2], (3, 4), "reflect", reflect_type="odd")
+np.pad(v[:1], (2, 3), "symmetric", reflect_type="odd") | np.hsplit(z, 3)[1]
+np.pad(x[:0], 1, constant_values=v[0]) | np.hstack([v]) | np.linalg.qr(z)[1] | np.linalg.qr(z)[0]
+np.linalg.cholesky((x @ x.T)[None, None]) | np.linalg.eigh((x @ x.T)[None, None])[0]
+np.linalg.matrix_power((x @ x.T)[None, None], 0) + 0 * v[0] | np.linalg.cond(x, 2)
+np.linalg.cond(y) | np.linalg.pinv(x[None, None])
+np.linalg.pinv((x @ x.T)[None, None], hermitian=True) | np.corrcoef(v)
+np.corrcoef(x, z[0], False)
 """.replace("\n", " | ").strip(" |").split(" | ")

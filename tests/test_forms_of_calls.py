@@ -77,6 +77,36 @@ def test_value_and_gradient(form):
     assert_allclose(slope, (ends[0] - ends[1]) / (2 * step), rtol=1e-6, atol=1e-8)
 
 
+VALUES = r"""
+np.linspace(v, w, 1, retstep=True)[1] | np.geomspace(v ** 2, 3.0, 4, dtype="f4")
+np.linalg.norm(np.maximum(v, 0), 0)
+np.linalg.vector_norm(np.maximum(x, 0), ord=0, axis=1) | np.linalg.lstsq(x, v[:3], None)[1]
+np.logspace(v, 3.0, 4, dtype="f4") | np.linspace(v, w, 3, dtype="f4")
+np.linspace(v, w, 3, dtype=int)
+[a := x * 1, np.put(a, [13, -2, 25], v, mode="wrap")][0] | [a := v * 1, np.put(a, [-4, 3], w)][0]
+[a := x * 1, np.put(a, [13, -2, 25], v, mode="clip")][0]
+[a := x * 1, np.place(a, x > 0, [1.0, 2.0, 3.0])][0]
+[a := x * 1, np.copyto(a, v, where=False)][0]
+[a := x.astype("f4"), np.copyto(a, 2.5, casting="safe")][0]
+[a := x * 1, np.copyto(a, v, where=x > 0)][0] | [a := x * 1, np.putmask(a, x > 0, [1.0, 2.0])][0]
+[a := np.tile(v, (9, 1)), np.fill_diagonal(a, w, wrap=True)][0]
+[a := np.tile(v, (9, 1)), np.fill_diagonal(a, w)][0]
+[a := np.tile(v, (1, 3))[:, :9], np.fill_diagonal(a, [1.0, 2.0], wrap=True)][0]
+[a := z[:, :2, :2] * 1, np.fill_diagonal(a, w)][0]
+np.mean(x, dtype=int) | np.var(9 * x, dtype=int) | np.sum(9 * x, 0, dtype="i4")
+np.std(x, 1, dtype="f4") | np.prod(x, dtype="f4")
+""".replace("\n", " | ").strip(" |").split(" | ")  # fmt: skip
+
+
+@pytest.mark.parametrize("form", VALUES)
+def test_value(form):
+    want = eval(form, {"np": np, **ARRAYS})
+    got = eval(form, {"np": np, **{k: Tensor(a, requires_grad=True) for k, a in ARRAYS.items()}})
+    got = got.detach().numpy() if isinstance(got, Tensor) else got
+    assert np.result_type(got) == np.result_type(want) and np.shape(got) == np.shape(want)
+    assert_allclose(got, want, rtol=1e-6 if np.result_type(want) == np.float32 else 1e-12)
+
+
 SINGLE = {k: a.astype(np.float32) for k, a in ARRAYS.items()}
 
 

@@ -242,3 +242,8 @@ def test_weights_that_leave_no_freedom_make_a_covariance_infinite():
         want = np.cov(x, aweights=w, ddof=2)
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(np.cov(Tensor(x), aweights=w, ddof=2), want)
+
+
+def test_a_geometric_row_from_0_is_refused_also_where_numpy_does_not_warn():
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="geomspace"):
+        np.geomspace(Tensor(0.0, requires_grad=True), 1.0)

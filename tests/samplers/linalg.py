@@ -83,7 +83,8 @@ SAMPLERS = {
                      (lambda a: np.linalg.qr(tall(a)).R, (2, 3, 3)),
                      (lambda a: np.linalg.qr(tall(a).T, "r"), (4, 2)),
                      (lambda a: np.linalg.qr(tall(a), "complete").Q, (3, 3))),
-    linalg.power_norm: of((lambda x: linalg.power_norm(x, ord=3), (2, 3)),
+    linalg.power_norm: of((lambda x: linalg.power_norm(
+        x, axis=None, keepdims=False, ord=3), (2, 3)),
                           (lambda x: linalg.power_norm(x, axis=1, ord=2.5, keepdims=True), (2, 3)),
                           domain=KINK),
     np.linalg.vector_norm: of(*((lambda x, o=o: np.linalg.vector_norm(x, axis=0, ord=o), (3, 2))

@@ -140,7 +140,8 @@ def _linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axi
     share = np.reshape(share, (-1,) + (1,) * width.ndim)
     y = start * (1 - share) + stop * share
     y = np.moveaxis(y, 0, axis)
-    y = y if dtype is None else y.astype(dtype)
+    if dtype is not None:
+        y = (y if np.dtype(dtype).kind == "f" else np.floor(y)).astype(dtype)
     return (y, width / parts if parts > 0 else np.nan) if retstep else y
 
 

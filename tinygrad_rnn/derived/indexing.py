@@ -17,7 +17,7 @@ from .table import along, array, axis_of, before, constant, derive, require, tog
 
 @derive(np.take)
 def _take(a, indices, axis=None, mode="raise"):
-    a, axis = along(a, axis, strict=True)
+    a, axis = along(a, axis)
     if mode == "wrap":
         indices = np.mod(indices, a.shape[axis])
     elif mode == "clip":

@@ -64,7 +64,7 @@ def _pinv(g, y, a, rcond=None, rtol=None):
         return _pinv_cut(g, y, a)
     gT, yT = _T(g), _T(y)
     rows, columns = eye(a.shape[-2], a) - a @ y, eye(a.shape[-1], a) - y @ a
-    return rows @ gT @ y @ yT + yT @ y @ gT @ columns - yT @ gT.swapaxes(-1, -2) @ yT
+    return rows @ gT @ y @ yT + yT @ y @ gT @ columns - yT @ g @ yT
 
 
 def _pinv_cut(g, y, a):
@@ -325,7 +325,7 @@ _SVDResult = type(np.linalg.svd(np.eye(1)))
 # --- norms ----------------------------------------------------------------------------------------
 
 
-def _vector_norm(g, y, x, axis=None, keepdims=False, ord=2):
+def _vector_norm(g, y, x, *, axis, keepdims, ord):
     y = expand(y, x.shape, axis, keepdims)
     share = x / np.where(y == 0, 1, y)
     if ord != 2:
@@ -334,7 +334,7 @@ def _vector_norm(g, y, x, axis=None, keepdims=False, ord=2):
 
 
 @own_function
-def power_norm(x, *, axis=None, keepdims=False, ord=2):
+def power_norm(x, *, axis, keepdims, ord):
     """np.linalg.vector_norm of a finite order other than 0."""
     if ord == 2:
         return np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims))
@@ -363,8 +363,6 @@ def _matrix_norm(x, keepdims=False, ord="fro"):
 
 @derive(np.linalg.norm)
 def _norm(x, ord=None, axis=None, keepdims=False):
-    if axis is None and ord is not None and x.ndim > 2:
-        raise ValueError(f"linalg.norm: ord={ord!r} of an array of shape {x.shape} wants an axis")
     axes = axes_of(axis, x.ndim)
     if len(axes) not in (1, 2) and (axis is not None or ord is not None):
         raise ValueError(f"linalg.norm: one axis or two are wanted, axis={axis!r} came")
@@ -383,7 +381,7 @@ def _norm(x, ord=None, axis=None, keepdims=False):
         over = np.linalg.svd(x, compute_uv=False)
     reduce = np.sum if ord == "nuc" else np.max if ord > 0 else np.min
     norm = reduce(over, axis=-1)
-    return np.expand_dims(norm, sorted(i % (norm.ndim + 2) for i in axes)) if keepdims else norm
+    return np.expand_dims(norm, axes) if keepdims else norm
 
 
 @derive(np.linalg.cond)

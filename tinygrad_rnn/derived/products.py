@@ -162,10 +162,6 @@ def _einsum_names(subscripts, operands):
     if len(names) != len(operands):
         raise ValueError(f"einsum: {subscripts!r} names {len(names)} operands,"
                          f" {len(operands)} came")
-    unknown = set(out.replace("...", "")) - set(inputs)
-    if unknown or any(out.count(c) > 1 for c in out.replace("...", "")):
-        raise ValueError(f"einsum: {subscripts!r}: each letter of the output is wanted once there,"
-                         " and among those of the operands")
     spare = [c for c in string.ascii_letters if c not in subscripts]
     longest = ""
     for i, (name, x) in enumerate(zip(names, operands, strict=True)):

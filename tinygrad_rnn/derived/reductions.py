@@ -245,7 +245,7 @@ _spread_without_nan(np.nanstd, _std)
 
 @derive(np.cumprod)
 def _cumprod(a, axis=None):
-    a, axis = along(a, axis, strict=True)
+    a, axis = along(a, axis)
     last = np.moveaxis(a, axis, -1)
     return np.moveaxis(exclusive_products(last) * last, -1, axis)
 

@@ -164,7 +164,7 @@ def _tile(A, reps):
 
 @derive(np.repeat)
 def _repeat(a, repeats, axis=None):
-    a, axis = along(a, axis, strict=True)
+    a, axis = along(a, axis)
     if np.ndim(repeats):
         return np.take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)
     repeats = int(repeats)

@@ -84,14 +84,12 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
 axis_of = normalize_axis_index  # one axis, counted from 0
 
 
-def along(a: Any, axis: Any, strict: bool = False) -> tuple[Any, int]:
+def along(a: Any, axis: Any) -> tuple[Any, int]:
     """An array and its one axis, counted from 0 (None: the elements in a row). TypeError for an
-    axis that is no whole number, and with ``strict`` for a bool, as NumPy's C has it."""
+    axis that is no whole number."""
     a = array(a)
     if axis is None:
         return np.reshape(a, (-1,)), 0
-    if strict and isinstance(axis, (bool, np.bool)):
-        raise TypeError(f"axis={axis}: a whole number is wanted")
     return a, axis_of(axis, a.ndim)
 
 

@@ -90,7 +90,7 @@ class Optimizer:
                 raise TypeError(f"{type(self).__name__}: {k}= is not known{here}")
             made(self, *args, **kwargs)
 
-        cls.__init__ = init  # type: ignore[assignment,method-assign]
+        cls.__init__ = init  # type: ignore[method-assign]
 
     def __init__(self, params: Params, lr: float, weight_decay: float = 0.0,
                  maximize: bool = False, **numbers: float) -> None:
