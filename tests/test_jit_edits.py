@@ -131,19 +131,15 @@ def test_whatever_is_edited_is_what_it_would_be(as_argument, ways):
         assert_allclose(a, b, rtol=1e-12)
 
 
-def test_a_view_that_is_kept_beside_its_array_is_refused():
+def test_views_that_overlap_are_refused_where_their_array_is_not_kept():
     held = {"a": np.ones(4), "b": np.ones(2)}
 
     def f(x):
-        held["b"] = held["a"][:2]
-
-    def g(x):
         y = x * 2
         held["b"], held["a"] = y[0, 1:], y[0]
 
-    for h in (f, g):
-        with pytest.raises(JitError, match="keeps a view"):
-            tg.jit(h)(X[0])
+    with pytest.raises(JitError, match="keeps a view"):
+        tg.jit(f)(X[0])
 
 
 def test_one_value_in_two_places():

@@ -149,7 +149,7 @@ class Jitted(Generic[P, R]):
             with _plainly(), cut_graphs(reached):
                 returned = self.f(*given[0], **given[1])
         except JitError:  # a graph from outside is wanted
-            before.restore()
+            before.restore(bags=True)
             if self.fallback is None:
                 raise
             self.recordings[key] = None
@@ -168,12 +168,12 @@ class Jitted(Generic[P, R]):
         except BaseException as error:
             if not isinstance(error, Exception) or self.fallback is None:
                 self.recordings.pop(key, None)
-                before.restore()
+                before.restore(bags=True)
                 if not isinstance(error, Exception) or isinstance(error, JitError):
                     raise
                 # the function itself did not raise
                 raise JitError(f"jit: a replay raises {type(error).__name__}: {error}") from error
-            real.restore()
+            real.restore(bags=True)
             recording, result = None, returned
         else:
             recording.proofs += 1
@@ -362,6 +362,10 @@ def rounding(tape: Tape, fast: bool) -> bool:
         call.fn in BLOCKED for call in tape.calls) or np.__version__.startswith("2.1.")
 
 
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 2**20:.1f} MB" if nbytes >= 2**20 else f"{nbytes / 2**10:.1f} KB"
+
+
 class Recording:
     """A tape, compiled, and where its results go."""
 
@@ -426,8 +430,8 @@ class Recording:
         return self.explanation(reached, slowest, [
             f"{len(tape.calls)} calls recorded, {len(tape.calls) - self.calls} of them left out,"
             f" {self.calls} replayed" + (f", time steps in {lanes} lanes" if lanes > 1 else ""),
-            f"{program.nbytes / 2**20:.1f} MB planned for {len(program.memory.buffers)} buffers;"
-            f" the calls of an eager step make {eager / 2**20:.1f} MB",
+            f"{_size(program.nbytes)} planned for {len(program.memory.buffers)} buffers;"
+            f" the calls of an eager step make {_size(eager)}",
         ])  # fmt: skip
 
     def explanation(self, reached, slowest, lines):
@@ -481,5 +485,5 @@ class ForLength(Recording):
         return self.explanation(reached, slowest, [
             f"{self.T} steps in {program.loops} loops, made of recordings of"
             f" {', '.join(map(str, self.known.Ts))}; {program.lines} lines",
-            f"{program.nbytes / 2**20:.1f} MB planned for {len(program.buffers)} buffers",
+            f"{_size(program.nbytes)} planned for {len(program.buffers)} buffers",
         ])  # fmt: skip

@@ -24,7 +24,7 @@ from .blocks import ctrl_c_later
 from .once import again
 from .recording import draw
 from .replay import Program
-from .state import Place, Reached, foreign
+from .state import Place, Reached, foreign, refill
 from .tape import Call, Tape, Value, name_of, replace
 from .trace import trace
 
@@ -48,6 +48,7 @@ class Snapshot:
     def __init__(self, reached: Reached, earlier: Snapshot | None = None) -> None:
         self.insides = [(inside, dict(inside) if isinstance(inside, dict) else list(inside))
                         for _, inside, _ in reached.containers]
+        self.bags = [(bag, list(bag)) for bag in reached.bags]
         self.places = [(place, _held(place)) for place in reached.places if place.kind != "tuple"]
         self.tensors = [(t, weakref.ref(t._data), t._data.copy(), t._exposed, t._node)
                         for t in reached.tensors]
@@ -56,21 +57,21 @@ class Snapshot:
                     if (array := held()) is not None]
         array = None  # not held: see above
         self.data = {id(t): data for t, _, data, _, _ in self.tensors}
-        arrays = [place.get() for place in reached.arrays]
+        arrays = [_held(place) for place in reached.arrays]
         arrays += [x for x, _ in earlier.arrays.values()] if earlier else []
         self.arrays: dict[int, tuple[Any, Any]] = {
             id(x): (x, x.copy()) for x in arrays if isinstance(x, np.ndarray) or foreign(x)}
-        generators = [place.get() for place in reached.generators]
-        self.generators = [(g, g.bit_generator.state) for g in generators]
+        self.generators = [(g, g.bit_generator.state) for g in map(_held, reached.generators)
+                           if g is not _MISSING]
         self.random = random.state(), np.random.get_state(), stdlib_random.getstate()  # noqa: NPY002
 
-    def restore(self) -> None:
-        """Put all of it back."""
+    def restore(self, bags: bool = False) -> None:
+        """Put all of it back; sets and the like only as if the call had not happened: what it has
+        put there, once and for all, its recording may find there."""
         with ctrl_c_later():
-            for inside, was in self.insides:
+            for inside, was in self.insides + (self.bags if bags else []):
                 if not _same_items(inside, was):
-                    inside.clear()
-                    (inside.update if isinstance(inside, dict) else inside.extend)(was)
+                    refill(inside, was)
             for held, values in self.old:
                 array = held()
                 if array is not None and _writable(array):

@@ -9,6 +9,7 @@ import itertools
 import operator
 import os
 import sys
+import warnings
 import weakref
 from functools import cache
 from types import FrameType
@@ -82,6 +83,7 @@ class Recorder:
         self.made = []  # weak references to all recording arrays
         self._owners = {}  # id of what owns memory -> weak reference to the array that has it
         self._errors: dict[str, Any] = dict(np.geterr())
+        self._shown = _shown()
         self.outside: set[Value] = set()  # inputs that are no arguments
         self.refused: JitError | None = None  # the first refusal: it counts, even if it is caught
 
@@ -200,6 +202,9 @@ class Recorder:
 
     def add(self, fn, args, kwargs, out, effect=False, view=False):
         """One call more on the tape."""
+        if _shown() is not self._shown:
+            raise self.refuse("warnings are caught and kept, which a replay would not do; look at"
+                              " the values with NumPy calls, as np.isfinite")
         errors: dict[str, Any] = dict(np.geterr())
         if errors != self._errors and not view:
             fn = under(fn, {k: v for k, v in errors.items() if v != self._errors[k]})
@@ -254,6 +259,11 @@ class Recorder:
         if root is None:
             target._version += 1
         return target
+
+
+def _shown():
+    """Where warnings go: ``warnings.catch_warnings(record=True)`` puts something of its own."""
+    return getattr(warnings, "_showwarnmsg_impl", None)
 
 
 def owner(array):
@@ -708,6 +718,8 @@ class RecordingScalar(RecordingArray):
     def __setitem__(self, index, value):
         raise TypeError(f"{type(self.value).__name__!r} object does not support item assignment")
 
+    __hash__ = _refused("a look-up")  # type: ignore[assignment]
+
     def __round__(self, digits=None):
         return _refused("round")(self) if digits is None else np.round(self, digits)
 
@@ -769,7 +781,7 @@ def _number_comparison(name):
 
 for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
     _number_comparison(_name)
-RecordingNumber.__hash__ = _refused("a look-up")  # type: ignore[assignment]
+RecordingNumber.__hash__ = RecordingScalar.__hash__  # type: ignore[assignment]
 RecordingNumber.__str__ = RecordingNumber.__format__ = _refused("the text")  # type: ignore[method-assign,assignment]
 RecordingNumber.__round__ = _refused("round")  # type: ignore[attr-defined]
 RecordingNumber.__neg__ = lambda self: self._recorder.call(operator.neg, (self,), {})  # type: ignore[method-assign]

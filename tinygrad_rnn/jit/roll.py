@@ -174,7 +174,8 @@ class Sample:
         layout = next((name for name, good in (
             ("C", x.flags.c_contiguous), ("F", x.flags.f_contiguous), ("0", not any(x.strides)))
             if good), None)
-        if x.size and layout and (x == (value := x.flat[0])).all():
+        if x.size and layout and (x == (value := x.flat[0])).all() and (
+                value or x.tobytes() == value.tobytes() * x.size):  # 0.0 is not -0.0
             times = 0
             with np.errstate(all="ignore"):
                 if value and x.dtype.kind == "f" and abs(turned := 1 / float(value)) < 2**53:
@@ -182,7 +183,8 @@ class Sample:
                     times = times if times and x.dtype.type(1) / x.dtype.type(times) == value else 0
             said = ("part",) if times else ("all", value.tobytes())
             return Slot(("array", (*said, layout), sort), (*[times][: bool(times)], *x.shape))
-        if layout == "C" and x.size > LEAST and x.dtype.kind in "if" and (x == np.floor(x)).all():
+        if layout == "C" and x.size > LEAST and x.dtype.kind in "if" and (
+                x == np.floor(x)).all() and not np.signbit(x[x == 0]).any():
             flat = x.ravel()  # rows of numbers evenly apart: np.arange, turned perhaps
             first, step = int(flat[0]), int(flat[1] - flat[0])
             other = np.flatnonzero(np.diff(flat) != step)

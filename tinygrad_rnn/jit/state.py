@@ -34,7 +34,7 @@ import numpy as np
 
 from ..tensor import Tensor
 
-__all__ = ["ARRAYS", "Place", "Reached", "foreign", "rebuilt", "walk"]
+__all__ = ["ARRAYS", "Place", "Reached", "foreign", "rebuilt", "refill", "walk"]
 
 MANY = 1_000  # items
 LISTS = ("tensors", "arrays", "again", "generators", "generators_again", "numbers", "sources",
@@ -105,6 +105,7 @@ class Reached:
         self.spots: list[tuple] = []  # all places, as they are made, with what they hold
         self.held: list[Any] = []
         self.containers: list[tuple[Any, Any, tuple]] = []  # whose, what, and what was in it
+        self.bags: list[Any] = []  # sets and bytes
         self.kept: list[Any] = []  # known by id in the signature: nothing else may get that id
         self.key: list[Any] = []
         self.seen: dict[int, Any] = {}
@@ -253,6 +254,15 @@ def changed(inside, names) -> bool:
     return len(inside) != len(names) or not all(map(operator.is_, inside, names))
 
 
+def refill(inside, items) -> None:
+    """Put into a list, dict, set ... what was in it."""
+    if hasattr(inside, "clear"):
+        inside.clear()
+    else:
+        del inside[:]
+    (inside.update if isinstance(inside, (dict, set)) else inside.extend)(items)
+
+
 def walk(f, given=(), watch=None) -> Reached:
     """All that can be reached from a function and its arguments, which are lists and dicts.
     A ``watch`` of what is found will know what was read on the way."""
@@ -355,6 +365,8 @@ def walk(f, given=(), watch=None) -> Reached:
         elif sort == "set":
             watch.complete = False
             key.append((kind, len(x)))
+            if hasattr(x, "clear"):
+                found.bags.append(x)
             for item in x:
                 visit(item)
         elif sort == "method":
@@ -374,6 +386,8 @@ def walk(f, given=(), watch=None) -> Reached:
         elif sort == "bytes":
             watch.complete = False
             key.append((kind, bytes(x)))
+            if hasattr(x, "extend"):
+                found.bags.append(x)
         elif sort == "jitted":
             visit(x.f)
         else:

@@ -30,9 +30,10 @@ from .recording import (
     RecordingGenerator,
     RecordingSource,
     line_of,
+    same_memory,
     source_line,
 )
-from .state import Place, Reached, changed, foreign, rebuilt
+from .state import Place, Reached, changed, foreign, rebuilt, refill, sort_of
 from .tape import Call, Tape, Value
 
 __all__ = ["SharedMemory", "TensorData", "build", "cut_graphs", "forget_recordings",
@@ -81,9 +82,10 @@ def _trace(f, reached, given, recorder, short):
             if _global_generators() != drawn:
                 raise JitError("jit: the function draws from the global random generator, which a"
                                " replay would not; make a np.random.Generator outside it")
-            results: list[Value] = []
-            shape = _structure(returned, results, reached, recorder)
-            assigned = state.assigned(results, recorder)
+            marks = _Marks(state, recorder)
+            for marks.complete in (False, True):
+                assigned, shape = state.assigned(marks), marks(returned)
+            results = marks.results
             updates = state.updates()
         finally:
             critical(True)
@@ -130,6 +132,7 @@ class State:
         self.slots: list[Any] = slots_of(reached)
         self.originals = [slot.get() for slot in self.slots]
         self.nodes = [t._node for t in reached.tensors]
+        self.bags = [(bag, tuple(bag)) for bag in reached.bags]
         self.inputs: list[tuple[Any, Any]] = []  # what was put in each slot, its first value
         self.put: list[Any] = []  # what each place held then
 
@@ -179,14 +182,8 @@ class State:
         refuse_shared(self.originals, edited, len(self.reached.arrays))
         return pairs
 
-    def assigned(self, results, recorder):
+    def assigned(self, marks):
         """What the function put into places that it reaches: (index of place, structure)."""
-        known = {id(slot.get() if put is None else put): [_Known(i, False), []]
-                 for i, (slot, (put, _)) in enumerate(zip(self.slots, self.inputs, strict=True))}
-
-        def structure(x):
-            return _structure(x, results, self.reached, recorder, known)
-
         for owner, inside, names in self.reached.containers:
             if changed(inside, names):
                 if owner is inside:
@@ -196,6 +193,10 @@ class State:
                 name = next(iter(set(inside) ^ set(names)), None)
                 raise JitError(f"jit: the function makes or deletes the attribute {name!r} of a"
                                f" {type(owner).__name__}; set it before the first call")
+        for bag, items in self.bags:
+            if tuple(bag) != items:
+                raise JitError(f"jit: the function changes which items a {type(bag).__name__} has;"
+                               " return them instead, and keep them outside")
         found = []
         for i, (place, put) in enumerate(zip(self.reached.places, self.put, strict=True)):
             now = place.get()
@@ -203,21 +204,19 @@ class State:
                 if not _holds_values(now) and now is not None:
                     raise JitError(f"jit: the function sets {place} to {now!r}, which a replay"
                                    " would not do again; keep such things outside of it")
-                found.append((i, structure(now)))
+                found.append((i, marks(now, True)))
         first = len(self.reached.arrays) + len(self.reached.numbers)
         for i, tensor in enumerate(self.reached.tensors):
             if TensorData(tensor).other(self.inputs[first + i][1]):
-                found.append((-1 - i, structure(tensor._data)))
+                found.append((-1 - i, marks(tensor._data, True)))
         return found
 
     def put_back(self):
         for _, inside, names in self.reached.containers:
             if changed(inside, names):
-                inside.clear()
-                if isinstance(inside, dict):
-                    inside.update(dict.fromkeys(names))
-                else:
-                    inside.extend([None] * len(names))
+                refill(inside, dict.fromkeys(names) if isinstance(inside, dict) else names)
+        for bag, items in self.bags:
+            refill(bag, items)
         for place, old in zip(self.reached.places, self.reached.held, strict=True):
             if not holds(place, old):
                 place.set(old)
@@ -343,17 +342,25 @@ class _Made:
     """Where a result stands in a structure; a Tensor, perhaps one with a graph in eager runs."""
 
     index: int
-    tensor: bool
+    tensor: bool = False
     graph: bool = False
     scalar: bool = False  # a number of NumPy
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A Tensor that was there before, or an array: the input of this number."""
+    """What was there before: the input, Tensor, or container of this number."""
 
     index: int
-    tensor: bool
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A view of an array that has a mark of its own, and the way to it."""
+
+    whole: _Made | _Known
+    path: tuple
 
 
 def _mapped(x, change):
@@ -367,7 +374,9 @@ def _mapped(x, change):
         for name, v in getattr(items, "__dict__", {}).items():  # a dict of one's own
             items.__dict__[name] = change(v)
         return items
-    if is_dataclass(x) and not isinstance(x, (type, _Made, _Known)):
+    if isinstance(x, (set, bytearray)):
+        return copy.copy(x)
+    if is_dataclass(x) and not isinstance(x, (type, _Made, _Known, _View)):
         new: Any = copy.copy(x)
         for part in fields(x):
             object.__setattr__(new, part.name, change(getattr(x, part.name)))
@@ -375,37 +384,61 @@ def _mapped(x, change):
     return None
 
 
-def _structure(x, results, reached, recorder, kept=None):
-    """``x`` with marks in the places of what a replay makes, whose values join ``results``.
-    ``kept``, where the function keeps ``x``: id of an array -> its mark, and views of it that are
-    kept: one array in several places stays one."""
-    if isinstance(x, Tensor):
-        for i, one in enumerate(reached.tensors):
-            if x is one:
-                return _Known(i, True)
-        results.append(recorder.symbolic(x._data))
-        return _Made(len(results) - 1, True, x._node is not None)
-    if isinstance(x, (RecordingArray, np.ndarray)):
-        recorded = isinstance(x, RecordingArray)
-        view = recorded and x.base is not None
-        array: Any = x.value if recorded else x  # type: ignore[union-attr]
-        one = kept.setdefault(id(x.base if view else x), [None, []]) if kept is not None else (
-            [None, []])
-        whole, views = one
-        if (view and whole) or any(np.shares_memory(array, other) for other in views):
-            raise JitError(f"jit: the function keeps a view {x.shape} of an array that it also"
-                           " keeps, or reaches; a replay would make two: keep a copy")
-        if whole:
-            return whole
-        results.append(recorder.symbolic(x))
-        mark = _Made(len(results) - 1, False, scalar=not isinstance(array, np.ndarray))
-        if view:
-            views.append(array)
-        else:
-            one[0] = mark
+class _Marks:
+    """Called with what a function returns or keeps: the same with marks in the places of what a
+    replay makes, whose values join ``results``, or finds. What is in several places stays one, and
+    a view of an array a view. All is looked at twice: a view may come before its array does."""
+
+    def __init__(self, state: State, recorder: Recorder) -> None:
+        self.recorder, self.reached = recorder, state.reached
+        self.results: list[Value] = []
+        self.complete = False  # whether all but views has a mark
+        self.marks: dict[int, Any] = {}  # by id
+        self.views: dict[int, list[Any]] = {}  # of an array that has no mark: the view, its mark
+        for kind, known in (("containers", [x for x, _, _ in state.reached.containers]),
+                            ("tensors", state.reached.tensors)):
+            self.marks.update((id(x), _Known(i, kind)) for i, x in enumerate(known))
+        for i, (slot, (put, old)) in enumerate(zip(state.slots, state.inputs, strict=True)):
+            if put is not None or not slot.other(old):
+                self.marks[id(slot.get() if put is None else put)] = _Known(i, "inputs")
+
+    def __call__(self, x: Any, kept: bool = False) -> Any:
+        mark = self.marks.get(id(x))
+        if mark is not None:
+            return mark
+        if isinstance(x, Tensor):
+            return self._made(x, x._data, tensor=True, graph=x._node is not None)
+        if isinstance(x, RecordingArray) and x.base is not None:
+            return self._view(x, kept) if self.complete else x
+        if isinstance(x, (RecordingArray, np.ndarray)):
+            array: Any = x.value if isinstance(x, RecordingArray) else x
+            return self._made(x, x, scalar=not isinstance(array, np.ndarray))
+        kind: Any = type(x)
+        if id(x) in self.reached.seen and sort_of(kind) not in ("class", "other"):
+            raise JitError(f"jit: the function returns a {type(x).__name__} that it reaches; a"
+                           " replay would return that of the first call")
+        new = _mapped(x, lambda item: self(item, kept))
+        return x if new is None else new
+
+    def _made(self, x, value, **what):
+        self.results.append(self.recorder.symbolic(value))
+        mark = self.marks[id(x)] = _Made(len(self.results) - 1, **what)
         return mark
-    new = _mapped(x, lambda item: _structure(item, results, reached, recorder, kept))
-    return x if new is None else new
+
+    def _view(self, x, kept):
+        whole = self.marks.get(id(x.base))
+        if whole is not None:
+            return _View(whole, x._path)
+        views = self.views.setdefault(id(x.base), [])
+        for other, mark in views:
+            if same_memory(x.value, other):
+                return mark
+            if kept and np.shares_memory(x.value, other):
+                raise JitError(f"jit: the function keeps a view {x.shape} of an array of which it"
+                               " keeps another that overlaps; a replay would make two: keep a copy")
+        mark = self._made(x, x)
+        views.append((x.value, mark))
+        return mark
 
 
 def build(structure, made, reached, inputs):
@@ -414,7 +447,9 @@ def build(structure, made, reached, inputs):
         value = made[structure.index]
         if not structure.tensor:
             return value[()] if structure.scalar and isinstance(value, np.ndarray) else value
-        tensor = Tensor.__new__(Tensor)
+        if isinstance(value, Tensor):  # it stands in another place, too
+            return value
+        made[structure.index] = tensor = Tensor.__new__(Tensor)
         tensor._data = value if foreign(value) else np.asarray(value)
         tensor._node, tensor._exposed = None, False
         if structure.graph:
@@ -423,7 +458,14 @@ def build(structure, made, reached, inputs):
                                " that function")
         return tensor
     if isinstance(structure, _Known):
-        return (reached.tensors if structure.tensor else inputs)[structure.index]
+        if structure.kind == "containers":
+            return reached.containers[structure.index][0]
+        return (reached.tensors if structure.kind == "tensors" else inputs)[structure.index]
+    if isinstance(structure, _View):
+        array = build(structure.whole, made, reached, inputs)
+        for fn, args, kwargs in structure.path:
+            array = fn(array, *args, **kwargs)
+        return array
     new = _mapped(structure, lambda item: build(item, made, reached, inputs))
     return structure if new is None else new
 
