@@ -240,6 +240,7 @@ def test_arrays_that_the_host_tells_where_they_are_have_no_place_in_a_graph():
         for _ in range(6):
             assert_array_equal(f(*xs).get(), np.arange(12.0)[:, None] * [2, 2])
         assert device.cuda.launches == launches
+    assert "call by call: JitError" in f.explain()
 
 
 def test_indices_that_are_lists_are_sent_once():
@@ -310,6 +311,9 @@ def test_explain():
     f = tg.jit(lambda xs: np.tanh(layer(xs)))
     f(to_device(np.ones((2, 3), np.float32)))
     assert "calls recorded" in f.explain() and "planned" in f.explain()
+    for _ in range(3):
+        f(to_device(np.ones((2, 3), np.float32)))
+    assert "replayed as one CUDA graph" in f.explain()
 
 
 # ---- kernels ----

@@ -346,6 +346,7 @@ class Captured:
         self.inputs: list[Any] = []  # weakly: a Tensor asks who else holds its array
         self.own: dict[int, Any] = dict.fromkeys(new)
         self.graph: Any = None
+        self.how = "call by call" if self.cuda else "call by call: this library has no graphs"
         self.made: list[Any] = []  # what the graph makes, always in the same place
         self.pool: Any = None  # nobody else may get memory that the graph uses
 
@@ -386,11 +387,14 @@ class Captured:
                     host_memory = self.library.get_default_pinned_memory_pool()
                     self.cuda.set_pinned_memory_allocator(host_memory.malloc)
                     graph = stream.end_capture()
-            except Exception:  # something in it waits, or has no place in a graph
-                graph = None
+                self.how = "as one CUDA graph"
+            except Exception as error:  # something in it waits, or has no place in a graph
+                graph, self.how = None, f"call by call: {type(error).__name__}: {error}"
         stream.synchronize()
         self.pool, self.graph = pool, graph
-        if graph is None or self.captures == CAPTURES:
+        if graph is not None and self.captures == CAPTURES:
+            graph, self.how = None, f"call by call: after {CAPTURES} graphs other arrays came again"
+        if graph is None:
             self.cuda = self.graph = None
         return made
 

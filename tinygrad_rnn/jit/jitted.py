@@ -465,6 +465,10 @@ class OnDevice(Recording):
     def plainly(self, noise):
         return on_host(self.recorded, self.homes, noise)
 
+    def explanation(self, reached, slowest, lines):
+        lines.append(f"replayed {self.program.replayed.how}")
+        return super().explanation(reached, slowest, lines)
+
 
 class ForLength(Recording):
     """The recording for T steps that is made of one for every number of them."""
