@@ -6,8 +6,8 @@ from tinygrad_rnn import optim
 
 
 def training_step(model, optimizer, max_norm):
-    def train(xs, ts):
-        loss = model.loss(xs, ts)
+    def train(*batch):
+        loss = model.loss(*batch)
         loss.backward()
         optim.clip_grad_norm_(optimizer.params, max_norm)
         optimizer.step()
