@@ -8,7 +8,7 @@ import pytest
 from mutants import SOURCE
 
 from tinygrad_rnn.check import check_class
-from tinygrad_rnn.check.files import check, check_here
+from tinygrad_rnn.check.files import check, check_here, files_in
 
 FORMS = Path(__file__).parent / "checked" / "forms.py"
 
@@ -28,6 +28,7 @@ def found():
     ("steps", {"x", "h0", "Wx", "Wh", "b"}),  # time first
     ("ListCell", {"kernel", "recurrent_kernel", "bias", "inputs_0", "inputs_1"}),
     ("StateCell", {"W", "U", "b", "x", "h", "c"}),
+    ("scaled", {"x", "W", "b", "b_scale"}),  # returned without names
     ("Shared", {"W", "b", "x"}),  # what a part shares with it counts once
 ])  # fmt: skip
 def test_every_form_is_judged(found, name, gradients):
@@ -38,6 +39,17 @@ def test_every_form_is_judged(found, name, gradients):
 def test_nothing_is_silent_about_a_part(found):
     report = found["Forgets"]
     assert report.verdict == "unchecked" and "db not compared" in report.cause
+    report = found["single"]  # without a batch, and a state whose gradient is not returned
+    assert report.verdict == "unchecked" and "dc0 not compared" in report.cause, str(report)
+
+
+def test_a_loss_alone_with_global_weights_is_found_in_a_folder(tmp_path):
+    (tmp_path / "m.py").write_text((FORMS.parent / "alone.py").read_text())
+    (tmp_path / "n.py").write_text("def square(x):\n    return x, x**2\n")
+    assert [p.name for p in files_in(tmp_path)] == ["m.py"]
+    (report,) = check_here(tmp_path / "m.py")
+    assert report.verdict in ("ok", "convention"), str(report)
+    assert {g.name for g in report.gradients} == {"Wxh", "Whh", "Why", "bh", "by"}
 
 
 @pytest.mark.parametrize("name, right, wrong", [
@@ -150,6 +162,18 @@ def test_blocks_are_no_steps_of_time(tmp_path):
 # --- layers in layers, and forwards that are wrong -----------------------------------------------
 
 PARTS = FORMS.parent / "parts.py"
+CARRIED = FORMS.parent / "carried.py"
+
+
+def test_a_right_part_in_its_place_gives_the_gradient_of_its_state():
+    (report,) = check_here(CARRIED, only="Follower")
+    assert "Carried, which is wrong: mend that first; Follower itself is right" in report.cause
+
+
+def test_what_raises_is_not_explained_by_leaving_it_out():
+    (report,) = check_here(CARRIED, only="Misnamed")
+    assert [(c.kind, "is meant" in c.text) for c in report.causes] == [("misspelt", True)] * 2
+    assert "+ for a, b in zip(self.dots, self.tanhs):" in str(report), str(report)
 
 
 @pytest.mark.parametrize("name, verdict, words", [

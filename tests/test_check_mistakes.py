@@ -115,6 +115,7 @@ def test_sums_that_are_none(tmp_path):
     assert said["TimeCell"] == [("not_added", 46)], str(reports["TimeCell"])
     assert [k for k, _ in said["Twice"]] == ["never_called"], str(reports["Twice"])
     assert reports["Cell"].verdict == "ok"
+    assert said["Rows"] == [("uninitialised", 81), ("ids_twice", 82)], str(reports["Rows"])
 
 
 def test_two_lines_that_are_missing_at_one_place():

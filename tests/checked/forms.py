@@ -217,3 +217,28 @@ class Part:
     def backward(self, dout):
         self.dW, self.db = self.x.T @ dout, dout.sum(axis=0)
         return dout @ self.W.T
+
+
+def single_forward(x, prev_h, c0, Wx, Wh, b):
+    """One sample, without a batch; no gradient of c0, which is zero."""
+    H = len(prev_h)
+    a = x @ Wx + prev_h @ Wh + b
+    gate, u = 1 / (1 + np.exp(-a[:H])), np.tanh(a[H:] + c0)
+    return gate * u, (x, prev_h, gate, u, Wx, Wh)
+
+
+def single_backward(dh, cache):
+    x, prev_h, gate, u, Wx, Wh = cache
+    da = np.hstack([dh * u * gate * (1 - gate), dh * gate * (1 - u**2)])
+    dx, dprev_h = Wx @ da, Wh @ da
+    dWx, dWh, db = np.outer(x, da), np.outer(prev_h, da), da
+    return dx, dprev_h, dWx, dWh, db
+
+
+def scaled_forward(x, W, b, b_scale):
+    return (x @ W) * b_scale + b, (x, W, b_scale)
+
+
+def scaled_backward(dout, cache):
+    x, W, b_scale = cache
+    return (dout * b_scale) @ W.T, x.T @ (dout * b_scale), dout.sum(0), (dout * (x @ W)).sum(0)

@@ -64,3 +64,21 @@ class Twice:
     def backward(self, dout):
         dh = self.first.backward(dout)
         return dh, np.dot(dout, self.second.params[0].T)
+
+
+class Rows:
+    """Memory that was never written, and on top of it each row twice."""
+
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, idx):
+        self.idx = idx
+        return self.params[0][idx]
+
+    def backward(self, dout):
+        dW = self.grads[0]
+        dW[...] = np.empty(dW.shape)
+        np.add.at(dW, self.idx, dout)
+        np.add.at(dW, self.idx, dout)
+        return None

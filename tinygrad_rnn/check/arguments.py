@@ -87,6 +87,10 @@ class Spec:
             shape = shape[0], shape[2], shape[1]  # (D, N, T)
         return replace(self, shape=shape)
 
+    def single(self):
+        """The same of one sample, without a batch: x (D,), xs (T, D)."""
+        return replace(self, shape=tuple(s for s in self.shape if s != "N"))
+
     def words(self):
         """ "(N, T, D)", with what stands there if these are no floats."""
         shape = "(" + ", ".join(self.shape) + ("," if len(self.shape) == 1 else "") + ")"

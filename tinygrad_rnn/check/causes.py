@@ -91,7 +91,8 @@ def explain_wrong(report: Report, outcome: Outcome, budget: Budget, filename: st
             repair = _explain_one(report, outcome, budget, filename, trusted, edited, facts)
             stuck = outcome.wrong_gradients and not (repair and repair.complete)
             if stuck and "uninitialised" in facts and not is_unpoisoned():
-                stuck = mended.enter_context(unpoisoned())  # what else is wrong shows in numbers
+                mended.enter_context(unpoisoned())  # what else is wrong shows in numbers
+                stuck = False
             if report.unexplained or more is None or budget.over or stuck:
                 break
             if repair is not None and repair.edits:
@@ -230,7 +231,7 @@ def _with_findings(outcome: Outcome, repair, findings):
     causes = [Cause(e.kind, e.said, e.line, e.function.filename, sorted(names), e.change)
               for e, names in zip(repair.edits, repair.mended, strict=True)]
     causes = [c for i, c in enumerate(causes) if not any(
-        (c.kind, c.file, c.line, c.change) == (d.kind, d.file, d.line, d.change)
+        (c.text, c.file, c.line, c.change) == (d.text, d.file, d.line, d.change)
         for d in causes[:i])]  # one mistake in two places of a line
     if not findings or len(causes) != len(repair.edits):
         return causes, findings

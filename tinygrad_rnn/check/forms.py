@@ -397,7 +397,12 @@ class _Pair:
         else:
             parts = list(result) if isinstance(result, (tuple, list)) else [result]
             names = returned_names(self.backward)
-            names = names if len(names) == len(parts) else [f"d{i}" for i in range(len(parts))]
+            if len(names) != len(parts):
+                names = [f"d{i}" for i in range(len(parts))]
+            if [*map(np.shape, parts)] == [*map(np.shape, values.values())]:
+                # what has no name stands in the order of the arguments
+                names = [n if n.isidentifier() else f"d{k}"
+                         for n, k in zip(names, values, strict=True)]
             found = dict(zip(names, parts, strict=True))
         return self._hand_out(layer, found, values)
 
@@ -427,6 +432,7 @@ class _Pair:
                 layer.grads[i][...] = g
             else:
                 layer.grads[i] = g
+        layer.not_returned = [n for n in self.inputs if n not in got]
         return tuple(got.get(n) for n in self.inputs)
 
 

@@ -201,9 +201,10 @@ def _returned(outcome: Outcome, seen, right):
     for i, got in pairs:
         if got is None and (i in optional or not np.any(right.inputs[i])):
             continue  # without influence: needs no gradient
-        if got is None and not outcome.setup.slots.names and i == 0 < len(pairs) - 1 and all(
-                g is not None for k, g in pairs if k):
-            outcome.unseen.append(names[i])  # weights among the inputs: x may need none
+        if got is None and (names[i] in getattr(seen.layer, "not_returned", ()) or (
+                not outcome.setup.slots.names and i == 0 < len(pairs) - 1
+                and all(g is not None for k, g in pairs if k))):
+            outcome.unseen.append(names[i])  # data, or a state that begins at zero: none is meant
             continue
         yield names[i], got, right.inputs[i]
 

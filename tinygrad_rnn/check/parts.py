@@ -60,13 +60,15 @@ def mended(cls: Any):
         slots = slots_of(layer)
         if not slots.names:  # gradients that are None until backward
             slots = named_slots(layer, [p for p, _ in places(layer, 0) if _beside(layer, p)])
-        setup = Setup(layer, inputs, [], slots)
+        states = tuple(k for k in ("h", "c") if hasattr(layer, f"d{k}"))
+        setup = Setup(layer, inputs, [], slots, states=states)
         found = truth(setup, list(douts))
         for path, g in zip(slots.paths, found.params, strict=True):
             if slots.beside:
                 setattr(self, _beside(layer, path) or f"d{path[-1]}", g)
             else:
                 gradient_of(self, path)[...] = g
+        vars(self).update({f"d{k}": g for k, g in found.states.items()})
         given = [g for x, g in zip(inputs, found.inputs, strict=True) if is_float(x)]
         return given[0] if len(given) == 1 else tuple(given) if given else None
 

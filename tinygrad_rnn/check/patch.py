@@ -67,12 +67,15 @@ def change_of_statement(edit: Edit) -> Change | None:
     first, last = edit.change.first, edit.change.last
     lines = _lines(edit.function.filename)
     for node in ast.walk(edit.function.node):
-        if isinstance(node, (ast.Assign, ast.AugAssign, ast.Return, ast.Expr)) and (
-                hasattr(node, "original") and node.lineno <= first and last <= node.end_lineno + 1):
-            head = lines[node.lineno - 1]
-            indent = head[: len(head) - len(head.lstrip())]
-            return _change(edit.function.filename, node.lineno, node.end_lineno + 1,
-                           (indent + show(node),), lines)
+        if not hasattr(node, "original") or not isinstance(node, (
+                ast.Assign, ast.AugAssign, ast.Return, ast.Expr, ast.For, ast.While, ast.If)):
+            continue
+        head = getattr(node, "iter", getattr(node, "test", node))  # of a loop its first line
+        end = head.end_lineno + 1
+        if node.lineno <= first and last <= end:
+            line = lines[node.lineno - 1]
+            indent = line[: len(line) - len(line.lstrip())]
+            return _change(edit.function.filename, node.lineno, end, (indent + show(node),), lines)
     return None
 
 

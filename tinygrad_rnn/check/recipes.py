@@ -269,6 +269,12 @@ class Search:
         return [list(enumerate([*dicts.get(n, []), *input_specs(n, self.name, names)]))
                 for n in names]
 
+    def _init(self, name: str, k: int):
+        found, cost = init_specs(name, self.name, k, self.init_names)
+        if hasattr(self.cls, "form"):  # the weights of functions: no sizes
+            found = [s for s in found if s.kind == "weight"] or found
+        return list(enumerate(found, cost))
+
     def _recipes(self) -> Iterator[tuple[float, Recipe]]:
         """Recipes with their cost: how far down its list each argument is."""
         name, names = self.name, self.input_names
@@ -278,22 +284,26 @@ class Search:
         for input_names in counts:
             inputs = self._inputs(input_names)
             for rank, k in enumerate(gates_of(name)):
-                init = [list(enumerate(*init_specs(n, name, k, self.init_names)))
-                        for n in self.init_names]
+                init = [self._init(n, k) for n in self.init_names]
                 if rank and init == starts[0][1]:
                     break
                 starts.append((2.0 * rank + 3 * len(input_names) * self.starred, init, inputs,
                                input_names))
         streams = []
-        variants = [(False, {}), (True, {}), (False, DIVISIBLE)] if self.like is None else [
-            (False, sizes) for sizes in _sizes_of(self.like)]
-        for transposed, sizes in variants:
+        variants = [("rows", {}), ("columns", {}), ("rows", DIVISIBLE), ("single", {})]
+        if self.like is not None:
+            variants = [("rows", sizes) for sizes in _sizes_of(self.like)]
+            if self.columns:
+                variants += [("columns", {**sizes, "N": n}) for n in (SIZES["N"], 1)
+                             for sizes in _sizes_of(self.like, True)]
+        likeliest = "columns" if self.columns else "rows"
+        for form, sizes in variants:
             for cost, init, inputs, input_names in starts:
-                extra = cost + 7 * (transposed != self.columns) + 5 * bool(sizes)
-                streams.append(self._ranked(extra, init, inputs, input_names, transposed, sizes))
+                extra = cost + 7 * (form != likeliest) + 5 * bool(sizes)
+                streams.append(self._ranked(extra, init, inputs, input_names, form, sizes))
         yield from heapq.merge(*streams, key=lambda pair: pair[0])
 
-    def _ranked(self, cost: float, init, inputs, input_names, transposed: bool, sizes):
+    def _ranked(self, cost: float, init, inputs, input_names, form: str, sizes):
         choices = [*init, *inputs]
         families: dict[Any, list[int]] = {}
         for i, argument in enumerate([*self.init_names, *input_names]):  # of a family: the same
@@ -304,7 +314,9 @@ class Search:
                       for i in at}
             specs = [chosen[i] for i in range(len(choices))]
             n = len(init)
-            if transposed:
+            if form == "single":
+                specs[n:] = [spec.single() for spec in specs[n:]]
+            elif form == "columns":
                 if not self.columns and any(s.kind == "float" and len(s.shape) == 1
                                             for s in specs[n:]):
                     continue  # one column is no batch: what forgets to sum over it looks right
@@ -516,10 +528,12 @@ class _Sized(Recipe):
         return super().setup(sizes, values, seed)
 
 
-def _sizes_of(layer):
-    """Sizes D, H, V that the parameters of a finished layer suggest, likeliest first."""
+def _sizes_of(layer, columns=False):
+    """Sizes D, H, V that the parameters of a finished layer suggest, likeliest first; ``columns``:
+    where the batch stands in columns."""
     params = slots_of(layer).params(layer)
-    matrices = [p.shape for p in params if p.ndim == 2]
+    matrices = [p.shape[::-1] if columns else p.shape for p in params
+                if p.ndim == 2 and not (columns and p.shape[1] == 1)]
     found = []
     if matrices:
         square = next((s[0] for s in matrices[1:]), matrices[0][1])

@@ -185,13 +185,11 @@ def _in_proportion(got, wanted):
 
 @dataclass
 class Repair:
-    """The edits that were found. ``complete``: all is right with them; ``searched``: every edit
-    was tried, or no more were needed."""
+    """The edits that were found. ``complete``: all is right with them."""
 
     edits: list[Edit] = field(default_factory=list)
     mended: list[set[str]] = field(default_factory=list)  # what is wrong without each of them
     complete: bool = False
-    searched: bool = True
     right: set[str] = field(default_factory=set)  # gradients that are right with all of them
     alone: list[Any] = field(default_factory=list)  # each, without the others: (function, code), ..
     codes: list[Any] = field(default_factory=list)  # with all of them
@@ -336,7 +334,6 @@ class _Search:
                 break
             for edit, marks in best:
                 self.accept(edit, marks)
-        self.found.searched = not self.budget.used_up
         self.found.complete = bool(self.made) and self.all_right(self.now) and self.holds()
         self.keep_what_is_needed()
 
@@ -351,7 +348,7 @@ class _Search:
                 break
             marks = self.attempt(edit)
             won = None if marks is None else gain(self.now, marks, self.outcome.wanted)
-            if won is None or not self.allowed(edit, won):
+            if won is None or not self.allowed(edit, won) or not self.is_shown(edit, won):
                 continue
             if self.all_right(marks) and self.confirmed(edit):
                 return partial, [(edit, marks)]
@@ -388,6 +385,11 @@ class _Search:
         others = [n for n in won.names if n not in self.evidence]
         return bool(others) or not shown or edit.kind in shown or any(
             edit.kind in _MAY_BE.get(kind, ()) for kind in shown)
+
+    def is_shown(self, edit: Edit, won: Gain):
+        """Where backward raised, that it does not with an edit shows nothing: one that leaves out
+        what raises does as much. A gradient has to be right then, or a name be there."""
+        return bool(self.now) or won.names - {RETURNS} or edit.kind == "misspelt"
 
     def best_of(self, partial):
         """The edit that makes most gradients right, or else most elements, or brings most into
@@ -427,8 +429,8 @@ class _Search:
                         continue
                     both = self.attempt(second)
                     won = None if both is None else gain(self.now, both)
-                    if won is not None and won.names and self.confirmed(
-                            second, None if self.all_right(both) else won.names):
+                    if won is not None and won.names and self.is_shown(second, won) and (
+                            self.confirmed(second, None if self.all_right(both) else won.names)):
                         return [(first, marks or self.now), (second, both)]
         return None
 
