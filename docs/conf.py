@@ -147,6 +147,13 @@ def for_the_browser(app, exception):
                 archive.write(path, path.relative_to(ROOT))
 
 
+def whole(app, page, template, context, doctree):
+    """Options of commands do not break after their hyphens."""
+    if "body" in context:
+        context["body"] = re.sub('<span class="pre">(?=[^<]*-)(?=[^<]{2,20}<)',
+                                 '<span class="pre whole">', context["body"])  # fmt: skip
+
+
 def languages(app, page, template, context, doctree):
     if context.get("every_language"):  # docs/build says so
         context["languages"] = {"en": "English", **translations.LANGUAGES}
@@ -175,6 +182,7 @@ def setup(app):
     PygmentsBridge.html_formatter = Hanging
     app.connect("doctree-resolved", pictures_in_the_page)
     app.connect("html-page-context", languages)
+    app.connect("html-page-context", whole)
     app.connect("build-finished", for_the_browser)
     app.add_directive("literalinclude", Quoted, override=True)
     app.add_html_math_renderer("mathml", math(block=False), math(block=True))

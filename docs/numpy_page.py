@@ -19,10 +19,10 @@ VERSION = ".".join(np.__version__.split(".")[:2])
 HEAD = (
     "Every function in the tables, and what it takes when a Tensor is among its arguments. This"
     " page is made from the tables by `docs/numpy_page.py`.",
-    "- **`out=`, `dtype=`** are taken by every function that has them in NumPy. `out=` wants a"
-    " Tensor where there is a gradient, since an array cannot hold a graph. Ufuncs also take"
-    " `where=` with `out=`, and have the methods `reduce`, `accumulate`, `reduceat`, `outer`"
-    " and `at`.",
+    "- **`out=`, `dtype=`** (and `casting=` with it) are taken by every function that has them in"
+    " NumPy. `out=` wants a Tensor where there is a gradient, since an array cannot hold a graph."
+    " Ufuncs also take `where=` with `out=`, and have the methods `reduce`, `accumulate`,"
+    " `reduceat`, `outer` and `at`.",
     "- **An argument that is not listed** may stand at NumPy's default. Any other value is a"
     " TypeError that names the call and what it takes.",
     "- **What NumPy writes into** (`np.put`, `np.copyto`, `np.add.at` and the like) becomes a new"
@@ -32,9 +32,10 @@ HEAD = (
     " refused.",
     "- **NumPy does not ask the Tensor** in `np.array`, `np.asarray`, `np.full`, `np.arange`,"
     " `np.vectorize`, `np.random`, nor for Tensors in a list where one array is wanted"
-    " (`np.sum([t, u])`): these raise. A list of Tensors is joined by `np.stack`. `np.fromiter` and"
-    " `a[i] = t` of an array raise in NumPy's words (`setting an array element with a sequence`);"
-    " what to write instead says the error above them, which is their cause.",
+    " (`np.sum([t, u])`): where a gradient is wanted, these raise. A list of Tensors is joined by"
+    " `np.stack`. `np.fromiter` and `a[i] = t` of an array raise in NumPy's words (`setting an array"
+    " element with a sequence`); what to write instead says the error above them, which is their"
+    " cause.",
     "- Conventions where there is no derivative, and what is decided where PyTorch and JAX differ,"
     " stand at the top of `tinygrad_rnn/rules.py` and of `tinygrad_rnn/derived/linalg.py`.",
 )
