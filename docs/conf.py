@@ -95,7 +95,7 @@ class Hanging(HtmlFormatter):
 def as_text(line):
     """Plain text as reStructuredText: ``code`` and **bold** stay, all else means itself."""
     parts = re.split(r"(``.+?``|`[^`]+`|\*\*\w[^*]*\*\*)", line)
-    parts[::2] = [re.sub(r"([*_|`\\])", r"\\\1", part) for part in parts[::2]]
+    parts[::2] = [re.sub(r"([*_|`\\])", r"\\\1", part).replace("->", "→") for part in parts[::2]]
     parts[1::2] = [f"`{p}`" if re.fullmatch("`[^`]+`", p) else p for p in parts[1::2]]
     return "".join(parts)
 
@@ -148,10 +148,13 @@ def for_the_browser(app, exception):
 
 
 def whole(app, page, template, context, doctree):
-    """Options of commands do not break after their hyphens."""
+    """Options of commands do not break after their hyphens; before them a line may, where no
+    space stands there, as in Japanese."""
     if "body" in context:
-        context["body"] = re.sub('<span class="pre">(?=[^<]*-)(?=[^<]{2,20}<)',
-                                 '<span class="pre whole">', context["body"])  # fmt: skip
+        body = re.sub('<span class="pre">(?=[^<]*-)(?=[^<]{2,20}<)', '<span class="pre whole">',
+                      context["body"])  # fmt: skip
+        context["body"] = re.sub(r'(?<=[、。\w])(?=<code [^>]*><span class="pre whole">)', "<wbr>",
+                                 body)  # fmt: skip
 
 
 def languages(app, page, template, context, doctree):

@@ -33,9 +33,9 @@ HEAD = (
     "- **NumPy does not ask the Tensor** in `np.array`, `np.asarray`, `np.full`, `np.arange`,"
     " `np.vectorize`, `np.random`, nor for Tensors in a list where one array is wanted"
     " (`np.sum([t, u])`): where a gradient is wanted, these raise. A list of Tensors is joined by"
-    " `np.stack`. `np.fromiter` and `a[i] = t` of an array raise in NumPy's words (`setting an array"
-    " element with a sequence`); what to write instead says the error above them, which is their"
-    " cause.",
+    " `np.stack`. `np.fromiter` and `a[i] = t` of an array raise in NumPy's words (`setting an"
+    " array element with a sequence`); what to write instead says the error above them, which is"
+    " their cause.",
     "- Conventions where there is no derivative, and what is decided where PyTorch and JAX differ,"
     " stand at the top of `tinygrad_rnn/rules.py` and of `tinygrad_rnn/derived/linalg.py`.",
 )

@@ -1,4 +1,4 @@
-"""The layers of *Deep Learning from Scratch 2*, chapters 1 to 8, with hand-derived backward.
+"""The layers of Deep Learning from Scratch 2, chapters 1 to 8, with hand-derived backward.
 
 Class names and call signatures are the book's: `forward(...)`, `backward(dout)`, and the lists
 `params` and `grads`, whose arrays `backward` fills in place. Each docstring derives what its

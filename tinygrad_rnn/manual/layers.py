@@ -122,8 +122,8 @@ class Sigmoid:
 class Dropout:
     """Switch each element off with probability `dropout_ratio` = p: x -> y, any shape. Chapter 6.
 
-    Training:     y = m x,          m = 0 or 1 at random    dx = m dy
-    Evaluation:   y = (1 - p) x,    the mean of m x         dx = (1 - p) dy
+        training      y = m x,          m = 0 or 1 at random    dx = m dy
+        evaluation    y = (1 - p) x,    the mean of m x         dx = (1 - p) dy
 
     The scale stands in the evaluation, as in the book; TimeDropout has it in the training.
     `rng` is an np.random.Generator. `mask` keeps m, and is None after an evaluation. ValueError
@@ -153,8 +153,8 @@ class Dropout:
 class TimeDropout:
     """Switch each element off with probability `dropout_ratio` = p: xs -> ys, any shape. Chapter 6.
 
-    Training:     y = m x,    m = 0, or 1 / (1 - p) so that the mean of y is x    dx = m dy
-    Evaluation:   y = x                                                           dx = dy
+        training      y = m x,    m = 0, or 1 / (1 - p), so that y is x on average    dx = m dy
+        evaluation    y = x                                                           dx = dy
 
     `train_flg` (True) chooses between them. `rng` is an np.random.Generator. `mask` keeps m, in
     the dtype of xs, and is None after an evaluation. ValueError unless 0 <= p < 1.
