@@ -93,7 +93,12 @@ np.linspace(v, w, 3, dtype=int)
 [a := np.tile(v, (9, 1)), np.fill_diagonal(a, w)][0]
 [a := np.tile(v, (1, 3))[:, :9], np.fill_diagonal(a, [1.0, 2.0], wrap=True)][0]
 [a := z[:, :2, :2] * 1, np.fill_diagonal(a, w)][0]
-np.mean(x, dtype=int) | np.var(9 * x, dtype=int) | np.sum(9 * x, 0, dtype="i4")
+np.cov(x, dtype="f4") | np.reshape(x, (2, 6), copy=True) | np.diagonal(x, 9)
+np.diagonal(x, -3) | np.vander(v, 0) | np.lib.stride_tricks.sliding_window_view(v, 0)
+np.average(x, 0, returned=True)[1]
+np.setxor1d(np.concatenate([v, v[:1]]), w, True)
+np.corrcoef(x, dtype="f4") | np.mean(x, dtype=int)
+np.var(9 * x, dtype=int) | np.sum(9 * x, 0, dtype="i4")
 np.std(x, 1, dtype="f4") | np.prod(x, dtype="f4")
 """.replace("\n", " | ").strip(" |").split(" | ")  # fmt: skip
 
@@ -168,6 +173,40 @@ def test_of_no_elements(call):
 def test_float32_beside_numbers_and_float64(call):
     x = np.array([0.5, 1.5, 0.7], np.float32)
     assert np.result_type(call(Tensor(x, requires_grad=True))) == call(x).dtype
+
+
+NOTHING = """
+np.mean(x, where=False) | np.var(x, where=False) | np.std(x, 1, where=False)
+np.sum(x, where=False) | np.prod(x, 0, where=False) | np.max(x, initial=2, where=False)
+np.nanmean(x, where=False)
+np.nanvar(x, where=False) | np.var(x, 1, ddof=4) | np.std(x, ddof=19) | np.var(x, 0, correction=3)
+np.nanvar(x, 1, ddof=4) | np.nanmax(n, axis=1) | np.nanmin(n, axis=1) | np.nanmax(n, 1, initial=1)
+np.nanmean(n, axis=1) | np.nanmedian(n, axis=1) | np.nansum(n, 1) | np.nanstd(n, axis=1)
+np.median(n, 1) | np.max(n, 1)
+np.linspace(x, 2.0, 0) | np.nanmin(n, 1, initial=1) | np.ptp(n, axis=1) | np.nanprod(n, 1)
+""".replace("\n", " | ").strip(" |").split(" | ")
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of slices of nothing
+def test_of_nothing_at_all_and_of_nan_alone():
+    n = np.array([[np.nan, np.nan, np.nan], [1.0, np.nan, 3.0]])
+    for form in NOTHING:
+        with np.errstate(all="ignore"):
+            want = eval(form, {"np": np, "x": ARRAYS["x"], "n": n})
+            got = eval(form, {"np": np, "x": Tensor(ARRAYS["x"], True), "n": Tensor(n, True)})
+        assert_allclose(got.detach(), want, rtol=1e-12, err_msg=form)
+
+
+@pytest.mark.parametrize("f", [
+    np.unique_values, np.unique_counts, np.unique_inverse, np.unique_all, np.unique,
+    lambda x: np.unique(x, equal_nan=False), lambda x: np.unique(x, True, True, True),
+])  # fmt: skip
+def test_nans_are_one_or_several(f):
+    x = np.array([2.0, np.nan, 1.0, np.nan, 2.0])
+    got, want = f(Tensor(x, requires_grad=True)), f(x)
+    assert type(got) is type(want) or not isinstance(want, tuple)
+    for p, q in zip(*([r] if not isinstance(r, tuple) else r for r in (got, want)), strict=True):
+        np.testing.assert_array_equal(p.detach() if isinstance(p, Tensor) else p, q)
 
 
 def test_a_covariance_with_as_many_freedoms_as_numbers_is_infinite():

@@ -247,3 +247,18 @@ def test_weights_that_leave_no_freedom_make_a_covariance_infinite():
 def test_a_geometric_row_from_0_is_refused_also_where_numpy_does_not_warn():
     with np.errstate(all="ignore"), pytest.raises(ValueError, match="geomspace"):
         np.geomspace(Tensor(0.0, requires_grad=True), 1.0)
+
+
+@pytest.mark.parametrize("reduce", [
+    np.sum, np.mean, np.prod, np.var, np.std, lambda x, where: np.max(x, initial=0, where=where),
+    lambda x, where: np.min(x, initial=9, where=where), np.nanvar, np.nanmean,
+])  # fmt: skip
+@pytest.mark.parametrize("nobodys", [np.nan, np.inf, -np.inf])
+def test_what_a_reduction_leaves_out_reaches_no_gradient(reduce, nobodys):
+    x = Tensor([1.0, nobodys, 4.0, 2.0], requires_grad=True)
+    where, others = np.array([True, False, True, True]), Tensor([1.0, 4.0, 2.0], True)
+    y, want = reduce(x, where=where), reduce(others, where=np.True_)
+    np.testing.assert_allclose(y.item(), want.item())
+    (g,), (wanted,) = tg.grad(y, [x]), tg.grad(want, [others])
+    np.testing.assert_allclose(g.numpy()[where], wanted.numpy())
+    assert g.numpy()[1] == 0

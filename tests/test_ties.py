@@ -51,3 +51,11 @@ def test_the_hessian_at_a_tie_is_that_of_the_shares(name, values, seed):
     assert_allclose(np.ravel(g.numpy()), J.T @ np.ravel(3 * w * y.numpy() ** 2), atol=1e-12)
     got = grad(np.sum(g * v), x, allow_unused=True) if g.requires_grad else None
     assert_allclose(0 if got is None else np.ravel(got.numpy()), want, atol=1e-11)
+
+
+@pytest.mark.parametrize("how", [{"kind": "stable"}, {"stable": True}])
+def test_a_stable_sort_keeps_the_order_of_what_ties(how):
+    values = np.random.default_rng(0).integers(0, 4, 300).astype(float)
+    x, g = Tensor(values, requires_grad=True), np.arange(300.0)
+    np.sort(x, **how).backward(g)
+    np.testing.assert_array_equal(x.grad.numpy()[np.argsort(values, kind="stable")], g)

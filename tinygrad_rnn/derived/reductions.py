@@ -279,7 +279,7 @@ _cumulative(np.cumulative_prod, np.cumprod, 1)
 @derive(np.sort)
 def _sort(a, axis=-1, kind=None, stable=None):
     a, axis = along(a, axis)
-    given = {"kind": kind} if kind is not None else {}
+    given = {k: v for k, v in (("kind", kind), ("stable", stable)) if v is not None}
     return np.take_along_axis(a, np.argsort(a, axis=axis, **given), axis)
 
 
