@@ -29,6 +29,7 @@ def found():
     ("ListCell", {"kernel", "recurrent_kernel", "bias", "inputs_0", "inputs_1"}),
     ("StateCell", {"W", "U", "b", "x", "h", "c"}),
     ("scaled", {"x", "W", "b", "b_scale"}),  # returned without names
+    ("Tagger", {"params[0]", "params[1]"}),
     ("Shared", {"W", "b", "x"}),  # what a part shares with it counts once
 ])  # fmt: skip
 def test_every_form_is_judged(found, name, gradients):

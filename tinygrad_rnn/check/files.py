@@ -202,7 +202,9 @@ class Checks:
                     report.notes.insert(0, join([text, say(
                         "{name} is not right then either", name=name)]))
                 else:
-                    report.kind, report.line = "inherits", None
+                    if report.kind in ("raises", "square_only"):
+                        report.notes.append(report.cause)
+                    report.verdict, report.kind, report.line = "wrong", "inherits", None
                     report.searched, report.unexplained = "", []
                     report.cause = join([text, say("{name} itself is right", name=name)])
                     report.causes = [Cause("inherits", report.cause)]

@@ -133,6 +133,7 @@ class Search:
     half_error: CannotRun | None = None  # how far backward came
     error: CannotRun | None = None
     failed: list[tuple[Recipe, CannotRun]] = field(default_factory=list)
+    indexed: bool = False  # floats were used as indices
 
     def __post_init__(self):
         cls = self.cls if self.like is None else type(self.like)
@@ -166,11 +167,16 @@ class Search:
                 yield recipe
 
     def _attempts(self) -> Iterator[Recipe]:
+        yield from self._tried(self._recipes())
+        if self.best is None and self.indexed:  # floats were used as indices: ids come first then
+            yield from self._tried(self._recipes(ids_first=True))
+
+    def _tried(self, recipes) -> Iterator[Recipe]:
         end = time.process_time() + PATIENCE
         broken: dict[Any, CannotRun] = {}
         alike: Counter[Any] = Counter()
         indexed: Counter[Any] = Counter()  # by what is no float: how often one was an index
-        for _, recipe in self._recipes():
+        for _, recipe in recipes:
             if time.process_time() > end:
                 return
             key = tuple(recipe.init.values())
@@ -194,6 +200,7 @@ class Search:
             elif error.phase in ("forward", "backward"):
                 self.failed.append((recipe, error))
                 indexed[kinds] += "used as indices must be" in str(error)
+                self.indexed = self.indexed or bool(indexed[kinds])
                 alike[error.line, str(error)] += 1
                 if alike[error.line, str(error)] > ALIKE and error.depth >= self.error.depth and (
                         not isinstance(error.error, (ValueError, IndexError))):
@@ -260,14 +267,15 @@ class Search:
         return square or fewer or _hides(recipe.inputs, held.inputs) or (
             _is_batch(held.inputs) and not _is_batch(recipe.inputs))
 
-    def _inputs(self, names):
+    def _inputs(self, names, ids_first=False):
         layer = self.cls if self.like is None else self.like
         fn, back = inspect.unwrap(layer.forward), inspect.unwrap(getattr(layer, "backward", None))
         dicts = {n: [*settings({**(keys_read(back, n) or {}), **keys})]
                  for n in names if (keys := keys_read(fn, n)) is not None} if isinstance(
                      fn, types.FunctionType) else {}
-        return [list(enumerate([*dicts.get(n, []), *input_specs(n, self.name, names)]))
-                for n in names]
+        found = [[*dicts.get(n, []), *input_specs(n, self.name, names)] for n in names]
+        return [list(enumerate(sorted(specs, key=lambda s: s.kind != "ids") if ids_first
+                               else specs)) for specs in found]
 
     def _init(self, name: str, k: int):
         found, cost = init_specs(name, self.name, k, self.init_names)
@@ -275,14 +283,14 @@ class Search:
             found = [s for s in found if s.kind == "weight"] or found
         return list(enumerate(found, cost))
 
-    def _recipes(self) -> Iterator[tuple[float, Recipe]]:
+    def _recipes(self, ids_first=False) -> Iterator[tuple[float, Recipe]]:
         """Recipes with their cost: how far down its list each argument is."""
         name, names = self.name, self.input_names
         counts = [names] if not self.starred else [
             [f"inputs[{i}]" for i in range(n)] for n in (1, 2, 3)]
         starts: list[Any] = []
         for input_names in counts:
-            inputs = self._inputs(input_names)
+            inputs = self._inputs(input_names, ids_first)
             for rank, k in enumerate(gates_of(name)):
                 init = [self._init(n, k) for n in self.init_names]
                 if rank and init == starts[0][1]:
@@ -315,6 +323,8 @@ class Search:
             specs = [chosen[i] for i in range(len(choices))]
             n = len(init)
             if form == "single":
+                if any(spec.shape == ("N",) for spec in specs[n:]):
+                    continue  # labels and lengths of one sample are no arrays
                 specs[n:] = [spec.single() for spec in specs[n:]]
             elif form == "columns":
                 if not self.columns and any(s.kind == "float" and len(s.shape) == 1
