@@ -34,7 +34,7 @@ smartquotes = False
 html_theme = "furo"
 html_title = "tinygrad_rnn"
 html_static_path = ["_static"]
-html_css_files = ["pages.css"]
+html_css_files, html_js_files = ["pages.css"], ["search.js"]
 templates_path = ["_templates"]
 html_sidebars = {"**": ["sidebar/brand.html", "languages.html", "sidebar/search.html",
                         "sidebar/scroll-start.html", "sidebar/navigation.html",
