@@ -103,6 +103,15 @@ def test_gradients_of_the_same_cotangent_do_not_alias():
     assert not np.shares_memory(first.data, second.data)
 
 
+def test_the_gradient_of_what_was_written_into_is_not_erased_on_the_way():
+    x, v = leaf(3), leaf(1, seed=1)
+    t = x * 2
+    t[:1] = v
+    y = np.sum(t[:2] * [3.0, 4.0]) + np.sum(t[1:] * [5.0, 6.0])  # added up in one buffer
+    by_t, by_v, by_x = tg.grad(y, [t, v, x])
+    assert by_t.tolist() == [3, 9, 6] and by_v.tolist() == [3] and by_x.tolist() == [0, 18, 12]
+
+
 def test_grad_stores_nothing_and_reaches_intermediates():
     x = leaf(3)
     h = np.tanh(x)

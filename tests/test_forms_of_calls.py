@@ -176,6 +176,7 @@ def test_float32_beside_numbers_and_float64(call):
 
 
 NOTHING = """
+np.add.reduce(x, where=False) | np.hypot.reduce(x[None, :, :0], 2, initial=2.0)
 np.mean(x, where=False) | np.var(x, where=False) | np.std(x, 1, where=False)
 np.sum(x, where=False) | np.prod(x, 0, where=False) | np.max(x, initial=2, where=False)
 np.nanmean(x, where=False)
