@@ -34,3 +34,9 @@ def window(inputs, targets, hprev):
     for d in [dWxh, dWhh, dWhy, dbh, dby]:
         np.clip(d, -5, 5, out=d)
     return loss, dWxh, dWhh, dWhy, dbh, dby, hs[len(inputs) - 1]
+
+
+def without_twins(params, grads):
+    """No layer: what it returns with gradients is no loss."""
+    params, grads = params[:1], grads[:1]
+    return params, grads

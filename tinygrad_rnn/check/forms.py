@@ -192,7 +192,8 @@ def _with_cache(cls: Any) -> Any:
 def _gives_gradients(fn) -> bool:
     """Whether a function returns a loss and gradients."""
     names = returned_names(fn)
-    return len(names) > 1 and not _is_gradient(names[0]) and any(map(_is_gradient, names[1:]))
+    return len(names) > 1 and any(map(_is_gradient, names[1:])) and not (
+        _is_gradient(names[0]) or _DICTS.fullmatch(names[0]))  # params and their grads are no loss
 
 
 def _is_gradient(name: str) -> bool:
