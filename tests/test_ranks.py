@@ -1,6 +1,8 @@
 """The command line on several ranks: the numbers of one, resumed on any number, and its end."""
 
 import json
+import socket
+import threading
 
 import numpy as np
 import pytest
@@ -176,6 +178,31 @@ def test_who_keeps_the_others_waiting_hangs():
     assert observed([50, 50, 50], [60, 60, 60]) is None  # all compute, or all wait
     assert observed([6, 5, 6], [60, 60, 60]) is None  # the first steps are recorded
     assert "has not answered for 10 s" in observed([51, 51, 51], [1, 1, 1], heard=11)
+
+
+@pytest.mark.parametrize("rank, word, said", [(0, b"end\n", 0), (1, b"end\n", 0), (0, b"", 1),
+                                              (1, b"", 0)])  # fmt: skip
+def test_when_the_watcher_has_died_one_rank_says_so(rank, word, said, capfd):
+    server, lines = socket.create_server(("127.0.0.1", 0)), []
+
+    def answer():
+        for _ in range(2):
+            lines.append(server.accept()[0])
+            lines[-1].sendall(watch.SEEN)
+
+    answering, ended = threading.Thread(target=answer), threading.Event()
+    answering.start()
+    line = watch.Line(rank, ["127.0.0.1"], server.getsockname()[1], "", 5.0, lambda: 1, ended.set)
+    answering.join()
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        option = line._beats.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        assert option == 5000
+    lines[0].sendall(word)
+    lines[0].shutdown(socket.SHUT_WR)
+    assert ended.wait(60)
+    for one in (*lines, server, line._beats, line._life):
+        one.close()
+    assert capfd.readouterr().err.count("no longer reaches the process that watches") == said
 
 
 def test_the_watcher_is_sought_under_all_addresses_of_its_machine(monkeypatch):

@@ -178,7 +178,7 @@ def watched(timeout: float, file: Path) -> Iterator[watch.Line | None]:
         os._exit(1)
 
     try:
-        line = watch.Line(comm.rank, hosts, port, token, distributed.arrivals, abort)
+        line = watch.Line(comm.rank, hosts, port, token, timeout, distributed.arrivals, abort)
     except OSError:
         line = None
     if not all(comm.allgather(line is not None)):

@@ -101,8 +101,10 @@ def watch(size: int, timeout: float, file: Path) -> None:
     listener.close()
     sentence = _watch([beats[r] for r in range(size)], [lives[r] for r in range(size)], timeout)
     if sentence is not None:
-        with suppress(OSError):
-            os.write(2, f"\ntinygrad-rnn: {sentence}, so all ranks end. {kept(file)}\n".encode())
+        if sentence:
+            with suppress(OSError):
+                said = f"\ntinygrad-rnn: {sentence}, so all ranks end. {kept(file)}\n"
+                os.write(2, said.encode())
         for line, _ in beats.values():
             with suppress(OSError):
                 line.sendall(b"end\n")
@@ -111,6 +113,7 @@ def watch(size: int, timeout: float, file: Path) -> None:
 
 def _watch(beats: list[tuple[socket.socket, Watched]], lives: list[socket.socket],
            timeout: float) -> str | None:
+    """Why all ranks end, nothing where one of them says it; None where all are done."""
     ranks = [rank for _, rank in beats]
     selector = selectors.DefaultSelector()
     for (line, rank), life in zip(beats, lives, strict=True):
@@ -133,7 +136,7 @@ def _watch(beats: list[tuple[socket.socket, Watched]], lives: list[socket.socket
                     r.heard = r.moved = now
             for message in messages:
                 if message == SPOKEN:
-                    return None
+                    return ""
                 if message == BYE:
                     rank.said_bye = True
                 else:
@@ -161,30 +164,36 @@ def _read(line: Any, rank: Watched) -> tuple[list[Any], bool]:
 
 class Line:
     """A rank's end: a thread sends beats, and calls ``ended`` when the watcher ends all, or when it
-    is gone with its machine."""
+    is gone, or has not been reached for ``timeout`` seconds."""
 
-    def __init__(self, rank: int, hosts: list[str], port: int, token: str,
+    def __init__(self, rank: int, hosts: list[str], port: int, token: str, timeout: float,
                  arrivals: Callable[[], int], ended: Callable[[], None]) -> None:
         self.busy = False
         self._arrivals, self._ended, self._over = arrivals, ended, threading.Event()
         who = f"process {os.getpid()} on {socket.gethostname()}"
+        self._name, self._beside = f"rank {rank} ({who})", rank == 0
         hello = {"rank": rank, "token": token, "who": who}
         self._beats, self._life = (
             _connected(hosts, port, {**hello, "beats": beats}) for beats in (True, False)
         )
         self._beats.settimeout(BEAT)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: a cable that is cut says nothing by itself
+            self._beats.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout * 1e3))
         threading.Thread(target=self._beat, daemon=True).start()
 
     def _beat(self) -> None:
-        while not self._over.is_set():
+        word = cut = None
+        while word is None and cut is None and not self._over.is_set():
             try:
                 self._send([self._arrivals(), self.busy])
                 with suppress(TimeoutError):  # which is the pause between two beats
-                    if self._beats.recv(10) is not None:
-                        break
-            except OSError:
-                break
+                    word = self._beats.recv(10)
+            except OSError as error:
+                cut = error
         if not self._over.is_set():
+            if not word and (cut or self._beside):  # nobody has said why; of many one does
+                os.write(2, f"\ntinygrad-rnn: {self._name} no longer reaches the process that"
+                            " watches all ranks, beside rank 0, so it ends.\n".encode())
             self._ended()
 
     def _send(self, message: Any) -> None:
