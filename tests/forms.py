@@ -109,7 +109,7 @@ np.modf(3 * v)[1] | np.divmod(v, 0.7)[1] | np.divmod(v, 0.7)[0]
 np.cov(x, aweights=w ** 2, ddof=1) | np.linalg.pinv(x, rtol=0.4) | np.linalg.pinv(z, 0.5)
 np.linalg.pinv(x @ y, hermitian=True) | np.linalg.pinv(x @ y, 0.4, hermitian=True)
 np.linalg.pinv(y, 0.4) | np.ldexp(v, 3) | np.ldexp(v, [1, -1, 0, 2]) | np.frexp(9 * v)[0]
-np.fix(3 * v) | np.angle(v) | np.angle(v, deg=True) | np.round(x, 1) | np.round(99 * x, -1)
+np.angle(v) | np.angle(v, deg=True) | np.round(x, 1) | np.round(99 * x, -1)
 np.round(3 * x) | np.nan_to_num(v) | np.clip(x, -0.5, v) | np.clip(x, None, 0.5)
 np.clip(x, -0.5, None) | np.clip(x, max=v, min=-0.7) | np.fmax(v, w) | np.fmin(x, v)
 np.fmax(np.where(v > 0, np.nan, v), w) | np.copysign(x, v) | np.logaddexp2(x, v)
