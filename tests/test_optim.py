@@ -67,9 +67,9 @@ def adam(p, gs, book=False, decay=0.0, l2=0.0, amsgrad=False):
 # name -> (the rule, its formula, PyTorch's: class and arguments)
 CASES = {
     "SGD": (lambda ps: optim.SGD(ps, 0.1), sgd, ("SGD", {})),
-    "SGD, decay": (lambda ps: optim.SGD(ps, 0.1, 0.3), lambda p, gs: sgd(p, gs, decay=0.3),
-                   ("SGD", {"weight_decay": 0.3})),
-    "SGD, maximize": (lambda ps: optim.SGD(ps, 0.1, 0.3, maximize=True),
+    "SGD, decay": (lambda ps: optim.SGD(ps, 0.1, weight_decay=0.3),
+                   lambda p, gs: sgd(p, gs, decay=0.3), ("SGD", {"weight_decay": 0.3})),
+    "SGD, maximize": (lambda ps: optim.SGD(ps, 0.1, weight_decay=0.3, maximize=True),
                       lambda p, gs: sgd(p, gs, decay=0.3, maximize=True),
                       ("SGD", {"weight_decay": 0.3, "maximize": True})),
     "Momentum": (lambda ps: optim.Momentum(ps, 0.1), momentum, ("SGD", {"momentum": 0.9})),
@@ -419,6 +419,11 @@ def test_numbers_at_their_bounds():
                  lambda: optim.Momentum([p], momentum=-0.1), lambda: optim.EMA([p], -0.1)):
         with pytest.raises(ValueError, match="wanted"):
             make()
+    for make in (optim.SGD, optim.AdaGrad):  # PyTorch's third is another number
+        with pytest.raises(TypeError, match="positional"):
+            make([p], 0.1, 0.9)
+    with pytest.raises(TypeError, match="positional"):
+        optim.Adam([p], 0.1, (0.9, 0.999), 1e-8, 0.0, True)
     for decay in (0, 1):
         optim.EMA([p], decay).update()
     optim.clip_grad_value_([p], 0)

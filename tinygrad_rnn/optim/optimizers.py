@@ -243,7 +243,7 @@ def _check_numbers(name: str, numbers: Mapping[str, Any]) -> None:
 class SGD(Optimizer):
     """p -= lr g. Robbins & Monro (1951); chapter 1."""
 
-    def __init__(self, params: Params, lr: float = 0.01, weight_decay: float = 0.0, *,
+    def __init__(self, params: Params, lr: float = 0.01, *, weight_decay: float = 0.0,
                  maximize: bool = False) -> None:
         super().__init__(params, lr, weight_decay, maximize)
 
@@ -290,8 +290,8 @@ class AdaGrad(Optimizer):
 
     slots = ("h",)
 
-    def __init__(self, params: Params, lr: float = 0.01, eps: float = 1e-10,
-                 weight_decay: float = 0.0, *, maximize: bool = False) -> None:
+    def __init__(self, params: Params, lr: float = 0.01, *, eps: float = 1e-10,
+                 weight_decay: float = 0.0, maximize: bool = False) -> None:
         super().__init__(params, lr, weight_decay, maximize, eps=eps)
 
     def update(self, p: np.ndarray, g: np.ndarray, state: Any) -> None:
@@ -350,7 +350,7 @@ class Adam(Optimizer):
 
     def __init__(self, params: Params, lr: float = 0.001,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0.0, book: bool = False, *, amsgrad: bool = False,
+                 weight_decay: float = 0.0, *, book: bool = False, amsgrad: bool = False,
                  maximize: bool = False) -> None:
         self.slots = ("m", "v", "top") if amsgrad else ("m", "v")
         self.book, self.amsgrad = book, amsgrad
