@@ -148,13 +148,24 @@ def for_the_browser(app, exception):
 
 
 def whole(app, page, template, context, doctree):
-    """Options of commands do not break after their hyphens; before them a line may, where no
-    space stands there, as in Japanese."""
-    if "body" in context:
-        body = re.sub('<span class="pre">(?=[^<]*-)(?=[^<]{2,20}<)', '<span class="pre whole">',
-                      context["body"])  # fmt: skip
-        context["body"] = re.sub(r'(?<=[、。\w])(?=<code [^>]*><span class="pre whole">)', "<wbr>",
-                                 body)  # fmt: skip
+    """Where a line may break. Options of commands do not after their hyphens; before them it may,
+    where no space stands there, as in Japanese. What follows a formula or a number belongs to it.
+    Long names in the tables of a phone break between their parts."""
+    if "body" not in context:
+        return
+    body = re.sub('<span class="pre">(?=[^<]*-)(?=[^<]{2,20}<)', '<span class="pre whole">',
+                  context["body"])  # fmt: skip
+    body = re.sub(r'(?<=[、。\w])(?=<code [^>]*><span class="pre whole">)', "<wbr>", body)
+    body = re.sub("<math(?:(?!</math>).)*</math>[、。.,;:)가-힣]{1,5}",
+                  r'<span class="whole">\g<0></span>', body, flags=re.S)  # fmt: skip
+    body = re.sub(r"(?<=\d) (?=%(?! ?\d))", "\N{NO-BREAK SPACE}", body)
+    parted = re.compile(r'(?<=<span class="pre">)[^<]{14,}')
+    context["body"] = re.sub("<td>.*?</td>", lambda cell: parted.sub(in_parts, cell[0]), body,
+                             flags=re.S)  # fmt: skip
+
+
+def in_parts(name):
+    return re.sub(r"(?<=[._(/=])(?=\w)", '<wbr class="phone">', name[0])
 
 
 def languages(app, page, template, context, doctree):
