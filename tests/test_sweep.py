@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -15,6 +16,7 @@ from models.training import LOG, MODEL
 
 for _name in ("joblib", "safetensors", "matplotlib"):
     pytest.importorskip(_name, reason=f"{_name} is not installed: pip install tinygrad-rnn[sweep]")
+joblib = pytest.importorskip("joblib")
 
 FILE = """
 task = "text"
@@ -67,6 +69,26 @@ def test_each_run_is_a_folder_and_all_are_a_table_and_a_picture(file, tmp_path, 
     assert main(["sweep", file(25, **{"0.01, 0.1": "0.1"})]) == 0  # on from there, and no further
     assert json.loads((out / names[2] / LOG).read_text().splitlines()[-1])["step"] == 25
     assert times[names[0]] == (out / names[0] / MODEL).stat().st_mtime_ns
+
+
+def test_a_backend_that_gives_all_at_the_end(file, tmp_path, capsys, monkeypatch):
+    """Ray's, in whose place stands one of joblib's own."""
+    class Threads(joblib.parallel.ThreadingBackend):
+        supports_return_generator = False
+
+    begun = []
+    ray, util, inner = (types.ModuleType(name) for name in ("ray", "ray.util", "ray.util.joblib"))
+    ray.init = lambda *address: begun.extend(address)
+    inner.register_ray = lambda: joblib.register_parallel_backend("ray", Threads)
+    for module in (ray, util, inner):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(joblib.parallel, "BACKENDS", dict(joblib.parallel.BACKENDS))
+    more = {"jobs = 2": "jobs = 2\nbackend = 'ray'\naddress = 'host:1'", "[1, 2]": "[1]"}
+    assert main(["sweep", file(**more)]) == 0
+    assert begun == ["host:1"] and capsys.readouterr().out.count(": done\n") == 2
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["sweep", file(**more)]) == 1
+    assert "needs more: pip install 'ray'" in capsys.readouterr().err
 
 
 def test_what_fails_is_told_and_the_others_go_on(file, tmp_path, capsys):

@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     say(f"{len(sweep.runs)} trainings, {sweep.jobs} at a time, in {sweep.out}")
     threads = max(1, available() // sweep.jobs) if sweep.backend == "threading" else None
     with _engine(sweep):
-        waiting = joblib.Parallel(n_jobs=sweep.jobs, return_as="generator_unordered")(
+        each = joblib.parallel.get_active_backend()[0].supports_return_generator  # not Ray's
+        waiting = joblib.Parallel(sweep.jobs, return_as="generator_unordered" if each else "list")(
             joblib.delayed(one)(words, threads) for words in sweep.runs.values())
         for words, problem in waiting:
             say(f"{Path(words[-1]).name}: {problem or 'done'}")
@@ -198,16 +199,23 @@ def _engine(sweep: Sweep) -> Iterator[None]:
     import joblib
 
     address = [sweep.address] if sweep.address else []
-    if sweep.backend == "dask":
-        from distributed import Client  # type: ignore[import-not-found, unused-ignore]
+    try:
+        if sweep.backend == "dask":
+            from distributed import Client  # type: ignore[import-not-found, unused-ignore]
 
-        Client(*address)  # type: ignore[no-untyped-call, unused-ignore]
-    elif sweep.backend == "ray":
-        import ray  # type: ignore[import-not-found, unused-ignore]
-        from ray.util.joblib import register_ray  # type: ignore[import-not-found, unused-ignore]
+            Client(*address)  # type: ignore[no-untyped-call, unused-ignore]
+        elif sweep.backend == "ray":
+            import ray  # type: ignore[import-not-found, unused-ignore]
+            from ray.util.joblib import (  # type: ignore[import-not-found, unused-ignore]
+                register_ray,
+            )
 
-        ray.init(*address)
-        register_ray()
+            ray.init(*address)
+            register_ray()
+    except ImportError:
+        needs = {"dask": "dask[distributed]", "ray": "ray"}[sweep.backend]
+        raise ImportError(f"backend = {sweep.backend!r} needs more: pip install '{needs}'"
+                          ) from None  # fmt: skip
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with joblib.parallel_config(backend=sweep.backend):
