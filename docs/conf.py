@@ -165,7 +165,7 @@ def whole(app, page, template, context, doctree):
 
 
 def in_parts(name):
-    return re.sub(r"(?<=[._(/=])(?!py\b)(?=\w)", '<wbr class="phone">', name[0])
+    return re.sub(r"(?<=\w[.(/=]|[^\W_]_)(?!py\b)(?=[^\W_]|__)", '<wbr class="phone">', name[0])
 
 
 def languages(app, page, template, context, doctree):
