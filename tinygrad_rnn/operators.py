@@ -136,7 +136,9 @@ class Flat:
 
     def __setitem__(self, index: Any, values: Any) -> None:
         t = self._tensor
-        t[np.unravel_index(np.arange(t.size)[index], t.shape)] = values
+        flat = np.ravel(t)
+        flat[index] = values
+        t[...] = np.reshape(flat, t.shape)
 
 
 class Operators(Protocols):
