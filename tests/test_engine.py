@@ -107,7 +107,8 @@ def test_the_gradient_of_what_was_written_into_is_not_erased_on_the_way():
     x, v = leaf(3), leaf(1, seed=1)
     t = x * 2
     t[:1] = v
-    y = np.sum(t[:2] * [3.0, 4.0]) + np.sum(t[1:] * [5.0, 6.0])  # added up in one buffer
+    # added up in one buffer
+    y = np.sum(t[:2] * Tensor([3.0, 4.0])) + np.sum(t[1:] * Tensor([5.0, 6.0]))
     by_t, by_v, by_x = tg.grad(y, [t, v, x])
     assert by_t.tolist() == [3, 9, 6] and by_v.tolist() == [3] and by_x.tolist() == [0, 18, 12]
 

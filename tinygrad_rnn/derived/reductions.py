@@ -279,6 +279,8 @@ _cumulative(np.cumulative_prod, np.cumprod, 1)
 @derive(np.sort)
 def _sort(a, axis=-1, kind=None, stable=None):
     a, axis = along(a, axis)
+    if stable and kind is None:
+        kind, stable = "stable", None  # which every library knows by that name
     given = {k: v for k, v in (("kind", kind), ("stable", stable)) if v is not None}
     return np.take_along_axis(a, np.argsort(a, axis=axis, **given), axis)
 
