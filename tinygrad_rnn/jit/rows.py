@@ -59,6 +59,7 @@ def summed_rows(ids, g, n, out=None):
 
 summed_rows.writes = True  # type: ignore[attr-defined]
 
+
 def moved_rows(table, ids, step):
     """A copy of ``table`` without ``step``, which is laid out as ``summed_rows`` does it."""
     table = table.copy(order="K")
