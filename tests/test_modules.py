@@ -187,6 +187,10 @@ layers.2: Linear                                                  20  (4, 7, 5)
     assert "forward" not in vars(model[2])
 
 
+class Named(nn.Module):
+    """Has no __init__."""
+
+
 def test_a_module_that_knows_its_parent_is_walked_once():
     child = nn.Linear(2, 3)
     model = nn.Sequential(child)
@@ -202,7 +206,14 @@ def test_a_module_that_knows_its_parent_is_walked_once():
     (lambda: nn.LSTM(), "LSTM: D and H are missing"),
     (lambda: nn.LSTM(3, 4, batch_first=True), "LSTM: batch_first= .* batches always come first"),
     (lambda: nn.RNN(3, 4, nonlinearity="relu"), "RNN: nonlinearity= .* activation="),
-    (lambda: nn.GRU(3, 4, proj_size=2), "GRU: proj_size= is not known"),
+    (lambda: nn.GRU(3, 4, proj_size=2), "GRU: proj_size= is not known, wanted D, H, .*, reset, u"),
+    (lambda: nn.Linear(in_features=3, out_features=4), "Linear: in_features= .* D, the first"),
+    (lambda: nn.Embedding(9, embedding_dim=4), "Embedding: embedding_dim= .* D, the second"),
+    (lambda: nn.LayerNorm(3, elementwise_affine=False), "LayerNorm: .* always gamma and beta"),
+    (lambda: nn.Dropout(0.1, inplace=True), "Dropout: inplace= .* x is never edited"),
+    (lambda: nn.Recurrent(cell=nn.LSTMCell(3, 4)), "Recurrent: cell= is not known, wanted cells,"),
+    (lambda: Named(1), "Named takes no arguments"),
+    (lambda: Named(size=1), "Named takes no arguments"),
     (lambda: nn.Recurrent(nn.LSTM(3, 4)), "Recurrent: cell 0 is a LSTM, a layer that runs over"),
     (lambda: nn.Recurrent(nn.Linear(3, 4))(np.ones((2, 5, 3))),
      "Recurrent: cell 0, a Linear, has no state_sizes"),

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeVar
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from .primitive import Function
+
+
+class Named:
+    """What is made with keywords: TypeError for one that it does not take, with what it takes or,
+    where another library has that keyword, how it is said here."""
+
+    elsewhere: ClassVar[dict[str, str]] = {}  # what another library calls it -> here
+
+    if not TYPE_CHECKING:  # a type checker reads __init__
+
+        def __new__(cls, *args, **kwargs):
+            if cls.__init__ is object.__init__ and (args or kwargs):
+                raise TypeError(f"{cls.__name__} takes no arguments")
+            if kwargs:
+                takes = list(inspect.signature(cls.__init__).parameters.values())[1:]
+                if all(p.kind is not p.VAR_KEYWORD for p in takes):
+                    cls._refuse(kwargs, [p.name for p in takes])
+            return super().__new__(cls)
+
+    @classmethod
+    def _refuse(cls, named: Iterable[str], takes: Sequence[str]) -> None:
+        for name in named:
+            if name not in takes:
+                here = (f": {cls.elsewhere[name]}" if name in cls.elsewhere
+                        else f", wanted {', '.join(takes)}")
+                raise TypeError(f"{cls.__name__}: {name}= is not known{here}")
 
 
 def name_of(fn: Function) -> str:

@@ -1,7 +1,7 @@
 """Layers without time. Weights are float32 and drawn as in the book, unless said otherwise."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -34,6 +34,13 @@ class Linear(Module):
     sizes that are no whole numbers from 1, and an x whose last axis is not D.
     """
 
+    elsewhere: ClassVar[dict[str, str]] = {
+        "in_features": "it is D, the first argument",
+        "out_features": "it is H, the second argument",
+        "units": "it is H, the second argument after D",
+        "use_bias": "it is bias=",
+    }
+
     def __init__(self, D: int, H: int, bias: bool = True, *, dtype: DTypeLike = np.float32,
                  rng: np.random.Generator | None = None) -> None:
         check_sizes("Linear", D=D, H=H)
@@ -52,6 +59,12 @@ class Embedding(Module):
     IndexError for one, or a padding_idx, that is not from 0 to V - 1, ValueError for sizes that are
     no whole numbers from 1.
     """
+
+    elsewhere: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("num_embeddings", "input_dim"), "it is V, the first argument"),
+        **dict.fromkeys(("embedding_dim", "output_dim"), "it is D, the second argument"),
+        "mask_zero": "it is padding_idx=0",
+    }
 
     def __init__(self, V: int, D: int, padding_idx: int | None = None, *,
                  dtype: DTypeLike = np.float32, rng: np.random.Generator | None = None) -> None:
@@ -72,6 +85,11 @@ class Dropout(Module):
     """In training, zeros with probability p, the rest scaled by 1/(1-p); any shape. After
     ``eval()`` x as it is. Srivastava et al. (2014); chapter 6. ValueError unless 0 <= p < 1."""
 
+    elsewhere: ClassVar[dict[str, str]] = {
+        "rate": "it is p, the first argument",
+        "inplace": "x is never edited: leave it out",
+    }
+
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: p={p}, wanted 0 <= p < 1")
@@ -88,6 +106,13 @@ class LayerNorm(Module):
     normalised together. ``eps`` is added to the variance. ValueError for an x whose last axes are
     not D.
     """
+
+    elsewhere: ClassVar[dict[str, str]] = {
+        "normalized_shape": "it is D, the first argument",
+        "epsilon": "it is eps=",
+        **dict.fromkeys(("elementwise_affine", "bias", "center", "scale"),
+                        "there are always gamma and beta: leave it out"),
+    }  # fmt: skip
 
     def __init__(self, D: int | tuple[int, ...], eps: float = 1e-5, *,
                  dtype: DTypeLike = np.float32) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 import numpy as np
 
+from ..errors import Named
 from ..show import tree_html
 from ..tensor import Tensor, beside, host, plain
 
@@ -41,7 +42,7 @@ class _Forward(Protocol[P, R]):
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
 
-class Module:
+class Module(Named):
     """Base of cells, layers and models: define ``forward``, and set parameters as attributes.
 
     Parameters are the leaf Tensors that require grad among the attributes, in the order in which

@@ -12,7 +12,7 @@ import inspect
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -416,25 +416,22 @@ def _without_padding(xs: Any, lengths: np.ndarray, cells: Sequence[Any]) -> Any:
     return np.where(real, xs, first[:, None])
 
 
-# What other libraries call it -> how it is said here.
-_ELSEWHERE = {
-    "input_size": "it is D, the first argument",
-    "hidden_size": "it is H, the second argument",
-    "units": "it is H, the second argument after D",
-    "batch_first": "batches always come first, xs (N, T, D): leave it out",
-    "time_major": "batches always come first, xs (N, T, D): leave it out",
-    "nonlinearity": "it is activation=, of RNN",
-    "bias": "there is always one bias b: leave it out",
-    "return_sequences": "every call gives all steps and the last state: leave it out",
-    "return_state": "every call gives all steps and the last state: leave it out",
-    "go_backwards": "use bidirectional=True, or hand in np.flip(xs, 1)",
-}
-
-
 class _Stack(Recurrent):
     """Layers of one kind of cell, D -> H."""
 
     cell: type[Cell]
+    elsewhere: ClassVar[dict[str, str]] = {
+        **dict.fromkeys(("batch_first", "time_major"),
+                        "batches always come first, xs (N, T, D): leave it out"),
+        **dict.fromkeys(("return_sequences", "return_state"),
+                        "every call gives all steps and the last state: leave it out"),
+        "input_size": "it is D, the first argument",
+        "hidden_size": "it is H, the second argument",
+        "units": "it is H, the second argument after D",
+        "nonlinearity": "it is activation=, of RNN",
+        "bias": "there is always one bias b: leave it out",
+        "go_backwards": "use bidirectional=True, or hand in np.flip(xs, 1)",
+    }  # fmt: skip
 
     def __init__(self, D: Any = None, H: Any = None,
                  num_layers: int | None = None, bidirectional: bool = False, dropout: float = 0.0,
@@ -442,10 +439,9 @@ class _Stack(Recurrent):
                  checkpoint: bool | int = False, *, dtype: DTypeLike = np.float32,
                  rng: np.random.Generator | None = None, **options: Any) -> None:
         name = type(self).__name__
-        for option in options:
-            if option not in inspect.signature(self.cell).parameters:
-                here = f": {_ELSEWHERE[option]}" if option in _ELSEWHERE else ""
-                raise TypeError(f"{name}: {option}= is not known{here}")
+        if options:  # they are the cell's
+            takes = (list(inspect.signature(kind).parameters) for kind in (_Stack, self.cell))
+            self._refuse(options, list(dict.fromkeys(next(takes)[:-1] + next(takes))))
         cells: list[Any]
         if isinstance(D, (Module, list, tuple)):  # cells of one's own
             cells = [D] if isinstance(D, Module) else list(D)

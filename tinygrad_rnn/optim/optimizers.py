@@ -1,12 +1,11 @@
 """Update rules: each is its formula on arrays, edited in place."""
 
-import functools
-import inspect
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from ..errors import Named
 from ..tensor import Tensor, beside, host
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSprop"]
@@ -51,19 +50,7 @@ class State(dict[str, np.ndarray]):
         self.steps, self.group = 0, group
 
 
-# What PyTorch calls it -> how it is said here.
-_ELSEWHERE = {
-    "momentum": "that is Momentum(params, lr, momentum)",
-    "dampening": "that is Momentum(params, lr, momentum, dampening=...)",
-    "nesterov": "that is Nesterov(params, lr, momentum)",
-    "lr_decay": "a schedule changes lr: tg.optim.LinearLR and others",
-    "decoupled_weight_decay": "that is AdamW",
-    **dict.fromkeys(("foreach", "fused", "capturable", "differentiable"),
-                    "there is one way of computing: leave it out"),
-}  # fmt: skip
-
-
-class Optimizer:
+class Optimizer(Named):
     """Parameters, in groups with numbers of their own, and for each the arrays that a rule keeps.
 
     A rule is ``update(p, g, state)`` on arrays: it edits ``p`` in place and never ``g``, and reads
@@ -75,22 +62,15 @@ class Optimizer:
     slots: tuple[str, ...] = ()
     changing: tuple[str, ...] = ("steps",)  # a number that a recorded step reads anew (tg.jit)
     decoupled = False  # weights decay apart from the gradient
-
-    def __init_subclass__(cls) -> None:
-        """A keyword that a rule does not take is told in our words, not in Python's."""
-        made = vars(cls).get("__init__", Optimizer.__init__)
-        takes = inspect.signature(made).parameters
-        if any(p.kind is p.VAR_KEYWORD for p in takes.values()):
-            return
-
-        @functools.wraps(made)
-        def init(self: Any, *args: Any, **kwargs: Any) -> None:
-            for k in kwargs.keys() - takes.keys():
-                here = f": {_ELSEWHERE[k]}" if k in _ELSEWHERE else ""
-                raise TypeError(f"{type(self).__name__}: {k}= is not known{here}")
-            made(self, *args, **kwargs)
-
-        cls.__init__ = init  # type: ignore[method-assign]
+    elsewhere: ClassVar[dict[str, str]] = {
+        "momentum": "that is Momentum(params, lr, momentum)",
+        "dampening": "that is Momentum(params, lr, momentum, dampening=...)",
+        "nesterov": "that is Nesterov(params, lr, momentum)",
+        "lr_decay": "a schedule changes lr: tg.optim.LinearLR and others",
+        "decoupled_weight_decay": "that is AdamW",
+        **dict.fromkeys(("foreach", "fused", "capturable", "differentiable"),
+                        "there is one way of computing: leave it out"),
+    }  # fmt: skip
 
     def __init__(self, params: Params, lr: float, weight_decay: float = 0.0,
                  maximize: bool = False, **numbers: float) -> None:
