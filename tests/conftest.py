@@ -7,6 +7,9 @@ examples: for one more Python or NumPy), ``long`` (many examples).
 import os
 import signal
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # beside other workers, threads of BLAS wait for each other
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import customs
 import numpy as np
 import pytest

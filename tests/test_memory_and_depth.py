@@ -88,10 +88,12 @@ def test_memory_does_not_grow_without_the_garbage_collector(kind):
                 step()
             cycles.append(gc.collect())
             grown.append(tracemalloc.get_traced_memory()[0] - before)
+            if grown[-1] < 2_000:
+                break
     finally:
         tracemalloc.stop()
         gc.enable()
-    assert min(cycles) == 0 and min(grown) < 2_000
+    assert min(cycles) == 0 and grown[-1] < 2_000
 
 
 def test_what_no_rule_reads_is_freed_at_once():
