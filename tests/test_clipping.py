@@ -21,7 +21,7 @@ def with_grads(*arrays):
     return ps
 
 
-@pytest.mark.parametrize("order", [0.5, 1, 2, 3.5, math.inf])
+@pytest.mark.parametrize("order", [0.5, 1, 2, 3, math.inf])
 @given(seed=st.integers(0, 2**32 - 1), limit=st.floats(0.1, 20))
 def test_norms_of_every_order(order, seed, limit):
     rng = np.random.default_rng(seed)

@@ -64,6 +64,16 @@ def test_cross_entropy_in_all_its_forms(seed, weighted, smoothing, reduction):
         assert_allclose(logp.grad.numpy(), gp, rtol=1e-12)
 
 
+def test_second_derivatives_of_cross_entropy_are_0_where_it_is_ignored():
+    rng = np.random.default_rng(0)
+    x, v = rng.normal(size=(2, 3, 5))
+    p = exact_softmax(x)
+    wanted = p * v - p * (p * v).sum(1, keepdims=True)
+    wanted[1] = 0
+    got = tg.hvp(lambda x: F.cross_entropy(x, [4, -1, 0]), x, v)[1]
+    assert_allclose(got.numpy(), wanted / 2, rtol=1e-12)
+
+
 def test_what_is_ignored_may_be_anything():
     x = np.random.default_rng(0).normal(size=(4, 3))
     x[1], x[2] = nan, inf

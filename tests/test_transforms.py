@@ -79,6 +79,11 @@ def test_several_inputs_and_inputs_that_are_not_used(seed):
     assert_allclose(jvp(lambda a: 2 * a, a, b)[1].detach().numpy(), 2 * b)
 
 
+def test_grad_of_a_function_is_a_function():
+    assert grad(grad(lambda x, k: k * x**3))(2.0, k=5.0).item() == 60.0
+    assert_allclose(grad(np.sum)(np.zeros((2, 3))).numpy(), np.ones((2, 3)))
+
+
 def test_no_grad_around_a_transform_does_not_cut_it():
     with no_grad():
         assert value_and_grad(lambda x: x * x)(3.0)[1].item() == 6.0
@@ -100,9 +105,13 @@ def test_errors_name_the_transform_and_the_shapes():
         value_and_grad(np.sum, 1)(np.ones(3))
     x = Tensor(1.0, requires_grad=True)
     for output, inputs, words in (([x], x, "output is a list"), (abs, x, "output is a .*function"),
-                                  (x * 2, [x, 1.5], "input 1 is a float")):
+                                  (x * 2, [x, 1.5], "input 1 is a float"),
+                                  (x * 2, 1.5, "input 0 is a float"), (x, None, "input 0 is a No")):
         with pytest.raises(TypeError, match=f"grad: {words}"):
             grad(output, inputs)
+    for option in ("create_graph", "allow_unused", "retain_graph", "grad_output"):
+        with pytest.raises(TypeError, match="grad: output is a function, .* stands alone"):
+            grad(lambda x: x, **{option: True})
 
 
 def test_a_cotangent_may_be_a_number_or_a_list():

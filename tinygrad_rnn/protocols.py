@@ -108,10 +108,10 @@ class Protocols:
             return result if out is None else _into(out, result, fn.__name__, casting)
         if same and fits(fn, same, args, kwargs):
             return self._run(fn, same, args, kwargs)
-        refused = [k for k in bound.arguments if k not in takes] or list(bound.arguments)
+        refused = [k for k in bound.arguments | bound.kwargs if k not in (*takes, "kwargs")]
         return _on_arrays(fn, args, kwargs, (
-            f"{name}: no derivative with {', '.join(f'{k}=' for k in refused)} in this form of the"
-            f" call; it takes {', '.join(takes)}"))
+            f"{name}: no derivative with {', '.join(f'{k}=' for k in refused or bound.arguments)}"
+            f" in this form of the call; it takes {', '.join(takes)}"))
 
     def _method(self, ufunc: np.ufunc, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
         """``np.add.reduce(t)`` and its like."""

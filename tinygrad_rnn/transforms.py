@@ -11,7 +11,7 @@ as float64.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,10 +90,13 @@ def _tangents(v: Inputs, xs: Sequence[Tensor], name: str) -> Sequence[Any]:
     return vs
 
 
-def grad(output: Tensor, inputs: Tensor | Sequence[Tensor], grad_output: Array | None = None,
-         create_graph: bool = False, allow_unused: bool = False,
+def grad(output: Tensor | Function, inputs: Tensor | Iterable[Tensor] | None = None,
+         grad_output: Array | None = None, create_graph: bool = False, allow_unused: bool = False,
          retain_graph: bool | None = None) -> Any:
     """Gradients of ``output`` with respect to ``inputs``, returned and not stored.
+
+    ``grad(f)``, of a function alone, is what JAX means by it: ``grad(f)(*args)`` is the gradient
+    that ``value_and_grad(f)`` gives.
 
     Args:
         output: Tensor; a scalar unless ``grad_output`` is given.
@@ -108,18 +111,22 @@ def grad(output: Tensor, inputs: Tensor | Sequence[Tensor], grad_output: Array |
     used, for a missing cotangent and for a graph that is freed; ValueError for a cotangent of
     another shape; TypeError for what is no Tensor.
     """
-    single = isinstance(inputs, Tensor)
-    wanted = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    if callable(output) and (inputs, grad_output) == (None, None) and not (
+            create_graph or allow_unused or retain_graph):  # fmt: skip
+        both = value_and_grad(output)
+        return functools.wraps(output)(lambda *args, **kwargs: both(*args, **kwargs)[1])
+    single = isinstance(inputs, Tensor) or not np.iterable(inputs)
+    wanted: tuple[Any, ...] = (inputs,) if single else tuple(inputs)  # type: ignore[arg-type]
     for name, x in (("output", output), *((f"input {i}", x) for i, x in enumerate(wanted))):
         if not isinstance(x, Tensor):
             raise TypeError(f"grad: {name} is a {type(x).__name__}, wanted a Tensor"
-                            + "; value_and_grad takes a function" * callable(x))  # fmt: skip
+                            + "; a function stands alone, grad(f)" * callable(x))  # fmt: skip
     for i, x in enumerate(wanted):
         if x._node is None:
             raise RuntimeError(f"grad: input {i} of shape {x.shape} does not require grad")
     retain = create_graph if retain_graph is None else retain_graph
-    found = cotangents("grad", output, grad_output, {x._node for x in wanted}, retain,
-                       create_graph)
+    found = cotangents("grad", output, grad_output,  # type: ignore[arg-type]
+                       {x._node for x in wanted}, retain, create_graph)
     results: list[Any] = []
     taken = set()
     for i, x in enumerate(wanted):
