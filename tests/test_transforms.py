@@ -110,7 +110,7 @@ def test_errors_name_the_transform_and_the_shapes():
         with pytest.raises(TypeError, match=f"grad: {words}"):
             grad(output, inputs)
     for option in ("create_graph", "allow_unused", "retain_graph", "grad_output"):
-        with pytest.raises(TypeError, match="grad: output is a function, .* stands alone"):
+        with pytest.raises(TypeError, match=r"grad: output is a function, .* stands alone"):
             grad(lambda x: x, **{option: True})
 
 
