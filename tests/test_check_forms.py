@@ -1,6 +1,7 @@
 """check recognises what people write: other names, functions with a cache, one function for all."""
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,8 @@ def test_what_courses_ask_for_is_judged(course, name, gradients, words):
 def test_what_is_not_written_yet_is_not_called_wrong(course):
     assert (course["Later"].verdict, course["Later"].cause) == (
         "unchecked", "Later.backward is empty")
+    assert (course["exercise"].verdict, course["exercise"].cause) == (
+        "unchecked", "exercise.backward is not written yet: dx, dW are None")
 
 
 @pytest.mark.parametrize("name, right, wrong, cause", [
@@ -158,6 +161,18 @@ def test_blocks_are_no_steps_of_time(tmp_path):
         "dh = b.backward(dh)\n        return dh", "dh = b.backward(np.sin(dh))\n        return dh"))
     (report,) = check_here(tmp_path / "m.py", only="Deep", seconds=1)
     assert report.verdict == "wrong" and "time step" not in str(report.cause), str(report)
+
+
+def test_functions_that_take_arrays_in_boxes(tmp_path):
+    boxes = FORMS.parent / "boxes"
+    reports = [r for name in ("core.py", "functions.py") for r in check_here(boxes / name)]
+    assert [(r.name, r.verdict) for r in reports] == [(n, "ok") for n in (
+        "Mul", "Square", "Exp", "Reshape", "Clip", "Sum")], "\n".join(map(str, reports))
+    shutil.copytree(boxes, tmp_path / "boxes")
+    path = tmp_path / "boxes" / "functions.py"
+    path.write_text(path.read_text().replace("x * gy * 2", "x * gy"))
+    (report,) = check_here(path, only="Square")
+    assert [c.diff for c in report.causes] == [["- return x * gy", "+ return x * gy * 2.0"]]
 
 
 # --- layers in layers, and forwards that are wrong -----------------------------------------------
@@ -195,6 +210,32 @@ def test_a_layer_that_is_wrong_beside_its_part_is_told_so(tmp_path):
     (tmp_path / "m.py").write_text(text)
     (report,) = check_here(tmp_path / "m.py", only="MyTimeRNN")
     assert report.verdict == "wrong" and "MyTimeRNN is not right then either" in report.notes[0]
+
+
+def test_what_a_part_raises_is_said_beside_the_mistakes_of_its_own(tmp_path):
+    (tmp_path / "m.py").write_text('''
+class Part:
+    def forward(self, x):
+        self.x = x
+        return x * x
+
+    def backward(self, dout):
+        return 2 * dout * self.xx
+
+class Whole:
+    def __init__(self):
+        self.part = Part()
+
+    def forward(self, x):
+        return 3 * self.part.forward(x)
+
+    def backward(self, dout):
+        return self.part.backward(-3 * dout)
+''')
+    _, report = check_here(tmp_path / "m.py")
+    assert "Whole is not right then either" in report.notes[0], str(report)
+    assert report.notes[1] == "backward raises AttributeError: 'Part' object has no attribute 'xx'"
+    assert [c.kind for c in report.causes] == ["sign"]
 
 
 def test_an_axis_of_size_one_does_not_make_a_layer_right(tmp_path):
@@ -247,6 +288,9 @@ def kinds():
     ("OneSample", "convention", "for x (N, D) forward raises TypeError"),
     ("Sequences", "ok", ""),
     ("Later", "ok", ""),
+    ("RowBias", "convention", "right for b (1, H), wrong for b (H,)"),
+    ("WeightedLoss", "convention", "returns no gradient of weights: for a loss these are data"),
+    ("ClippedOverTime", "convention", "clips its gradients"),
 ])  # fmt: skip
 def test_every_kind_is_judged(kinds, name, verdict, words):
     report = kinds[name]

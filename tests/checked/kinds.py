@@ -287,3 +287,56 @@ def forward_pass(self, x):
 def backward_pass(self, dout):
     self.grads[0][...] = self.x.T @ dout
     return dout @ self.params[0].T
+
+
+class RowBias:
+    def __init__(self, W, b):
+        self.W, self.b = W, b
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def backward(self, dout):
+        self.dW, self.db = self.x.T @ dout, np.sum(dout, axis=0, keepdims=True)
+        return dout @ self.W.T
+
+
+class WeightedLoss:
+    def forward(self, logits, targets, weights):
+        self.p, self.t, self.w = 1 / (1 + np.exp(-logits)), targets, weights
+        loss = -(targets * np.log(self.p) + (1 - targets) * np.log(1 - self.p))
+        return np.mean(loss * weights), self.p
+
+    def backward(self):
+        return self.w * (self.p - self.t) / self.p.size
+
+
+class ClippedOverTime:
+    """The gradient of the state is clipped at each step; a state may be given as a pair."""
+
+    def __init__(self, Wx, Wh):
+        self.Wx, self.Wh = Wx, Wh
+        self.dWx, self.dWh = np.zeros_like(Wx), np.zeros_like(Wh)
+
+    def forward(self, x, init_states):
+        if init_states is None:
+            h = c = np.zeros((len(x), len(self.Wh)))
+        else:
+            h, c = init_states
+        self.x, self.hs = x, [h]
+        for t in range(x.shape[1]):
+            self.hs.append(np.tanh(x[:, t] @ self.Wx + self.hs[-1] @ self.Wh))
+        return np.stack(self.hs[1:], axis=1), self.hs[-1], c
+
+    def backward(self, dhs):
+        dxs, dh = np.zeros_like(self.x), 0
+        self.dWx.fill(0)
+        self.dWh.fill(0)
+        for t in reversed(range(dhs.shape[1])):
+            da = (dhs[:, t] + dh) * (1 - self.hs[t + 1] ** 2)
+            self.dWx += self.x[:, t].T @ da
+            self.dWh += self.hs[t].T @ da
+            dxs[:, t], dh = da @ self.Wx.T, da @ self.Wh.T
+            np.clip(dh, -1, 1, dh)
+        return dxs

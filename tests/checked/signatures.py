@@ -142,3 +142,34 @@ class WordModel:
         self.grads[1][...] = rows.T @ da
         self.grads[0][...] = 0
         np.add.at(self.grads[0], xs.reshape(-1), da @ W.T)
+
+
+class AtItsInputs:
+    """A loss whose backward is handed what its forward was."""
+
+    def forward(self, scores, y_true):
+        return np.sum((scores - y_true) ** 2) / len(scores)
+
+    def backward(self, scores, y_true):
+        return 2 * (scores - y_true) / len(scores)
+
+
+class ShortNames:
+    """Gradients in a dict, under names that begin like those of the parameters."""
+
+    def __init__(self, input_dim, output_dim):
+        self.weights, self.bias = np.random.randn(input_dim, output_dim), np.zeros(output_dim)
+        self.gradients = {}
+
+    def forward(self, x):
+        self.x = x
+        out = np.ndarray((len(x), len(self.bias)))
+        for i in range(len(x)):
+            out[i] = x[i] @ self.weights + self.bias
+        return out
+
+    def backward(self, dLdY):
+        self.gradients["dLdW"] = self.x.T @ dLdY
+        self.gradients["dLdb"] = dLdY.sum(axis=0)
+        self.gradients["dLdX"] = dLdY @ self.weights.T
+        return self.gradients["dLdX"]

@@ -3,7 +3,8 @@ what is tried first; a new name is one line of a table.
 
 Notation: ``N,D`` floats of that shape (weights, where a constructor takes them), ``.`` a number;
 ``i:N,T`` ids below V, ``z:N`` ids below 2, ``o:N,V`` one-hot rows, ``p:N,T`` probabilities,
-``m:N,T`` a mask; ``l:N`` lengths, up to T; ``#T`` a size; ``=True`` a value; ``rng``; ``corpus``.
+``m:N,T`` a mask; ``l:N`` lengths, up to T; ``#T`` a size; ``s:N,D`` a shape; ``=True`` a value;
+``rng``; ``corpus``.
 G stands for all gates.
 """
 
@@ -42,7 +43,7 @@ class Random:
 @dataclass(frozen=True)
 class Spec:
     """One argument: ``kind`` is float, weight, distribution, ids, onehot, mask, lengths, corpus,
-    rng, size, settings (a dict) or value."""
+    rng, size, shape (a tuple), settings (a dict) or value."""
 
     kind: str
     shape: tuple[str, ...] = ()
@@ -61,6 +62,8 @@ class Spec:
             n = measure(self.value, sizes)
             return np.concatenate([np.arange(n), np.arange(n // 2), np.arange(n // 3)])
         shape = tuple(measure(s, sizes) for s in self.shape)
+        if self.kind == "shape":
+            return shape
         if self.kind == "ids":
             return values.ids(shape, measure(self.value, sizes))
         if self.kind == "lengths":  # one of them the whole
@@ -104,12 +107,13 @@ def measure(symbol: str, sizes):
     """ "4H" -> 4 times the size of H."""
     if "+" in symbol:
         return sum(measure(part, sizes) for part in symbol.split("+"))
-    if symbol.isdigit():
+    if symbol.lstrip("-").isdigit():
         return int(symbol)
     return int(symbol[:-1] or 1) * sizes[symbol[-1]]
 
 
-_KINDS = {"i": "ids", "z": "ids", "o": "onehot", "p": "distribution", "m": "mask", "l": "lengths"}
+_KINDS = {"i": "ids", "z": "ids", "o": "onehot", "p": "distribution", "m": "mask", "l": "lengths",
+          "s": "shape"}
 
 
 def specs(text: str, gates: str = "H", kind: str = "float") -> list[Spec]:
@@ -136,10 +140,11 @@ _IMAGES = r"conv|pool|spatial|im2col|2d"
 _INIT = [
     (r"w([a-z])\1", "", "H,H"),
     (r"[wv](y[ah]|hy|ho|hv|out|y)|vo", "", "H,V H,D H,H"),
-    (r"by|bo|bout|bv|c", "", "V H D"),
+    (r"by|bo|bout|bv|c", "", "V H D =2"),
     (r"w[fioguczrn]", "", "D,H H+D,H D+H,G H,H"),
     (r"wx|wih|win|u", "", "D,G"), (r"w[xi][a-z]?", "", "D,H"),
     (r"wh|wrec", "", "H,G D,H"), (r"w[hr][a-z]?", "", "H,H D,H"),
+    (r"bias|b[a-z]?[a-z]?", "bias", "H D V 1,H"),
     (r"bias|b[a-z]?[a-z]?", " [234]$", "G H"), (r"bias|b[a-z]?[a-z]?", "", "H D V"),
     (r"w|weights?|embedw|wembed|wemb", _IMAGES, "H,C,K,K"),
     (r"w|weights?|embedw|wembed|wemb", "embed", "V,D D,H"),
@@ -153,7 +158,11 @@ _INIT = [
     (r"samplesize|windowsize|window|sample", "", "#S #1"),
     (r"power|lr|eps(ilon)?|momentum|alpha|temperature|(weight(init)?)?std", "", "=0.75 =0.01"),
     (r"(is|use|with|train.|stateful|return|reset).*", "", "=False =True"),
-    (r".*mask.*", "", "m:T,T m:N,T =None"),
+    (r".*mask.*", "", "m:T,T m:N,T =None"), (r"[avx]?min(val(ue)?)?", "", "=-0.5"),
+    (r"[avx]?max(val(ue)?)?", "", "=0.5"), (r"ax[ei]s|dims?", "", "=1 =0 =None =(1,0)"),
+    (r"(new|target|out(put)?)?shape", "", "s:D,N s:T,N,D s:1,D s:-1"),
+    (r"stride|pad(ding)?|dilation", "", "=1 =0 =2"),
+    (r"(kernel|filter|pool)(size|h|w|height|width)?|k", "", "#K #S"),
 ]  # fmt: skip
 # ... sizes, by the whole name; the last are weights of any name, and what says nothing.
 _NAMED_SIZES = [
@@ -184,7 +193,9 @@ _INPUTS = [
     (r"hs_dec(oder)?|dec_hs|queries", "", "N,U,H N,T,H"),
     (r"hs_enc(oder)?|enc_hs", r" beside .*\bxs\b", "N,U,H N,T,H N,T,D"),  # of another sentence
     (r"hs|hs_enc(oder)?|enc_hs|keys|values|k|v|cs", "", "N,T,H N,T,D"),
+    (r"w|weight", rf"^\S*({_IMAGES})", "H,C,K,K C,H,K,K D,H"),
     (r"w|weight", "", "D,H D 1,D N,D"), (r"b|bias", r" beside .*\bw(eight)?\b", "1 H N,D ."),
+    (r"gamma|beta|scale|shift", _IMAGES, "C 1,C,1,1"), (r"gamma|beta|scale|shift", "", "D H N,D"),
     (r"a|weights|attention|alpha|aw", "", "p:N,T N,D N,T,H N,T,D"),
     (r"p|probs?|y|y_hat|(y_)?pred", "", "p:N,V N,D N,T,D i:N i:N,T"),
     (r".*mask.*", "", "m:N,T m:N,D m:N =None"),
@@ -233,9 +244,6 @@ def input_specs(name: str, cls_name: str, beside=()) -> list[Spec]:
         if re.fullmatch(pattern, low) and re.search(where, context, re.IGNORECASE):
             return specs(text + _LAST * (pattern == ".*"))
     return []
-
-
-
 
 
 def settings(keys: dict[str, list[Any]]):

@@ -188,6 +188,7 @@ class Checks:
                     if not raises or all(c.kind == "misspelt" for c in explained.causes):
                         report = explained
             else:
+                raised = [report.cause] if report.kind in ("raises", "square_only") else []
                 with contextlib.ExitStack() as stack:
                     for part in wrong:
                         stack.enter_context(mended(part))
@@ -198,16 +199,15 @@ class Checks:
                         report = checked(cls, True, right, known)
                 text = say("{name} uses {parts}, which is wrong: mend that first", name=name,
                            parts=", ".join(part.__name__ for part in wrong))
-                if not after.ok and self.explain:
+                if not after.ok:
                     report.notes.insert(0, join([text, say(
                         "{name} is not right then either", name=name)]))
                 else:
-                    if report.kind in ("raises", "square_only"):
-                        report.notes.append(report.cause)
                     report.verdict, report.kind, report.line = "wrong", "inherits", None
                     report.searched, report.unexplained = "", []
                     report.cause = join([text, say("{name} itself is right", name=name)])
                     report.causes = [Cause("inherits", report.cause)]
+                report.notes += [text for text in raised if text != report.cause]
         self.verdicts[cls] = report.verdict
         return report
 
@@ -262,4 +262,6 @@ class Checks:
                                         " {names}", names=", ".join(methods)))
             report.notes += [say("{name} is not found: a stand-in of this project is used for it",
                                  name=name) for name in self.program.missing]
+            report.notes += [say("{name} is not found: {path} is used for it", name=name,
+                                 path=path.name) for name, path in self.program.moved.items()]
             yield report

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
+from .numpy_standin import is_tracing
 from .running import arguments_of, gradient_names, gradient_target, is_positional
 from .source import items_read, keys_read, node_of, returned_names
 
@@ -72,10 +73,10 @@ def as_layer(cls: type) -> Any:
     """The class, or a subclass in which its methods have the names ``forward`` and ``backward``;
     None if it has nothing like them."""
     forward = getattr(cls, "forward", None)
-    if callable(forward) and _is_abstract(forward):
+    if callable(forward) and any(map(_is_abstract, [forward, *_called_by(cls, forward)])):
         return None
     if callable(forward) and callable(getattr(cls, "backward", None)):
-        return _with_cache(_unpacked(cls))
+        return _with_cache(_unpacked(_boxed(cls)))
     methods = [n for n in dir(cls) if inspect.isfunction(getattr(cls, n, None))]
     for back in methods:
         rest = _rest(_BACKWARD, back)
@@ -99,6 +100,12 @@ def _is_abstract(fn):
     return code is not None and code.co_names == ("NotImplementedError",)
 
 
+def _called_by(cls: Any, fn):
+    """The methods of a class that one of them reads."""
+    names = getattr(getattr(fn, "__code__", None), "co_names", ())
+    return [method for name in names if inspect.isfunction(method := getattr(cls, name, None))]
+
+
 def is_empty(fn):
     """Whether a function does nothing yet."""
     node = node_of(fn)
@@ -116,6 +123,66 @@ def _rest(pattern, name: str):
 def _renamed(cls: type, forward, backward) -> Any:
     body = {"forward": forward, "backward": backward, "__module__": cls.__module__}
     return type(cls.__name__, (cls,), body)
+
+
+def _boxed(cls: Any) -> Any:
+    """The class, or, where calling its objects hands forward the arrays in variables of the
+    author's, which backward reads there, a subclass whose forward is that call, and whose backward
+    takes and gives arrays."""
+    call = next((vars(c)["__call__"] for c in cls.__mro__ if "__call__" in vars(c)), None)
+    box = _box_of(call) if isinstance(call, types.FunctionType) else None
+    if box is None:
+        return cls
+    forward, backward = cls.forward, cls.backward
+    of_gradients = getattr(box, "backward", None)  # it begins with ones: in a variable, or not
+    boxed = isinstance(of_gradients, types.FunctionType) and box in _classes_read(of_gradients)
+
+    @functools.wraps(forward)
+    def on_arrays(self, *inputs):
+        if is_tracing():
+            return forward(self, *inputs)
+        self.forward = types.MethodType(forward, self)  # which the call calls
+        try:
+            made = call(self, *(box(x) if isinstance(x, np.ndarray) else x for x in inputs))
+        finally:
+            del self.forward
+        self.made = made  # that know their function are known to it by weak references
+        return opened(made)
+
+    @functools.wraps(backward)
+    def to_arrays(self, *douts):
+        return opened(backward(self, *(box(np.asarray(g)) if boxed else g for g in douts)))
+
+    def opened(found):
+        if isinstance(found, (list, tuple)):
+            return tuple(map(opened, found))
+        return found.data if isinstance(found, box) else found
+
+    made: Any = _renamed(cls, on_arrays, to_arrays)
+    made.backward_alone = backward  # what it calls are functions again: these are not to blame
+    return made
+
+
+def _box_of(fn) -> Any:
+    """The class of objects that a function makes to hold an array each, as ``data``."""
+    for cls in _classes_read(fn):
+        with contextlib.suppress(Exception):
+            if isinstance(cls(np.zeros(2)).data, np.ndarray):
+                return cls
+    return None
+
+
+def _classes_read(fn, deep: bool = True) -> list[Any]:
+    """The classes that a function names, or one that it calls."""
+    codes, found = [fn.__code__], []
+    for code in codes:
+        codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+        for thing in map(fn.__globals__.get, code.co_names):
+            if isinstance(thing, type):
+                found.append(thing)
+            elif deep and isinstance(thing, types.FunctionType):
+                found += _classes_read(thing, False)
+    return found
 
 
 def _unpacked(cls: Any) -> Any:
@@ -457,6 +524,9 @@ def _method_with_loss(cls: type, fn) -> Any:
         inspect.Parameter("self", positional),
         *(inspect.Parameter(p.name, positional) for p in names
           if p.default is p.empty or p.default is None)])
+    wrapped = backward
+    wrapped.__signature__ = inspect.Signature([
+        inspect.Parameter(n, positional) for n in ("self", "dout")])
     made: Any = _renamed(cls, forward, backward)
     made.hint = cls.__name__ + "Loss"
     made.without_gradient = frozenset(p.name for p in names)

@@ -45,7 +45,7 @@ from .running import (
     truth,
 )
 from .smallest import smallest_example
-from .source import node_of
+from .source import left_none, node_of
 from .words import join, say
 
 SECONDS = 5.0
@@ -152,8 +152,8 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
             right = _check(report, other.setup(), limits)
             if right.verdict == "ok":
                 right.verdict, right.kind = "convention", "inputs"
-                right.cause = say("right for {these}, wrong for {those}", these=other.words(),
-                                  those=recipe.words())
+                right.cause = say("right for {these}, wrong for {those}",
+                                  these=other.words(recipe), those=recipe.words(other))
             return right
     if _is_derivative(setup, seed):
         report.verdict, report.kind = "convention", "derivative_at_x"
@@ -306,7 +306,7 @@ def could_not_run(report: Report, error: Any, filename: str, seconds: float = SE
     what: str = say("{phase} raises {error}", phase=error.phase, error=error)
     if error.phase in ("output", "unwritten"):
         what = error.error.args[0] if error.error.args else str(error.error)
-    if error.phase == "forward":
+    if error.phase == "forward" and not recipes.is_own(error):
         what = say("{phase} raises {error}: if it wants other inputs, let --make name a function"
                    " that returns (layer, inputs...)", phase=error.phase, error=error)
     if error.phase == "trace":
@@ -353,6 +353,10 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
     if not first.gradients:
         return unchecked(report, say(
             "nothing to compare: no parameter and no input of floats"))
+    if all(outcome.got.get(g.name) is None for g in first.gradients) and (
+            names := left_none(type(setup.layer).backward)):
+        return unchecked(report, say("{name}.backward is not written yet: {names} are None",
+                                     name=report.name, names=", ".join(names)))
     if outcome.observation.printed:
         report.notes.append(say("the layer prints; its output is not shown"))
     report.notes += dict.fromkeys(first.notes)

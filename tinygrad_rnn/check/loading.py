@@ -37,9 +37,11 @@ from .words import say
 
 # Never wanted for a gradient, slow to import or seldom installed.
 _NOT_IMPORTED = {"matplotlib", "seaborn", "pylab", "japanize_matplotlib", "IPython", "google"}
+# Libraries that have modules of the names of the book's: keras.layers, torch.optim.
+_LIBRARIES = {"tensorflow", "keras", "torch", "chainer", "jax", "mxnet", "sklearn", "scipy"}
 _NUMPY = {"numpy": numpy_standin, "cupy": cupy_standin, "cupyx": cupy_standin}
 # What shows that a folder is the top of a repository.
-_TOPS = (".git", ".hg", "pyproject.toml", "setup.py")
+_TOPS = (".git", ".hg", "pyproject.toml")  # setup.py may build a part of it (cs231n)
 _FOLDERS_ABOVE = 4  # looked into where nothing shows the top
 
 
@@ -172,16 +174,22 @@ def folders_of(path: Path) -> list[Path]:
 
 def _package(path: Path, texts: list[Text]):
     """The name of a file as a module, and the folder from which it is imported: as many folders
-    up as it imports relatively, or as are packages."""
-    levels = max((node.level for text in texts for node in ast.walk(text.tree)
-                  if isinstance(node, ast.ImportFrom)), default=0)
+    up as it imports relatively, or as are packages, where it imports its own or that imports it."""
+    nodes = [node for text in texts for node in ast.walk(text.tree)]
+    levels = max((n.level for n in nodes if isinstance(n, ast.ImportFrom)), default=0)
+    named = {n.module for n in nodes if isinstance(n, ast.ImportFrom)} | {
+        a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
     folder, parts = path.parent, [path.stem.replace(".", "_")]
     while folder.parent != folder and (
             (folder / "__init__.py").is_file() or len(parts) < levels + 1) and (
             folder.name.isidentifier()):
         parts.insert(0, folder.name)
         folder = folder.parent
-    return ".".join(parts) if levels else path.stem, folder
+    init = path.parent / "__init__.py"
+    own = levels or parts[0] in {str(name).partition(".")[0] for name in named} or (
+        init.is_file() and re.search(rf"\b{re.escape(path.stem)}\b", init.read_text("utf-8",
+                                                                                   "replace")))
+    return ".".join(parts) if own else path.stem, folder
 
 
 # --- loading -------------------------------------------------------------------------------------
@@ -209,15 +217,23 @@ class Program:
         self.modules: dict[str, types.ModuleType] = {}
         self.loaded: dict[str, Loaded] = {}  # by the name of the module
         self.missing: dict[str, None] = {}  # modules of the book that are not there
+        self.moved: dict[str, Path] = {}  # modules of the author's that stand elsewhere
         self.builtins = {**vars(builtins), "__import__": self.importer, "__wide__": wide}
         self.depth = 0
         texts = read(self.path, seconds, source)
         name, folder = _package(self.path, texts)
         if folder not in self.folders:
             self.folders.insert(1, folder)
+        package = name.rpartition(".")[0]
+        if (self.path.parent / "__init__.py").is_file() and package:  # as for whoever imports it
+            with contextlib.suppress(Exception):
+                self.importer(package)
+        if name in self.loaded:
+            self.main = self.loaded[name]
+            return
         module: Any = types.ModuleType(name)
         module.__file__ = str(self.path)
-        module.__package__ = name.rpartition(".")[0]
+        module.__package__ = package
         self.modules[name] = module
         self.main = self.execute(module, texts)
 
@@ -238,8 +254,9 @@ class Program:
                   contextlib.redirect_stdout(Sink()), contextlib.redirect_stderr(Sink())):
                 warnings.simplefilter("ignore")
                 for text in texts:
+                    package = Path(text.filename).name == "__init__.py"  # no program at all
                     for statement in widen(text.tree).body:
-                        if _defines(statement):
+                        if package or _defines(statement):
                             self._run(statement, text.filename, record)
                     record.failed.update(text.failed)
         finally:
@@ -393,10 +410,21 @@ class _Last:
         if spec is not None and any(
                 Path(p).rglob("*.py") for p in spec.submodule_search_locations or ()):
             return spec
-        contents = contents_of(name)
+        theirs = name.partition(".")[0] not in _LIBRARIES
+        elsewhere = self._elsewhere(name) if theirs and "." in name else None
+        if elsewhere is not None:
+            program.moved[name] = elsewhere
+            return ModuleSpec(name, _Source(program, elsewhere))
+        contents = contents_of(name) if theirs else {}
         if contents:
             program.missing[name] = None
         return ModuleSpec(name, _StandInLoader(contents), is_package=True)
+
+    def _elsewhere(self, name):
+        """The file that has the name of a module, where its folder has another: beside the file
+        that is checked, or above it."""
+        found = (folder / f"{name.rpartition('.')[2]}.py" for folder in self.program.folders)
+        return next((path for path in found if path.is_file() and path != self.program.path), None)
 
 
 class _Source(Loader):

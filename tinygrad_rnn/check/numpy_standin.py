@@ -78,8 +78,8 @@ def _note(seen: list[str] | None, what: str):
         seen.append(what)
 
 
-def _clip(a, *bounds, out=None, **kwargs):
-    clipped = np.clip(a, *bounds, **kwargs)
+def _clip(a, a_min=None, a_max=None, out=None, **kwargs):
+    clipped = np.clip(a, a_min, a_max, **kwargs)
     if isinstance(a, np.ndarray) and np.any(clipped != a):
         _note(_clips.get(), "clipped")
     clipped = a if is_unclipped() else clipped
@@ -87,9 +87,6 @@ def _clip(a, *bounds, out=None, **kwargs):
         return clipped
     out[...] = clipped
     return out
-
-
-
 
 
 def wide(dtype):
@@ -166,9 +163,14 @@ class _ArrayType(type):
     def __instancecheck__(cls, x):
         return isinstance(x, (np.ndarray, Tensor))
 
+    def __call__(cls, shape, *args, **kwargs):
+        if cls is not _Array or len(args) > 1 or kwargs.keys() - {"dtype"}:
+            return super().__call__(shape, *args, **kwargs)
+        return numpy_standin.empty(shape, *args, **kwargs)
+
 
 class _Array(np.ndarray, metaclass=_ArrayType):
-    """``isinstance(x, np.ndarray)`` holds for Tensors too."""
+    """``isinstance(x, np.ndarray)`` holds for Tensors too; ``np.ndarray(shape)`` is np.empty."""
 
 
 class _Joined:
@@ -187,6 +189,8 @@ class _Joined:
 
 
 _NARROW = {"float32", "float16", "single", "half"}
+
+
 class _Random(types.ModuleType):
     """np.random, where a generator without a seed has one: two runs of a layer draw the same."""
 
@@ -299,5 +303,7 @@ class _Nothing:
         return None
 
 
+# what messages call it: unsupported operand type(s) for *: 'float' and 'module'
+NumpyStandIn.__name__ = CupyStandIn.__name__ = _Random.__name__ = "module"
 numpy_standin = NumpyStandIn()
 cupy_standin = CupyStandIn()

@@ -69,12 +69,12 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
     # what backward is not handed does not reach it: an output without a cotangent is not used
     handed = backward_arguments(setup.layer, cotangents, seen.kind, setup)
     used = list(cotangents)
+    held = [h for part in handed for h in (part if isinstance(part, (tuple, list)) else (part,))]
     if seen.kind not in ("single", "list") and not setup.as_tuple:
-        held = [h for part in handed for h in (part if isinstance(part, tuple) else (part,))]
         used = [g if any(g is h for h in held) else 0 * g for g in cotangents]
     if setup.loss:
         used = [loss_gradient(setup.loss, seen.outputs[0], cotangents[0])]
-    elif not handed:
+    elif not any(g is h for g in cotangents for h in held):
         used = [np.ones_like(g) if i == 0 else 0 * g for i, g in enumerate(cotangents)]
     right = fixed_truth or truth(setup, used)
     outcome.truth = right
@@ -177,14 +177,20 @@ def _returned(outcome: Outcome, seen, right):
     returned = list(seen.returned)
     if not floats or (not needed and all(g is None for g in returned)):
         return  # ids and labels: whatever is returned is not used
-    network = outcome.setup.rate or (len(inputs) > 1 and any(
-        np.ndim(y) == 0 for y in right.outputs))
-    if network and outcome.setup.slots.names and all(
+    loss = len(inputs) > 1 and any(np.ndim(y) == 0 for y in right.outputs)
+    if (outcome.setup.rate or loss) and outcome.setup.slots.names and all(
             g is None or np.ndim(g) == 0 < np.ndim(inputs[floats[0]]) for g in returned):
         outcome.problems.append(Cause("no_input_gradient", say(
             "backward returns no gradient of {names}: these are the data of a whole network, and"
             " nothing was compared", names=listed((names[i] for i in needed), "")), wrong=False))
         return
+    if loss and len(returned) < len(needed) and all(
+            np.shape(g) == np.shape(inputs[i]) for g, i in zip(returned, needed, strict=False)):
+        outcome.problems.append(Cause("no_input_gradient", say(
+            "backward returns no gradient of {names}: for a loss these are data, and nothing was"
+            " compared", names=listed((names[i] for i in needed[len(returned):]), "")),
+                                      wrong=False))
+        needed = needed[: len(returned)]
     if len(returned) == len(inputs) and len(inputs) > len(needed):
         pairs = [(i, returned[i]) for i in floats if i in needed or returned[i] is not None]
     elif len(returned) == len(floats):

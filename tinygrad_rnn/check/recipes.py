@@ -51,7 +51,7 @@ from .running import (
     updated,
 )
 from .running import is_float as _is_float
-from .source import keys_read, weights_first
+from .source import keys_read, may_be_none, weights_first
 from .words import say
 
 PATIENCE = 2.0  # seconds of CPU time, until no other recipe is tried
@@ -82,10 +82,13 @@ class Recipe:
     notes: list[str] = field(default_factory=list)  # what a report should say of it
     narrow: tuple[str, CannotRun] | None = None  # a wider use of the layer, and what it raised
 
-    def words(self):
-        """The inputs in words: "x (N, D), t ids (N,)"."""
-        return ", ".join(f"{name} {spec.words()}" for name, spec in zip(
-            self.input_names, self.inputs, strict=False))
+    def words(self, beside: Recipe | None = None):
+        """The inputs in words: "x (N, D), t ids (N,)"; ``beside`` a recipe that has the same, what
+        its layer is made of otherwise."""
+        told: Any = zip(self.input_names, self.inputs, strict=False)
+        if beside is not None and beside.inputs == self.inputs:
+            told = ((k, s) for k, s in self.init.items() if s != beside.init[k])
+        return ", ".join(f"{name} {spec.words()}" for name, spec in told)
 
     def setup(self, sizes=None, values=None, seed: int = 1):
         """The layer and its inputs, ready to run. ``seed``: of what the layer draws itself."""
@@ -155,15 +158,19 @@ class Search:
         return self.running[0] if self.running else self.half
 
     def others(self, first: Recipe, seconds: float = 0.3) -> Iterator[Recipe]:
-        """The recipes that run to their end with the same layer and other inputs."""
+        """The recipes that run to their end with the same layer and other inputs, or with its
+        biases as rows."""
         end = time.process_time() + seconds
+        rows = {k: replace(s, shape=("1", *s.shape)) if s.kind == "weight" and len(s.shape) == 1
+                else s for k, s in first.init.items()}
         inputs = self._inputs(first.input_names)
-        for _, specs in itertools.islice(ranked(inputs), 60):
-            recipe = replace(first, inputs=specs, as_tuple=False, notes=[])
+        for init, specs in [(rows, first.inputs)] * (rows != first.init) + [
+                (first.init, specs) for _, specs in itertools.islice(ranked(inputs), 60)]:
+            recipe = replace(first, init=init, inputs=specs, as_tuple=False, notes=[])
             if time.process_time() > end:
                 return
-            if specs != first.inputs and not self._is_beside_the_point(recipe) and (
-                    _attempt(recipe) is None):
+            if (init, specs) != (first.init, first.inputs) and not self._is_beside_the_point(
+                    recipe) and _attempt(recipe) is None:
                 yield recipe
 
     def _attempts(self) -> Iterator[Recipe]:
@@ -274,6 +281,9 @@ class Search:
                  for n in names if (keys := keys_read(fn, n)) is not None} if isinstance(
                      fn, types.FunctionType) else {}
         found = [[*dicts.get(n, []), *input_specs(n, self.name, names)] for n in names]
+        for n, specs in zip(names, found, strict=True):
+            if may_be_none(fn, n) and Spec("value") not in specs:
+                specs.insert(2, Spec("value"))
         return [list(enumerate(sorted(specs, key=lambda s: s.kind != "ids") if ids_first
                                else specs)) for specs in found]
 
@@ -380,9 +390,17 @@ def find(cls, seconds: float, known: dict[Any, Search] | None = None):
         call = f"{name}({', '.join(init_names)})"
         what = say("{call} raised {error}", call=call, error=str(error)) if error else say(
             "how {call} is made was not found by trying", call=call)
+        if error is not None and is_own(error):
+            raise CannotMake(what)
         raise CannotMake(say('{what}: say how it is made with --make "{example}"', what=what,
                              example=f"{name}({example})"))
     raise error
+
+
+def is_own(error: CannotRun):
+    """Whether no other arguments could change what was raised: a name that is not there."""
+    return isinstance(error.error, (NameError, ImportError)) and (
+        not isinstance(error.error, UnboundLocalError))
 
 
 def _raises(error: CannotRun):

@@ -255,8 +255,10 @@ class _Search:
         filename = file_of(type(outcome.setup.layer))
         codes = codes_run(self.bench.run, filename, self.scopes)
         known = {f for cls in trusted for f in vars(cls).values() if callable(f)}
+        alone = getattr(type(self.bench.layer), "backward_alone", None)
         own = [fn for fn in functions_of(codes, objects_of(self.bench.layer))
                if fn.__name__ not in ("__init__", "forward") and fn not in known
+               and alone in (None, fn)
                and (not is_ours(fn.__code__.co_filename) or fn.__code__.co_filename == filename)]
         before = {f.fn: f for f in edited}
         new = {f.fn: f for f in with_source([fn for fn in own if fn not in before])}

@@ -190,14 +190,14 @@ class Slots:
 def gradient_names(name: str) -> list[str]:
     """What the gradient of W may be called."""
     forms = "d{0} d_{0} grad_{0} {0}_grad {0}_gradient g{0} g_{0} delta_{0} nabla_{0} grad{0}" \
-        " {0}grad D{0} {0}_delta {0}_d dL_d{0} dL{0}"
+        " {0}grad D{0} {0}_delta {0}_d dL_d{0} dLd{0} dL{0}"
     return [form.format(name) for form in forms.split()]
 
 
 def gradient_target(name: str) -> str | None:
     """ "dWx", "grad_Wx", "Wx_grad" -> "Wx"; None for what is no name of a gradient."""
-    for pattern in (r"d_?([A-Za-z]\w*)", r"(?:grad|delta|nabla|g)_(\w+)", r"(\w+?)_(?:grad|delta)",
-                    r"grad(\w+)", r"dL_?d?(\w+)"):
+    for pattern in (r"dL_?d_?(\w+)", r"d_?([A-Za-z]\w*)", r"(?:grad|delta|nabla|g)_(\w+)",
+                    r"(\w+?)_(?:grad|delta)", r"grad(\w+)", r"dL_?(\w+)"):
         match = re.fullmatch(pattern, name)
         if match:
             return match[1]
@@ -258,15 +258,17 @@ def gradient_of(layer, path):
             if isinstance(value, (np.ndarray, np.generic, float)):
                 return value
     owner = _at(layer, above[:-1]) if isinstance(holder, dict) else holder
+    named = dict(getattr(holder, "__dict__", {}))
     for key, value in getattr(owner, "__dict__", {}).items():
         if isinstance(value, dict) and value is not holder and re.search(
                 r"grad|^d|delta|nabla", str(key), re.IGNORECASE):
             for name in (leaf, *gradient_names(str(leaf))):
                 if isinstance(value.get(name), (np.ndarray, np.generic, float)):
                     return value[name]
-    short = [v for k, v in getattr(holder, "__dict__", {}).items() if isinstance(v, np.ndarray)
+            named.update(value)
+    short = [v for k, v in named.items() if isinstance(v, np.ndarray)
              and v.shape == np.shape(_item(holder, leaf))
-             and (target := gradient_target(k)) and _is_short_for(target, str(leaf))]
+             and (target := gradient_target(str(k))) and _is_short_for(target, str(leaf))]
     return short[0] if len(short) == 1 else None
 
 
@@ -442,7 +444,8 @@ def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
     rates = [bool(k and _RATES.fullmatch(p.name)) for k, p in enumerate(taken)]
     given = dict(zip(forward_names(layer), setup.inputs, strict=False))
     again = [p.name in given and p.default is p.empty for p in taken]
-    if all(again):  # backward(x) is handed a gradient, whatever it calls it
+    at_inputs = len(taken) > len(cotangents) == 1 and np.ndim(cotangents[0]) == 0  # of a loss
+    if all(again) and not at_inputs:  # backward(x) is handed a gradient, whatever it calls it
         again = [False] * len(taken)
     left: list[Any]
     if kind == "list":

@@ -139,6 +139,26 @@ def items_read(fn, name: str) -> list[str]:
         len(every) > 1) else []
 
 
+def may_be_none(fn, name: str) -> bool:
+    """Whether a function asks if an argument is None."""
+    return any(isinstance(n, ast.Compare) and ast.unparse(n) in (
+        f"{name} is None", f"{name} is not None", f"{name} == None", f"{name} != None")
+        for n in ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], [])))
+
+
+def left_none(fn) -> list[str]:
+    """The names to which a function assigns None and nothing else: what is to be written yet."""
+    assigned: dict[str, set[bool]] = {}
+    for n in ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], [])):
+        if isinstance(n, (ast.Assign, ast.AugAssign)):
+            targets: Any = n.targets if isinstance(n, ast.Assign) else [n.target]
+            for name in ast.walk(ast.Tuple(targets, ast.Load())):
+                if isinstance(name, ast.Name):
+                    is_none = isinstance(n.value, ast.Constant) and n.value.value is None
+                    assigned.setdefault(name.id, set()).add(is_none)
+    return [name for name, none in assigned.items() if none == {True}]
+
+
 def weights_first(fn, seen=()) -> int:
     """How many more products of a function, and of those that it calls, have a weight on the left
     (W @ x, with the batch in columns) than on the right."""
