@@ -428,3 +428,16 @@ def test_numbers_at_their_bounds():
         optim.EMA([p], decay).update()
     optim.clip_grad_value_([p], 0)
     assert p.grad.tolist() == [0, 0]
+
+
+def test_a_rule_of_ones_own():
+    class Signs(optim.Optimizer):
+        def update(self, p, g, state):
+            p -= state.group.lr * np.sign(g)
+
+    for options, wanted in (({}, [-1.5, 2.5]), ({"maximize": True}, [-0.5, 1.5]),
+                            ({"weight_decay": 1.0}, [-0.5, 1.5])):
+        p = Tensor([-1.0, 2.0], requires_grad=True)
+        p.grad = Tensor(np.array([0.5, -0.5]))
+        Signs([p], 0.5, **options).step()
+        assert p.data.tolist() == wanted

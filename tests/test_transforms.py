@@ -84,6 +84,14 @@ def test_grad_of_a_function_is_a_function():
     assert_allclose(grad(np.sum)(np.zeros((2, 3))).numpy(), np.ones((2, 3)))
 
 
+def test_arguments_are_counted_from_either_end():
+    for i, wanted in ((0, 5.0), (1, 2.0), (-1, 2.0), (-2, 5.0)):
+        assert value_and_grad(lambda x, y: x * y, i)(2.0, 5.0)[1].item() == wanted
+    for i in (2, -3):
+        with pytest.raises(IndexError, match=f"no argument {i} among the 2"):
+            value_and_grad(lambda x, y: x * y, i)(2.0, 5.0)
+
+
 def test_no_grad_around_a_transform_does_not_cut_it():
     with no_grad():
         assert value_and_grad(lambda x: x * x)(3.0)[1].item() == 6.0

@@ -32,6 +32,10 @@ def edit_detached(x, a):
     x.detach().data[...] = 100
 
 
+def edit_what_has_no_rule(x, a):
+    np.ix_(x.detach())[0][...] = 100  # NumPy hands out a view
+
+
 def edit_view(x, a):
     x[1:].data[...] = 100
 
@@ -41,7 +45,7 @@ def replace(x, a):
 
 
 @pytest.mark.parametrize("edit", [edit_source, edit_data, edit_in_place, edit_numpy, edit_detached,
-                                  edit_view, replace])  # fmt: skip
+                                  edit_what_has_no_rule, edit_view, replace])  # fmt: skip
 @given(seeds)
 def test_edits_never_reach_a_graph(edit, seed):
     a = np.random.default_rng(seed).normal(size=3)

@@ -164,3 +164,16 @@ def test_methods_that_write_make_a_new_version(edit):
     edit(expected)
     np.testing.assert_array_equal(t.detach(), expected)
     np.testing.assert_allclose(tg.grad(before, x).numpy(), 2 * X)
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_two_results_may_be_written_to_two_tensors_or_one(first):
+    v = np.array([1.5, -2.25])
+    x, whole = Tensor(v, requires_grad=True), Tensor(np.zeros(2))
+    part = Tensor(np.zeros(2)) if first else None
+    got = np.modf(x, out=(part, whole))
+    assert got[1] is whole and (got[0] is part or not first)
+    for one, wanted in zip(got, np.modf(v), strict=True):
+        np.testing.assert_array_equal(one.detach().numpy(), wanted)
+    np.sum(got[0] * np.array([2.0, 3.0])).backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [2, 3])

@@ -184,10 +184,10 @@ def arrays_in(x: Any, refused: str = "") -> Any:
 
 def _into(out: Any, result: Any, name: str, casting: Any = "unsafe") -> Any:
     """``out=``: the result becomes the new version of a Tensor; an array cannot hold a graph."""
-    if isinstance(out, tuple):
-        if len(out) > 1:
-            return tuple(_into(*pair, name, casting) for pair in zip(out, result, strict=True))
-        (out,) = out
+    if isinstance(out, tuple) and len(out) > 1:
+        return tuple(r if o is None else _into(o, r, name, casting)
+                     for o, r in zip(out, result, strict=True))
+    out = out[0] if isinstance(out, tuple) else out
     if isinstance(result, Protocols) and result.requires_grad and not isinstance(out, Protocols):
         raise TypeError(f"{name}: the array given as out= (or on the left of +=) cannot hold a"
                         " gradient: write a = a + t, or make it with np.zeros_like(t)")
