@@ -55,7 +55,7 @@ def rows_first(tape: Tape, cores: int) -> Tape:
             continue
         weight, rows = call.args[0], made.get(call.args[1])
         back = only_user(call.out, np.transpose)
-        copy = only_user(back.out, np.positive) if back else None
+        copy = only_user(back.out, np.copy) if back else None
         if not (rows and rows.fn is np.transpose and copy and not (*rows.args[1:], *back.args[1:])
                 and _is_rows(rows.args[0]) and len(weight.shape) == 2):
             continue
