@@ -134,7 +134,7 @@ class Watch:
         self.cells: list[tuple[Any, Any]] = []
         self.names: list[tuple[dict, str, Any]] = []  # globals
         self.functions: list[tuple[Any, ...]] = []  # with their parts
-        self.classes: list[tuple[type, Same]] = []
+        self.classes: list[tuple[type, tuple, Same]] = []
         self.lengths: list[tuple[Any, int]] = []
         self.twice: set[int] = set()  # what was met again, by id
 
@@ -197,7 +197,8 @@ class Watch:
             and all(inside.get(name, Same) is value for inside, name, value in self.names)
             and all(f.__code__ is code and f.__defaults__ is defaults and f.__kwdefaults__ is named
                     and len(f.__dict__) == n for f, code, defaults, named, n in self.functions)
-            and all(values == tuple(vars(cls).values()) for cls, values in self.classes)
+            and all(cls.__mro__ is mro and values == tuple(vars(cls).values())
+                    for cls, mro, values in self.classes)
             and all(len(x) == n for x, n in self.lengths))
 
     def _values(self) -> list[Any]:
@@ -451,7 +452,7 @@ def walk(f, given=(), watch=None) -> Reached:
 
     def visit_class(cls):
         """What its methods reach, and its own attributes."""
-        key.append(cls)
+        key.append(cls.__mro__)  # its bases can be exchanged
         for base in cls.__mro__:
             if not ours_module(base.__module__) or (base is not cls and id(base) in seen):
                 continue
@@ -464,7 +465,7 @@ def walk(f, given=(), watch=None) -> Reached:
                     parts.values = made.values
                 else:
                     parts = classes[base] = made
-            watch.classes.append((base, parts.values))
+            watch.classes.append((base, base.__mro__, parts.values))
             key.append(parts)
             for named in parts.named:
                 visit_globals(*named)
