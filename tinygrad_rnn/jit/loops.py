@@ -30,7 +30,7 @@ from .blocks import softmax_nll, softmax_nll_compiled
 from .chains import Chain, gather, kind_of
 from .recording import added
 from .rows import added_rows, looked_up
-from .tape import Call, Tape, Value, replace, values_in
+from .tape import Call, Tape, Value, values_in
 
 __all__ = ["Kernel", "available", "basic", "compiled_calls", "elementary", "fuse", "load",
            "slices_first", "sum_in_softmax"]  # fmt: skip
@@ -75,10 +75,10 @@ def elementary(tape: Tape) -> Tape:
     same: dict[Value, Value] = {}
     columns: dict[Value, Value] = {}
     for call in tape.calls:
-        fn, out = call.fn, call.out
-        args, kwargs = replace((call.args, call.kwargs), lambda v: same.get(v, v))
-        if fn in EXPRESSIONS and not kwargs:
-            args = tuple([columns.get(x, x) if isinstance(x, Value) else x for x in args])
+        call = call.of(same)
+        if call.fn in EXPRESSIONS and not call.kwargs:
+            call = call.of(columns)
+        fn, args, kwargs, out = call.fn, call.args, call.kwargs, call.out
         x: Any = args[0] if args else None
         if (fn is np.mean and out.dtype == FLOAT == x.dtype and len(args) == 1 and x.shape
                 and kwargs.keys() <= {"axis", "keepdims"} and 0 not in x.shape):
@@ -92,8 +92,6 @@ def elementary(tape: Tape) -> Tape:
                 same[out] = x
                 continue
             call = Call(np.multiply, (x, x), {}, out, line=call.line)
-        else:
-            call = Call(fn, args, kwargs, out, call.effect, call.view, call.line, call.more)
         if fn is np.broadcast_to and x.shape == (*out.shape[:-1], 1):
             columns[out] = x
         calls.append(call)
@@ -176,10 +174,9 @@ def slices_first(tape: Tape) -> Tape:
 
 
 def _sliceable(call, users):
-    if not users or not Kernel.accepts(call) or len(call.out.shape) < 2:
-        return False
-    return (all(user.view and user.fn is operator.getitem
-                and basic(user.args[1], len(call.out.shape)) for user in users)
+    return (bool(users) and all(user.view and user.fn is operator.getitem
+                                and basic(user.args[1], len(call.out.shape)) for user in users)
+        and Kernel.accepts(call) and len(call.out.shape) > 1
         and all(isinstance(x, (int, float)) or x.shape in ((), call.out.shape, call.out.shape[-1:])
                 for x in call.args))
 

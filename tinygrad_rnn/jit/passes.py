@@ -101,12 +101,11 @@ def share(tape: Tape) -> Tape:
     same: dict[Value, Value] = {}
     calls = []
     for call in tape.calls:
-        args, kwargs = replace((call.args, call.kwargs), lambda v: same.get(v, v))
-        call = Call(call.fn, args, kwargs, call.out, call.effect, call.view, call.line, call.more)
-        if call.fn is np.reshape and call.view and args[0].shape == call.out.shape:
-            same[call.out] = args[0]
+        call = call.of(same)
+        if call.fn is np.reshape and call.view and call.args[0].shape == call.out.shape:
+            same[call.out] = call.args[0]
             continue
-        key = None if call.effect or call.more else _key((call.fn, args, kwargs))
+        key = None if call.effect or call.more else _key((call.fn, call.args, call.kwargs))
         if key is not None and key in seen:
             same[call.out] = seen[key]
             continue
@@ -238,6 +237,8 @@ def _is_bias(args, x):
 
 def _key(x):
     """The argument as something hashable; None where it cannot be compared."""
+    if type(x) is Value:
+        return x
     if isinstance(x, (tuple, list)):
         parts = [_key(item) for item in x]
         return None if any(p is None for p in parts) else (type(x), *parts)

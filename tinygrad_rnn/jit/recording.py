@@ -43,8 +43,8 @@ def source_line():
         file = frame.f_code.co_filename
         ours = file.startswith(HERE) or file == contextlib.__file__
         if not ours and NUMPY not in file and "<__array_" not in file:
-            line = f"{cell_name(file) or file}:{frame.f_lineno}"
             if not file.startswith(PACKAGE):
+                line = f"{cell_name(file) or file}:{frame.f_lineno}"
                 return line if engine is None else f"{line} (in {engine})"
             engine = engine or f"{file[len(PACKAGE):]}:{frame.f_lineno}"
         frame = frame.f_back

@@ -5,6 +5,7 @@ for ``a`` from then on. So a pass over the list needs to look at no more than wh
 a value lives, and which calls may work in place, is decided last (memory.py).
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -79,6 +80,13 @@ class Call:
         if self._inputs is None:  # asked again and again by the passes
             self._inputs = list(values_in((self.args, self.kwargs)))
         return self._inputs
+
+    def of(self, others: dict[Value, Value]) -> "Call":
+        """The same call with others in the places of these values."""
+        if others.keys().isdisjoint(self.inputs()):
+            return self
+        args, kwargs = replace((self.args, self.kwargs), lambda v: others.get(v, v))
+        return dataclasses.replace(self, args=args, kwargs=kwargs, _inputs=None)
 
 
 @dataclass(eq=False, slots=True)
