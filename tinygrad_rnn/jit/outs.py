@@ -23,7 +23,7 @@ from ..functional import (
     _softmax,
     nll_slope_rows,
 )
-from .recording import Recorder, added, overwritten, picked
+from .recording import Recorder, added, overwritten, picked, writes
 from .tape import Call, Tape, Value, replace
 
 __all__ = ["lists_as_arrays", "opened", "written"]
@@ -101,12 +101,6 @@ def lists_as_arrays(tape: Tape) -> Tape:
 
 
 # ---- calls that write ----
-
-
-def writes(fn: Callable) -> Callable:
-    """Say of a function that it takes ``out=``; without, it makes an array."""
-    vars(fn)["writes"] = True
-    return fn
 
 
 @cache

@@ -308,6 +308,12 @@ def editing(edit, name):
     return fn
 
 
+def writes(fn: Any) -> Any:
+    """Say of a function that it takes ``out=``; without, it makes an array."""
+    vars(fn)["writes"] = True
+    return fn
+
+
 # what ``a[index] = value`` makes of a, and what ``add_at`` does
 overwritten = editing(operator.setitem, "overwritten")
 added = editing(add_at, "added")

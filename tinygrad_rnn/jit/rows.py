@@ -2,26 +2,20 @@
 
 import numpy as np
 
-__all__ = ["add_rows_at", "added_rows", "in_range", "looked_up", "move_rows", "moved_rows",
-           "summed_rows", "used_rows"]  # fmt: skip
+from .recording import editing, writes
 
-
-def added_rows(table, ids, g):
-    """A copy of ``table`` with the rows of ``g`` added at ``ids``: ``added``, as a loop."""
-    table = table.copy(order="K")
-    add_rows_at(table, ids, g)
-    return table
+__all__ = ["added_rows", "in_range", "looked_up", "moved_rows", "summed_rows", "used_rows"]
 
 
 def add_rows_at(table, ids, g):
-    """The same in place."""
+    """Add the rows of ``g`` to those of ``table`` at ``ids``: ``added``, as a loop."""
     from .native import add_rows
 
     in_range(ids, len(table))
     add_rows(table, ids.ravel(), np.ascontiguousarray(g).reshape(-1, table.shape[1]))
 
 
-added_rows.edit = add_rows_at  # type: ignore[attr-defined]
+added_rows = editing(add_rows_at, "added_rows")
 
 
 def in_range(ids, n):
@@ -44,6 +38,7 @@ def used_rows(table, ids):
     return np.where(used, table, 0)
 
 
+@writes
 def summed_rows(ids, g, n, out=None):
     """The rows of g (..., D) that have the same id, out of n, added up where the first of them
     stands, and 0 where the others do: (ids.size + 1, D). The last row, which is 0, stands for all
@@ -57,18 +52,8 @@ def summed_rows(ids, g, n, out=None):
     return out
 
 
-summed_rows.writes = True  # type: ignore[attr-defined]
-
-
-def moved_rows(table, ids, step):
-    """A copy of ``table`` without ``step``, which is laid out as ``summed_rows`` does it."""
-    table = table.copy(order="K")
-    move_rows(table, ids, step)
-    return table
-
-
 def move_rows(table, ids, step):
-    """The same in place."""
+    """Subtract from ``table`` what is laid out as ``summed_rows`` does it."""
     from .native import subtract_rows
 
     moved = np.zeros(len(table), np.bool_)
@@ -77,4 +62,4 @@ def move_rows(table, ids, step):
         table[~moved] -= step[-1]
 
 
-moved_rows.edit = move_rows  # type: ignore[attr-defined]
+moved_rows = editing(move_rows, "moved_rows")
