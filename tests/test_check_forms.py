@@ -288,9 +288,13 @@ def kinds():
     ("OneSample", "convention", "for x (N, D) forward raises TypeError"),
     ("Sequences", "ok", ""),
     ("Later", "ok", ""),
+    ("GradsForgotten", "wrong", "grads has 0: an optimizer never sees the gradient dW; it stands in"
+     " self.inner.grads[0]"),
     ("RowBias", "convention", "right for b (1, H), wrong for b (H,)"),
     ("WeightedLoss", "convention", "returns no gradient of weights: for a loss these are data"),
     ("ClippedOverTime", "convention", "clips its gradients"),
+    ("AfterSoftmax", "convention", "the gradient before the softmax that made y_pred, not that"),
+    ("BatchAndTime", "convention", "right for x (N, T, H), wrong for x (N, H)"),
 ])  # fmt: skip
 def test_every_kind_is_judged(kinds, name, verdict, words):
     report = kinds[name]

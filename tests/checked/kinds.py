@@ -340,3 +340,58 @@ class ClippedOverTime:
             dxs[:, t], dh = da @ self.Wx.T, da @ self.Wh.T
             np.clip(dh, -1, 1, dh)
         return dxs
+
+
+class GradsForgotten:
+    """The gradient is that of the inner layer, and grads of this one has nothing."""
+
+    def __init__(self, W):
+        self.inner = RightMatMul(W)
+        self.params, self.grads = [W], []
+
+    def forward(self, x):
+        return self.inner.forward(x)
+
+    def backward(self, dout):
+        return self.inner.backward(dout)
+
+
+class RightMatMul:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.params[0]
+
+    def backward(self, dout):
+        self.grads[0][...] = self.x.T @ dout
+        return dout @ self.params[0].T
+
+
+class AfterSoftmax:
+    """The derivative of the softmax that made y_pred is in this backward."""
+
+    def forward(self, y_pred, y_true):
+        self.y, self.t = y_pred, y_true
+        return -np.mean(np.log(y_pred[np.arange(len(y_true)), y_true]))
+
+    def backward(self):
+        d = self.y.copy()
+        d[np.arange(len(self.t)), self.t] -= 1
+        return d / len(self.t)
+
+
+class BatchAndTime:
+    """Sums over two axes, whatever there is."""
+
+    def __init__(self, hidden_dim):
+        self.gamma, self.gradients = np.ones(hidden_dim), {}
+
+    def forward(self, x):
+        self.x = x
+        return self.gamma * np.tanh(x)
+
+    def backward(self, dLdY):
+        self.gradients["dLdGamma"] = np.sum(dLdY * np.tanh(self.x), axis=(0, 1))
+        return dLdY * self.gamma * (1 - np.tanh(self.x) ** 2)

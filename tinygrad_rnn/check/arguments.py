@@ -3,8 +3,8 @@ what is tried first; a new name is one line of a table.
 
 Notation: ``N,D`` floats of that shape (weights, where a constructor takes them), ``.`` a number;
 ``i:N,T`` ids below V, ``z:N`` ids below 2, ``o:N,V`` one-hot rows, ``p:N,T`` probabilities,
-``m:N,T`` a mask; ``l:N`` lengths, up to T; ``#T`` a size; ``s:N,D`` a shape; ``=True`` a value;
-``rng``; ``corpus``.
+``m:N,T`` a mask; ``l:N`` lengths, up to T; ``#T`` a size; ``s:N,D`` a shape or a list of sizes;
+``=True`` a value; ``rng``; ``corpus``; ``words`` a dict of them.
 G stands for all gates.
 """
 
@@ -43,7 +43,7 @@ class Random:
 @dataclass(frozen=True)
 class Spec:
     """One argument: ``kind`` is float, weight, distribution, ids, onehot, mask, lengths, corpus,
-    rng, size, shape (a tuple), settings (a dict) or value."""
+    words, rng, size, shape (a list), settings (a dict) or value."""
 
     kind: str
     shape: tuple[str, ...] = ()
@@ -58,12 +58,15 @@ class Spec:
             return np.random.default_rng(0)
         if self.kind == "size":
             return measure(self.value, sizes)
+        if self.kind == "words":
+            ends = ["<NULL>", "<START>", "<END>", "<UNK>"]
+            return {w: i for i, w in enumerate((ends + [*"abcdefgh"])[: sizes["V"]])}
         if self.kind == "corpus":  # every word, and some of them more often
             n = measure(self.value, sizes)
             return np.concatenate([np.arange(n), np.arange(n // 2), np.arange(n // 3)])
         shape = tuple(measure(s, sizes) for s in self.shape)
         if self.kind == "shape":
-            return shape
+            return list(shape)
         if self.kind == "ids":
             return values.ids(shape, measure(self.value, sizes))
         if self.kind == "lengths":  # one of them the whole
@@ -126,7 +129,7 @@ def specs(text: str, gates: str = "H", kind: str = "float") -> list[Spec]:
             found.append(Spec("value", value=ast.literal_eval(word[1:])))
         elif word[0] == "#":
             found.append(Spec("size", value=word[1:]))
-        elif word in ("rng", "corpus"):
+        elif word in ("rng", "corpus", "words"):
             found.append(Spec(word, (), "V" if word == "corpus" else None))
         else:
             found.append(Spec(_KINDS.get(mark, kind), axes, {"i": "V", "z": "Z"}.get(mark)))
@@ -153,6 +156,7 @@ _INIT = [
     (r"gamma|beta|scale|shift|g", _IMAGES, "C 1,C,1,1 D H"),
     (r"gamma|beta|scale|shift|g", "", "D H"),
     (r".*(ratio|prob|drop|rate).*|p", "", "=0.4"),
+    (r"(words?|chars?|tokens?|vocab)(to|2)(i[dx]|idx|ids|index|indices)", "", "words"),
     (r"corpus|vocab", "", "corpus #V"), (r".*heads?", "", "#A"),
     (r"rng|generator|randomstate", "", "rng"),
     (r"samplesize|windowsize|window|sample", "", "#S #1"),
@@ -166,6 +170,8 @@ _INIT = [
 ]  # fmt: skip
 # ... sizes, by the whole name; the last are weights of any name, and what says nothing.
 _NAMED_SIZES = [
+    (r"hidden_?(size_?list|sizes|dims|layers|units)", "s:H,H #H"),
+    (r"(layers?_?)?(dims|sizes)", "s:D,H,V #H"),
     (r"(n_?)?(vocab|words?|classes|labels|V|dict)(_?(size|num|dim|n))?", "#V #D"),
     (r"word_?vec(tor)?(_?(size|num|dim|n))?|d_?model|model_?dim", "#D #V #H"),
     (r"(n_?|num_?)?(hidden|h|hid|units?|state)(_?(size|dim|units?|num|n))?|H|hidden_dims?"

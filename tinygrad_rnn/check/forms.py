@@ -115,9 +115,11 @@ def is_empty(fn):
 
 
 def _rest(pattern, name: str):
-    """A name without the word for its direction, None if it has none."""
+    """A name without the word for its direction, None if it has none, or is that of a test."""
     match = pattern.search(name)
-    return None if match is None else (name[: match.start()] + name[match.end():]).strip("_")
+    if match is None or re.search(r"(^|_)tests?(_|$)", name, re.IGNORECASE):
+        return None
+    return (name[: match.start()] + name[match.end():]).strip("_")
 
 
 def _renamed(cls: type, forward, backward) -> Any:
@@ -516,18 +518,21 @@ def _method_with_loss(cls: type, fn) -> Any:
     @functools.wraps(fn)
     def backward(self, dout=1.0):
         self.gradients = {k: v * dout for k, v in _flat(self.kept).items()}
+        return tuple(next((self.gradients.pop(k) for k in gradient_names(n)
+                           if k in self.gradients), None) for n in taken) if given else None
 
     names = list(inspect.signature(fn).parameters.values())[1:]
+    taken = [p.name for p in names if p.default is p.empty or p.default is None]
+    given = {gradient_target(n) for n in returned_names(fn)} & set(taken)
     positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
     wrapped: Any = forward
     wrapped.__signature__ = inspect.Signature([
         inspect.Parameter("self", positional),
-        *(inspect.Parameter(p.name, positional) for p in names
-          if p.default is p.empty or p.default is None)])
+        *(inspect.Parameter(n, positional) for n in taken)])
     wrapped = backward
     wrapped.__signature__ = inspect.Signature([
         inspect.Parameter(n, positional) for n in ("self", "dout")])
     made: Any = _renamed(cls, forward, backward)
     made.hint = cls.__name__ + "Loss"
-    made.without_gradient = frozenset(p.name for p in names)
+    made.without_gradient = frozenset(p.name for p in names) - given
     return made

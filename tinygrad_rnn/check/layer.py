@@ -259,9 +259,10 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
     try:
         with time_limit(seconds):
             outcome = evaluate(first.setup(), seed)
-            if outcome.right or _at_a_kink(outcome):
+            missed = set(_unseen(outcome)) if outcome.right else set()
+            if not missed and (outcome.right or _at_a_kink(outcome)):
                 return None
-            wrong = {g.name for g in outcome.wrong_gradients}
+            wrong = {g.name for g in outcome.wrong_gradients} | missed
     except (CannotRun, TimeUp):
         return None
     if not wrong:
@@ -274,7 +275,7 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
                 continue  # along an axis of size 1 a transpose and a sum are right by chance
             other = evaluate(setup, seed, light=True)
             shown = {name for name, g in other.wanted.items() if np.any(g)}
-            if other.right and wrong <= shown:
+            if other.right and wrong <= shown and not (missed and _unseen(other)):
                 return recipe
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,8 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
         return outcome
     other = None
     if _is_loss(outcome):
-        other = _as_last(outcome, light) or _without_epsilon(outcome, used, light)
+        other = _as_last(outcome, light) or _before_activation(outcome, light) or (
+            _without_epsilon(outcome, used, light))
     elif any(np.ndim(y) == 0 and not np.any(g) for y, g in zip(seen.outputs, used, strict=True)):
         # a loss beside other outputs, for which backward takes no gradient: that is 1
         ones = [g if np.ndim(g) else 1.0 for g in used]
@@ -130,6 +131,26 @@ def _as_last(outcome: Outcome, light: bool):
         "dout_ignored", say("backward does not look at the gradient that it is handed: right where"
                             " the loss is the last layer, and that gradient is 1"), wrong=False))
     return last
+
+
+def _before_activation(outcome: Outcome, light: bool):
+    """The same comparison for a loss of probabilities whose backward has the derivative of what
+    made them in it, None where it has not."""
+    setup, right = outcome.setup, outcome.truth
+    for i, (name, p, g) in enumerate(zip(setup.names, setup.inputs, right.inputs, strict=False)):
+        if g is None or not np.all((p > 0) & (p < 1)):
+            continue
+        for made, before in (("softmax", p * (g - np.sum(g * p, axis=-1, keepdims=True))),
+                             ("sigmoid", p * (1 - p) * g)):
+            inputs = [*right.inputs[:i], before, *right.inputs[i + 1:]]
+            other = evaluate(setup, outcome.seed, light, replace(right, inputs=inputs))
+            if other.right:
+                other.problems.append(Cause("before_activation", say(
+                    "backward gives the gradient before the {activation} that made {name}, not that"
+                    " of {name}: the backward of that layer must hand it on as it is",
+                    activation=made, name=name), wrong=False))
+                return other
+    return None
 
 
 def _without_epsilon(outcome: Outcome, used, light: bool):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .report import Cause, listed
-from .running import CannotRun, again, observe
-from .words import say
+from .running import CannotRun, again, observe, places
+from .words import join, say
 
 if TYPE_CHECKING:
     from .outcome import Outcome
@@ -63,8 +63,14 @@ def protocol_problems(outcome: Outcome):
         yield Cause("uninitialised", say(
             "uninitialised memory (np.empty) is read: part of {names} is never written",
             names=listed(unwritten)), gradients=unwritten)
+    short = _shorter(outcome)
     for g in outcome.gradients:
-        if outcome.got.get(g.name) is None:
+        if g.name in short:
+            yield Cause("none", join([say(
+                "params has {m}, grads has {n}: an optimizer never sees the gradient {name}",
+                m=len(names), n=len(names) - len(short), name=f"d{g.name}"),
+                *_standing(outcome, g.name)]), gradients=[g.name])
+        elif outcome.got.get(g.name) is None:
             words = "None stands where the gradient {name} belongs" if g.shape == () else (
                 "nothing is found where the gradient {name} belongs")
             yield Cause("none", say(words, name=f"d{g.name}"), gradients=[g.name])
@@ -74,6 +80,24 @@ def protocol_problems(outcome: Outcome):
             " optimizer would make it a second time", rate=f"{outcome.setup.rate:g}"), wrong=False)
     elif not unwritten and not seen.replaced and outcome.setup.rounds == 1:
         yield from _second(outcome)
+
+
+def _shorter(outcome: Outcome):
+    """The parameters at the end of params for which the list grads has nothing."""
+    grads = getattr(outcome.observation.layer, "grads", None)
+    slots = outcome.setup.slots
+    return [] if slots.beside or not isinstance(grads, (list, tuple)) else [
+        n for n in slots.names[len(grads):] if outcome.got.get(n) is None]
+
+
+def _standing(outcome: Outcome, name: str):
+    """Where else in the layer the right gradient stands, as a sentence or none."""
+    wanted = outcome.wanted[name]
+    for path, a in places(outcome.observation.layer):
+        if a.shape == wanted.shape and np.any(a) and np.allclose(a, wanted):
+            at = "".join(f"[{k!r}]" if isinstance(k, int) else f".{k}" for k in path)
+            return [say("it stands in {place}", place="self" + at)]
+    return []
 
 
 def _nested(layer):

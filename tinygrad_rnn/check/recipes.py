@@ -166,7 +166,7 @@ class Search:
         inputs = self._inputs(first.input_names)
         for init, specs in [(rows, first.inputs)] * (rows != first.init) + [
                 (first.init, specs) for _, specs in itertools.islice(ranked(inputs), 60)]:
-            recipe = replace(first, init=init, inputs=specs, as_tuple=False, notes=[])
+            recipe = replace(first, init=init, inputs=specs, as_tuple=False, slots=None, notes=[])
             if time.process_time() > end:
                 return
             if (init, specs) != (first.init, first.inputs) and not self._is_beside_the_point(

@@ -761,6 +761,17 @@ def truth(setup: Setup, cotangents: list[Any], others=()):
 
     ``others``: paths of further arrays that are differentiated.
     """
+    try:
+        return _truth(setup, cotangents, others)
+    except CannotRun as error:
+        if others or "cannot hold a gradient" not in str(error):
+            raise
+    # it adds to an array of its own, as a running mean is: one that can hold a gradient
+    own = {id(p) for p in setup.slots.params(setup.layer)}
+    return _truth(setup, cotangents, [p for p, a in places(setup.layer) if id(a) not in own])
+
+
+def _truth(setup: Setup, cotangents: list[Any], others):
     inputs = copies(setup.inputs)
     with at_work(setup.layer) as layer:
         setup.start(layer)
