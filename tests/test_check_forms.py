@@ -284,6 +284,7 @@ def kinds():
     ("EditsAndDoubles", "wrong", "scaled by `2`, which does not belong there"),
     ("OneWeightTwice", "wrong", "the output does not depend on Wx, for which backward gives"),
     ("FromAnotherFile", "unchecked", "with MatMul of the book in its place every gradient"),
+    ("RaisesInVain", "unchecked", "no attribute 'to_array'"),
     ("Misspelt", "wrong", "`self.inner.backward` is meant"),
     ("OneSample", "convention", "for x (N, D) forward raises TypeError"),
     ("Sequences", "ok", ""),

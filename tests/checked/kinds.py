@@ -395,3 +395,19 @@ class BatchAndTime:
     def backward(self, dLdY):
         self.gradients["dLdGamma"] = np.sum(dLdY * np.tanh(self.x), axis=(0, 1))
         return dLdY * self.gamma * (1 - np.tanh(self.x) ** 2)
+
+
+class RaisesInVain:
+    """Without the line that raises all were right: that is no cause."""
+
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.params[0]
+
+    def backward(self, dout):
+        dout = dout.to_array()
+        self.grads[0][...] = self.x.T @ dout
+        return dout @ self.params[0].T

@@ -60,7 +60,7 @@ class Spec:
             return measure(self.value, sizes)
         if self.kind == "words":
             ends = ["<NULL>", "<START>", "<END>", "<UNK>"]
-            return {w: i for i, w in enumerate((ends + [*"abcdefgh"])[: sizes["V"]])}
+            return {w: i for i, w in enumerate([*ends, *"abcdefgh"][: sizes["V"]])}
         if self.kind == "corpus":  # every word, and some of them more often
             n = measure(self.value, sizes)
             return np.concatenate([np.arange(n), np.arange(n // 2), np.arange(n // 3)])

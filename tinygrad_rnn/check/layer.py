@@ -680,10 +680,13 @@ def _raised(report: Report, error: CannotRun, setup: Setup, limits: _Limits) -> 
             with contextlib.suppress(Exception, TimeUp), time_limit(limits.seconds):
                 explain_wrong(report, _forward_outcome(setup, seed), limits.budget(), filename,
                               limits.trusted, _more(setup, seed))
-            if report.causes:
+            # to leave out the line that raises ends the error, and says nothing of its cause
+            if report.causes and not any(c.kind == "extra" and c.line == error.line
+                                         for c in report.causes):
                 report.verdict = "wrong"
                 report.notes.append(raised)
             else:
+                report.cause, report.line, report.causes = raised, error.line, []
                 report.searched, report.unexplained = "", []
         return report
     return could_not_run(report, error, filename)
