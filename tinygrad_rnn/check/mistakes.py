@@ -1265,7 +1265,8 @@ def _misspelt(p):
     if p.node.attr in ("params", "grads"):
         return  # that has its name from the optimizer: what is there is misspelt
     if owner is not None and not hasattr(owner, p.node.attr):
-        for other in difflib.get_close_matches(p.node.attr, dir(owner), 3, 0.7):
+        there = [n for n in dir(owner) if not n.startswith("__")]
+        for other in difflib.get_close_matches(p.node.attr, there, 3, 0.7):
             yield like(p.node, attr=other)
 
 
