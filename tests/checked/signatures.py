@@ -234,3 +234,48 @@ class TestOfSquare:
 
     def test_backward(self, dout):
         return dout
+
+
+class StepCell:
+    def __init__(self, input_size, hidden_size):
+        self.Wx = np.random.randn(input_size, hidden_size)
+        self.Wh = np.random.randn(hidden_size, hidden_size)
+        self.dWx, self.dWh = np.zeros_like(self.Wx), np.zeros_like(self.Wh)
+        self.hidden_size = hidden_size
+
+    def forward(self, x, h):
+        self.cache = x, h, np.tanh(x @ self.Wx + h @ self.Wh)
+        return self.cache[2]
+
+    def backward(self, dh):
+        x, h, y = self.cache
+        da = dh * (1 - y**2)
+        self.dWx[...] = x.T @ da
+        self.dWh[...] = h.T @ da
+        return da @ self.Wx.T, da @ self.Wh.T
+
+
+class OverTime:
+    """Handed a cell of this file."""
+
+    def __init__(self, cell):
+        self.cell = cell
+
+    def forward(self, xs):
+        h = np.zeros((len(xs), self.cell.hidden_size))
+        self.caches, hs = [], []
+        for t in range(xs.shape[1]):
+            h = self.cell.forward(xs[:, t], h)
+            self.caches.append(self.cell.cache)
+            hs.append(h)
+        return np.stack(hs, 1)
+
+    def backward(self, dhs):
+        dh, dxs = 0, np.zeros((*dhs.shape[:2], len(self.cell.Wx)))
+        dWx, dWh = 0, 0
+        for t in reversed(range(dhs.shape[1])):
+            self.cell.cache = self.caches[t]
+            dxs[:, t], dh = self.cell.backward(dhs[:, t] + dh)
+            dWx, dWh = dWx + self.cell.dWx, dWh + self.cell.dWh
+        self.cell.dWx, self.cell.dWh = dWx, dWh
+        return dxs

@@ -43,7 +43,8 @@ class Random:
 @dataclass(frozen=True)
 class Spec:
     """One argument: ``kind`` is float, weight, distribution, ids, onehot, mask, lengths, corpus,
-    words, rng, size, shape (a list), settings (a dict) or value."""
+    words, rng, size, shape (a list), settings (a dict), made (by a function)
+    or value."""
 
     kind: str
     shape: tuple[str, ...] = ()
@@ -52,6 +53,8 @@ class Spec:
     def make(self, sizes, values):
         if self.kind == "value":
             return self.value
+        if self.kind == "made":
+            return self.value(sizes, values)
         if self.kind == "settings":
             return dict(self.value)
         if self.kind == "rng":

@@ -45,7 +45,7 @@ from .running import (
     truth,
 )
 from .smallest import smallest_example
-from .source import left_none, node_of
+from .source import is_read, left_none, node_of
 from .words import join, say
 
 SECONDS = 5.0
@@ -680,9 +680,11 @@ def _raised(report: Report, error: CannotRun, setup: Setup, limits: _Limits) -> 
             with contextlib.suppress(Exception, TimeUp), time_limit(limits.seconds):
                 explain_wrong(report, _forward_outcome(setup, seed), limits.budget(), filename,
                               limits.trusted, _more(setup, seed))
-            # to leave out the line that raises ends the error, and says nothing of its cause
-            if report.causes and not any(c.kind == "extra" and c.line == error.line
-                                         for c in report.causes):
+            backward = type(setup.layer).backward
+            # to leave out the line that raises ends the error: a cause only if nothing reads it
+            if report.causes and not any(
+                    c.kind == "extra" and c.line == error.line and is_read(backward, error.line)
+                    for c in report.causes):
                 report.verdict = "wrong"
                 report.notes.append(raised)
             else:

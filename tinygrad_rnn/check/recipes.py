@@ -7,9 +7,11 @@ A recipe is symbolic: shapes are tuples of N (batch), T (time), U (a second time
 from __future__ import annotations
 
 import ast
+import functools
 import heapq
 import inspect
 import itertools
+import re
 import time
 import types
 from collections import Counter
@@ -289,9 +291,23 @@ class Search:
 
     def _init(self, name: str, k: int):
         found, cost = init_specs(name, self.name, k, self.init_names)
+        if re.search(r"cell$|^layer$", name):
+            return [*enumerate([*self._cells, *found])]
         if hasattr(self.cls, "form"):  # the weights of functions: no sizes
             found = [s for s in found if s.kind == "weight"] or found
         return list(enumerate(found, cost))
+
+    @functools.cached_property
+    def _cells(self):
+        """Cells of the same file, for a layer that is handed one."""
+        found = []
+        for name, cls in list(inspect.unwrap(self.cls.forward).__globals__.items()):
+            if isinstance(cls, type) and cls.__module__ == self.cls.__module__ and re.search(
+                    "cell|step|unit", name, re.IGNORECASE) and not issubclass(self.cls, cls):
+                recipe = Search(cls, self.seconds).next()
+                if recipe is not None:
+                    found.append(Spec("made", value=functools.partial(_layer_of, recipe)))
+        return found
 
     def _recipes(self, ids_first=False) -> Iterator[tuple[float, Recipe]]:
         """Recipes with their cost: how far down its list each argument is."""
@@ -344,6 +360,10 @@ class Search:
             yield cost + total, (Recipe if self.like is None else _Sized)(
                 self.cls, dict(zip(self.init_names, specs[:n], strict=True)), list(specs[n:]),
                 input_names, sizes=dict(sizes))
+
+
+def _layer_of(recipe: Recipe, sizes, values):
+    return recipe.setup(sizes, values).layer
 
 
 def ranked(choices):

@@ -146,6 +146,16 @@ def may_be_none(fn, name: str) -> bool:
         for n in ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], [])))
 
 
+def is_read(fn, line: int | None) -> bool:
+    """Whether a function reads a name elsewhere that the statement at a line assigns, or where
+    that is no assignment to a name."""
+    nodes: Any = list(ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], [])))
+    names = [n for n in nodes if isinstance(n, ast.Name)]
+    bound = {n.id for n in names if isinstance(n.ctx, ast.Store) and n.lineno == line}
+    return not bound or any(n.id in bound and isinstance(n.ctx, ast.Load) and n.lineno != line
+                            for n in names)
+
+
 def left_none(fn) -> list[str]:
     """The names to which a function assigns None and nothing else: what is to be written yet."""
     assigned: dict[str, set[bool]] = {}
