@@ -255,25 +255,6 @@ def memory():
     return lambda x: x * np.asarray(view), change
 
 
-def bases_of_a_class():
-    class Once:
-        def __call__(self, x):
-            return x
-
-    class Twice:
-        def __call__(self, x):
-            return 2 * x
-
-    class Own(Once):
-        pass
-
-    def change(i):  # once it is replayed without a walk
-        Own.__bases__ = (Twice if i == 3 else Once,)
-
-    own = Own()
-    return lambda x: own(x), change
-
-
 CONTENTS = {"scale": 1.0, "w": np.ones(4)}
 
 
@@ -290,8 +271,7 @@ REACHED = {
         module_of_an_enclosing_function, global_function,
         number_of_numpy, zero, arrays_in_tuples, defaults, partial, one_array_in_two_places,
         function_attribute, bytes_that_change, a_jitted_function, variable_of_a_context,
-        weak_references, a_view_of_a_dict, what_a_cached_function_reads, memory,
-        bases_of_a_class)
+        weak_references, a_view_of_a_dict, what_a_cached_function_reads, memory)
 } | {
     "namespace": kept_in(types.SimpleNamespace(**CONTENTS), getattr, setattr),
     "slots": kept_in(Slots(), getattr, setattr),

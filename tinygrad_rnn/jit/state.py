@@ -23,7 +23,7 @@ import sys
 import threading
 import types
 import weakref
-from collections import ChainMap, UserDict, UserList, deque
+from collections import ChainMap, UserDict, UserList, defaultdict, deque
 from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import cache, partial
@@ -41,6 +41,7 @@ LISTS = ("tensors", "arrays", "again", "generators", "generators_again", "number
          "spots", "held", "containers", "kept", "key")  # of what is reached
 ARRAYS = (np.ndarray, np.memmap)  # other subclasses compute in ways of their own
 SCALARS = frozenset((type(None), bool, int, float, str, bytes, complex))
+BASES = (int, float, complex, str, bytes)  # of classes of one's own
 CODE = (types.FunctionType, type, np.ufunc)
 METHODS = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
 CACHED = type(cache(len))
@@ -151,6 +152,8 @@ class Watch:
         self.insides = [inside for _, inside, _ in containers]
         self.dicts = [inside for inside in self.insides if isinstance(inside, dict)]
         self.others = self.insides[len(self.dicts) :]
+        self.objects = [x for x, inside, _ in containers if getattr(x, "__dict__", 0) is inside]
+        self.vars = list(map(vars, self.objects))
         self.sizes = [len(names) for _, _, names in containers]
         self.keys = [name for (_, _, names), _ in zip(containers, self.dicts, strict=False)
                      for name in names]
@@ -174,6 +177,7 @@ class Watch:
         """Whether all is as it was, and apart from the objects with the ids ``given``."""
         swapped: dict[int, Tensor] = {}
         if (list(map(type, self.owners)) != self.kinds or list(map(len, self.insides)) != self.sizes
+                or not all(map(operator.is_, map(vars, self.objects), self.vars))
                 or not all(map(operator.is_, chain.from_iterable(self.dicts), self.keys))):
             return False
         now = self._values()
@@ -286,7 +290,8 @@ def walk(f, given=(), watch=None) -> Reached:
                 found.numbers.append(Place(*spot))
                 key.append(kind)
             else:
-                key.append((kind, x if x or kind is not float else repr(x)))  # 0.0 is not -0.0
+                # 0.0 is not -0.0, and NaN not itself
+                key.append((kind, x if x and x == x and kind is not complex else repr(x)))
             return
         if sort == "tuple":  # it may be made anew at each call
             key.append((kind, len(x)))
@@ -329,6 +334,7 @@ def walk(f, given=(), watch=None) -> Reached:
             found.arrays.append(Place(*spot))
         elif sort == "object":
             key.append(kind)
+            key.extend(base.__repr__(x) for base in BASES if isinstance(x, base))
             given = given and dataclasses.is_dataclass(x)
             for name in slots(kind):
                 watch.loose.append((x, name, getattr(x, name, None)))
@@ -354,6 +360,9 @@ def walk(f, given=(), watch=None) -> Reached:
                 keep(("item", x, k), x[k], given)
             if kind not in (list, dict):
                 attributes(x, getattr(x, "__dict__", {}))
+                if isinstance(x, defaultdict):
+                    watch.loose.append((x, "default_factory", x.default_factory))
+                    visit(x.default_factory)
                 visit(kind)
         elif sort == "function":
             visit_function(x)
@@ -384,6 +393,10 @@ def walk(f, given=(), watch=None) -> Reached:
             visit(gc.get_referents(x)[0])
         elif sort == "cached":
             visit(x.__wrapped__)
+        elif sort == "values":
+            watch.complete = False
+            key.append((kind, x.shape, x.dtype, np.asarray(x).tobytes(),
+                        np.asarray(getattr(x, "mask", ())).tobytes()))
         elif sort == "bytes":
             watch.complete = False
             key.append((kind, bytes(x)))
@@ -467,6 +480,10 @@ def walk(f, given=(), watch=None) -> Reached:
                     parts = classes[base] = made
             watch.classes.append((base, base.__mro__, parts.values))
             key.append(parts)
+            if type(base) is not type and ours_module(type(base).__module__):
+                visit(type(base))
+            for x in parts.descriptors:
+                visit(x)
             for named in parts.named:
                 visit_globals(*named)
             for function in parts.functions:
@@ -494,6 +511,7 @@ class Parts:
         self.named: list[tuple[dict, tuple, tuple]] = []
         self.functions: list[types.FunctionType] = []
         self.data: list[str] = []
+        self.descriptors: list[Any] = []
         self.inner: list[Any] = []
         plain: dict[int, tuple[dict, list, list]] = {}
         for name, value in vars(cls).items():
@@ -509,7 +527,11 @@ class Parts:
                         into += names
                 else:
                     self.functions.append(inner)
-            elif not name.startswith("__") and not hasattr(type(value), "__get__"):
+            elif hasattr(type(value), "__get__"):
+                if ours_module(type(value).__module__):
+                    self.descriptors.append(value)
+                    self.inner.append(value)
+            elif not name.startswith("__"):
                 self.data.append(name)
                 self.inner.append(name)
         self.named = [(inside, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(attributes)))
@@ -575,9 +597,9 @@ def sort_of(kind) -> str:
     sorts: dict[str, Any] = {
         "source": (random.Random, np.random.RandomState, np.random.BitGenerator),
         "tuple": tuple, "number": np.generic, "tensor": Tensor, "container": (list, dict, deque),
-        "set": (set, frozenset), "generator": np.random.Generator, "class": type,
-        "function": types.FunctionType, "method": types.MethodType, "partial": partial,
-        "bytes": (bytearray, array.array, memoryview), "object": NAMESPACES,
+        "values": np.ndarray, "set": (set, frozenset), "generator": np.random.Generator,
+        "class": type, "function": types.FunctionType, "method": types.MethodType,
+        "partial": partial, "bytes": (bytearray, array.array, memoryview), "object": NAMESPACES,
         "variable": ContextVar, "reference": weakref.ref, "proxy": types.MappingProxyType,
         "cached": CACHED,
     }  # fmt: skip
