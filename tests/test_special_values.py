@@ -262,3 +262,12 @@ def test_what_a_reduction_leaves_out_reaches_no_gradient(reduce, nobodys):
     (g,), (wanted,) = tg.grad(y, [x]), tg.grad(want, [others])
     np.testing.assert_allclose(g.numpy()[where], wanted.numpy())
     assert g.numpy()[1] == 0
+
+
+@pytest.mark.parametrize("q, wanted, slope", [(0, 1, [0, 1, 0]), (0.5, 2, [1, 0, 0]),
+                                              (1, np.inf, [0, 0, 1])])  # fmt: skip
+def test_a_quantile_that_is_an_element_is_that_element(q, wanted, slope):
+    x = Tensor([2.0, 1.0, np.inf], requires_grad=True)
+    y = np.quantile(x, q)
+    y.backward()
+    assert y.item() == wanted and x.grad.tolist() == slope

@@ -133,7 +133,8 @@ def _ranks(q, n, method):
 
 
 def _quantile(fn, a, q, kind, axis, method, keepdims):
-    """Quantiles ``q`` (an array, of 1), in the dtype ``kind``."""
+    """Quantiles ``q`` (an array, of 1), in the dtype ``kind``. One that is an element is that
+    element, also beside infinity, where NumPy takes inf - inf and has NaN."""
     skip_nan = fn in (np.nanquantile, np.nanpercentile, np.nanmedian)
     flat, kept = as_one_axis(a, axis)
     lead, n = flat.shape[:-1], flat.shape[-1]
