@@ -105,9 +105,7 @@ def _interp(x, xp, fp, left=None, right=None, period=None):
         xp = np.concatenate([xp[-1:] - period, xp, xp[:1] + period])
         fp = np.concatenate([fp[-1:], fp, fp[:1]])
     low, high = x < xp[0], x > xp[-1]
-    if len(xp) == 1:
-        xp, fp = np.concatenate([xp, xp + 1]), np.concatenate([fp, fp])
-    inside = np.where(low, xp[0], np.where(high, xp[-1], x))
+    inside = np.where(low, xp[0], np.where(high, xp[-1], x))  # of one point: i = -1, twice it
     i = np.clip(np.searchsorted(xp, inside, side="right") - 1, 0, len(xp) - 2)
     width = xp[i + 1] - xp[i]
     part = np.where(width == 0, 1, (inside - xp[i]) / np.where(width == 0, 1, width))
