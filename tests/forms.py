@@ -17,7 +17,7 @@ np.piecewise(x, [x > 0, x > 1], [np.exp, np.sin]) | np.block([[v[0], v], [2.0, w
 np.hstack([x, z[0]]) | np.hstack([v[0], w[1]]) | np.dstack([x, x * x]) | np.vstack([v, x])
 np.column_stack([v, y]) | np.append(x, [[1.0], [2.0], [3.0]], axis=1) | np.append(v, x)
 np.split(x, np.int64(2), axis=1)[1] | np.hsplit(x, 2)[1] | np.hsplit(v, 2)[0] | np.vsplit(y, 2)[1]
-np.dsplit(z, 4)[3] | np.insert(x, 1, v, axis=0) | np.insert(z, [0, 2], x[0, 0], axis=1)
+np.dsplit(z, 4)[3] | z.mT | np.insert(x, 1, v, axis=0) | np.insert(z, [0, 2], x[0, 0], axis=1)
 np.insert(x, slice(0, 2), v, axis=0) | np.insert(v, 2, w) | np.insert(v, [2], w)
 np.insert(x, 2, 7.0) | np.insert(x, [1], y[:3, :1], axis=1) | np.delete(x, [0, 2])
 np.delete(x, slice(None, None, 2), 1) | np.delete(x, 1, axis=-2) | np.delete(v, [])

@@ -84,6 +84,14 @@ def test_grad_of_a_function_is_a_function():
     assert_allclose(grad(np.sum)(np.zeros((2, 3))).numpy(), np.ones((2, 3)))
 
 
+def test_gradients_with_a_graph_are_summed_as_others_are():
+    x = Tensor([2.0, -3.0], requires_grad=True)
+    for n in (1, 2, 3):
+        np.sum(x**3).backward(create_graph=True)
+        assert_allclose(x.grad.detach().numpy(), n * 3 * x.detach().numpy() ** 2)
+    assert_allclose(grad(np.sum(x.grad), x).numpy(), 18 * x.detach().numpy())
+
+
 def test_arguments_are_counted_from_either_end():
     for i, wanted in ((0, 5.0), (1, 2.0), (-1, 2.0), (-2, 5.0)):
         assert value_and_grad(lambda x, y: x * y, i)(2.0, 5.0)[1].item() == wanted
