@@ -2,6 +2,8 @@
 step is replayed without looking at all that it reaches, is seen all the same."""
 
 import collections
+import functools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -138,10 +140,80 @@ def mask_of_an_array():
     return lambda x: x * float(kept.sum()), change
 
 
+class Pair(NamedTuple):
+    first: float
+    factor = 1.0
+
+    def of(self, x):
+        return x * self.first * self.factor
+
+
+def attribute_of_a_named_tuple():
+    pair = Pair(2.0)
+
+    def change(i):
+        Pair.factor = 1.0 + (i == 3)
+
+    return lambda x: pair.of(x), change
+
+
+class Ids(set):
+    pass
+
+
+def attribute_of_a_kind_of_set():
+    kept = Ids([1.0])
+
+    def change(i):
+        kept.factor = 1.0 + (i == 3)
+
+    return lambda x: x * kept.factor, change
+
+
+class Private:
+    __slots__ = ("__scale",)
+
+    def set(self, value):
+        self.__scale = value
+
+    def __call__(self, x):
+        return x * self.__scale
+
+
+def private_slot():
+    kept = Private()
+    return lambda x: kept(x), lambda i: kept.set(1.0 + (i == 3))
+
+
+def partial_method():
+    class Own:
+        def by(self, x, factor):
+            return x * factor
+
+    def change(i):
+        Own.half = functools.partialmethod(Own.by, factor=1.0 + (i == 3))
+
+    change(0)
+    own = Own()
+    return lambda x: own.half(x), change
+
+
+def key_that_is_equal():
+    kept = {}
+
+    def change(i):
+        kept.clear()
+        kept[-0.0 if i == 3 else 0.0] = None
+
+    return lambda x: np.copysign(x, next(iter(kept))), change
+
+
 @pytest.mark.parametrize("there_is", [
     bases_of_a_class, attribute_of_a_metaclass, descriptor, default_of_a_dict,
     all_attributes_at_once, value_of_a_kind_of_float, sign_of_a_complex_zero,
-    items_of_a_kind_of_array, items_of_a_masked_array, mask_of_an_array])  # fmt: skip
+    items_of_a_kind_of_array, items_of_a_masked_array, mask_of_an_array,
+    attribute_of_a_named_tuple, attribute_of_a_kind_of_set, private_slot, partial_method,
+    key_that_is_equal])  # fmt: skip
 def test_what_is_exchanged_is_seen(there_is):
     f, change = there_is()
     jitted = tg.jit(f)

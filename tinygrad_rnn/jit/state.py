@@ -26,7 +26,7 @@ import weakref
 from collections import ChainMap, UserDict, UserList, defaultdict, deque
 from collections.abc import Iterator
 from contextvars import ContextVar
-from functools import cache, partial
+from functools import cache, partial, partialmethod
 from itertools import chain, compress
 from typing import Any
 
@@ -222,7 +222,7 @@ class Watch:
             swapped[id(a)] = b
             return a._node is None and id(a) not in self.twice
         if sort == "tuple":
-            return len(a) == len(b) and all(
+            return len(a) == len(b) and not getattr(b, "__dict__", None) and all(
                 self._alike(x, y, None, swapped) for x, y in zip(a, b, strict=True))
         return sort == "scalar" and ((spot and changing(spot)) or (a == b and repr(a) == repr(b)))
 
@@ -290,13 +290,15 @@ def walk(f, given=(), watch=None) -> Reached:
                 found.numbers.append(Place(*spot))
                 key.append(kind)
             else:
-                # 0.0 is not -0.0, and NaN not itself
-                key.append((kind, x if x and x == x and kind is not complex else repr(x)))
+                key.append(exactly(x))
             return
         if sort == "tuple":  # it may be made anew at each call
             key.append((kind, len(x)))
             for i, item in enumerate(x):
                 visit(item, spot and ("tuple", Place(*spot), i), given)
+            if kind is not tuple:
+                attributes(x, getattr(x, "__dict__", {}))
+                visit(kind)
             return
         if sort == "number":  # of NumPy
             key.append(("array", (), x.dtype) if given else (kind, x.tobytes()))
@@ -312,7 +314,8 @@ def walk(f, given=(), watch=None) -> Reached:
         if at is not None:
             key.append(("again", at))
             watch.twice.add(id(x))
-            if found.given and (at if type(at) is int else at[0]) < found.given["seen"]:
+            if found.given and sort != "class" and (
+                    at if type(at) is int else at[0]) < found.given["seen"]:
                 watch.complete = False  # it is an argument, or a part of one, too
             if sort == "array":
                 found.again.append((Place(*spot), at[1]))
@@ -352,9 +355,9 @@ def walk(f, given=(), watch=None) -> Reached:
                 known(x, len(x))
                 return
             names = tuple(x) if isinstance(x, dict) else tuple(range(len(x)))
-            labels = tuple([k if type(k) in SCALARS else id(k) for k in names])
             found.kept.append(names)
-            key.append((kind, labels))
+            key.append((kind, tuple([exactly(k) if type(k) in SCALARS else id(k) for k in names])
+                        if isinstance(x, dict) else len(names)))
             found.containers.append((x, x, names))
             for k in names:
                 keep(("item", x, k), x[k], given)
@@ -379,6 +382,9 @@ def walk(f, given=(), watch=None) -> Reached:
                 found.bags.append(x)
             for item in x:
                 visit(item)
+            if kind not in (set, frozenset):
+                attributes(x, getattr(x, "__dict__", {}))
+                visit(kind)
         elif sort == "method":
             visit(x.__func__)
             visit(x.__self__)
@@ -518,6 +524,9 @@ class Parts:
             inner = next((f for what in ("__func__", "fget", "func", "__wrapped__")
                           if isinstance(f := getattr(value, what, None), types.FunctionType)),
                          value)
+            if isinstance(value, partialmethod):
+                self.inner.append(value)
+                self.descriptors += [value.args, value.keywords]
             if isinstance(inner, types.FunctionType):
                 self.inner.append(inner)
                 if not (inner.__closure__ or inner.__kwdefaults__ or vars(inner)) and all(
@@ -553,6 +562,11 @@ class Same(tuple):
 
 
 classes: weakref.WeakKeyDictionary[type, Parts] = weakref.WeakKeyDictionary()
+
+
+def exactly(x) -> tuple[type, Any]:
+    """A scalar, as something that equals no other: 0.0 is not -0.0, nor 1 True, and NaN is NaN."""
+    return type(x), x if x and x == x and type(x) is not complex else repr(x)
 
 
 class Partial:
@@ -644,7 +658,9 @@ def slots(kind) -> tuple[str, ...]:
     found: list[str] = []
     for base in kind.__mro__:
         names = vars(base).get("__slots__", ())
-        found += [names] if isinstance(names, str) else names
+        for name in [names] if isinstance(names, str) else names:
+            private = name.startswith("__") and not name.endswith("__")
+            found.append(f"_{base.__name__.lstrip('_')}{name}" if private else name)
     return tuple(name for name in found if name not in ("__dict__", "__weakref__"))
 
 
