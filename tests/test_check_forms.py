@@ -294,6 +294,7 @@ def kinds():
     ("RowBias", "convention", "right for b (1, H), wrong for b (H,)"),
     ("WeightedLoss", "convention", "returns no gradient of weights: for a loss these are data"),
     ("ClippedOverTime", "convention", "clips its gradients"),
+    ("CrossEntropyOfRows", "convention", "right for logits (N, V), targets one-hot (N, V), wrong"),
     ("AfterSoftmax", "convention", "the gradient before the softmax that made y_pred, not that"),
     ("BatchAndTime", "convention", "right for x (N, T, H), wrong for x (N, H)"),
 ])  # fmt: skip

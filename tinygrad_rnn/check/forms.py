@@ -168,7 +168,7 @@ def _boxed(cls: Any) -> Any:
 def _box_of(fn) -> Any:
     """The class of objects that a function makes to hold an array each, as ``data``."""
     for cls in _classes_read(fn):
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception, SystemExit):
             if isinstance(cls(np.zeros(2)).data, np.ndarray):
                 return cls
     return None

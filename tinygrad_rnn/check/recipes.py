@@ -167,7 +167,7 @@ class Search:
                 else s for k, s in first.init.items()}
         inputs = self._inputs(first.input_names)
         for init, specs in [(rows, first.inputs)] * (rows != first.init) + [
-                (first.init, specs) for _, specs in itertools.islice(ranked(inputs), 60)]:
+                (first.init, specs) for _, specs in itertools.islice(ranked(inputs), 120)]:
             recipe = replace(first, init=init, inputs=specs, as_tuple=False, slots=None, notes=[])
             if time.process_time() > end:
                 return
