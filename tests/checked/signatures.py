@@ -279,3 +279,21 @@ class OverTime:
             dWx, dWh = dWx + self.cell.dWx, dWh + self.cell.dWh
         self.cell.dWx, self.cell.dWh = dWx, dWh
         return dxs
+
+
+class ParamsByCall:
+    """Its gradients are there once backward has run; params is a method."""
+
+    def __init__(self, input_dim, hidden_dim):
+        self.W = np.random.randn(input_dim, hidden_dim)
+
+    def params(self):
+        return [(self.W, self.dW)]
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W
+
+    def backward(self, out_grad):
+        self.dW = self.x.T @ out_grad
+        return out_grad @ self.W.T

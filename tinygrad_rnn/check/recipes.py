@@ -473,7 +473,8 @@ def attempt(setup: Setup):
         if recipe is not None:
             recipe.as_tuple, recipe.loss = setup.as_tuple, setup.loss
     # gradients may stand in places that are there only after backward, or be subtracted there
-    if not setup.slots.names and not getattr(setup.layer, "params", None):
+    params = getattr(setup.layer, "params", None)  # it may be a method
+    if not setup.slots.names and (not params or callable(params)):
         edited, setup.rate = updated(setup)
         before = [path for path, _ in places(setup.layer)]
         setup.slots = named_slots(setup.layer, [
