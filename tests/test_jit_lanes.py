@@ -335,8 +335,13 @@ def test_runs_end_where_rows_meet(any_size):
             h = np.tanh(h @ W)
         return h * 2
 
+    def whole_and_by_rows(h, W):
+        for _ in range(4):
+            h = np.tanh(h @ W)
+        return np.exp(h + W)
+
     rng = np.random.default_rng(0)
-    for f in (reversed_rows, own_weight, picked):
+    for f in (reversed_rows, own_weight, picked, whole_and_by_rows):
         h, W = rng.normal(size=(8, 8)), rng.normal(size=(8, 8)) / 3
         program = Program(lanes.on_cores(drop_unused(recorded(f, h, W)), any_size), {})
         assert laned(program) or f is reversed_rows
