@@ -41,7 +41,7 @@ _NOT_IMPORTED = {"matplotlib", "seaborn", "pylab", "japanize_matplotlib", "IPyth
 _LIBRARIES = {"tensorflow", "keras", "torch", "chainer", "jax", "mxnet", "sklearn", "scipy"}
 _NUMPY = {"numpy": numpy_standin, "cupy": cupy_standin, "cupyx": cupy_standin}
 # What shows that a folder is the top of a repository.
-_TOPS = (".git", ".hg", "pyproject.toml")  # setup.py may build a part of it (cs231n)
+_TOPS = (".git", ".hg", "pyproject.toml")  # setup.py may build a part of it
 _FOLDERS_ABOVE = 4  # looked into where nothing shows the top
 
 
