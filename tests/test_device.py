@@ -212,6 +212,16 @@ def test_a_step_of_training_brings_ids_in_and_a_loss_out(name):
     assert went == {"in": 3, "out": 1}
 
 
+def test_a_tensor_of_the_host_that_is_filled_goes_to_the_device():
+    states, x = Tensor(np.zeros((3, 2))), Tensor(to_device(np.ones(2)), requires_grad=True)
+    crossings.clear()
+    for t in range(3):
+        states[t] = x * (t + 1)
+    assert on_device(states) and crossings.total() == 1, crossings
+    (states * states).sum().backward()
+    assert_allclose(host(x.grad.data), [28, 28])
+
+
 def test_generators_of_the_device_draw_there():
     rng = Generator(0)
     crossings.clear()

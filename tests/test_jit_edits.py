@@ -406,3 +406,23 @@ def test_a_part_of_a_parameter_that_is_edited_is_returned(fast):
         x = np.full((4, 100), 1.0 + k, np.float32)
         assert_allclose(recorded(x).numpy(), eager(x).numpy(), rtol=1e-5)
     assert_allclose(weights[0].numpy(), weights[1].numpy(), rtol=1e-5)
+
+
+def test_a_tensor_of_numpys_own_is_filled():
+    """np.zeros in a function is no recording; a Tensor of it goes to where its parts are."""
+    weight = tg.nn.Parameter(np.linspace(0.5, 1, 3))
+
+    def f(x):
+        states = tg.Tensor(np.full((5, 3), 7.0))
+        states[0, 1] = 0.5
+        for t in range(4):
+            states[t + 1] = np.tanh(x[t] * weight + states[t])
+        (states * states).sum().backward()
+        gradient, weight.grad = weight.grad, None
+        return states, gradient
+
+    recorded, rng = tg.jit(f), np.random.default_rng(0)
+    for _ in range(4):
+        x = rng.normal(size=(4, 3))
+        for a, b in zip(f(x), recorded(x), strict=True):
+            assert_array_equal(a.numpy(), b.numpy())
