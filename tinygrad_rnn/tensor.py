@@ -413,14 +413,14 @@ class Tensor(Operators):
             args = plain(value), self, index
             node = record(RULES[write], args, args, parents, needs | (self._node is not None) << 1,
                           {}, None, self.shape, self.dtype)
-        value = plain(value)
+        value = value._value() if isinstance(value, Tensor) else value
         buffer = self._data if self._alone() else self._data.copy()
         if type(buffer) is np.ndarray is not type(value) and hasattr(value, "__array_function__"):
             buffer = np.array(buffer, like=value)  # it goes to where what is written lies
         try:
             buffer[index] = value
         except (TypeError, ValueError, IndexError) as error:
-            raise explained(error, "t[i] = v", [self._data, value], {}) from None
+            raise explained(error, "t[i] = v", [self._data, plain(value)], {}) from None
         self._data, self._exposed = buffer, False
         if not (no_grad_blocks.get() and self._node is not None):
             self._node = node
