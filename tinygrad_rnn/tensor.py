@@ -309,9 +309,9 @@ class Tensor(Operators):
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if self._node is not None:
-            raise RuntimeError("np.asarray of a Tensor that requires grad (np.array, np.vectorize,"
-                               " np.r_ take it, too) would cut the graph in silence: use .detach()"
-                               " or .numpy(); a list of Tensors is joined by np.stack([...])")
+            raise RuntimeError("np.asarray of a Tensor that requires grad (np.array, a[i]=t, np.r_"
+                               " take it, too) would cut the graph: use .detach() or .numpy(), join"
+                               " Tensors by np.stack([...]), and fill np.zeros_like(t, shape=...)")
         if copy is False and dtype not in (None, self.dtype):
             raise ValueError("np.asarray: another dtype needs a copy")
         return np.array(self._data, dtype=dtype)
