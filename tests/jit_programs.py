@@ -520,7 +520,7 @@ def apart(a, b, tolerance):
     if isinstance(a, tg.Tensor) and isinstance(b, tg.Tensor):
         if a.requires_grad != b.requires_grad:
             return f"requires_grad {a.requires_grad}, then {b.requires_grad}"
-        a, b = a._data, b._data
+        a, b = a._held, b._held
     elif type(a) is not type(b):
         return f"{type(a).__name__} {a!r:.60}, then {type(b).__name__} {b!r:.60}"
     if isinstance(a, (np.ndarray, np.generic)):

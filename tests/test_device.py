@@ -34,7 +34,7 @@ LIBRARY = SimpleNamespace(asarray=to_device)
 
 
 def on_device(x):
-    return isinstance(x._data if isinstance(x, Tensor) else x, Device)
+    return isinstance(x._held if isinstance(x, Tensor) else x, Device)
 
 
 @pytest.fixture(autouse=True)

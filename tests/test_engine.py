@@ -26,7 +26,7 @@ def test_gradients_are_owned_writable_and_of_the_dtype_of_their_tensor(seed, dty
     cotangent = rng.normal(size=y.shape).astype(dtype)
     original = cotangent.copy()
     y.backward(cotangent, retain_graph=retain)
-    gradients = [t.grad._data for t in (x, W, b, z)]
+    gradients = [t.grad._held for t in (x, W, b, z)]
     for i, g in enumerate(gradients):
         assert g.flags.writeable and g.dtype == dtype and g.shape == arrays[i].shape
         for other in (*gradients[:i], cotangent, *arrays):

@@ -28,7 +28,7 @@ class Chain:
         self.lr = 0.5
 
     def __call__(self, x, row):
-        values = [x, self.W._data, self.state[0], x[:, ::-1], x * 0.5]
+        values = [x, self.W._held, self.state[0], x[:, ::-1], x * 0.5]
         kept = []
         for i, (what, a, b) in enumerate(self.choices):
             p, q = values[a % len(values)], values[b % len(values)]
@@ -52,15 +52,15 @@ class Chain:
                 p += q
                 values.append(p)
             elif what == "update":
-                self.W._data -= self.lr * p
+                self.W._held -= self.lr * p
                 self.state[0] *= 0.5
                 self.state[0] += q
                 self.state[1] *= np.tanh(row)
-                values += [self.W._data * 1, self.state[0] * 1]
+                values += [self.W._held * 1, self.state[0] * 1]
             elif what == "old":  # is read after its array has a new value
-                old = self.W._data.copy()
-                self.W._data -= self.lr * p
-                values += [self.W._data * 1, old * q]
+                old = self.W._held.copy()
+                self.W._held -= self.lr * p
+                values += [self.W._held * 1, old * q]
             elif what == "keep":
                 kept += [p, row * 3 + row]
             else:
@@ -89,7 +89,7 @@ def compare_chains(seed, choices, shape, dtype, tolerance, fast):
         x, row = (rng.normal(size=s).astype(dtype) for s in (shape, shape[-1]))
         expected, got = eager(x.copy(), row.copy()), jitted(x.copy(), row.copy())
         assert len(expected) == len(got)
-        pairs = [*zip(got, expected, strict=True), (recorded.W._data, eager.W._data)]
+        pairs = [*zip(got, expected, strict=True), (recorded.W._held, eager.W._held)]
         for a, b in [*pairs, *zip(recorded.state, eager.state, strict=True)]:
             assert_allclose(a, b, rtol=tolerance, atol=tolerance)
     return jitted
@@ -152,7 +152,7 @@ def test_a_parameter_in_another_order_is_recorded_anew():
 
     @tg.jit
     def step(g):
-        p._data -= 0.5 * (g + p._data)
+        p._held -= 0.5 * (g + p._held)
 
     step(np.ones((3, 4), np.float32))
     assert_array_equal(p.numpy(), np.zeros((3, 4)))

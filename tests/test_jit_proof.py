@@ -326,7 +326,7 @@ def test_ctrl_c_in_the_first_calls_leaves_plain_arrays():
     functions()  # fills caches, which later runs find filled
     for function in functions():
         assert function in functions(interrupted=function), function
-        assert all(type(p._data) is np.ndarray for p in layer.parameters()), function
+        assert all(type(p._held) is np.ndarray for p in layer.parameters()), function
         assert all(type(a) is np.ndarray for s in opt.state for a in s.values()), function
 
 

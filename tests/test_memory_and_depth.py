@@ -99,7 +99,7 @@ def test_memory_does_not_grow_without_the_garbage_collector(kind):
 def test_what_no_rule_reads_is_freed_at_once():
     x = leaf(50, 50)
     product = x * 2.0
-    array = weakref.ref(product._data)
+    array = weakref.ref(product._held)
     y = product + x
     del product
     assert array() is None and y.requires_grad

@@ -26,10 +26,10 @@ def test_dlpack_gives_the_same_array_and_takes_it_back(a):
     t = Tensor(a)
     out = np.from_dlpack(t)
     back = tg.from_dlpack(out)
-    for x in (out, back._data):
+    for x in (out, back._held):
         assert x.dtype == a.dtype and x.shape == a.shape
         np.testing.assert_array_equal(x, a)
-    assert not np.shares_memory(back._data, out)
+    assert not np.shares_memory(back._held, out)
     assert t.__dlpack_device__() == a.__dlpack_device__()
 
 
@@ -65,6 +65,55 @@ def test_dlpack_with_pytorch(dtype):
     assert back.tolist() == a.T.tolist()
 
 
+# --- what libraries look for behind an object -------------------------------------------------
+
+# Where NumPy, pandas, Matplotlib, numba, PyTorch, JAX and others ask for an array, to compute with.
+ASKED_FOR = [
+    "_data", "_mask", "_baseclass", "_values", "_array", "_ndarray", "values", "array", "to_numpy",
+    "get", "asarray", "magnitude", "__array_interface__", "__array_struct__", "__array_wrap__",
+    "__array_finalize__", "__array_prepare__", "__buffer__", "__cuda_array_interface__",
+    "__dlpack__", "__dataframe__", "__arrow_array__", "__arrow_c_array__", "__complex__",
+    "__float__", "__array__", "__jax_array__", "__torch_function__", "__tensor_flatten__",
+    "__interface__", "_as_parameter_", "as_matrix", "todense", "toarray", "to_dense", "compute",
+    "eval", "unwrap", "base", "obj",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED_FOR)
+@pytest.mark.parametrize("leaf", [True, False])
+def test_nothing_that_a_library_asks_for_is_an_array_without_its_graph(name, leaf):
+    t = Tensor([0.125, 0.25], requires_grad=True)
+    found = getattr(t if leaf else t * 2, name, None)
+    assert not isinstance(found, (np.ndarray, np.generic, memoryview))
+    if found is not None:  # a method: it has to say no
+        with pytest.raises((RuntimeError, BufferError), match="cut the graph"):
+            found()
+
+
+def test_an_array_is_handed_out_by_data_alone():
+    t = Tensor([[0.125, 0.25]], requires_grad=True) * 2
+    arrays = [name for name in dir(t) if isinstance(getattr(t, name), (np.ndarray, np.generic))]
+    assert sorted(arrays) == ["_held", "data"]
+
+
+TAKE_A_DTYPE_SECOND = {"array", "asarray", "asanyarray", "empty_like", "ones_like", "zeros_like",
+                       "frombuffer"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [n for n in np.ma.__all__ if callable(getattr(np.ma, n))])
+def test_no_function_of_masked_arrays_gives_an_array_without_the_graph(name):
+    v = Tensor([0.125, 0.25, 0.5], requires_grad=True)
+    masked = np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0])
+    calls = [(v,), (v, v), (v, masked), (v, 1.0), ([v, v],), (masked, v), (masked > 1, v, v)]
+    for args in calls[:5] if name in TAKE_A_DTYPE_SECOND else calls:
+        try:
+            result = getattr(np.ma, name)(*args)
+        except Exception:
+            continue
+        for x in result if isinstance(result, (list, tuple)) else [result]:
+            assert not isinstance(x, np.ndarray) or x.dtype.kind in "biu"
+
+
 # --- copies --------------------------------------------------------------------------------------
 
 COPIES = {
@@ -85,7 +134,7 @@ def test_a_copy_of_a_leaf_is_a_leaf_of_its_own(how, a, requires_grad):
     assert type(other) is Tensor and other.requires_grad == requires_grad and other.is_leaf
     assert other.dtype == a.dtype and (how == "deepcopy" or other.grad is None)
     np.testing.assert_array_equal(other.numpy(), a)
-    assert not np.shares_memory(other._data, t._data)
+    assert not np.shares_memory(other._held, t._held)
 
 
 class Named(tg.nn.Parameter):
@@ -104,7 +153,7 @@ def test_a_copy_keeps_class_attributes_and_whether_it_is_trained(how, frozen):
     assert type(other) is Named and other.requires_grad == (not frozen)
     assert (other.name, other.unit, other.itself) == ("W", "m", [3])
     assert (other.itself is p.itself) == (how == "copy")
-    assert not np.shares_memory(other._data, p._data)
+    assert not np.shares_memory(other._held, p._held)
 
 
 def test_a_deepcopy_of_a_cycle_is_a_cycle():

@@ -86,7 +86,7 @@ def in_numpys_words(error: E, fn: Function, args: Any, kwargs: dict[str, Any]) -
 def _copied(x: Any) -> Any:
     """The values of an argument, to try something with; NotImplemented for what is no array of
     NumPy (a recording must not see it)."""
-    x = getattr(x, "_data", x)
+    x = getattr(x, "_held", x)
     if isinstance(x, (list, tuple)):
         values = [_copied(v) for v in x]
         return NotImplemented if any(v is NotImplemented for v in values) else type(x)(values)

@@ -85,7 +85,7 @@ def _of_memory(name: str) -> Callable[..., Any]:
 
 def _of_values(name: str) -> Callable[..., Any]:
     """A method that writes values down, and gives none that a gradient could come back to."""
-    return lambda self, *args: getattr(self._data, name)(*args)
+    return lambda self, *args: getattr(self._held, name)(*args)
 
 
 # What arrays of other libraries have, and what it is here (t is the Tensor).
@@ -116,7 +116,7 @@ def _here(name: str) -> str | None:
 
 
 def _compare(fn: Function) -> Callable[[Any, Any], Any]:
-    return lambda self, other: fn(self._data, arrays_in(other))
+    return lambda self, other: fn(self._held, arrays_in(other))
 
 
 class Flat:
@@ -148,7 +148,7 @@ class Operators(Protocols):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape
+        return self._held.shape
 
     @shape.setter
     def shape(self, _: Any) -> None:
@@ -156,15 +156,15 @@ class Operators(Protocols):
 
     @property
     def ndim(self) -> int:
-        return self._data.ndim
+        return self._held.ndim
 
     @property
     def size(self) -> int:
-        return self._data.size
+        return self._held.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._data.dtype
+        return self._held.dtype
 
     @dtype.setter
     def dtype(self, _: Any) -> None:
@@ -178,11 +178,11 @@ class Operators(Protocols):
     def mT(self) -> Self:
         return self.__primitive__(np.swapaxes, self, axis1=-1, axis2=-2)
 
-    itemsize = property(lambda self: self._data.itemsize)
-    nbytes = property(lambda self: self._data.nbytes)
-    strides = property(lambda self: self._data.strides)
-    flags = property(lambda self: self._data.flags)
-    device = property(lambda self: self._data.device)
+    itemsize = property(lambda self: self._held.itemsize)
+    nbytes = property(lambda self: self._held.nbytes)
+    strides = property(lambda self: self._held.strides)
+    flags = property(lambda self: self._held.flags)
+    device = property(lambda self: self._held.device)
     base = property(lambda self: None)  # a value is a view of nothing
 
     __add__, __radd__ = _binary(np.add), _reflected(np.add)
@@ -287,7 +287,7 @@ class Operators(Protocols):
 
     def tobytes(self, order: Any = "C") -> bytes:
         """The values as bytes, row after row."""
-        return self._data.tobytes(order)
+        return self._held.tobytes(order)
 
     def view(self, dtype: DTypeLike | None = None, *shape: int) -> Self:
         """The same value. TypeError for another dtype: bits read anew have no derivative."""

@@ -31,19 +31,11 @@ from .primitive import RULES, Function
 
 
 class Protocols:
-    """What NumPy asks of an array that is not its own. A subclass has ``_data`` (the array),
+    """What NumPy asks of an array that is not its own. A subclass has ``_held`` (the array),
     ``data`` (the same, to be handed out), ``requires_grad``, ``__primitive__`` (``apply``) and
     ``_wrap``."""
 
     __slots__ = ()
-
-    @property
-    def _mask(self) -> Any:
-        # What np.ma asks for, before it computes with ``_data`` and loses the graph in silence.
-        if self.requires_grad:
-            raise TypeError("np.ma: a masked array holds no gradient: take np.where(mask, t, ...),"
-                            " or t.detach()")
-        return np.ma.nomask
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         return np
@@ -175,7 +167,7 @@ def arrays_in(x: Any, refused: str = "") -> Any:
     if isinstance(x, Protocols):
         if refused and x.requires_grad:
             raise TypeError(refused)
-        return x.data if refused else x._data  # of what is handed out the result may be a view
+        return x.data if refused else x._held  # of what is handed out the result may be a view
     if isinstance(x, (list, tuple)):
         values = [arrays_in(v, refused) for v in x]
         return values if isinstance(x, list) else tuple(values)

@@ -44,7 +44,7 @@ def apply(fn: Function, *args: Any, **meta: Any) -> Any:
     needs, bit = 0, 1
     for a in args:
         if isinstance(a, Tensor):
-            values.append(a._value() if a._exposed else a._data)
+            values.append(a._value() if a._exposed else a._held)
             node = a._node
             parents.append(node)
             if node is not None:
@@ -84,7 +84,7 @@ def _several(primitive: Primitive, args: Any, values: list[Any], parents: Any, n
 
 def _wrap(array: Any, node: Node | None) -> Tensor:
     t = _new(Tensor)
-    t._data, t._node, t._exposed = array, node, False
+    t._held, t._node, t._exposed = array, node, False
     return t
 
 
@@ -121,7 +121,7 @@ def cotangents(name: str, output: Tensor, g: Any, targets: set[Node] | None, ret
         if output.size != 1:
             raise RuntimeError(f"{name}: a Tensor of shape {output.shape} is no scalar: pass its"
                                " cotangent, an array of that shape")
-        g = np.ones_like(output._data)
+        g = np.ones_like(output._held)
     else:
         if np.shape(g) != output.shape:
             raise ValueError(f"{name}: cotangent of shape {np.shape(g)} for an output of shape"
@@ -158,13 +158,13 @@ class Tensor(Operators):
     floating-point ones.
     """
 
-    __slots__ = ("__weakref__", "_data", "_exposed", "_node")
-    _data: Any  # an array of NumPy, or of a library that follows its protocols
+    __slots__ = ("__weakref__", "_exposed", "_held", "_node")
+    _held: Any  # an array of NumPy, or of a library that follows its protocols
     _node: Any
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         if isinstance(data, Tensor):
-            data = data._data
+            data = data._held
         if isinstance(data, np.ma.MaskedArray):
             raise TypeError("Tensor: a masked array came, whose mask would be lost: fill it first")
         if isinstance(data, np.matrix):
@@ -176,7 +176,7 @@ class Tensor(Operators):
                              " differ in length or depth") from None  # fmt: skip
         if data.dtype.kind not in "fiub":
             raise TypeError(f"Tensor: real numbers are wanted, {data.dtype} came")
-        self._data, self._node, self._exposed = data, None, False
+        self._held, self._node, self._exposed = data, None, False
         self.requires_grad = requires_grad
 
     # what it is
@@ -230,37 +230,37 @@ class Tensor(Operators):
         required."""
         if not self._exposed:
             if not self._alone():
-                self._data = self._data.copy()
+                self._held = self._held.copy()
             self._exposed = True
-        return self._data
+        return self._held
 
     @data.setter
     def data(self, value: Any) -> None:
-        if value is not self._data:
-            value = value._data if isinstance(value, Tensor) else value
+        if value is not self._held:
+            value = value._held if isinstance(value, Tensor) else value
             value = np.array(value, dtype=self.dtype) if not hasattr(
                 value, "__array_function__") else value.astype(self.dtype)
             if self._node is not None and value.shape != self.shape:
                 raise ValueError(f"data: shape {value.shape} for a Tensor of shape {self.shape}")
-            self._data, self._exposed = value, False
+            self._held, self._exposed = value, False
 
     def _alone(self) -> bool:
         """Whether nothing else holds the array or its memory (as ndarray.resize asks)."""
-        return getattr(self._data, "base", None) is None and self._holders() <= _ALONE
+        return getattr(self._held, "base", None) is None and self._holders() <= _ALONE
 
     def _holders(self) -> int:
-        return sys.getrefcount(self._data)
+        return sys.getrefcount(self._held)
 
     def _value(self) -> Any:
         """The array for a call. While someone outside holds it, the graph gets a copy."""
         if self._exposed:
             if not self._alone():
-                return self._data.copy()
+                return self._held.copy()
             self._exposed = False
-        return self._data
+        return self._held
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._held)
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.ndim:
@@ -268,7 +268,7 @@ class Tensor(Operators):
         return iter(apply(np.unstack, self) if len(self) else ())
 
     def __repr__(self) -> str:
-        text = repr(self._data).removeprefix("array(").removesuffix(")")
+        text = repr(self._held).removeprefix("array(").removesuffix(")")
         text = text.replace("\n", "\n ")  # rows stand below each other: "Tensor(" is longer
         if self._node is not None:
             fn = self._node.fn
@@ -281,7 +281,7 @@ class Tensor(Operators):
     def _repr_html_(self) -> str:
         fn = self._node and self._node.fn
         kind = type(self).__name__ + (f" from {getattr(fn, 'name', fn.__name__)}" if fn else "")
-        return array_html(self._data, kind)
+        return array_html(self._held, kind)
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
@@ -301,20 +301,21 @@ class Tensor(Operators):
         ValueError for more."""
         if self.size != 1 and not index:
             raise ValueError(f"item: one element is wanted, a Tensor of shape {self.shape} came")
-        return self._data.item(*index)
+        return self._held.item(*index)
 
     def tolist(self) -> Any:
         """The values as numbers in nested lists."""
-        return self._data.tolist()
+        return self._held.tolist()
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if self._node is not None:
-            raise RuntimeError("np.asarray of a Tensor that requires grad (np.array, a[i]=t, np.r_"
-                               " take it, too) would cut the graph: use .detach() or .numpy(), join"
-                               " Tensors by np.stack([...]), and fill np.zeros_like(t, shape=...)")
+            raise RuntimeError("np.asarray of a Tensor that requires grad (np.array, a[i]=t, np.r_,"
+                               " np.ma take it, too) would cut the graph: use .detach() or .numpy(),"
+                               " join Tensors by np.stack([...]), and fill np.zeros_like(t, shape="
+                               "...)")
         if copy is False and dtype not in (None, self.dtype):
             raise ValueError("np.asarray: another dtype needs a copy")
-        return np.array(self._data, dtype=dtype)
+        return np.array(self._held, dtype=dtype)
 
     def __dlpack__(self, **options: Any) -> Any:
         """The memory itself, as ``data`` hands it out: for ``np.from_dlpack(t)`` and the like of
@@ -325,7 +326,7 @@ class Tensor(Operators):
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return self._data.__dlpack_device__()
+        return self._held.__dlpack_device__()
 
     def __float__(self) -> float:
         if self._node is not None:
@@ -338,10 +339,10 @@ class Tensor(Operators):
         return int(self.item())
 
     def __index__(self) -> int:
-        return operator.index(self._data[()])
+        return operator.index(self._held[()])
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self._held)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """For copy and pickle: a leaf of its own, of the same class, with what else it holds."""
@@ -350,7 +351,7 @@ class Tensor(Operators):
         state = object.__reduce_ex__(self, max(2, protocol))[2]
         more, slots = state if isinstance(state, tuple) else (state, {})
         slots = {name: value for name, value in slots.items() if name not in Tensor.__slots__}
-        return _rebuilt, (type(self), self._data, self.requires_grad), (more, slots)
+        return _rebuilt, (type(self), self._held, self.requires_grad), (more, slots)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A leaf of its own that carries a copy of ``.grad``, as in PyTorch."""
@@ -382,7 +383,7 @@ class Tensor(Operators):
         for node, c in found.items():
             held = node.grad
             if held is not None and not create_graph:
-                c = _wrap(_array(held._value() + c._data), None)
+                c = _wrap(_array(held._value() + c._held), None)
             elif held is not None:
                 with enable_grad():
                     c = held + c
@@ -396,14 +397,14 @@ class Tensor(Operators):
     # indexing
 
     def __getitem__(self, index: Any) -> Tensor:
-        return apply(operator.getitem, self, _index(index, self._data))
+        return apply(operator.getitem, self, _index(index, self._held))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """A new version of this Tensor; graphs made before keep the old one."""
         if self._node is not None and self._node.fn is None and not no_grad_blocks.get():
             raise RuntimeError("t[i] = v: this Tensor is a leaf that requires grad; write into a"
                                " copy of it")
-        index = _index(index, self._data)
+        index = _index(index, self._held)
         node = None
         needs = (value._node is not None) if isinstance(value, Tensor) else False
         if (needs or self._node is not None) and not no_grad_blocks.get():
@@ -414,21 +415,21 @@ class Tensor(Operators):
             node = record(RULES[write], args, args, parents, needs | (self._node is not None) << 1,
                           {}, None, self.shape, self.dtype)
         value = value._value() if isinstance(value, Tensor) else value
-        buffer = self._data if self._alone() else self._data.copy()
+        buffer = self._held if self._alone() else self._held.copy()
         if type(buffer) is np.ndarray is not type(value) and hasattr(value, "__array_function__"):
             buffer = np.array(buffer, like=value)  # it goes to where what is written lies
         try:
             buffer[index] = value
         except (TypeError, ValueError, IndexError) as error:
-            raise explained(error, "t[i] = v", [self._data, plain(value)], {}) from None
-        self._data, self._exposed = buffer, False
+            raise explained(error, "t[i] = v", [self._held, plain(value)], {}) from None
+        self._held, self._exposed = buffer, False
         if not (no_grad_blocks.get() and self._node is not None):
             self._node = node
 
 
 def _rebuilt(cls: type[Tensor], data: Any, requires_grad: bool) -> Tensor:
     t = object.__new__(cls)
-    t._data, t._node, t._exposed = data.copy(), None, False
+    t._held, t._node, t._exposed = data.copy(), None, False
     t.requires_grad = requires_grad
     return t
 

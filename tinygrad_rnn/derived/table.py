@@ -50,12 +50,12 @@ def constant(x: Any, what: str) -> Any:
         raise TypeError(f"{what}: no derivative by this argument; use .detach()")
     if isinstance(x, (list, tuple)):
         return type(x)(constant(v, what) for v in x)
-    return getattr(x, "_data", x)
+    return getattr(x, "_held", x)
 
 
 def value(x: Any) -> Any:
     """The array behind a Tensor, for what has no derivative."""
-    return getattr(x, "_data", x)
+    return getattr(x, "_held", x)
 
 
 def beside(x: Any, like: Any) -> Any:

@@ -126,7 +126,7 @@ def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
     kept = _values(order, tensor, names) if values else {}
     slopes: dict[Node, Tensor] = {}
     if gradients:
-        slopes = cotangents("draw", tensor, np.ones_like(tensor._data), set(order), True, False)
+        slopes = cotangents("draw", tensor, np.ones_like(tensor._held), set(order), True, False)
     identity = {node: f"n{i}" for i, node in enumerate(order)}
     drawn: dict[str, Box] = {}
     edges: dict[tuple[str, str, int], tuple[str, str]] = {}

@@ -50,7 +50,7 @@ class Snapshot:
                         for _, inside, _ in reached.containers]
         self.bags = [(bag, list(bag)) for bag in reached.bags]
         self.places = [(place, _held(place)) for place in reached.places if place.kind != "tuple"]
-        self.tensors = [(t, weakref.ref(t._data), t._data.copy(), t._exposed, t._node)
+        self.tensors = [(t, weakref.ref(t._held), t._held.copy(), t._exposed, t._node)
                         for t in reached.tensors]
         # what a Tensor had before, which a view that was made meanwhile may still look at
         self.old = [(held, array.copy()) for _, held, *_ in (earlier.tensors if earlier else ())
@@ -82,7 +82,7 @@ class Snapshot:
                     array = values.copy()
                 elif _writable(array):
                     array[...] = values
-                tensor._data, tensor._exposed, tensor._node = array, exposed, node
+                tensor._held, tensor._exposed, tensor._node = array, exposed, node
             for place, was in self.places:
                 if was is not _MISSING and _held(place) is not was:
                     place.set(was)
@@ -100,7 +100,7 @@ class Snapshot:
         if isinstance(x, Tensor):
             if id(x) in self.data:
                 return self.data[id(x)]
-            x = x._data
+            x = x._held
         if id(x) in self.arrays:
             return self.arrays[id(x)][1]
         for array, was in (*self.arrays.values(), *((t[1](), t[2]) for t in self.tensors)):

@@ -227,7 +227,7 @@ class Watch:
         return sort == "scalar" and ((spot and changing(spot)) or (a == b and repr(a) == repr(b)))
 
     def _shapes(self, arrays):
-        shapes: list[Any] = [(t.shape, t.dtype, layout(t._data), t._node is not None)
+        shapes: list[Any] = [(t.shape, t.dtype, layout(t._held), t._node is not None)
                              for t in self.lists["tensors"]]
         return shapes + [(a.shape, a.dtype, layout(a)) for a in arrays]
 
@@ -326,7 +326,7 @@ def walk(f, given=(), watch=None) -> Reached:
         if sort == "tensor":
             found.tensors.append(x)
             node = x._node
-            data = x._data
+            data = x._held
             key.append(("tensor", x.shape, x.dtype, layout(data), node is not None))
             if node is not None and node.fn is None:
                 watch.loose.append((x, "grad", node.grad))

@@ -208,7 +208,7 @@ class State:
         first = len(self.reached.arrays) + len(self.reached.numbers)
         for i, tensor in enumerate(self.reached.tensors):
             if TensorData(tensor).other(self.inputs[first + i][1]):
-                found.append((-1 - i, marks(tensor._data, True)))
+                found.append((-1 - i, marks(tensor._held, True)))
         return found
 
     def put_back(self):
@@ -223,7 +223,7 @@ class State:
         first = len(self.reached.arrays) + len(self.reached.numbers)
         for tensor, node, data in zip(self.reached.tensors, self.nodes, self.originals[first:],
                                       strict=False):
-            tensor._data, tensor._node = data, node
+            tensor._held, tensor._node = data, node
 
 
 def slots_of(reached: Reached) -> list[Any]:
@@ -305,7 +305,7 @@ def cut_graphs(reached):
     """Tensors that have come in with a graph from outside cannot be asked for it in here."""
     nodes = [(t, t._node) for t in reached.tensors if t._node is not None and t._node.fn]
     for tensor, _ in nodes:
-        tensor._node = Cut(tensor._data, "a Tensor has come in with a graph from outside, which a"
+        tensor._node = Cut(tensor._held, "a Tensor has come in with a graph from outside, which a"
                            " replay would not follow: detach it, or make it inside the function")
     try:
         yield
@@ -322,14 +322,14 @@ class TensorData:
         self.tensor = tensor
 
     def get(self):
-        return self.tensor._data
+        return self.tensor._held
 
     def set(self, value):
-        self.tensor._data = value
+        self.tensor._held = value
 
     def other(self, was):
         """Whether it is something now that cannot be written where ``was`` is."""
-        now = self.tensor._data
+        now = self.tensor._held
         return (now.shape != was.shape or now.dtype != was.dtype
                 or not isinstance(now, RecordingArray))
 
@@ -407,7 +407,7 @@ class _Marks:
         if mark is not None:
             return mark
         if isinstance(x, Tensor):
-            return self._made(x, x._data, tensor=True, graph=x._node is not None)
+            return self._made(x, x._held, tensor=True, graph=x._node is not None)
         if isinstance(x, RecordingArray) and x.base is not None:
             return self._view(x, kept) if self.complete else x
         if isinstance(x, (RecordingArray, np.ndarray)):
@@ -450,10 +450,10 @@ def build(structure, made, reached, inputs):
         if isinstance(value, Tensor):  # it stands in another place, too
             return value
         made[structure.index] = tensor = Tensor.__new__(Tensor)
-        tensor._data = value if foreign(value) else np.asarray(value)
+        tensor._held = value if foreign(value) else np.asarray(value)
         tensor._node, tensor._exposed = None, False
         if structure.graph:
-            tensor._node = Cut(tensor._data, "backward: this Tensor comes out of a function under"
+            tensor._node = Cut(tensor._held, "backward: this Tensor comes out of a function under"
                                " tg.jit, which keeps no graph; call backward, or tg.grad, inside"
                                " that function")
         return tensor
