@@ -7,7 +7,7 @@ Each fault is one small edit of the syntax tree: another operator, a comparison 
 a constant, a condition turned round, a statement left out, a default. Texts of errors, annotations
 and docstrings are left alone. The tests run once, to see which lines each of them runs. Then every
 fault is put into the functions of a fork of this process, which runs the tests of its line, the
-quickest first, until one fails: some tenths of a second for each. What no test of its line notices,
+quickest first, until one fails: some tenths of a second for each. What no test of this process runs,
 and what is outside of functions (a table, a class, a decorator), is tried in a copy of the checkout
 by all of the tests.
 
@@ -170,13 +170,15 @@ class Trial:
     def __init__(self, sources: dict[Path, str], faults: list[tuple[Path, int, str]], copy: Path,
                  tests: list[str], seconds: float) -> None:
         self.sources, self.faults, self.tests, self.seconds = sources, faults, tests, seconds
-        self.copy = copy
+        self.copy, self.failed = copy, False
         self.files = {str(ROOT / path): path for path in sources}
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self.items = session.items
         self.of_line: dict[tuple[Path, int], set[tuple[float, int]]] = {}
-        for i, (passed, spent, lines) in enumerate(in_a_fork(self.run_all, 1e6)):
+        runs = in_a_fork(self.run_all, 1e6)
+        self.limit = int(60 + sum(spent for _, spent, _ in runs))  # of all of them, in the copy
+        for i, (passed, spent, lines) in enumerate(runs):
             if not passed:
                 print("fails without any fault, not counted:", self.items[i].nodeid)
             for line in lines if passed else ():
@@ -220,11 +222,19 @@ class Trial:
         return runs
 
     def passes(self, i: int, after: int | None) -> bool:
-        from _pytest.runner import runtestprotocol
-
+        """By the hook, so that what stands round a test (its warnings are errors) stands here."""
         following = self.items[after] if after is not None and after < len(self.items) else None
-        reports = runtestprotocol(self.items[i], log=False, nextitem=following)
-        return not any(report.failed for report in reports)
+        self.failed = False
+        item = self.items[i]
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+        return not self.failed
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.failed |= report.failed
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(self) -> tuple[str, str, str]:
+        return "", "", ""  # no dots
 
     def survives(self, path: Path, source: str) -> bool:
         patch = self.patch(path, source)
@@ -249,8 +259,9 @@ class Trial:
                     break
             return True
 
-        noticed = tests and not in_a_fork(job, 5 + 2 * most)
-        return not noticed and self.survives_in_the_copy(path, source)
+        if not tests:  # it runs while something is imported, or in another process
+            return self.survives_in_the_copy(path, source)
+        return bool(in_a_fork(job, 5 + 2 * most))
 
     def patch(self, path: Path, source: str) -> Patch | None:
         """None if the fault is not, or not only, in functions."""
@@ -288,12 +299,11 @@ class Trial:
     def survives_in_the_copy(self, path: Path, source: str) -> bool:
         where = self.copy / path
         where.write_text(source, encoding="utf-8")
-        limit = int(60 + self.seconds)
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-x", *QUIET, *self.tests], cwd=self.copy,
             env={**os.environ, "PYTHONPATH": str(self.copy)}, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit)),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (self.limit, self.limit)),
         )  # fmt: skip
         where.write_text(self.sources[path], encoding="utf-8")
         return run.returncode == 0
