@@ -7,9 +7,9 @@ Each fault is one small edit of the syntax tree: another operator, a comparison 
 a constant, a condition turned round, a statement left out, a default. Texts of errors, annotations
 and docstrings are left alone. The tests run once, to see which lines each of them runs. Then every
 fault is put into the functions of a fork of this process, which runs the tests of its line, the
-quickest first, until one fails: some tenths of a second for each. What no test of this process runs,
-and what is outside of functions (a table, a class, a decorator), is tried in a copy of the checkout
-by all of the tests.
+quickest first, until one fails: some tenths of a second for each. What is outside of functions (a
+table, a class, a decorator), and what no test runs in this process, is tried in a copy of the
+checkout by all of the tests.
 
 What survives is printed as the edit of its line. It is a hole in the tests, or it changes nothing
 that anybody could see: decide, and write the test or leave it.

@@ -139,7 +139,8 @@ np.fmin.reduce(x, where=x > 0, initial=9.0) | x << 1 | 2 >> x | 1 & x | 2 ^ x
 w * np.ma.array([1.0, 2, 3])
 np.matrix([[1.0, 2, 3]]) @ x | w * np.matrix([[1.0, 2, 3]])
 np.frompyfunc(abs, 1, 1)(x) | np.concatenate([v, np.ma.array([1.0])]) | x.astype(str)
-x.byteswap() | x.resize((4, 3))
+x.byteswap() | x.resize((4, 3)) | np.histogram([0.5, 1, 2, 3], 2, None, None, v)
+np.histogram(v, weights=v) | np.histogram2d(w, w, weights=w) | np.histogramdd(x, weights=w)
 x.setflags(write=False) | x.getfield(np.float32) | x.view(3, 4) | x.view((3, 4))
 """.replace("\n", "|").strip(" |").split("|")  # fmt: skip
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import as_dtype, canonical, fits, given, names, odd_numbers, of_ufunc, signature
-from .derived import CREATES, DERIVED, METHODS, PLAIN, WRITING
+from .derived import CREATES, DERIVED, METHODS, PLAIN, WEIGHED, WRITING
 from .errors import in_numpys_words, name_of
 from .primitive import RULES, Function
 
@@ -76,7 +76,9 @@ class Protocols:
             return self._run(fn, DERIVED[fn], args, kwargs)
         if fn in RULES or fn in DERIVED:
             return self._in_other_words(fn, args, kwargs)
-        return _on_arrays(fn, args, kwargs, "" if fn in PLAIN else (
+        told = fn in PLAIN and not (fn in WEIGHED and _wants_grad(
+            given(name_of(fn), fn, args, kwargs).arguments.get("weights")))
+        return _on_arrays(fn, args, kwargs, "" if told else (
             f"{name_of(fn)}: no derivative rule; use .detach() if no gradient is wanted"))
 
     def _in_other_words(self, fn: Function, args: Any, kwargs: dict[str, Any]) -> Any:

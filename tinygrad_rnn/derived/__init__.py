@@ -8,8 +8,8 @@ every order. One file for each theme; ``linalg`` brings its own rules.
 
 from . import calculus, indexing, joining, linalg, products, reductions, shapes, ufuncs
 from .methods import METHODS
-from .plain import CREATES, PLAIN, WRITING
+from .plain import CREATES, PLAIN, WEIGHED, WRITING
 from .table import DERIVED
 
-__all__ = ["CREATES", "DERIVED", "METHODS", "PLAIN", "WRITING", "calculus", "indexing", "joining",
-           "linalg", "products", "reductions", "shapes", "ufuncs"]  # fmt: skip
+__all__ = ["CREATES", "DERIVED", "METHODS", "PLAIN", "WEIGHED", "WRITING", "calculus", "indexing",
+           "joining", "linalg", "products", "reductions", "shapes", "ufuncs"]  # fmt: skip

@@ -19,6 +19,9 @@ PLAIN: set[Function] = {
     np.savez, np.savez_compressed,
 }  # fmt: skip
 
+# Their counts have no derivative, but sums of weights would have one.
+WEIGHED: set[Function] = {np.histogram, np.histogram2d, np.histogramdd}
+
 # What is asked for shape and dtype alone gives a Tensor without a graph, to be filled step by step.
 CREATES: set[Function] = {np.zeros_like, np.ones_like, np.empty_like, np.full_like, np.imag}
 
