@@ -259,9 +259,11 @@ class Trial:
                     break
             return True
 
-        if not tests:  # it runs while something is imported, or in another process
-            return self.survives_in_the_copy(path, source)
-        return bool(in_a_fork(job, 5 + 2 * most))
+        if tests and not in_a_fork(job, 5 + 2 * most):
+            return False
+        # What runs while something is imported, or in another process; a default can be looked up.
+        elsewhere = not tests or not all(isinstance(new, CodeType) for _, new in functions)
+        return not elsewhere or self.survives_in_the_copy(path, source)
 
     def patch(self, path: Path, source: str) -> Patch | None:
         """None if the fault is not, or not only, in functions."""

@@ -310,9 +310,8 @@ class Tensor(Operators):
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if self._node is not None:
             raise RuntimeError("np.asarray of a Tensor that requires grad (np.array, a[i]=t, np.r_,"
-                               " np.ma take it, too) would cut the graph: use .detach() or .numpy(),"
-                               " join Tensors by np.stack([...]), and fill np.zeros_like(t, shape="
-                               "...)")
+                               " np.ma take it, too) would cut the graph: use .detach(), .numpy(),"
+                               " join Tensors by np.stack([...]), fill np.zeros_like(t, shape=...)")
         if copy is False and dtype not in (None, self.dtype):
             raise ValueError("np.asarray: another dtype needs a copy")
         return np.array(self._held, dtype=dtype)
