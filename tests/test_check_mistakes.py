@@ -133,3 +133,81 @@ def test_what_shared_memory_makes_wrong_has_no_other_cause():
     assert [c.kind for c in alone.causes] == ["aliased"], str(alone)
     assert [c.kind for c in both.causes] == ["aliased", "scaling"], str(both)
     assert "* 2" in both.causes[1].diff[0]
+
+
+LAYER = """import numpy as np
+
+
+class Own:
+    def __init__(self):
+        self.params, self.grads = [], []
+
+    def forward(self, x{more}):
+        {forward}
+
+    def backward(self, dout=1):
+        {backward}
+"""
+
+
+def causes_of(tmp_path, forward, backward, more=""):
+    lines = "\n        ".join
+    (tmp_path / "own.py").write_text(LAYER.format(
+        more=more, forward=lines(forward), backward=lines(backward)))
+    (report,) = check_here(tmp_path / "own.py")
+    return report.causes
+
+
+@pytest.mark.parametrize("total, factor, shape", [
+    ("np.sum(self.d**2) / (T - 1) / N", "T - 1 = 3", "(self.d.shape[1] - 1)"),
+    ("np.sum(self.d**2) / N / N", "N = 3", "self.d.shape[0]"),
+    ("np.sum(self.d**2) / 3 / N", "3", "3")])
+def test_a_factor_has_the_name_of_the_size_that_it_is_in_other_sizes_too(
+        total, factor, shape, tmp_path):
+    (cause,) = causes_of(tmp_path, [
+        "N, T, D = x.shape", "self.d = x - t", f"return {total}"],
+        ["dx = 2 * self.d / self.d.shape[0]", "return dout * dx, -dout * dx"], ", t")
+    assert cause.kind == "scaling" and f"is {factor} times" in cause.text, cause
+    assert cause.diff[1].endswith((f"/ {shape}", "* 0.3333333333333333")), cause
+
+
+@pytest.mark.parametrize("forward, wrong", [
+    (["out = x * (x > 0)", "self.mask = out >= 0", "return out"], "out >= 0"),
+    (["out = np.maximum(x, 0)", "self.mask = out < 0", "return out"], "out")])
+def test_what_forward_keeps_for_backward_is_looked_at_too(forward, wrong, tmp_path):
+    (cause,) = causes_of(tmp_path, forward, [
+        "dx = dout.copy()", f"dx[{'~' * ('>=' in wrong)}self.mask] = 0", "return dx"])
+    assert cause.line == 10 and f"`{wrong}`" in cause.text, cause
+
+
+def test_a_name_that_has_no_value_yet_is_the_mistake_and_not_its_place(tmp_path):
+    source, name, line = with_example("RNN: self.grads[0][...] = np.dot(x.T, dA) ->"
+                                      " self.grads[0][...] = np.dot(dx.T, dA)")
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert [(c.text, c.line) for c in report.causes] == [
+        ("`dx` stands where `x` belongs", line)], str(report)
+    source = source.replace("* (1.0 - h_next**2)\n", "* (1.0 - h_next**5 + 3 * x.mean())\n")
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert not report.causes, str(report)  # that nothing raises is not enough
+
+
+@pytest.mark.parametrize("right, wrong", [
+    ("dhs[:, ::-1, H:]", "dhs[:, ::-1, :H]"), ("dhs[:, :, :H]", "dhs[:, :, H : 2 * H]")])
+def test_the_block_beside(right, wrong, tmp_path):
+    source, name, line = with_example(f"TimeBiLSTM: {right} -> {wrong}")
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert [(c.kind, c.line) for c in report.causes] == [("wrong_gate", line)], str(report)
+
+
+@pytest.mark.parametrize("right, wrong, said", [
+    ("do * o * (1.0 - o)", "do * o", "`(1 - o)` is missing"),
+    ("do = dh_next * tanh_c", "do = dh_next", "`tanh_c` is missing"),
+    ("dc_prev = dc * f", "dc_prev = dc * (1 - f)", "`1 - f`")])
+def test_half_a_derivative(right, wrong, said, tmp_path):
+    source, name, line = with_example(f"LSTM: {right} -> {wrong}")
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert [c.line for c in report.causes] == [line] and said in report.cause, str(report)

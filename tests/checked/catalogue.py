@@ -33,6 +33,18 @@ class Tanh:
         return dout * (1 - self.y ** 2)
 
 
+class Rectified:
+    def __init__(self):
+        self.params, self.grads = [], []
+
+    def forward(self, x):
+        self.out = np.maximum(0, x)
+        return self.out
+
+    def backward(self, dout):
+        return dout * (self.out > 0)
+
+
 class AffineByHand:
     def __init__(self, W, b):
         self.params = [W, b]

@@ -19,10 +19,10 @@ import numpy as np
 
 from ..show import file_name
 from .gates import tell_gates
-from .mistakes import ratio_in_words, ratio_of
+from .mistakes import ratio_of
 from .numpy_standin import is_unpoisoned, unpoisoned
 from .outcome import evaluate
-from .repair import Budget, find_repair, forward_repair
+from .repair import Budget, factor_in_words, find_repair, forward_repair
 from .report import Cause, listed
 from .running import CannotRun, arrays_of, objects_of, observe
 from .source import replaced, traced
@@ -144,11 +144,16 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
         report.notes.append(join([p.text for p in rebound]))
         findings = [p for p in findings if p.kind != "replaced"]
         facts["replaced"] = outcome
-    forward = forward_repair(outcome) if wrong and not findings and not edited else None
-    if forward is not None:  # backward is right, and forward is not
-        _put(report, [*report.causes, Cause(
-            forward.kind, forward.said, forward.line, forward.function.filename, wrong,
-            forward.change)])
+
+    def in_forward(stored=False):
+        """Whether backward is right once forward is edited, which is the cause then."""
+        edit = forward_repair(outcome, budget, stored)
+        if edit is not None:
+            _put(report, [*report.causes, Cause(
+                edit.kind, edit.said, edit.line, edit.function.filename, wrong, edit.change)])
+        return edit is not None
+
+    if wrong and not findings and not edited and in_forward():
         return None
     shown = {n: s for n in wrong if (s := _shown(n, outcome)) is not None}
     causes: list[Cause] = []
@@ -157,6 +162,8 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
     if (wrong or not outcome.gradients) and not budget.over:
         telling = {n: s.kind for n, s in shown.items() if s.kind in _TELLING}
         repair = find_repair(outcome, budget, telling, trusted, edited)
+        if wrong and not repair.edits and in_forward(stored=True):
+            return None
         causes, findings = _with_findings(outcome, repair, findings)
         explained = set(repair.right)
     old = [c for c in report.causes if c.kind in facts and c.change is None]
@@ -307,7 +314,7 @@ def _shown(name, outcome: Outcome):
     ratio = ratio_of(got, wanted)
     if ratio is not None:
         return _Shown("scaling", "{names}: scaling is forgotten or wrong, {ratio} times what it"
-                      " should be", {"ratio": ratio_in_words(1 / ratio, outcome.setup)})
+                      " should be", {"ratio": factor_in_words(name, ratio, outcome)})
     if got.ndim == 2 and got.shape[0] == got.shape[1] and _close(got.T, wanted):
         return _Shown("transposed", "{names} is transposed")
     return None

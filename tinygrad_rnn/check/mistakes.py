@@ -31,7 +31,6 @@ from __future__ import annotations
 import ast
 import difflib
 import itertools
-import math
 import re
 import string
 from collections.abc import Callable, Iterator
@@ -227,7 +226,7 @@ class Evidence:
 
     setup: Setup
     wanted: dict[str, np.ndarray]
-    ratios: list[float]
+    ratios: dict[float, str]  # and in words
 
 
 @dataclass
@@ -259,6 +258,11 @@ class Place:
     @property
     def array(self):
         return self.scope.values.get(self.name or "")
+
+    @property
+    def held(self):
+        """The names in it."""
+        return [name_of(n) for n in ast.walk(self.node)]
 
     @property
     def stored(self):
@@ -442,6 +446,21 @@ rewrite("sign", "wrong sign: `{old}` should be `{new}`", 2, "a - b => b - a",
         example="GRU: dh_next * (h_hat - h_prev) -> dh_next * (h_prev - h_hat)")
 
 
+rewrite("comparison", "the comparison is wrong: `{old}` should be `{new}`", 2,
+        "a >= b => a > b", "a <= b => a < b", "a > b => a <= b", "a < b => a >= b",
+        "a >= b => a < b", "a <= b => a > b", "a == b => a != b", "a != b => a == b",
+        example="Rectified: self.out > 0 -> self.out >= 0")
+
+
+@mistake("mask", "the mask is the wrong way round: `{new}` belongs where `{old}` stands",
+         on=(ast.Name, ast.Attribute), rank=3,
+         example="TimeSoftmaxWithLoss: dx[~mask] = 0 -> dx[mask] = 0")
+def _mask_turned(p):
+    value = p.array
+    if isinstance(value, np.ndarray) and value.dtype.kind == "b" and not p.stored:
+        yield f"~{p.text}"
+
+
 @mistake("sign", "wrong sign: `{old}` should be negated", on="value", rank=3,
          example="MeanLoss: return dx, -dx -> return dx, dx")
 def _minus_missing(p):
@@ -485,6 +504,10 @@ rewrite("wrong_derivative", "the derivative of the wrong activation: `{v} * (1 -
 rewrite("wrong_derivative", "the derivative of an activation is wrong: `{v}` is squared in"
         " `{old}`", 3, "1 - v ** n => 1 - v",
         example="LSTM: df * f * (1.0 - f) -> df * f * (1.0 - f**2)")
+
+rewrite("wrong_derivative", "the derivative of an activation is wrong: `{old}` should be `{new}`",
+        3, "v * n => v ** n", "n * v => v ** n",
+        example="RNN: (1.0 - h_next**2) -> (1.0 - h_next * 2)")
 
 rewrite("wrong_derivative", "the derivative of tanh is `{new}`, not `{old}`", 3,
         "1 - v => 1 - v ** 2", unless="1 - v ** n",
@@ -619,7 +642,7 @@ def _another_variable(p):
     own = p.name
     value = p.array
     if own is None or (isinstance(p.parent, ast.Call) and p.field == "func") or (
-            isinstance(p.parent, ast.Attribute) and value is None) or (  # self, np
+            isinstance(p.parent, ast.Attribute) and value is None and not _is_bound(p, own)) or (
             p.written and isinstance(p.parent, ast.Subscript)):
         return
     returned = isinstance(p.parent, ast.Return) or (
@@ -643,6 +666,13 @@ def _another_variable(p):
             name_of(n) == other and isinstance(getattr(n, "ctx", None), ast.Load)
             for n in ast.walk(p.function.node)) else {}  # it is computed, and used nowhere
         yield new, {"other": other, "kind": kind, "words": words, **idle}
+
+
+def _is_bound(p, name):
+    """Whether the function gives a value to a name: self and np have one from elsewhere."""
+    nodes: Any = ast.walk(p.function.node)
+    return any(name_of(n) == name and isinstance(n.ctx, ast.Store) for n in nodes
+               if isinstance(n, (ast.Name, ast.Attribute)))
 
 
 def _alike(a, b):
@@ -712,7 +742,7 @@ def _is_gate(name):
          on="value", rank=3, example="LSTM: df * f * (1.0 - f) -> df * i * (1.0 - i)")
 def _another_variable_everywhere(p):
     arrays = p.scope.arrays()
-    held = [name_of(n) for n in ast.walk(p.node)]
+    held = p.held
     for own in {h for h in held if h in arrays and held.count(h) > 1}:
         for other in p.scope.arrays(arrays[own].shape):
             if other != own:
@@ -757,12 +787,38 @@ def _another_block(p):
         for text, other in slices.items():
             if text != own:
                 yield like(p.node, slice=other)
+        for other in _the_rest(p.node.slice):
+            if ast.unparse(other) not in slices:
+                yield like(p.node, slice=other)
         two = re.fullmatch(r"(:, )?(:? ?)H(:?)", own)
         if two:  # the block of two gates, which may stand nowhere else
             lead = two.group(1) or ""
             for text in (f"{lead}:2 * H", f"{lead}2 * H:"):
                 if text not in slices:
                     yield like(p.node, slice=expression(f"_[{text}]").slice)
+
+
+def _the_rest(index):
+    """What lies beside a block: ``n:`` for ``:n``, ``:m`` and ``n:`` for ``m:n``."""
+    if isinstance(index, ast.Slice) and index.step is None:
+        both = (None, index.lower), (index.upper, None)
+        return [ast.Slice(*ends) for ends in both if any(ends)]
+    if isinstance(index, ast.Tuple):
+        return [ast.Tuple([*index.elts[:k], rest, *index.elts[k + 1 :]], ast.Load())
+                for k, part in enumerate(index.elts) for rest in _the_rest(part)]
+    return []
+
+
+rewrite("complement", "`{old}` stands where `{new}` belongs", 3, "1 - v => v", unless="1 - v ** n",
+        example="LSTM: dc_prev = dc * f -> dc_prev = dc * (1 - f)")
+
+
+@mistake("complement", "`{old}` stands where `{new}` belongs", on=(ast.Name, ast.Attribute), rank=3,
+         example="GRU: dh_next * (1.0 - z) -> dh_next * z")
+def _complement(p):
+    if isinstance(p.array, np.ndarray) and p.array.dtype.kind == "f" and not p.stored and (
+            not is_gradient(p.name, p.scope) and isinstance(p.parent, ast.BinOp)):
+        yield f"(1 - {p.text})"
 
 
 @mistake("wrong_index", "`{old}` stands where `{new}` belongs", on=ast.Subscript, rank=2,
@@ -854,8 +910,12 @@ def _term_missing(p):
 def _factor_missing(p):
     if isinstance(p.parent, (ast.Assign, ast.AugAssign)) and "shape" in p.text:
         return
-    for other, value, _ in _factors(p):
+    for other, value, same in _factors(p):
         yield _product(p, other), {"other": other, **_factor_words(p, other, value)}
+        if same and value.dtype.kind == "f" and not is_gradient(other, p.scope):
+            half = {"rank": 3, "kind": "missing_derivative"} if other in p.held else {}
+            yield _product(p, f"(1 - {other})"), {"other": f"(1 - {other})", **half}
+            yield _product(p, f"np.tanh({other})"), {"other": f"np.tanh({other})"}
     for other, value in p.scope.values.items():
         if isinstance(value, (float, np.floating)):
             ignored = other in p.scope.arguments
@@ -919,27 +979,34 @@ def _product_missing(p):
          " it should be", on="value", rank=1, example="RNN: np.dot(x.T, dA) ->"
                                                       " np.dot(x.T, dA) / len(self.grads[0])")
 def _scale(p):
-    for ratio in p.evidence.ratios:
+    for ratio, words in p.evidence.ratios.items():
         masks = [k for k, v in p.scope.arrays().items()
                  if _is_mask(v) and np.isclose(v.max(), ratio)]
         if masks:
             yield f"({p.text}) * {ratio!r}", {
                 "mask": masks[0], "kind": "mask_scale", "rank": 0,
                 "words": "the scale of the mask `{mask}` is left out of `{old}`"}
-        yield _product(p, _as_size(ratio, p.scope)), {
-            "ratio": ratio_in_words(1 / ratio, p.evidence.setup)}
+        for factor in _as_sizes(ratio, p.scope):
+            yield f"{_operand(p)} {factor}", {"ratio": words}
 
 
-def _as_size(ratio, scope: Scope):
-    """A factor as text, by a size that can be named in the function where it is one."""
-    for name, value in scope.arrays().items():
+def _as_sizes(ratio, scope: Scope):
+    """A factor as text, by each size that can be named in the function and is it, at last by its
+    number: at other sizes only one of them is right."""
+    found: dict[tuple[int, int], str] = {}
+    # what is no gradient is there at every line
+    arrays = sorted(scope.arrays().items(), key=lambda a: is_gradient(a[0], scope))
+    for (name, value), less in itertools.product(arrays, (0, 1)):
         for k, n in enumerate(value.shape):
-            if n > 1 and abs(ratio * n - 1) < 1e-6:
-                return f"1 / {name}.shape[{k}]"
-            if n > 1 and abs(ratio - n) < 1e-6 * n:
-                return f"{name}.shape[{k}]"
-    near = round(ratio, 6)
-    return repr(near if abs(near - ratio) < 1e-9 * abs(ratio) else ratio)
+            size = f"({name}.shape[{k}] - 1)" if less else f"{name}.shape[{k}]"
+            if n - less > 1 and abs(ratio * (n - less) - 1) < 1e-6:
+                found.setdefault((k, less), f"/ {size}")
+            if n - less > 1 and abs(ratio - (n - less)) < 1e-6 * n:
+                found.setdefault((k, less), f"* {size}")
+    yield from found.values()
+    times = "*" if abs(ratio) > 1 else "/"
+    ratio = ratio if times == "*" else 1 / ratio
+    yield f"{times} {round(ratio, 6 if abs(round(ratio, 6) / ratio - 1) < 1e-9 else 15):.15g}"
 
 
 def ratio_of(got, wanted):
@@ -953,18 +1020,34 @@ def ratio_of(got, wanted):
     return None if abs(abs(ratio) - 1) < 1e-6 or ratio == 0 else ratio
 
 
-def ratio_in_words(ratio, setup: Setup):
-    """A factor, as a size of the inputs where it is one."""
-    shape = next((x.shape for x in setup.inputs if isinstance(x, np.ndarray)), ())
-    names: dict[str, int] = dict(zip(("N", "T" if len(shape) < 4 else "C"), shape, strict=False))
-    if len(names) == 2:
-        names[" ".join(names)] = math.prod(names.values())
-    for text, value in names.items():
-        if abs(ratio - value) < 1e-6 * value:
-            return f"{text} = {value}"
-        if abs(ratio * value - 1) < 1e-6:
-            return f"1/({text} = {value})"
+def ratio_in_words(ratio, setup: Setup, other=None):
+    """A factor, as a size of the inputs where it is that one and no other; ``other``: the factor
+    in other sizes, and the Setup that has them."""
+    sizes, then = _named_sizes(setup), _named_sizes(other[1]) if other else {}
+
+    def which(form):
+        return [f"{text} = {n}" for text, n in sizes.items() if abs(ratio / form(n) - 1) < 1e-6
+                and (not other or abs(other[0] / form(then.get(text, n)) - 1) < 1e-6)]
+
+    whole, parts = which(lambda n: n), which(lambda n: 1 / n)
+    if len(whole + parts) == 1:
+        return whole[0] if whole else f"1/({parts[0]})"
     return f"{ratio:.4g}"
+
+
+def _named_sizes(setup: Setup):
+    """The sizes of the inputs by their symbols, and what is often made of them."""
+    found: dict[str, int] = {}
+    for spec, x in zip(getattr(setup.recipe, "inputs", ()), setup.inputs, strict=False):
+        found.update(zip(spec.shape, np.shape(x), strict=False))
+    if not found:
+        shape = next((x.shape for x in setup.inputs if isinstance(x, np.ndarray)), ())
+        found = dict(zip(("N", "T" if len(shape) == 3 else "C")[: max(1, len(shape) - 1)], shape,
+                         strict=False))
+    found = {s: n for s, n in found.items() if n > 1 and s.isalpha()}
+    n, t = found.get("N"), found.get("T")
+    return found | ({"T - 1": t - 1} if t else {}) | (
+        {"N T": n * t, "N (T - 1)": n * (t - 1)} if n and t else {})
 
 
 @mistake("mask_scale", "`{old}` leaves out the scale of the mask", on=ast.Compare, rank=2,

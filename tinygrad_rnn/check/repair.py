@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .limits import TimeUp, time_limit
-from .mistakes import Edit, Evidence, Scope, edits, ratio_of
+from .mistakes import Edit, Evidence, Scope, edits, ratio_in_words, ratio_of
 from .outcome import evaluate, pairs
 from .patch import change_of, change_of_statement
 from .running import (
@@ -37,6 +37,7 @@ from .running import (
     quietly,
     state_gradients,
 )
+from .smallest import in_sizes
 from .source import (
     Function,
     codes_run,
@@ -50,6 +51,7 @@ from .source import (
 if TYPE_CHECKING:
     from .outcome import Outcome
 
+ELSEWHERE = {"N": 2, "T": 5}  # sizes to confirm what was found
 MOST = 3  # mistakes that are looked for in one layer
 RETURNS = "backward returns"  # as many gradients as forward takes inputs
 
@@ -212,24 +214,32 @@ def find_repair(outcome: Outcome, budget: Budget, evidence=None, trusted=(), edi
         except Exception:
             return Repair()
         with contextlib.closing(search):
+            raised = not search.now
             search.go()
-            return search.found
+            # that something else raises later, or nothing does, shows little
+            return search.found if search.found.complete or not raised else Repair()
 
 
-def forward_repair(outcome: Outcome):
-    """The edit of forward after which backward is right: a sum over a loop that is assigned with =;
-    None if there is none."""
-    setup = outcome.setup
+def forward_repair(outcome: Outcome, budget: Budget, stored=False):
+    """The edit of forward after which backward is right: a sum over a loop that is assigned with =,
+    or (``stored``) of what it keeps for backward, its output being what it was; None if there is
+    none."""
+    setup, scopes = outcome.setup, dict[Any, Any]()
     forward = getattr(type(setup.layer), "forward", None)
     if not hasattr(forward, "__code__"):
         return None
-    evidence = Evidence(setup, outcome.wanted, [])
     with quietly(), numpy_replaced(setup.layer):
+        codes_run(lambda: Bench(outcome), file_of(type(setup.layer)), scopes)
         for f in with_source([forward]):
-            if not any(isinstance(n, (ast.For, ast.While)) for n in ast.walk(f.node)):
-                continue
-            for edit in edits(f, Scope(), evidence):
-                if edit.kind != "overwritten":
+            scope = scope_of(f, scopes.get(forward.__code__, {})) if stored else Scope()
+            kept = {n for s in ast.walk(f.node) if isinstance(s, ast.Assign) and all(
+                ast.unparse(t).startswith("self.") for t in s.targets) for n in ast.walk(s.value)}
+            loops = any(isinstance(n, (ast.For, ast.While)) for n in ast.walk(f.node))
+            found = edits(f, scope, Evidence(setup, outcome.wanted, {})) if stored or loops else ()
+            for edit in sorted(found, key=lambda e: e.rank):
+                if budget.over:
+                    break
+                if edit.old not in kept if stored else edit.kind != "overwritten":
                     continue
                 edit.said, edit.change = edit.text, change_of(edit)
                 held, undo = f.fn.__code__, edit.make()
@@ -238,13 +248,40 @@ def forward_repair(outcome: Outcome):
                     if code is not None:
                         f.fn.__code__ = code
                         with contextlib.suppress(Exception):
-                            if all(evaluate(setup, seed, light=True).right
-                                   for seed in (outcome.seed, outcome.seed + 1)):
+                            if _mends(outcome, stored):
                                 return edit
                 finally:
                     f.fn.__code__ = held
                     undo()
     return None
+
+
+def _mends(outcome: Outcome, stored):
+    """Whether all is right as the code now is; ``stored``: and the output as it was."""
+    now = evaluate(outcome.setup, outcome.seed, light=True,
+                   fixed_truth=outcome.truth if stored else None)
+    again = elsewhere(outcome) if now.right else None
+    return again is not None and again.right and (not stored or all(
+        np.array_equal(a, b) for a, b in zip(
+            now.observation.outputs, outcome.observation.outputs, strict=True)))
+
+
+def elsewhere(outcome: Outcome):
+    """The comparison at other values, and in other sizes where the layer can be made in them: there
+    T - 1 is not N. None where it raises."""
+    with contextlib.suppress(CannotRun):
+        try:
+            return evaluate(in_sizes(outcome.setup, ELSEWHERE), outcome.seed + 1, light=True)
+        except (CannotRun, ValueError, TypeError):
+            return evaluate(outcome.setup, outcome.seed + 1, light=True)
+    return None
+
+
+def factor_in_words(name, ratio, outcome: Outcome):
+    """By how many times a gradient is not what it should be, as the code now is."""
+    again = elsewhere(outcome)
+    there = again and ratio_of(again.got.get(name), again.wanted.get(name))
+    return ratio_in_words(1 / ratio, outcome.setup, (1 / there, again.setup) if there else None)
 
 
 class _Search:
@@ -310,10 +347,10 @@ class _Search:
         _forget(edit.function.node)
 
     def holds(self, names=None):
-        """Whether gradients, all or those named, are right at other values, too."""
-        try:
-            again = evaluate(self.outcome.setup, self.outcome.seed + 1, light=True)
-        except CannotRun:
+        """Whether gradients, all or those named, are right at other values, too, and in other sizes
+        where there are some."""
+        again = elsewhere(self.outcome)
+        if again is None:
             return False
         if names is None:
             return again.right
@@ -371,12 +408,12 @@ class _Search:
 
     def evidence_now(self):
         """What is wrong now: the ratios are of what has not been mended yet."""
-        ratios: list[float] = []
+        ratios: dict[float, str] = {}
         for name, marks in self.now.items():
             got, wanted = self.now.got.get(name), self.outcome.wanted.get(name)
             ratio = None if marks.all() or wanted is None else ratio_of(got, wanted)
             if ratio is not None and not any(np.isclose(ratio, r, rtol=1e-6) for r in ratios):
-                ratios.append(ratio)
+                ratios[ratio] = factor_in_words(name, ratio, self.outcome)
         return Evidence(self.outcome.setup, self.outcome.wanted, ratios)
 
     def allowed(self, edit: Edit, won: Gain):

@@ -21,6 +21,7 @@ from .words import Said, join, say
 if TYPE_CHECKING:
     from .outcome import Outcome
     from .repair import Budget
+    from .running import Setup
 
 LARGEST = 3  # of each size
 ROWS = 40  # lines of a worked example
@@ -109,10 +110,7 @@ def _setup(outcome: Outcome, sizes, values):
     N, T, D, H = sizes
     old = outcome.setup
     if _is_symbolic(old.recipe):
-        if old.states:
-            raise ValueError("a state of another size")
-        wanted = {"N": N, "T": T, "D": D, "H": H, "V": H + 1, "U": T}
-        return replace(old.recipe.setup(wanted, values), prepare=old.prepare, rounds=old.rounds)
+        return in_sizes(old, {"N": N, "T": T, "D": D, "H": H, "V": H + 1, "U": T}, values)
     inputs = []
     for x in old.inputs:
         if isinstance(x, np.ndarray) and x.ndim:
@@ -121,6 +119,13 @@ def _setup(outcome: Outcome, sizes, values):
             x = values.array(x.shape) if x.dtype.kind == "f" else x
         inputs.append(x)
     return replace(old, inputs=inputs)
+
+
+def in_sizes(setup: Setup, sizes, values=None):
+    """The layer and inputs of a Setup made anew in other sizes. Raises CannotRun."""
+    if not _is_symbolic(setup.recipe) or setup.states:  # a state is of one size
+        raise CannotRun("construction", ValueError("not in other sizes"))
+    return replace(setup.recipe.setup(sizes, values), prepare=setup.prepare, rounds=setup.rounds)
 
 
 def _is_symbolic(recipe):
