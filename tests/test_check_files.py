@@ -68,6 +68,38 @@ def test_a_package_with_relative_imports():
     assert verdicts(REPOSITORY / "package" / "layers" / "gates.py") == {"Twice": "ok"}
 
 
+def test_a_file_with_the_name_of_its_package(tmp_path):
+    """net/net.py hides the package net from what stands in net/, unless what is asked for tells
+    them apart."""
+    def layer(name):
+        return textwrap.dedent(scale(name, "One().forward(x)"))
+
+    folder = written(tmp_path, {
+        "net/net.py": "from net.parts.one import One\n" + layer("Net"),
+        "net/parts/one.py": scale("One"),
+        "net/parts/two.py": "from net.parts.one import One\n" + layer("Two"),
+    })
+    (folder / ".git").mkdir()
+    assert verdicts(folder / "net/net.py") == {"Net": "ok"}
+    assert verdicts(folder / "net/parts/two.py") == {"Two": "ok"}
+
+
+def test_what_a_library_can_do_without_has_no_stand_in(tmp_path):
+    """A stand-in for what an installed library asks for, and is not there, would break it."""
+    asks = "import importlib\ntry:\n    import not_there_at_all\nexcept ImportError:\n    pass\n"
+    folder = written(tmp_path, {
+        "site/library.py": asks + "else:\n    raise AttributeError('a stand-in came')\n"
+                           "factor = 2\n",
+        "layers.py": "import library\n" + textwrap.dedent(
+            scale(forward="library.factor * x"))})
+    path = f"{folder / 'site'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    (folder / ".git").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "tinygrad_rnn", "check", "layers.py"], cwd=folder, text=True,
+        capture_output=True, check=False, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 0, done.stdout
+
+
 def test_nothing_of_ours_stands_in_the_names_of_a_module():
     program = Program(REPOSITORY / "ch02" / "train_layers.py")
     names = {k for k in vars(program.modules["common.np"]) if not k.startswith("__")}

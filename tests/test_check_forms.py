@@ -365,3 +365,23 @@ def test_what_is_not_found_is_said_and_no_cause_is_made_up():
     assert report.example  # where there is no cause it is needed most
     report = check_class(Unknown, deadline=0.0)  # no time at all
     assert "not found within 5 s of CPU time (--time-limit)" in str(report)
+
+
+ELSEWHERE = FORMS.parent / "elsewhere.py"
+
+
+@pytest.fixture(scope="module")
+def elsewhere():
+    return {r.name: r for r in check_here(ELSEWHERE, explain=False)}
+
+
+@pytest.mark.parametrize("name, verdict, cause", [
+    ("Leaky", "ok", ""),  # its slope is no rate of learning
+    ("Dense", "ok", ""),  # a size that is None until it is set
+    ("Attention", "wrong", "uses Softmax, which is wrong: mend that first; Attention itself is"),
+    ("Block", "wrong", "uses Attention, which is wrong: mend that first; Block itself is right"),
+    ("TwiceDropped", "wrong", ""),  # right without training alone is not right
+])  # fmt: skip
+def test_what_other_repositories_have(elsewhere, name, verdict, cause):
+    report = elsewhere[name]
+    assert report.verdict == verdict and cause in str(report.cause or ""), str(report)

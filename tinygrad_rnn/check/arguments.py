@@ -80,7 +80,8 @@ class Spec:
             return np.eye(shape[-1])[values.ids(shape[:-1], shape[-1])]
         if self.kind == "mask":
             mask = values.ids(shape, 2).astype(bool)
-            mask.reshape(-1)[:2] = True, False
+            mask[..., 0] = True  # something is left in every row
+            mask.reshape(-1)[1] = False
             return mask
         if self.kind == "distribution":
             e = np.exp(values.array(shape))
@@ -167,7 +168,7 @@ _INIT = [
     (r"(is|use|with|train.|stateful|return|reset).*", "", "=False =True"),
     (r".*mask.*", "", "m:T,T m:N,T =None"), (r"[avx]?min(val(ue)?)?", "", "=-0.5"),
     (r"[avx]?max(val(ue)?)?", "", "=0.5"), (r"ax[ei]s|dims?", "", "=1 =0 =None =(1,0)"),
-    (r"(new|target|out(put)?)?shape", "", "s:D,N s:T,N,D s:1,D s:-1"),
+    (r"d(ata)?type", "", "='float64'"), (r"(new|target|out(put)?)?shape", "", "s:D,N s:T,N,D s:1,D s:-1"),
     (r"stride|pad(ding)?|dilation", "", "=1 =0 =2"),
     (r"(kernel|filter|pool)(size|h|w|height|width)?|k", "", "#K #S"),
 ]  # fmt: skip
@@ -179,7 +180,7 @@ _NAMED_SIZES = [
     (r"word_?vec(tor)?(_?(size|num|dim|n))?|d_?model|model_?dim", "#D #V #H"),
     (r"(n_?|num_?)?(hidden|h|hid|units?|state)(_?(size|dim|units?|num|n))?|H|hidden_dims?"
      r"|d_?ff|ff_?dim", "#H #D #V"),
-    (r"(n_?|num_?)?(wordvec|embed(ding)?|input|in|x|d|emb)(_?(size|dim|features|num|units|n))?|D",
+    (r"(n_?|num_?)?(wordvec|embed(ding)?|inputs?|in|x|d|emb)(_?(size|dim|features|num|units|n))?|D",
      "#D #V #H"),
     (r"(n_?|num_?)?(out(put)?)(_?(size|dim|features|num|units|n))?|O", "#H #D #V"),
     (r"(batch|N)(_?size)?", "#N"), (r"(n|num)_?(layers?|blocks?)", "#2"),
@@ -197,6 +198,8 @@ _INPUTS = [
     (r"idx|ids|indices|index|word_ids?|words?|target_ids", " over time",
      "i:N,T i:N o:N,V o:N,U,V"),
     (r"idx|ids|indices|index|word_ids?|words?|target_ids", "", "i:N i:N,T o:N,V o:N,U,V"),
+    (r"q|query|k|key|v|value|enc_src|memory", r"^\S*att|layer beside|coder", "N,T,D N,T,H N,D N,H"),
+    (r"src|trg|tgt", "", "N,T,D i:N,T N,T,H"),
     (r"(h|c|s|a|hidden|cell|state)_?(prev|in|0|t|tm1|old|last|pre|state)|h|c|s|h_?c|hidden|state"
      r"|cell|prev_?(h|c|s|a|state|hidden|cell)|query|q", "", "N,H N,D N,T,H"),
     (r"hs_dec(oder)?|dec_hs|queries", "", "N,U,H N,T,H"),
@@ -207,6 +210,7 @@ _INPUTS = [
     (r"gamma|beta|scale|shift", _IMAGES, "C 1,C,1,1"), (r"gamma|beta|scale|shift", "", "D H N,D"),
     (r"a|weights|attention|alpha|aw", "", "p:N,T N,D N,T,H N,T,D"),
     (r"p|probs?|y|y_hat|(y_)?pred", "", "p:N,V N,D N,T,D i:N i:N,T"),
+    (r".*mask.*", r" beside .*\b(q|query|src|trg|tgt)\b", "m:N,1,T m:T,T m:N,T =None"),
     (r".*mask.*", "", "m:N,T m:N,D m:N =None"),
     (r"(is_?|train|flag|stateful|deterministic).*", "", "=True =False"),
     (r".*(lengths|lens)", "", "l:N #T"), (r".*(size|len(gth)?|times?|steps?)|n", "", "#T #U"),

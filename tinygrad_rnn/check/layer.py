@@ -248,8 +248,8 @@ def _is_derivative(setup: Setup, seed: int):
         wanted = truth(setup, [np.ones_like(y)]).inputs[0]
     except Exception:
         return False
-    return np.shape(y) == np.shape(got) == x.shape and np.allclose(got, wanted) and not (
-        np.array_equal(got, elsewhere))
+    return is_float(got) and np.shape(y) == got.shape == x.shape and np.allclose(got, wanted) and (
+        not np.array_equal(got, elsewhere))
 
 
 def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
@@ -273,6 +273,9 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
             if any(isinstance(x, np.ndarray) and x.dtype.kind == "f" and 1 in x.shape
                    for x in setup.inputs):
                 continue  # along an axis of size 1 a transpose and a sum are right by chance
+            if any(type(s.value) is bool and s != held for s, held in zip(
+                    recipe.inputs, first.inputs, strict=True)):
+                continue  # whether in training or not: both are meant
             other = evaluate(setup, seed, light=True)
             shown = {name for name, g in other.wanted.items() if np.any(g)}
             if other.right and wrong <= shown and not (missed and _unseen(other)):

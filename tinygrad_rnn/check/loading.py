@@ -24,6 +24,7 @@ import warnings
 from dataclasses import dataclass, field
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,8 @@ def _package(path: Path, texts: list[Text]):
             folder.name.isidentifier()):
         parts.insert(0, folder.name)
         folder = folder.parent
+    if parts == [path.stem] and any(str(name).startswith(f"{path.stem}.") for name in named):
+        return f"_{path.stem}", folder  # of a package that has its name, somewhere else
     init = path.parent / "__init__.py"
     own = levels or parts[0] in {str(name).partition(".")[0] for name in named} or (
         init.is_file() and re.search(rf"\b{re.escape(path.stem)}\b", init.read_text("utf-8",
@@ -220,6 +223,7 @@ class Program:
         self.moved: dict[str, Path] = {}  # modules of the author's that stand elsewhere
         self.builtins = {**vars(builtins), "__import__": self.importer, "__wide__": wide}
         self.depth = 0
+        self.asked = ""  # the whole name of what is imported
         texts = read(self.path, seconds, source)
         name, folder = _package(self.path, texts)
         if folder not in self.folders:
@@ -319,8 +323,21 @@ class Program:
             for part in name.split(".")[1:] if fromlist else ():
                 module = getattr(module, part)
             return module
-        with self.active():
-            return builtins.__import__(name, globals, locals, fromlist, level)
+        asked, self.asked = self.asked, name if level == 0 else resolve_name(
+            "." * level + name, globals["__package__"])
+        try:
+            with self.active():
+                return builtins.__import__(name, globals, locals, fromlist, level)
+        finally:
+            self.asked = asked
+
+    def paths(self):
+        """Where a module is looked for: a.b only where a has a b, and not where a.py is, if it is
+        anywhere."""
+        inside = self.asked.replace(".", "/")
+        having = [folder for folder in self.folders if (folder / inside).is_dir()
+                  or (folder / f"{inside}.py").is_file()]
+        return list(map(str, having or self.folders))
 
     @contextlib.contextmanager
     def active(self):
@@ -383,7 +400,7 @@ class _Theirs:
         if not rest:
             if name in sys.stdlib_module_names or name in _NUMPY:
                 return None
-            path = [str(folder) for folder in program.folders]
+            path = program.paths()
         elif not program.is_theirs(sys.modules.get(name.rpartition(".")[0])):
             return None
         spec = PathFinder.find_spec(name, path)
@@ -402,10 +419,12 @@ class _Last:
 
     def find_spec(self, name, path=None, target=None):
         program = self.program
-        if name in sys.stdlib_module_names:
+        asked = f"{program.asked}."  # a library that asks for another can do without it
+        if name in sys.stdlib_module_names or not (
+                f"{name}.".startswith(asked) or asked.startswith(f"{name}.")):
             return None
         if "." not in name:
-            path = [str(folder) for folder in program.folders]
+            path = program.paths()
         spec = PathFinder.find_spec(name, path) if path else None
         if spec is not None and any(
                 Path(p).rglob("*.py") for p in spec.submodule_search_locations or ()):

@@ -210,9 +210,10 @@ class Scope:
                 return None
         try:
             code = compile(ast.Expression(node), "", "eval")
-            return np.shape(eval(code, self.globals, self.names))
+            shape = np.shape(eval(code, self.globals, self.names))
         except Exception:
             return None
+        return shape if isinstance(shape, tuple) else None  # np.float64 has one that is none
 
 
 _PURE = (ast.Name, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Subscript, ast.Constant, ast.Slice,
@@ -685,7 +686,7 @@ def _alike(a, b):
 def _exchange(p, own, other, value, candidate):
     """Kind and words for: ``own`` stands where ``other`` belongs."""
     if isinstance(value, np.ndarray) and isinstance(candidate, np.ndarray) and (
-            value.shape == candidate.shape and value.dtype.kind == "f"):
+            value.shape == candidate.shape and value.dtype.kind == candidate.dtype.kind == "f"):
         with np.errstate(all="ignore"):
             if any(np.allclose(f(value), candidate) for f in (
                     np.tanh, lambda a: 1 / (1 + np.exp(-a)))):

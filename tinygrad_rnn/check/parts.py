@@ -14,6 +14,7 @@ from .running import (
     gradient_names,
     gradient_of,
     is_float,
+    item_at,
     named_slots,
     places,
     slots_of,
@@ -36,7 +37,8 @@ def parts_of(cls: type) -> list[type]:
 
 
 def _beside(layer, path):
-    """The name of the attribute for the gradient of the one at a path, None if there is none."""
+    """The name of the attribute for the gradient of the one that has the last name of a path, None
+    if there is none."""
     return next((k for k in gradient_names(str(path[-1])) if hasattr(layer, k)), None)
 
 
@@ -44,7 +46,7 @@ def _beside(layer, path):
 def mended(cls: Any):
     """Inside the block the backward of a class is right: it is the derivative of its forward."""
     own = {k: vars(cls)[k] for k in ("forward", "backward") if k in vars(cls)}
-    forward = cls.forward
+    forward, backward = cls.forward, cls.backward
 
     def remembering(self, *inputs, **options):
         if is_tracing():
@@ -58,14 +60,20 @@ def mended(cls: Any):
     def right(self, *douts):
         layer, inputs = self.before
         slots = slots_of(layer)
-        if not slots.names:  # gradients that are None until backward
-            slots = named_slots(layer, [p for p, _ in places(layer, 0) if _beside(layer, p)])
+        if not slots.names:  # gradients that are None until backward, or in layers of its own
+            after = clone(self)[0]
+            with contextlib.suppress(Exception):
+                backward(after, *copies(douts))
+            slots = named_slots(layer, [p for p, _ in places(layer)
+                                        if gradient_of(after, p) is not None
+                                        or (len(p) == 1 and _beside(layer, p))])
         states = tuple(k for k in ("h", "c") if hasattr(layer, f"d{k}"))
         setup = Setup(layer, inputs, [], slots, states=states)
         found = truth(setup, list(douts))
         for path, g in zip(slots.paths, found.params, strict=True):
             if slots.beside:
-                setattr(self, _beside(layer, path) or f"d{path[-1]}", g)
+                holder = item_at(self, path[:-1])
+                setattr(holder, _beside(holder, path) or f"d{path[-1]}", g)
             else:
                 gradient_of(self, path)[...] = g
         vars(self).update({f"d{k}": g for k, g in found.states.items()})

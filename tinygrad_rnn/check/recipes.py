@@ -179,6 +179,10 @@ class Search:
         yield from self._tried(self._recipes())
         if self.best is None and self.indexed:  # floats were used as indices: ids come first then
             yield from self._tried(self._recipes(ids_first=True))
+        unset = sizes_left_out(self.cls) if self.best is None and self.like is None else []
+        if unset:
+            self.init_names = [*self.init_names, *unset]
+            yield from self._tried(self._recipes())
 
     def _tried(self, recipes) -> Iterator[Recipe]:
         end = time.process_time() + PATIENCE
@@ -387,6 +391,11 @@ def large_defaults(cls):
     """Arguments of a constructor that are sizes with a default too large to try."""
     return [p.name for p in arguments_of(cls) if isinstance(p.default, int) and p.default > 16
             and named_size(p.name)]
+
+
+def sizes_left_out(cls):
+    """Arguments of a constructor that are sizes with None for a default, for another to set."""
+    return [p.name for p in arguments_of(cls) if p.default is None and named_size(p.name)]
 
 
 def find(cls, seconds: float, known: dict[Any, Search] | None = None):

@@ -181,7 +181,7 @@ class Slots:
         return any(path[0] != "params" for path in self.paths)
 
     def params(self, layer):
-        return [_at(layer, path) for path in self.paths]
+        return [item_at(layer, path) for path in self.paths]
 
     def grads(self, layer):
         return [gradient_of(layer, path) for path in self.paths]
@@ -224,7 +224,7 @@ def places(root: Any, depth: int = 3) -> Iterator[tuple[tuple[Any, ...], np.ndar
                 yield (key, *path), array
 
 
-def _at(root, path):
+def item_at(root, path):
     for key in path:
         if root is None:
             return None
@@ -248,16 +248,16 @@ def gradient_of(layer, path):
     grads = getattr(layer, "grads", None)
     if path[0] == "params" and isinstance(grads, (list, tuple, dict)):
         names = (leaf, *gradient_names(str(leaf))) if isinstance(grads, dict) else (leaf,)
-        found = (_at(grads, [*above[1:], name]) for name in names)
+        found = (item_at(grads, [*above[1:], name]) for name in names)
         return next((g for g in found if g is not None and not isinstance(g, types.ModuleType)),
                     None)
-    holder = _at(layer, above)
+    holder = item_at(layer, above)
     for name in gradient_names(str(leaf)):
         for beside in (holder, layer):
             value = _item(beside, name) if not isinstance(beside, (list, tuple)) else None
             if isinstance(value, (np.ndarray, np.generic, float)):
                 return value
-    owner = _at(layer, above[:-1]) if isinstance(holder, dict) else holder
+    owner = item_at(layer, above[:-1]) if isinstance(holder, dict) else holder
     named = dict(getattr(holder, "__dict__", {}))
     for key, value in getattr(owner, "__dict__", {}).items():
         if isinstance(value, dict) and value is not holder and re.search(
@@ -286,7 +286,7 @@ def slots_of(layer, names=()):
     paths = [("params", *p) for p, _ in places(params)] if nested else [
         ("params", i) for i, v in enumerate(params) if isinstance(v, np.ndarray)]
     own = {id(v): k for k, v in getattr(layer, "__dict__", {}).items() if isinstance(v, np.ndarray)}
-    called = [own.get(id(_at(layer, p)), "params" + "".join(f"[{k}]" for k in p[1:]))
+    called = [own.get(id(item_at(layer, p)), "params" + "".join(f"[{k}]" for k in p[1:]))
               for p in paths]
     return Slots(list(names) if len(names) == len(paths) else called, paths)
 
@@ -296,9 +296,9 @@ def named_slots(layer, paths):
     a layer shares with its parts is its own: their gradients are what it adds up."""
     depth: dict[int, int] = {}
     for path in paths:
-        at = id(_at(layer, path))
+        at = id(item_at(layer, path))
         depth[at] = min(len(path), depth.get(at, len(path)))
-    paths = [path for path in paths if len(path) == depth[id(_at(layer, path))]]
+    paths = [path for path in paths if len(path) == depth[id(item_at(layer, path))]]
     last = [str(path[-1]) for path in paths]
     return Slots([name if last.count(name) == 1 else ".".join(map(str, path))
                   for name, path in zip(last, paths, strict=True)], paths)
@@ -572,7 +572,7 @@ class Setup:
 
 def updated(setup: Setup):
     """The paths of arrays that backward changes, and the rate by which it does; () and 0 where it
-    knows no rate."""
+    knows no rate, or changes nothing."""
     code = getattr(inspect.unwrap(type(setup.layer).backward), "__code__", None)
     handed = any(map(_RATES.fullmatch, code.co_varnames[2 : code.co_argcount])) if code else False
     held = next((v for k, v in getattr(setup.layer, "__dict__", {}).items() if _RATES.fullmatch(k)
@@ -583,9 +583,10 @@ def updated(setup: Setup):
     with at_work(setup.layer) as layer:
         before = setup.play(layer)
     first = dict(places(setup.layer))
-    return [path for path, a in places(layer) if path in first and path in before
-            and a.shape == before[path].shape and not np.array_equal(a, before[path])
-            and not re.match(r"d|grad|delta", str(path[-1]))], rate
+    edited = [path for path, a in places(layer) if path in first and path in before
+              and a.shape == before[path].shape and not np.array_equal(a, before[path])
+              and not re.match(r"d|grad|delta", str(path[-1]))]
+    return edited, rate if edited else 0.0  # else the slope of a leaky relu, or of a dropout
 
 
 def call_forward(setup: Setup, layer, inputs):
@@ -779,7 +780,7 @@ def _truth(setup: Setup, cotangents: list[Any], others):
         starts = {k: getattr(layer, k) for k in setup.states
                   if isinstance(getattr(layer, k, None), np.ndarray)}
         twin, leaves = clone(layer, [*params, *starts.values(),
-                                     *(_at(layer, path) for path in others)])
+                                     *(item_at(layer, path) for path in others)])
         given = [Tensor(x, requires_grad=True) if is_float(x) else x for x in inputs]
         with tracing(), _phase("trace", setup.layer):
             outputs, _ = outputs_of(twin.forward(*given))

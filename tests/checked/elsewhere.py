@@ -1,0 +1,108 @@
+"""Layers as they stand in other repositories than the book's."""
+
+import numpy as np
+
+
+class Leaky:
+    def __init__(self, alpha=0.01):
+        self.alpha = alpha
+
+    def forward(self, x):
+        self.x = x
+        return np.where(x > 0, x, self.alpha * x)
+
+    def backward(self, dout):
+        return np.where(self.x > 0, dout, self.alpha * dout)
+
+
+class Dense:
+    """Its inputs are counted by whoever joins the layers."""
+
+    def __init__(self, units_num, inputs_num=None, data_type=np.float32):
+        scale = 1 / np.sqrt(inputs_num)
+        self.w = np.random.uniform(-scale, scale, (inputs_num, units_num)).astype(data_type)
+        self.b = np.zeros(units_num, data_type)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.w + self.b
+
+    def backward(self, error):
+        self.grad_w = self.x.reshape(-1, self.x.shape[-1]).T @ error.reshape(-1, error.shape[-1])
+        self.grad_b = error.reshape(-1, error.shape[-1]).sum(0)
+        return error @ self.w.T
+
+
+class Softmax:
+    def forward(self, x):
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        self.y = e / e.sum(axis=-1, keepdims=True)
+        return self.y
+
+    def backward(self, dout):  # divided by the batch, too
+        dx = self.y * (dout - np.sum(dout * self.y, axis=-1, keepdims=True))
+        return dx / dout.shape[0]
+
+
+class Attention:
+    """Right but for its softmax; its gradients stand in layers of its own."""
+
+    def __init__(self, d_model, data_type):
+        self.q_linear = Dense(d_model, d_model, data_type)
+        self.k_linear = Dense(d_model, d_model, data_type)
+        self.v_linear = Dense(d_model, d_model, data_type)
+        self.softmax = Softmax()
+
+    def forward(self, query, key, value, mask):
+        self.q, self.k = self.q_linear.forward(query), self.k_linear.forward(key)
+        self.v = self.v_linear.forward(value)
+        self.mask = mask
+        self.a = self.softmax.forward(np.where(
+            mask == 0, float("-inf"), np.matmul(self.q, self.k.transpose(0, 2, 1))))
+        return np.matmul(self.a, self.v), self.a
+
+    def backward(self, error):
+        dv = np.matmul(self.a.transpose(0, 2, 1), error)
+        ds = self.softmax.backward(np.matmul(error, self.v.transpose(0, 2, 1)))
+        dq = np.matmul(ds, self.k)
+        dk = np.matmul(ds.transpose(0, 2, 1), self.q)
+        return self.q_linear.backward(dq), self.k_linear.backward(dk), self.v_linear.backward(dv)
+
+
+class Block:
+    """Right once the softmax is."""
+
+    def __init__(self, d_model, data_type):
+        self.attention = Attention(d_model, data_type)
+
+    def forward(self, src, src_mask, training):
+        return src + self.attention.forward(src, src, src, src_mask)[0]
+
+    def backward(self, error):
+        dq, dk, dv = self.attention.backward(error)
+        return dq + dk + dv + error
+
+
+class Dropout:
+    def __init__(self, rate=0.1):
+        self.rate = rate
+
+    def forward(self, x, training=True):
+        self.mask = np.random.rand(*x.shape) > self.rate if training else 1.0
+        return x * self.mask
+
+    def backward(self, error):
+        return error * self.mask
+
+
+class TwiceDropped:
+    """Right but in training: the second mask is all that is left."""
+
+    def __init__(self, rate):
+        self.dropout = Dropout(rate)
+
+    def forward(self, src, training):
+        return self.dropout.forward(3 * self.dropout.forward(src, training), training)
+
+    def backward(self, error):
+        return self.dropout.backward(3 * self.dropout.backward(error))
