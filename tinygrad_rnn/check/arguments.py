@@ -168,7 +168,8 @@ _INIT = [
     (r"(is|use|with|train.|stateful|return|reset).*", "", "=False =True"),
     (r".*mask.*", "", "m:T,T m:N,T =None"), (r"[avx]?min(val(ue)?)?", "", "=-0.5"),
     (r"[avx]?max(val(ue)?)?", "", "=0.5"), (r"ax[ei]s|dims?", "", "=1 =0 =None =(1,0)"),
-    (r"d(ata)?type", "", "='float64'"), (r"(new|target|out(put)?)?shape", "", "s:D,N s:T,N,D s:1,D s:-1"),
+    (r"d(ata)?type", "", "='float64'"),
+    (r"(new|target|out(put)?)?shape", "", "s:D,N s:T,N,D s:1,D s:-1"),
     (r"stride|pad(ding)?|dilation", "", "=1 =0 =2"),
     (r"(kernel|filter|pool)(size|h|w|height|width)?|k", "", "#K #S"),
 ]  # fmt: skip
