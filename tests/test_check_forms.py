@@ -381,6 +381,13 @@ def elsewhere():
     ("Attention", "wrong", "uses Softmax, which is wrong: mend that first; Attention itself is"),
     ("Block", "wrong", "uses Attention, which is wrong: mend that first; Block itself is right"),
     ("TwiceDropped", "wrong", ""),  # right without training alone is not right
+    ("Kept", "ok", ""),
+    ("KeptWrong", "wrong", ""),
+    ("SquaredLoss", "ok", ""),
+    ("SquaredLossOfSum", "ok", ""),
+    ("SquaredLossWrong", "wrong", ""),
+    ("KeptCell", "ok", ""),
+    ("KeptStep", "unchecked", "dx not compared: forward depends on x, for which no gradient is"),
 ])  # fmt: skip
 def test_what_other_repositories_have(elsewhere, name, verdict, cause):
     report = elsewhere[name]

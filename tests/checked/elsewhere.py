@@ -106,3 +106,83 @@ class TwiceDropped:
 
     def backward(self, error):
         return self.dropout.backward(3 * self.dropout.backward(error))
+
+
+class Kept:
+    """Its output and its gradients are attributes, and nothing is returned."""
+
+    def __init__(self, n_inputs, n_neurons):
+        self.weights = np.random.randn(n_inputs, n_neurons)
+        self.biases = np.zeros((1, n_neurons))
+
+    def forward(self, inputs, _training):
+        self.inputs = inputs
+        self.output = inputs @ self.weights + self.biases
+
+    def backward(self, dvalues):
+        self.dweights = self.inputs.T @ dvalues
+        self.dbiases = dvalues.sum(axis=0)  # (H,), which may be subtracted from (1, H)
+        self.dinputs = dvalues @ self.weights.T
+
+
+class KeptWrong(Kept):
+    def backward(self, dvalues):
+        super().backward(dvalues)
+        self.dinputs = dvalues @ (2 * self.weights.T)
+
+
+class SquaredLoss:
+    """Backward begins with what the loss is taken of; the mean of the losses is meant."""
+
+    def forward(self, y_pred, y_true):
+        return np.mean((y_true - y_pred) ** 2, axis=-1)
+
+    def backward(self, dvalues, y_true):
+        self.dinputs = -2 * (y_true - dvalues) / len(dvalues[0]) / len(dvalues)
+
+
+class SquaredLossOfSum(SquaredLoss):
+    def backward(self, dvalues, y_true):
+        self.dinputs = -2 * (y_true - dvalues) / len(dvalues[0])
+
+
+class SquaredLossWrong(SquaredLoss):
+    def backward(self, dvalues, y_true):
+        self.dinputs = -1 * (y_true - dvalues) / len(dvalues[0]) / len(dvalues)
+
+
+class KeptCell:
+    """Which gradients backward takes says which attributes are its outputs."""
+
+    def __init__(self, hidden_size, input_size):
+        self.W = np.random.randn(input_size + hidden_size, hidden_size)
+        self.dW = np.zeros_like(self.W)
+
+    def cell_forward(self, c_input, h_input, x_input):
+        self.joined, self.c_input = np.hstack([x_input, h_input]), c_input
+        self.g = np.tanh(self.joined @ self.W)
+        self.c_next = c_input + self.g
+        self.h_next = np.tanh(self.c_next)
+
+    def cell_backward(self, dc_next, dh_next):
+        self.dc_prev = dc_next + dh_next * (1 - self.h_next**2)
+        dg = self.dc_prev * (1 - self.g**2)
+        self.dW = self.joined.T @ dg
+        dz = dg @ self.W.T
+        D = self.joined.shape[1] - dg.shape[1]
+        self.dx, self.dh_prev = dz[:, :D], dz[:, D:]
+
+
+class KeptStep:
+    """One sample, and weights on its left."""
+
+    def forward(self, x, prev_s, U, W, V):
+        self.s = np.tanh(U @ x + W @ prev_s)
+        self.o = V @ self.s
+
+    def backward(self, x, prev_s, U, W, V, diff_s, do):
+        self.forward(x, prev_s, U, W, V)
+        da = (V.T @ do + diff_s) * (1 - self.s**2)
+        dU, dW, dV = np.outer(da, x), np.outer(da, prev_s), np.outer(do, self.s)
+        dprev_s = W.T @ da
+        return dprev_s, dU, dW, dV

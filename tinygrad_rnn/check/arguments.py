@@ -179,8 +179,8 @@ _NAMED_SIZES = [
     (r"(layers?_?)?(dims|sizes)", "s:D,H,V #H"),
     (r"(n_?)?(vocab|words?|classes|labels|V|dict)(_?(size|num|dim|n))?", "#V #D"),
     (r"word_?vec(tor)?(_?(size|num|dim|n))?|d_?model|model_?dim", "#D #V #H"),
-    (r"(n_?|num_?)?(hidden|h|hid|units?|state)(_?(size|dim|units?|num|n))?|H|hidden_dims?"
-     r"|d_?ff|ff_?dim", "#H #D #V"),
+    (r"(n_?|num_?)?(hidden|h|hid|units?|neurons?|nodes?|state)(_?(size|dim|units?|num|n))?|H"
+     r"|hidden_dims?|d_?ff|ff_?dim", "#H #D #V"),
     (r"(n_?|num_?)?(wordvec|embed(ding)?|inputs?|in|x|d|emb)(_?(size|dim|features|num|units|n))?|D",
      "#D #V #H"),
     (r"(n_?|num_?)?(out(put)?)(_?(size|dim|features|num|units|n))?|O", "#H #D #V"),
@@ -199,10 +199,12 @@ _INPUTS = [
     (r"idx|ids|indices|index|word_ids?|words?|target_ids", " over time",
      "i:N,T i:N o:N,V o:N,U,V"),
     (r"idx|ids|indices|index|word_ids?|words?|target_ids", "", "i:N i:N,T o:N,V o:N,U,V"),
-    (r"q|query|k|key|v|value|enc_src|memory", r"^\S*att|layer beside|coder", "N,T,D N,T,H N,D N,H"),
+    (r"u", r" beside .*\bw\b", "D,H"), (r"w", r" beside .*\bu\b", "H,H"),
+    (r"v", r" beside .*\bu\b", "H,V"),
+    (r"q|query|k|key|v|value|enc_src|memory", r"^\S*(att|coder)", "N,T,D N,T,H N,D N,H"),
     (r"src|trg|tgt", "", "N,T,D i:N,T N,T,H"),
-    (r"(h|c|s|a|hidden|cell|state)_?(prev|in|0|t|tm1|old|last|pre|state)|h|c|s|h_?c|hidden|state"
-     r"|cell|prev_?(h|c|s|a|state|hidden|cell)|query|q", "", "N,H N,D N,T,H"),
+    (r"(h|c|s|a|hidden|cell|state)_?(prev|in(put)?|0|t|tm1|old|last|pre|state)|h|c|s|h_?c|hidden"
+     r"|state|cell|prev_?(h|c|s|a|state|hidden|cell)|query|q", "", "N,H N,D N,T,H"),
     (r"hs_dec(oder)?|dec_hs|queries", "", "N,U,H N,T,H"),
     (r"hs_enc(oder)?|enc_hs", r" beside .*\bxs\b", "N,U,H N,T,H N,T,D"),  # of another sentence
     (r"hs|hs_enc(oder)?|enc_hs|keys|values|k|v|cs", "", "N,T,H N,T,D"),
@@ -248,7 +250,7 @@ def named_size(name: str) -> str:
 
 def input_specs(name: str, cls_name: str, beside=()) -> list[Spec]:
     """What an argument of forward may be; ``beside``: the other arguments."""
-    low, others = name.lower(), [n.lower() for n in beside]
+    low, others = name.lower().lstrip("_"), [n.lower() for n in beside]
     if "loss" in cls_name.lower() and low in ("y", "y_true", "ys") and not LABELS & set(others):
         return [*input_specs("t", cls_name), *specs("p:N,V")]
     time = cls_name.lower().startswith("time") or (low.endswith("s") and low != "inputs") or (

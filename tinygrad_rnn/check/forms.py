@@ -21,7 +21,14 @@ import numpy as np
 from ..tensor import Tensor
 from .numpy_standin import is_tracing
 from .running import arguments_of, gradient_names, gradient_target, is_positional
-from .source import items_read, keys_read, node_of, returned_names
+from .source import (
+    attributes_set,
+    is_array_there,
+    items_read,
+    keys_read,
+    node_of,
+    returned_names,
+)
 
 _FORWARD = re.compile(r"(feed_?forward|forward|f_?prop|fwd)(_?(prop(agat\w+)?|pass))?", re.I)
 _BACKWARD = re.compile(
@@ -76,7 +83,7 @@ def as_layer(cls: type) -> Any:
     if callable(forward) and any(map(_is_abstract, [forward, *_called_by(cls, forward)])):
         return None
     if callable(forward) and callable(getattr(cls, "backward", None)):
-        return _with_cache(_unpacked(_boxed(cls)))
+        return _with_cache(_unpacked(_boxed(_kept(cls))))
     methods = [n for n in dir(cls) if inspect.isfunction(getattr(cls, n, None))]
     for back in methods:
         rest = _rest(_BACKWARD, back)
@@ -86,8 +93,8 @@ def as_layer(cls: type) -> Any:
             n for n in methods if _rest(_FORWARD, n) is not None] or [
             n for n in ("__call__", "call") if n in methods]
         if fronts:
-            return _with_cache(_unpacked(
-                _renamed(cls, getattr(cls, fronts[0]), getattr(cls, back))))
+            return _with_cache(_unpacked(_kept(
+                _renamed(cls, getattr(cls, fronts[0]), getattr(cls, back)))))
     for name in methods:
         fn = getattr(cls, name)
         if _LOSS.search(name) and _gives_gradients(fn):
@@ -125,6 +132,79 @@ def _rest(pattern, name: str):
 def _renamed(cls: type, forward, backward) -> Any:
     body = {"forward": forward, "backward": backward, "__module__": cls.__module__}
     return type(cls.__name__, (cls,), body)
+
+
+_OUTPUT = ("output", "outputs", "out", "y", "probs", "a")
+_EDGES = re.compile(r"_?(prev|next|input|inputs|in|old|last|pre|tm1|t|0)$|^(prev|input|in)_?")
+
+
+def _kept(cls: Any) -> Any:
+    """The class, or, where its forward keeps its outputs as attributes of which backward is handed
+    the gradients, or backward keeps those of the inputs (``self.dinputs``), a subclass in which
+    they are returned. Where backward of a loss is handed what the loss was taken of, in place of a
+    gradient, it begins with that of the mean (or, if that is right, of the sum) of the losses."""
+    forward, backward = cls.forward, cls.backward
+    inputs = [p.name for p in arguments_of(forward)[1:]]
+    taken = [p for p in arguments_of(backward)[1:] if is_positional(p)]
+    free = [p.name for p in taken if p.default is p.empty and p.name not in inputs]
+    kept, left = attributes_set(forward), attributes_set(backward)
+    outputs = [] if returned_names(forward) or _is_abstract(forward) else [
+        t for n in free if (t := gradient_target(n)) in kept]
+    if len(outputs) != len(free):
+        outputs = [n for n in _OUTPUT if n in kept][: len(free) == 1]
+    if returned_names(forward):
+        outputs = []
+    of_inputs = {} if returned_names(backward) else _gradients_kept(inputs, left)
+    at_values = bool(of_inputs) and len(free) == 1 < len(inputs) and len(taken) == len(inputs) and (
+        bool(returned_names(forward)) and is_array_there(backward, free[0]))
+    if not outputs and not of_inputs:
+        return cls
+
+    def with_loss(total):
+        @functools.wraps(forward)
+        def returned(self, *given):
+            made = forward(self, *given)
+            if at_values:
+                self.handed_in = given
+                return total(made) if np.ndim(made) else made
+            found = tuple(getattr(self, n) for n in outputs)
+            return made if not outputs else found[0] if len(found) == 1 else found
+
+        return returned
+
+    @functools.wraps(backward)
+    def with_gradients(self, *douts):
+        if at_values:  # the prediction, as forward has made it or was handed it
+            made = next((getattr(self, n) for n in _OUTPUT if n in kept), self.handed_in[0])
+            backward(self, made, *self.handed_in[1:])
+            return tuple(douts[0] * getattr(self, of_inputs[n]) if n in of_inputs else None
+                         for n in inputs)
+        made = backward(self, *douts)
+        if not of_inputs:
+            return made
+        return tuple(getattr(self, of_inputs[n], None) if n in of_inputs else None for n in inputs)
+
+    if at_values:
+        wrapped: Any = with_gradients
+        wrapped.__signature__ = inspect.Signature([arguments_of(backward)[0], inspect.Parameter(
+            "dout", inspect.Parameter.POSITIONAL_OR_KEYWORD)])
+    made = _renamed(cls, with_loss(np.mean), with_gradients)
+    made.variants = [_renamed(cls, with_loss(np.sum), with_gradients)] if at_values else []
+    return made
+
+
+def _gradients_kept(inputs: list[str], left: list[str]) -> dict[str, str]:
+    """The attributes that hold the gradients of inputs: by name, or, for "dh_prev" of h_input, but
+    for what says which of several h it is; "dinputs" is that of the first of all."""
+    found: dict[str, str] = {}
+    for n in inputs:
+        near = [a for a in left if (t := gradient_target(a)) and (
+            _EDGES.sub("", t) == _EDGES.sub("", n) != "")]
+        name = next((k for k in gradient_names(n) if k in left), None)
+        if name or len(near) == 1:
+            found[n] = name or near[0]
+    whole = next((a for a in left if gradient_target(a) in ("inputs", "input", "x")), None)
+    return found or ({inputs[0]: whole} if whole and inputs else {})
 
 
 def _boxed(cls: Any) -> Any:

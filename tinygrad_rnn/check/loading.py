@@ -229,6 +229,7 @@ class Program:
         if folder not in self.folders:
             self.folders.insert(1, folder)
         package = name.rpartition(".")[0]
+        self.home = {package.partition(".")[0]: folder}  # of the package that the file belongs to
         if (self.path.parent / "__init__.py").is_file() and package:  # as for whoever imports it
             with contextlib.suppress(Exception):
                 self.importer(package)
@@ -335,8 +336,9 @@ class Program:
         """Where a module is looked for: a.b only where a has a b, and not where a.py is, if it is
         anywhere."""
         inside = self.asked.replace(".", "/")
-        having = [folder for folder in self.folders if (folder / inside).is_dir()
-                  or (folder / f"{inside}.py").is_file()]
+        folders = [self.home.get(self.asked.partition(".")[0]), *self.folders]
+        having = [folder for folder in folders if folder and (
+            (folder / inside).is_dir() or (folder / f"{inside}.py").is_file())]
         return list(map(str, having or self.folders))
 
     @contextlib.contextmanager

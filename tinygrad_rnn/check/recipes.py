@@ -277,8 +277,9 @@ class Search:
         sizes = [s.value for s in recipe.init.values() if s.kind == "size"]
         held_sizes = [s.value for s in held.init.values() if s.kind == "size"]
         fewer = len(set(sizes)) < len(set(held_sizes))
+        columns = not self.running and any(s.shape[1:] == ("N",) for s in held.inputs)  # a guess
         return square or fewer or _hides(recipe.inputs, held.inputs) or (
-            _is_batch(held.inputs) and not _is_batch(recipe.inputs))
+            _is_batch(held.inputs) and not _is_batch(recipe.inputs) and not columns)
 
     def _inputs(self, names, ids_first=False):
         layer = self.cls if self.like is None else self.like
@@ -328,7 +329,8 @@ class Search:
                 starts.append((2.0 * rank + 3 * len(input_names) * self.starred, init, inputs,
                                input_names))
         streams = []
-        variants = [("rows", {}), ("columns", {}), ("rows", DIVISIBLE), ("single", {})]
+        variants = [("rows", {}), ("columns", {}), ("rows", DIVISIBLE), ("single", {}),
+                    ("vectors", {})]
         if self.like is not None:
             variants = [("rows", sizes) for sizes in _sizes_of(self.like)]
             if self.columns:
@@ -337,7 +339,7 @@ class Search:
         likeliest = "columns" if self.columns else "rows"
         for form, sizes in variants:
             for cost, init, inputs, input_names in starts:
-                extra = cost + 7 * (form != likeliest) + 5 * bool(sizes)
+                extra = cost + 7 * (form != likeliest) + 5 * (bool(sizes) + (form == "vectors"))
                 streams.append(self._ranked(extra, init, inputs, input_names, form, sizes))
         yield from heapq.merge(*streams, key=lambda pair: pair[0])
 
@@ -352,7 +354,10 @@ class Search:
                       for i in at}
             specs = [chosen[i] for i in range(len(choices))]
             n = len(init)
-            if form == "single":
+            if form == "vectors":  # one sample, and weights on its left
+                specs = [s.transposed() if len(s.shape) == 2 and "N" not in s.shape else s
+                         for s in specs]
+            if form in ("single", "vectors"):
                 if any(spec.shape == ("N",) for spec in specs[n:]):
                     continue  # labels and lengths of one sample are no arrays
                 specs[n:] = [spec.single() for spec in specs[n:]]

@@ -190,13 +190,13 @@ class Slots:
 def gradient_names(name: str) -> list[str]:
     """What the gradient of W may be called."""
     forms = "d{0} d_{0} grad_{0} {0}_grad {0}_gradient g{0} g_{0} delta_{0} nabla_{0} grad{0}" \
-        " {0}grad D{0} {0}_delta {0}_d dL_d{0} dLd{0} dL{0}"
+        " {0}grad D{0} diff_{0} {0}_delta {0}_d dL_d{0} dLd{0} dL{0}"
     return [form.format(name) for form in forms.split()]
 
 
 def gradient_target(name: str) -> str | None:
     """ "dWx", "grad_Wx", "Wx_grad" -> "Wx"; None for what is no name of a gradient."""
-    for pattern in (r"dL_?d_?(\w+)", r"d_?([A-Za-z]\w*)", r"(?:grad|delta|nabla|g)_(\w+)",
+    for pattern in (r"dL_?d_?(\w+)", r"(?:grad|delta|nabla|diff|g)_(\w+)", r"d_?([A-Za-z]\w*)",
                     r"(\w+?)_(?:grad|delta)", r"grad(\w+)", r"dL_?(\w+)"):
         match = re.fullmatch(pattern, name)
         if match:
@@ -486,7 +486,7 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
     floats = [x for x in setup.inputs if is_float(x)]
     if len(result) in (len(setup.inputs), len(floats)) or len(names) < len(setup.inputs):
         return result
-    called = returned_names(type(layer).backward)
+    called = returned_names(inspect.unwrap(type(layer).backward))
     places = [next((k for k, n in enumerate(called) if n in gradient_names(name)), None)
               for name in names]
     if len(called) != len(result) or len([k for k in places if k is not None]) < len(result):
@@ -567,7 +567,9 @@ class Setup:
         if self.rate:
             grads = [(a - b) / self.rate if g is None and np.shape(a) == np.shape(b) else g
                      for g, a, b in zip(grads, before, self.slots.params(layer), strict=True)]
-        return result, grads
+        # (H,) for a bias (1, H): whoever subtracts it does not mind
+        return result, [g[None] if isinstance(g, np.ndarray) and (1, *g.shape) == np.shape(p) else g
+                        for g, p in zip(grads, self.slots.params(layer), strict=True)]
 
 
 def updated(setup: Setup):

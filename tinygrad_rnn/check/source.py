@@ -76,6 +76,21 @@ def returned_names(fn) -> list[str]:
     return [ast.unparse(v) for v in (value.elts if isinstance(value, ast.Tuple) else [value])]
 
 
+def attributes_set(fn) -> list[str]:
+    """The attributes of ``self`` that a method assigns to."""
+    found: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
+    return list(dict.fromkeys(n.attr for n in found if isinstance(n, ast.Attribute) and isinstance(
+        n.ctx, ast.Store) and isinstance(n.value, ast.Name) and n.value.id == "self"))
+
+
+def is_array_there(fn, name: str) -> bool:
+    """Whether a function takes an argument for an array: its length, its shape, parts of it."""
+    found: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
+    return any(isinstance(part, ast.Name) and part.id == name for n in found for part in (
+        n.args if isinstance(n, ast.Call) and ast.unparse(n.func) == "len" else
+        [n.value] if isinstance(n, (ast.Attribute, ast.Subscript)) else []))
+
+
 def keys_read(fn, name: str, seen=()) -> dict[str, list[Any]] | None:
     """The keys by which a function, or one that it hands it to, reads the dict ``name``, without
     those for which it has a default: key -> the constants that its value is compared with. None
