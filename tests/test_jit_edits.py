@@ -274,11 +274,33 @@ def sorted_rows(x):
     return y, np.sort(x, 0), x.real, x.conj()
 
 
-@pytest.mark.parametrize("f", [view_chain, where_and_out, sorted_rows])
+def parts(x):
+    z = x + 1j * x[::-1]
+    z.real[0] = 3
+    z.imag *= 2
+    y = x.copy()
+    y.real = z.imag
+    y.flat[::2] = 0
+    y.flat[[1, -1]] += 7
+    square = x @ x.T
+    np.einsum("ii->i", square)[...] = 1
+    return z, y, y.flat[3], sum(y.flat), square
+
+
+def layouts(x):
+    zeros, ones = np.zeros_like(x, int), np.ones_like(x.T, np.float32)
+    filled = np.full_like(x.T, x[0, :, None])
+    return [(y, np.array(y.flags.f_contiguous)) for y in (
+        zeros, ones, filled, x.astype("f4", order="F"), x.reshape(-1, order="F"),
+        x.T.reshape((6, 2), order="F"), np.zeros_like(x, order="F"))]
+
+
+@pytest.mark.parametrize("f", [view_chain, where_and_out, sorted_rows, parts, layouts])
 def test_edits_in_numpys_own_ways(f):
     jitted = tg.jit(f)
     for x in X:
-        for a, b in zip(jitted(x), f(x), strict=True):
+        for a, b in zip(flat(jitted(x)), flat(f(x)), strict=True):
+            assert a.dtype == b.dtype
             assert_array_equal(a, b)
 
 

@@ -2,7 +2,11 @@
 step is replayed without looking at all that it reaches, is seen all the same."""
 
 import collections
+import configparser
+import ctypes
 import functools
+import threading
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -208,15 +212,164 @@ def key_that_is_equal():
     return lambda x: np.copysign(x, next(iter(kept))), change
 
 
+def flag_of_a_thread():
+    stop = threading.Event()
+    return lambda x: x * 2 if stop.is_set() else x, lambda i: (stop.clear, stop.set)[i == 3]()
+
+
+def configuration():
+    config = configparser.ConfigParser()
+
+    def change(i):
+        config["training"] = {"rate": "0.5" if i == 3 else "0.1"}
+
+    return lambda x: x * config.getfloat("training", "rate"), change
+
+
+def weakly_held(kind):
+    def world():
+        key, kept = Thing(), kind()
+
+        def change(i):
+            key.scale = 1.0 + (i == 3)
+            if kind is weakref.WeakSet:
+                kept.add(key)
+            else:
+                kept[key if kind is weakref.WeakKeyDictionary else "key"] = key
+
+        return lambda x: x * next(iter(getattr(kept, "values", lambda: kept)())).scale, change
+
+    world.__name__ = kind.__name__
+    return world
+
+
+def array_behind_a_reference():
+    kept = np.ones(4)
+    held = weakref.ref(kept)
+    return lambda x: x * held(), lambda i: kept.fill(1.0 + (i == 3))
+
+
+def number_of_c():
+    number = ctypes.c_double()
+    return lambda x: x * number.value, lambda i: setattr(number, "value", 1.0 + (i == 3))
+
+
+def field_of_a_record():
+    rows = np.zeros(2, [("scale", float)])
+    row = rows[1]
+    return lambda x: x * row["scale"], lambda i: rows["scale"].fill(1.0 + (i == 3))
+
+
+def dict_behind_its_method():
+    kept = {}
+    get = kept.get
+    return lambda x: x * get("scale"), lambda i: kept.update(scale=1.0 + (i == 3))
+
+
+def array_behind_its_method():
+    kept = np.ones(4)
+    copy = kept.copy
+    return lambda x: x * copy(), lambda i: kept.fill(1.0 + (i == 3))
+
+
+def dict_behind_its_values():
+    kept = {"scale": 1.0}
+    values = kept.values()
+    return lambda x: x * sum(values), lambda i: kept.update(scale=1.0 + (i == 3))
+
+
+def static_method_in_a_list():
+    thing = Thing()
+    kept = [staticmethod(lambda x: x * thing.scale)]
+    return lambda x: kept[0](x), lambda i: setattr(thing, "scale", 1.0 + (i == 3))
+
+
+def whether_it_is_read_only():
+    kept = np.ones(4)
+    return (lambda x: x * 2 if kept.flags.writeable else x,
+            lambda i: kept.setflags(write=i != 3))
+
+
+class Tenfold:
+    def __init__(self):
+        vars(self)["scale"] = np.ones(4)
+
+    @property
+    def scale(self):
+        return vars(self)["scale"] * 10
+
+
+def what_a_property_hides():
+    kept = Tenfold()
+    return lambda x: x * kept.scale, lambda i: vars(kept)["scale"].fill(1.0 + (i == 3))
+
+
 @pytest.mark.parametrize("there_is", [
     bases_of_a_class, attribute_of_a_metaclass, descriptor, default_of_a_dict,
     all_attributes_at_once, value_of_a_kind_of_float, sign_of_a_complex_zero,
     items_of_a_kind_of_array, items_of_a_masked_array, mask_of_an_array,
     attribute_of_a_named_tuple, attribute_of_a_kind_of_set, private_slot, partial_method,
-    key_that_is_equal])  # fmt: skip
+    key_that_is_equal, flag_of_a_thread, configuration,
+    *map(weakly_held, (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)),
+    array_behind_a_reference, number_of_c, field_of_a_record, dict_behind_its_method,
+    array_behind_its_method, dict_behind_its_values, static_method_in_a_list,
+    whether_it_is_read_only, what_a_property_hides])  # fmt: skip
 def test_what_is_exchanged_is_seen(there_is):
     f, change = there_is()
     jitted = tg.jit(f)
     for i in range(5):
         change(i)
         assert_allclose(jitted(X[0]), f(X[0]), rtol=1e-13, err_msg=f"call {i}")
+
+
+def test_what_is_read_or_set_with_side_effects_is_not_asked_by_the_recorder():
+    class Own:
+        def __init__(self):
+            self.scale = 0.5
+
+        def __getattribute__(self, name):
+            value = object.__getattribute__(self, name)
+            return 2 * value if name == "scale" else value
+
+        def __setattr__(self, name, value):
+            vars(self)["set"] = vars(self).get("set", 0) + 1
+            vars(self)[name] = value
+
+    own = Own()
+    jitted = tg.jit(lambda x: x * own.scale)
+    for _ in range(3):
+        assert_allclose(jitted(X[0]), X[0])
+    assert vars(own) == {"scale": 0.5, "set": 1}
+
+
+def test_the_method_of_a_generator_draws_anew():
+    def world(jit):
+        rng = np.random.default_rng(0)
+        draw, own = rng.standard_normal, rng
+        return jit(lambda x: x + draw(x.shape) + own.random())
+
+    f, jitted = world(lambda f: f), world(tg.jit)
+    for _ in range(4):
+        assert_allclose(jitted(X[0]), f(X[0]))
+
+
+@pytest.mark.parametrize("kind", [ctypes.c_double, "memoryview", "reference"])
+def test_an_edit_where_nothing_can_be_exchanged_is_refused_and_undone(kind):
+    kept = np.ones(4)
+    number, view, held = ctypes.c_double(1), memoryview(kept), weakref.ref(kept)
+
+    def f(x):
+        if kind == "memoryview":
+            view[0] += 1
+        elif kind == "reference":
+            np.add(held(), 1, out=held())
+        else:
+            number.value += 1
+        return x * 1.0
+
+    with pytest.raises(tg.JitError, match="changes which items"):
+        tg.jit(f)(X[0])
+    falls_back = tg.jit(f, fallback="eager")
+    for _ in range(3):
+        falls_back(X[0])
+    assert number.value + kept[0] == 5

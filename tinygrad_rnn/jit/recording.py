@@ -173,8 +173,9 @@ class Recorder:
         root = self.owner(out) if isinstance(out, np.ndarray) else None
         if effect and root is not None:  # a check, which is done again at each replay
             out, root = out.copy(order="K"), None
-        if root is not None and _first((args[1:], kwargs)) is not None and (
-                name_of(fn).partition("[")[0] not in _EACH):  # where it lies hangs on a value
+        named = isinstance(args[0] if args else 0, str) or name_of(fn).partition("[")[0] in _EACH
+        if root is not None and not named and _first((args[1:], kwargs)) is not None:
+            # where it lies hangs on a value
             if fn is not operator.getitem:
                 raise self.refuse_choice(name_of(fn))
             fn, out, root = picked, out.copy(order="K"), None
@@ -454,6 +455,10 @@ def _unary(fn):
     return lambda self: self._recorder.call(fn, (self,), {})
 
 
+def _part(fn):
+    return property(fn, lambda self, value: operator.setitem(fn(self), ..., value))
+
+
 def _method(fn):
     return lambda self, *args, **kwargs: fn(self, *args, **kwargs)
 
@@ -540,6 +545,8 @@ class RecordingArray:
     @staticmethod
     def __primitive__(fn, *args, **kwargs):
         """One of the engine's own functions: one call on the tape."""
+        if (tensor := next((x for x in args if isinstance(x, Tensor)), None)) is not None:
+            return tensor.__primitive__(fn, *args, **kwargs)
         recorder = _first((args, kwargs))._recorder
         if fn is add_at:
             recorder.edit(_first((args, kwargs))._target(args[0]), added, args[1:])
@@ -661,7 +668,7 @@ class RecordingArray:
     dot, cumsum, diagonal, trace = map(_method, (np.dot, np.cumsum, np.diagonal, np.trace))
     var, std, round, cumprod = map(_method, (np.var, np.std, np.round, np.cumprod))
     conj, conjugate, searchsorted = map(_method, (np.conj, np.conj, np.searchsorted))
-    real, imag = property(lambda self: np.real(self)), property(lambda self: np.imag(self))
+    real, imag, flat = map(_part, (np.real, np.imag, lambda self: RecordingFlat(self)))
 
     def flatten(self, order="C"):
         return np.ravel(self, order).copy()
@@ -693,13 +700,15 @@ class RecordingArray:
     def __rdivmod__(self, other):
         return np.divmod(other, self)
 
-    def astype(self: Any, dtype, copy=True):
+    def astype(self: Any, dtype, order="K", casting="unsafe", subok=True, copy=True):
+        if not np.can_cast(self.dtype, dtype, casting):
+            self.value.astype(dtype, order, casting)  # raises what NumPy does
         if np.dtype(dtype) == self.dtype:
-            return _copy(self) if copy else self
-        return np.astype(self, dtype)
+            return _copy(self, order) if copy else self
+        return np.copy(np.astype(self, dtype), order)
 
-    def reshape(self, *shape):
-        return np.reshape(self, shape[0] if len(shape) == 1 else shape)
+    def reshape(self, *shape, **kwargs):
+        return np.reshape(self, shape[0] if len(shape) == 1 else shape, **kwargs)
 
     def transpose(self, *axes):
         return np.transpose(self, (axes[0] if len(axes) == 1 else axes) or None)
@@ -791,6 +800,27 @@ RecordingNumber.__hash__ = RecordingScalar.__hash__  # type: ignore[assignment]
 RecordingNumber.__str__ = RecordingNumber.__format__ = _refused("the text")  # type: ignore[method-assign,assignment]
 RecordingNumber.__round__ = _refused("round")  # type: ignore[attr-defined]
 RecordingNumber.__neg__ = lambda self: self._recorder.call(operator.neg, (self,), {})  # type: ignore[method-assign]
+RecordingNumber.__abs__ = lambda self: self._recorder.call(operator.abs, (self,), {})  # type: ignore[method-assign]
+
+
+class RecordingFlat:
+    """``a.flat`` of an array under recording: its elements in the order of C."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __getitem__(self, index):
+        return np.ravel(self.array).copy()[index]
+
+    def __setitem__(self, index, values):
+        ones = np.ones_like(self.array, np.intp, shape=self.array.size)
+        np.put(self.array, (np.cumsum(ones) - 1)[index], values)
+
+    def __len__(self):
+        return self.array.size
+
+    def __iter__(self):
+        return iter(np.ravel(self.array).copy())
 
 
 class RecordingGenerator:
@@ -815,6 +845,7 @@ class RecordingGenerator:
             symbolic = (self._value, method, recorder.symbolic(args), recorder.symbolic(kwargs))
             return recorder.record(draw, symbolic, {}, out, effect=True)
 
+        drawn.__self__ = self  # type: ignore[attr-defined]  # as a method has it
         return drawn
 
     @staticmethod
@@ -879,16 +910,20 @@ def _copy(a, order="K", subok=False):
     return a._recorder.call(np.copy, (a,), {"order": order})
 
 
-def _filled(fill):
-    def create(a, *args, dtype=None, shape=None, order="K", subok=True):
-        value = args[0] if args else fill
-        recorder = _first((a, value))._recorder
-        shape = np.shape(a) if shape is None else shape
-        shape = shape if isinstance(shape, tuple) else (shape,)
-        kind = np.dtype(getattr(a, "dtype", float) if dtype is None else dtype)
-        return recorder.call(np.full, (shape, value), {"dtype": kind})
+def _full_like(a, fill_value, dtype=None, order="K", subok=True, shape=None, **kwargs):
+    recorder = _first((a, fill_value))._recorder
+    made = np.empty_like(_plain(a), dtype, order, subok, shape)
+    if made.flags.c_contiguous:
+        return recorder.call(np.full, (made.shape, fill_value), {"dtype": made.dtype})
+    axes = np.argsort(made.strides, kind="stable")[::-1].tolist()  # as they lie in memory
+    if np.ndim(fill_value):
+        fill_value = np.transpose(np.broadcast_to(fill_value, made.shape), axes)
+    full = recorder.call(np.full, (made.transpose(axes).shape, fill_value), {"dtype": made.dtype})
+    return np.transpose(full, np.argsort(axes).tolist())
 
-    return create
+
+def _filled(fill):
+    return lambda a, *args, **kwargs: _full_like(a, fill, *args, **kwargs)
 
 
 def _split(ary, indices_or_sections, axis=0):
@@ -947,7 +982,7 @@ _OWN = {
     np.asarray: lambda a: a, np.arange: np.arange,
     np.copy: _copy, np.split: _split, np.array_split: _split, np.unstack: _unstack,
     np.zeros_like: _filled(0), np.empty_like: _filled(0), np.ones_like: _filled(1),
-    np.full_like: _filled(None),
+    np.full_like: _full_like,
     np.sum: _reduction(np.add), np.prod: _reduction(np.multiply),
     np.max: _reduction(np.maximum), np.min: _reduction(np.minimum), np.clip: _clip,
     np.any: _reduction(np.logical_or), np.all: _reduction(np.logical_and),

@@ -10,7 +10,6 @@ learning rate and step count of an optimizer) is part of its signature.
 
 from __future__ import annotations
 
-import argparse
 import array
 import dataclasses
 import dis
@@ -23,7 +22,7 @@ import sys
 import threading
 import types
 import weakref
-from collections import ChainMap, UserDict, UserList, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import cache, partial, partialmethod
@@ -45,14 +44,22 @@ BASES = (int, float, complex, str, bytes)  # of classes of one's own
 CODE = (types.FunctionType, type, np.ufunc)
 METHODS = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
 CACHED = type(cache(len))
-# classes of Python's own that are looked into like those of the program
-NAMESPACES = (types.SimpleNamespace, argparse.Namespace, threading.local, ChainMap, UserDict,
-              UserList)
+VIEWS: tuple = (type({}.keys()), type({}.values()), type({}.items()))
+# How classes of Python's own are looked into that hold what the program puts there, like those of
+# the program or as so many bytes. By name, since most programs import few of their modules.
+HOLDERS: dict[str, str] = dict.fromkeys((
+    "types.SimpleNamespace", "argparse.Namespace", "_thread._local", "collections.ChainMap",
+    "collections.UserDict", "collections.UserList", "configparser.RawConfigParser",
+    "configparser.SectionProxy", "_weakrefset.WeakSet", "weakref.WeakKeyDictionary",
+    "weakref.WeakValueDictionary", "multiprocessing.sharedctypes.SynchronizedBase"), "object")
+HOLDERS |= dict.fromkeys((
+    "_ctypes._SimpleCData", "_ctypes.Array", "_ctypes.Structure", "_ctypes.Union"), "values")
 
 
 class Place:
-    """Where something is kept, so that it can be exchanged: an attribute, an item, a cell, or an
-    item of the tuple in another place."""
+    """Where something is kept, so that it can be exchanged: an attribute, an entry of an object's
+    ``__dict__`` (whatever the class makes of that name), an item, a cell, an item of the tuple in
+    another place, or what the method in another place belongs to."""
 
     __slots__ = ("container", "key", "kind")
 
@@ -60,28 +67,35 @@ class Place:
         self.kind, self.container, self.key = kind, container, key
 
     def get(self) -> Any:
+        if self.kind == "entry":
+            return vars(self.container)[self.key]
         if self.kind == "attribute":
             return getattr(self.container, self.key)
         if self.kind == "tuple":
             return self.container.get()[self.key]
+        if self.kind == "self":
+            return self.container.get().__self__
         return self.container.cell_contents if self.kind == "cell" else self.container[self.key]
 
     def set(self, value) -> None:
-        if self.kind == "attribute":  # also of what is frozen: it is put back
-            owner: Any = next(kind for kind in (type, threading.local, object)
-                              if isinstance(self.container, kind))
+        if self.kind == "entry":
+            vars(self.container)[self.key] = value
+        elif self.kind == "attribute":  # also of what is frozen: it is put back
+            owner = type if isinstance(self.container, type) else object
             owner.__setattr__(self.container, self.key, value)
         elif self.kind == "tuple":
             items = list(self.container.get())
             items[self.key] = value
             self.container.set(rebuilt(self.container.get(), items))
+        elif self.kind == "self":
+            self.container.set(getattr(value, self.key))
         elif self.kind == "cell":
             self.container.cell_contents = value
         else:
             self.container[self.key] = value
 
     def __str__(self):
-        if self.kind == "attribute":
+        if self.kind in ("attribute", "entry"):
             owner = self.container if isinstance(self.container, type) else type(self.container)
             return f"{owner.__name__}.{self.key}"
         return "a variable of an enclosing function" if self.kind == "cell" else f"[{self.key!r}]"
@@ -157,7 +171,7 @@ class Watch:
         self.sizes = [len(names) for _, _, names in containers]
         self.keys = [name for (_, _, names), _ in zip(containers, self.dicts, strict=False)
                      for name in names]
-        self.spots = [("attribute", x, name) for x, _, names in containers for name in names]
+        self.spots = [("entry", x, name) for x, _, names in containers for name in names]
         self.values = self._values()
         self.shapes = self._shapes([place.get() for place in self.lists["arrays"]])
         del self.found
@@ -234,9 +248,11 @@ class Watch:
 
 def layout(array) -> Any:
     """How an array lies in memory: what is a view of one array is a copy of another. With it, of
-    which library it is."""
+    which library it is, and whether it is read-only."""
     lies = array.flags.c_contiguous or array.strides
-    return (type(array), lies) if foreign(array) else lies
+    if foreign(array):
+        return type(array), lies
+    return lies if array.flags.writeable else (lies, "read-only")
 
 
 def foreign(x) -> bool:
@@ -261,6 +277,9 @@ def changed(inside, names) -> bool:
 
 def refill(inside, items) -> None:
     """Put into a list, dict, set ... what was in it."""
+    if isinstance(inside, np.ndarray):
+        inside[:] = items
+        return
     if hasattr(inside, "clear"):
         inside.clear()
     else:
@@ -277,13 +296,18 @@ def walk(f, given=(), watch=None) -> Reached:
     of_modules: set[tuple[int, str]] = set()  # which attributes of which modules were visited
 
     def keep(spot, value, given=False):
-        spots.append(spot)
-        held.append(value)
+        if spot is not None:
+            spots.append(spot)
+            held.append(value)
         visit(value, spot, given)
 
     def visit(x, spot=None, given=False):
         kind: Any = type(x)
         sort = sort_of(kind)
+        if spot is None and sort == "array":  # nothing can take its place
+            sort = "values"
+        if spot is None and sort == "generator":  # which is noticed if it is asked
+            spot = "item", [x], 0
         if sort == "scalar":
             if (kind is float or kind is int) and spot is not None and (
                     (given and kind is float) or changing(spot)):
@@ -302,10 +326,11 @@ def walk(f, given=(), watch=None) -> Reached:
             return
         if sort == "number":  # of NumPy
             key.append(("array", (), x.dtype) if given else (kind, x.tobytes()))
+            watch.complete &= not isinstance(x, np.void)  # whose fields can be set
             if given:
                 found.arrays.append(Place(*spot))
             return
-        if sort == "source" or (sort in ("method", "other") and source_of(x)):
+        if sort == "source" or (sort == "method" and source_of(x)):
             key.append(kind)
             if spot is not None:
                 found.sources.append(Place(*spot))
@@ -386,8 +411,14 @@ def walk(f, given=(), watch=None) -> Reached:
                 attributes(x, getattr(x, "__dict__", {}))
                 visit(kind)
         elif sort == "method":
-            visit(x.__func__)
-            visit(x.__self__)
+            called = getattr(x, "__name__", None)
+            visit(getattr(x, "__func__", called))
+            if isinstance(x.__self__, (types.ModuleType, types.NoneType)):
+                known(x)
+            else:
+                keep(spot and ("self", Place(*spot), called), x.__self__)
+        elif sort == "view":  # of a dict
+            visit(x.mapping)
         elif sort in ("partial", "variable"):
             watch.complete = False
             inside: Any = Partial(x) if sort == "partial" else Variable(x)
@@ -401,8 +432,12 @@ def walk(f, given=(), watch=None) -> Reached:
             visit(x.__wrapped__)
         elif sort == "values":
             watch.complete = False
-            key.append((kind, x.shape, x.dtype, np.asarray(x).tobytes(),
+            strided = isinstance(x, np.ndarray) or not memoryview(x).contiguous
+            inside = np.asarray(x) if strided else np.frombuffer(x, np.uint8)
+            key.append((kind, inside.shape, inside.dtype, inside.tobytes(),
                         np.asarray(getattr(x, "mask", ())).tobytes()))
+            if inside.flags.c_contiguous and inside.flags.writeable:
+                found.bags.append(inside.reshape(-1))
         elif sort == "bytes":
             watch.complete = False
             key.append((kind, bytes(x)))
@@ -410,8 +445,13 @@ def walk(f, given=(), watch=None) -> Reached:
                 found.bags.append(x)
         elif sort == "jitted":
             visit(x.f)
-        else:
+        elif isinstance(x, types.ModuleType):
             known(x)
+        else:  # of Python's own: the flag of a threading.Event, the level of a logger
+            inside = {name: value for name, value in getattr(x, "__dict__", {}).items()
+                      if type(value) in SCALARS}
+            watch.loose += [(x, name, value) for name, value in inside.items()]
+            known(x, *map(exactly, inside.values()))
 
     def known(x, *more):
         """By what it is equal to, or by what it is."""
@@ -427,7 +467,7 @@ def walk(f, given=(), watch=None) -> Reached:
         key.append(names)
         found.containers.append((x, inside, names))
         for name, value in inside.items():
-            keep(("attribute", x, name), value, given)
+            keep(("entry", x, name), value, given)
 
     def visit_function(f):
         code = f.__code__
@@ -598,7 +638,7 @@ class Variable:
 def source_of(x) -> bool:
     """Whether it is a method of an iterator, or of something else that changes by being asked."""
     kind: Any = type(getattr(x, "__self__", None))
-    return type(x) in METHODS and sort_of(kind) == "source"
+    return sort_of(kind) == "source"
 
 
 @cache
@@ -611,20 +651,24 @@ def sort_of(kind) -> str:
     sorts: dict[str, Any] = {
         "source": (random.Random, np.random.RandomState, np.random.BitGenerator),
         "tuple": tuple, "number": np.generic, "tensor": Tensor, "container": (list, dict, deque),
-        "values": np.ndarray, "set": (set, frozenset), "generator": np.random.Generator,
-        "class": type, "function": types.FunctionType, "method": types.MethodType,
-        "partial": partial, "bytes": (bytearray, array.array, memoryview), "object": NAMESPACES,
+        "values": (np.ndarray, memoryview), "set": (set, frozenset),
+        "generator": np.random.Generator, "class": type, "function": types.FunctionType,
+        "method": METHODS, "partial": partial, "bytes": (bytearray, array.array),
         "variable": ContextVar, "reference": weakref.ref, "proxy": types.MappingProxyType,
-        "cached": CACHED,
+        "cached": (CACHED, staticmethod, classmethod), "view": VIEWS,
     }  # fmt: skip
     for sort, classes in sorts.items():
         if issubclass(kind, classes):
             return sort
     if all(hasattr(kind, name) for name in ("__array_ufunc__", "__array_function__", "get")):
         return "array"
-    if kind.__module__.startswith(__package__):
+    module = kind.__module__ if isinstance(kind.__module__, str) else "builtins"  # as of Cython
+    if module.startswith(__package__):
         return "jitted" if kind.__name__ == "Jitted" else "other"
-    package = kind.__module__.partition(".")[0]
+    for base in kind.__mro__:
+        if (name := f"{base.__module__}.{base.__qualname__}") in HOLDERS:
+            return HOLDERS[name]
+    package = module.partition(".")[0]
     if issubclass(kind, types.ModuleType) or (package != "__main__" and (
             package in sys.stdlib_module_names or package in ("numpy", "builtins"))):
         asked = issubclass(kind, Iterator) and not issubclass(kind, io.IOBase)
@@ -634,7 +678,7 @@ def sort_of(kind) -> str:
 
 def changing(spot) -> bool:
     """A number that changes from step to step by design, as its class says."""
-    return spot[0] == "attribute" and spot[2] in getattr(type(spot[1]), "changing", ())
+    return spot[0] in ("attribute", "entry") and spot[2] in getattr(type(spot[1]), "changing", ())
 
 
 @cache
@@ -668,7 +712,7 @@ def slots(kind) -> tuple[str, ...]:
 def ours_module(name) -> bool:
     """Whether functions and classes of this module are looked into: not those of Python, of this
     library (they reach nothing but its constants) and of others that are installed."""
-    if name is None or name == "__main__" or name.startswith("tinygrad_rnn.models"):
+    if not isinstance(name, str) or name == "__main__" or name.startswith("tinygrad_rnn.models"):
         return True
     package = name.partition(".")[0]
     if package in sys.stdlib_module_names or package in ("numpy", "tinygrad_rnn"):

@@ -216,7 +216,8 @@ class State:
             if changed(inside, names):
                 refill(inside, dict.fromkeys(names) if isinstance(inside, dict) else names)
         for bag, items in self.bags:
-            refill(bag, items)
+            if tuple(bag) != items:  # another process may write there, too
+                refill(bag, items)
         for place, old in zip(self.reached.places, self.reached.held, strict=True):
             if not holds(place, old):
                 place.set(old)
@@ -242,12 +243,14 @@ def holds(place, old) -> bool:
 def copied(x):
     """A copy that lies in memory as the array does: a view of it is one of the copy, too."""
     if x.flags.c_contiguous or x.flags.f_contiguous:
-        return x.copy(order="K")
-    steps = [(n - 1) * step for n, step in zip(x.shape, x.strides, strict=True) if n]
-    first = -sum(step for step in steps if step < 0)
-    memory = np.empty(first + sum(step for step in steps if step > 0) + x.itemsize, np.uint8)
-    new = np.ndarray(x.shape, x.dtype, memory, first, x.strides)
-    new[...] = x
+        new = x.copy(order="K")
+    else:
+        steps = [(n - 1) * step for n, step in zip(x.shape, x.strides, strict=True) if n]
+        first = -sum(step for step in steps if step < 0)
+        memory = np.empty(first + sum(step for step in steps if step > 0) + x.itemsize, np.uint8)
+        new = np.ndarray(x.shape, x.dtype, memory, first, x.strides)
+        new[...] = x
+    new.flags.writeable = x.flags.writeable
     return new
 
 
