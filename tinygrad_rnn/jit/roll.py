@@ -16,7 +16,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -308,6 +308,9 @@ def joined(segments, loops) -> Iterator[tuple[int, int, int]]:
 
 # ---- what the programs have in common ----
 
+# Newton's: two points, three quotients, and what these are to be divided by
+Polynomial = tuple[int, int, int, int, int, int]
+
 
 @dataclass(slots=True)
 class Form:
@@ -347,27 +350,34 @@ class Segment:
         return value(self.count, T) if self.loops else 1
 
 
-def fitted(Ts, values) -> tuple:
-    """The polynomial of degree 2, or less, that has these values: (points, Newton's quotients)."""
-    first, second, third = Ts[:3]
-    a = Fraction(values[0])
-    b = Fraction(values[1] - values[0], second - first)
-    c = (Fraction(values[2] - values[0], third - first) - b) / (third - second)
-    found = (first, second), (a, b, c)
+@lru_cache(1 << 12)
+def fitted(Ts: tuple[int, ...], values: tuple[int, ...]) -> Polynomial:
+    """The polynomial that has these values: of degree 2, or less; the line through two points."""
+    if len(Ts) == 2:
+        return fitted(*((x, y, 2 * y - x) for x, y in (Ts, values)))
+    if len(set(values)) == 1:
+        return fixed(values[0])
+    a, b, c = Ts[1] - Ts[0], Ts[2] - Ts[0], Ts[2] - Ts[1]
+    u, v = values[1] - values[0], values[2] - values[0]
+    found = Ts[0], Ts[1], values[0] * a * b * c, u * b * c, v * a - u * b, a * b * c
     if any(value(found, T) != v for T, v in zip(Ts, values, strict=True)):
         raise Irregular
     return found
 
 
-def value(polynomial, T: int) -> int:
-    (first, second), (a, b, c) = polynomial
-    found = a + (T - first) * (b + (T - second) * c)
-    if found.denominator != 1:
+def fixed(number: int) -> Polynomial:
+    return 0, 0, number, 0, 0, 1
+
+
+def value(polynomial: Polynomial, T: int) -> int:
+    first, second, a, b, c, of = polynomial
+    found, rest = divmod(a + (T - first) * (b + (T - second) * c), of) if b or c else (a, 0)
+    if rest:
         raise Irregular
-    return int(found)
+    return found
 
 
-NOUGHT = (0, 0), (Fraction(0), Fraction(0), Fraction(0))
+NOUGHT = fixed(0)
 
 
 def common(Ts, slots) -> Form:
@@ -401,7 +411,7 @@ def runs(Ts, lists):
     made = []
     for group in zip(*split, strict=True):
         form = common(Ts, [run[0] for run in group])
-        count = fitted(Ts, [len(run) for run in group])
+        count = fitted(Ts, tuple([len(run) for run in group]))
         moves = [steps(*run[:2]) if len(run) > 1 else (0,) * len(form.numbers) for run in group]
         made.append((moved(Ts, form, moves), count))
     return made
@@ -411,8 +421,8 @@ def moved(Ts, form, moves, p=0):
     """The form with so much more, for each T, in each repetition from p on."""
     numbers = []
     for n, (begin, _) in enumerate(form.numbers):
-        q = [move[n] for move in moves]
-        at_0 = [value(begin, T) - p * step for T, step in zip(Ts, q, strict=True)]
+        q = tuple([move[n] for move in moves])
+        at_0 = tuple([value(begin, T) - p * step for T, step in zip(Ts, q, strict=True)])
         numbers.append((fitted(Ts, at_0), fitted(Ts, q)))
     return Form(form.kind, numbers)
 
@@ -462,7 +472,7 @@ def loop(Ts, samples, s) -> Segment:
         first, period, count = sample.segments[s]
         rounds.append([sample.lines[first + k * period : first + (k + 1) * period]
                        for k in range(count)])
-    count = fitted(Ts, [len(r) for r in rounds])
+    count = fitted(Ts, tuple([len(r) for r in rounds]))
     for ends in range(2 * PEELED + 1):
         for p in range(max(0, ends - PEELED), min(ends, PEELED) + 1):
             q = ends - p
@@ -720,9 +730,8 @@ class Unrolled(Compiled):
             found = []
             for one, count in form.numbers:
                 for k in range(value(count, T)):
-                    fixed = [(((0, 0), (Fraction(v), *NOUGHT[1][1:])), NOUGHT)
-                             for v in one.at(T, k)]
-                    found.append(self._slot(Form(one.kind, fixed), None))
+                    numbers = [(fixed(v), NOUGHT) for v in one.at(T, k)]
+                    found.append(self._slot(Form(one.kind, numbers), None))
             return "".join(f"{name}, " for name in found)
         if kind[0] == "array":
             if loop is None or not form.moves(T):
