@@ -146,26 +146,29 @@ class Difference(Exception):
 def prove(recording, reached, before: Snapshot, real) -> tuple[Any, str | None]:
     """Replay a recording, for real. Returns what the replay gives, and what is other in it than in
     a real run, as a text, or None. ``real``: what that returned, and a Snapshot after it."""
-    noisy, eps = None, 0.0
-    if recording.rounds:
-        eps = recording.eps
+    def outcome(run=None, noise=None):
+        with np.errstate(all="ignore") if noise else contextlib.nullcontext():
+            result = recording.replay(reached, run)
+        return result, Snapshot(reached, before)
 
-        def outcome(noise=None):
-            with np.errstate(all="ignore") if noise else contextlib.nullcontext():
-                result = recording.replay(reached, recording.plainly(noise))
-            made = result, Snapshot(reached, before)
-            before.restore()
-            return made
-
-        if not recording.plain_is_proven:
-            plain = outcome()
-            difference = _differs(real, plain)
-            if difference:
-                return None, difference
-            real = plain
-        noisy = outcome(Noise(np.random.default_rng(0)))
-    result = recording.replay(reached)
-    return result, _differs(real, (result, Snapshot(reached, before)), noisy, eps)
+    eps = recording.eps if recording.rounds else 0.0
+    if recording.rounds and not recording.plain_is_proven:
+        plain = outcome(recording.plainly(None))
+        before.restore()
+        difference = _differs(real, plain)
+        if difference:
+            return None, difference
+        real = plain
+    replayed = outcome()
+    difference = _differs(real, replayed, None, eps)
+    if difference and recording.rounds:  # how much rounding may do is told by what it does
+        before.restore()
+        noise = Noise(np.random.default_rng(0))
+        noisy = outcome(recording.plainly(noise), noise)
+        before.restore()
+        replayed = outcome()
+        difference = _differs(real, replayed, noisy, eps)
+    return replayed[0], difference
 
 
 def _differs(real, replayed, noisy=None, eps: float = 0.0) -> str | None:
