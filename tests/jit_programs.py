@@ -408,6 +408,25 @@ class Loops(Program):
         return (np.asfortranarray(x), y) if order == "F" else (x, y)
 
 
+class Batches(Loops):
+    """The same, on batches of many sizes."""
+
+    def grow(self):
+        self.T = self.random.choice([2, 8, 13])
+        return super().grow()
+
+    def plan(self):
+        sizes = [5] * 4 + [6, 7, 9, 12, 2, 1]
+        self.random.shuffle(sizes)
+        return [(k, data, sizes[self.random.randrange(5)], order, before)
+                for _ in range(2) for k, data, _, order, before in Program.plan(self)]
+
+    def arguments(self, data, rows, order):
+        rng = np.random.default_rng((self.seed, data))
+        x, y = (rng.normal(size=(rows, self.T, 4)).astype(self.dtype) for _ in range(2))
+        return (np.asfortranarray(x), y) if order == "F" else (x, y)
+
+
 LOOPS = """
 for t in range(n): | for t in range(n): | for t in range(n): | for t in reversed(range(n)):
 for t in range(1, n): | for t in range(n - 1): | for u in list(hs):
@@ -626,7 +645,8 @@ def campaign(seeds, modes, seconds, fallback=None, quiet=False):
     told = start = time.process_time()
     for seed in seeds:
         mode = modes[seed % len(modes)]
-        program = (Loops if seed % 3 == 2 else Program)(seed, MODES[mode][0])
+        kind = Batches if seed % 9 == 8 else Loops if seed % 3 == 2 else Program
+        program = kind(seed, MODES[mode][0])
         back = fallback if fallback is not None else [None, None, "eager"][seed % 3]
         with forced(mode):
             verdict, why = judge(program, mode, back)

@@ -1,4 +1,5 @@
-"""tg.jit: a function that is recorded for a few time steps is replayed for any number of them."""
+"""tg.jit: a function that is recorded for a few time steps, or for two sizes of a
+batch, is replayed for any number of them."""
 
 import types
 
@@ -10,7 +11,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import functional as F
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.jit import jitted, lengths, roll
-from tinygrad_rnn.jit.jitted import ForLength, Recording
+from tinygrad_rnn.jit.jitted import ForSize, Recording
+from tinygrad_rnn.jit.trace import trace
 
 N, D, H, V = 3, 4, 5, 6
 rng = np.random.default_rng(0)
@@ -87,9 +89,9 @@ def training(make, recorded):
     return (tg.jit(step, fast=False) if recorded else step), model
 
 
-def batch(name, T, rng):
-    targets = rng.integers(0, H, (N, T))
-    return (targets if name == "language model" else rng.normal(size=(N, T, D))), targets
+def batch(name, T, rng, n=N):
+    targets = rng.integers(0, H, (n, T))
+    return (targets if name == "language model" else rng.normal(size=(n, T, D))), targets
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -102,7 +104,7 @@ def test_it_trains_as_without_whatever_the_length(name, monkeypatch):
                         1e-10)
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
         assert_allclose(p.data, q.data, 1e-8, 1e-12)
-    assert {type(r) for r in step.recordings.values()} == {ForLength}
+    assert {type(r) for r in step.recordings.values()} == {ForSize}
     assert len({r.program.lines for r in step.recordings.values()}) <= 2  # with and without a state
 
 
@@ -147,7 +149,7 @@ def test_what_each_step_needs_for_itself_alone_is_one_buffer():
             step = tg.jit(f, fast=False)
             for _ in range(3):
                 step(rng.normal(size=(8, T, 16)))
-            assert isinstance(step._last, ForLength)
+            assert isinstance(step._last, ForSize)
             sizes[f, T] = step._last.program.nbytes
     assert sizes[carried, 100] == sizes[carried, 400]
     assert 300 * 8 * 16 * 8 <= sizes[kept, 400] - sizes[kept, 100] <= 2 * 300 * 8 * 16 * 8
@@ -172,7 +174,7 @@ def test_chains_of_time_steps_that_nothing_divides_are_one_for_each(sums):
         x = rng.normal(size=(2, T, 4)).astype(np.float32)
         for one, other in zip(step(x), f(x), strict=True):
             assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-6)
-    assert {type(r) for r in step.recordings.values()} == {ForLength}
+    assert {type(r) for r in step.recordings.values()} == {ForSize}
 
 
 LIKE_NO_LOOP = {
@@ -239,3 +241,53 @@ def test_it_explains_itself(capsys):
     step.explain()
     said = capsys.readouterr().out
     assert "40 steps in" in said and "the slowest" in said and "-> float32[" in said
+
+
+# ---- batches of other sizes ----
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_third_size_of_a_batch_records_nothing(name, monkeypatch):
+    traces = []
+    monkeypatch.setattr(jitted, "threads", lambda: 1)
+    monkeypatch.setattr(jitted, "trace", lambda *a: traces.append(a) or trace(*a))
+    (step, model), (plain, other) = (training(MODELS[name], how) for how in (True, False))
+    one, two = np.random.default_rng(1), np.random.default_rng(1)
+    for n in (8, 8, 5, 5, 7, 7, 7, 3, 11, 11):
+        if name == "stateful":  # it begins anew with each
+            model.layers[0].reset_state(), other.layers[0].reset_state()
+        (x, targets), (same, _) = (batch(name, 9, r, n) for r in (one, two))
+        assert_allclose(step(x, targets).item(), plain(same, targets).item(), 1e-10)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert_allclose(p.data, q.data, 1e-8, 1e-12)
+    assert [type(r) for r in step.recordings.values()] == [Recording] * 2 + [ForSize] * 3
+    assert len(traces) == 2
+    assert step._last.program.loops
+
+
+OF_ROWS = {  # and what they are recorded as for 9 and for 2
+    "a mean": (lambda x, n: np.mean(x, axis=0) + 1 / n, ForSize, ForSize),
+    "a shape": (lambda x, n: np.tanh(x.reshape(-1)).reshape(3, n) @ np.ones((n, 2)),
+                ForSize, ForSize),
+    "a root": (lambda x, n: np.sum(x) * np.sqrt(n), Recording, Recording),
+    "few rows": (lambda x, n: np.tanh(x) if n > 2 else np.sinh(x), ForSize, Recording),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_ROWS)
+def test_what_hangs_on_the_rows_is_made_or_recorded(name):
+    f, *kinds = OF_ROWS[name]
+    step = tg.jit(lambda x: f(x, len(x)), fast=False)
+    for n in (4, 4, 6, 6, 9, 9, 9, 2, 2, 2):
+        x = rng.normal(size=(n, 3))
+        assert_array_equal(step(x), f(x, n))
+    assert [type(r) for r in step.recordings.values()] == [Recording] * 2 + kinds
+
+
+def test_rows_that_are_made_wrong_are_not_believed(monkeypatch):
+    monkeypatch.setattr(roll, "value", lambda p, T, as_is=roll.value: as_is(p, T) + (p[3] != 0))
+    step = tg.jit(np.tanh, fast=False)
+    for n in (4, 6, 9, 9, 9):
+        x = rng.normal(size=(n, 3))
+        assert_array_equal(step(x), np.tanh(x))
+        assert type(step._last) is Recording

@@ -13,7 +13,7 @@ import threading
 import warnings
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from types import MethodType
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -31,7 +31,7 @@ from .cut import cut
 from .device import PASSES as PASSES_THERE
 from .device import Divided, on_host
 from .lanes import on_cores
-from .lengths import LONG, STEPS, AnyLength, lengths_of
+from .lengths import LONG, STEPS, AnyLength, AnyRows, sizes_of
 from .lookups import look_up_late, moved_alone, tables_first
 from .loops import available, compiled_calls, elementary, fuse, slices_first, sum_in_softmax
 from .memory import Block
@@ -92,8 +92,8 @@ class Jitted(Generic[P, R]):
         self._watch: Watch | None = None  # over what the last recording reaches
         self._mode = (False, 0)  # whether that was made without gradients, for how many threads
         self._crowded = False  # whether it was said that the recordings are too many
-        # of a signature without T: a recording, or how many numbers of steps were tried
-        self._lengths: dict[tuple, Any] = {}
+        # of a signature without one size: a recording, or how many numbers of steps were tried
+        self._families: dict[tuple, Any] = {}
         _all.add(self)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -189,43 +189,70 @@ class Jitted(Generic[P, R]):
         """A recording; what its replay gives, and what is other in it than in a real run."""
         away = any(foreign(x) for x in Recording.inputs(reached))
         recording: Any = self.recordings.get(key)
-        if recording is None and not away:
-            recording = self._of_any_length(key, reached, given)
-        while isinstance(recording, ForLength):
-            with contextlib.suppress(Exception):
-                result, difference = prove(recording, reached, before, real)
-                if difference is None:
-                    recording.known.proofs += 1
-                    return recording, result, None
-            before.restore()  # the length says more than how often
-            self._lengths[recording.family] = recording.known.tried
-            recording = self._of_any_length(key, reached, given)
-        if recording is None:
-            tape, homes, shape, assigned = trace(self.f, reached, given)
+        if recording is None or isinstance(recording, ForSize):
+            made: list[tuple] = []  # where the guesses have come to a trace
+            sizes = {} if away else sizes_of(key, reached)
+            for guess in self._guesses(recording, sizes, reached, given, made):
+                with contextlib.suppress(Exception):
+                    result, difference = prove(guess, reached, before, real)
+                    if difference is None:
+                        guess.known.proofs += 1
+                        return guess, result, None
+                before.restore()
+            tape, homes, shape, assigned = made[0]
             recording = (OnDevice(tape, homes, shape, assigned, Recording.inputs(reached),
                                   self._block) if away else
                          Recording(tape, homes, shape, assigned, self.fast, self._block))
+            recording.sizes = sizes
         return recording, *prove(recording, reached, before, real)
 
-    def _of_any_length(self, key, reached, given) -> ForLength | None:
-        """A recording that is made of one for every number of steps, if there is one."""
-        for T, family in lengths_of(key, reached):
-            known = self._lengths.setdefault(family, 0 if T >= LONG else -1)
-            if known == -1:  # the first of its family
-                self._lengths[family] = 0
-                continue
-            while not isinstance(known, AnyLength) and known < len(STEPS) and (
-                    max(STEPS[known]) < T):
-                self._lengths[family] = known = known + 1  # how many were tried
+    def _guesses(self, known: ForSize | None, sizes, reached, given, made) -> Iterator[ForSize]:
+        """Recordings that are made of others, for other numbers of steps or rows: the next one
+        where the last was not right. In the end ``made`` gets a trace of the function."""
+        if known is not None:
+            yield known
+            self._families[known.family] = known.known.tried
+        for family, n in sizes.items():
+            yield from self._known(family, n)
+        steps = [(family, T) for family, T in sizes.items() if max(STEPS[0]) < T][:2]
+        for family, T in steps:
+            if T >= LONG:
+                yield from self._of_any_length(family, T, reached, given)
+        made.append(trace(self.f, reached, given))
+        for family, T in steps:
+            if any(len(r.recorded.calls) != len(made[0][0].calls) for r in self._fellows(family)):
+                yield from self._of_any_length(family, T, reached, given)
+
+    def _fellows(self, family) -> list[Recording]:
+        return [r for r in self.recordings.values() if type(r) is Recording and family in r.sizes]
+
+    def _known(self, family, n) -> Iterator[ForSize]:
+        known = self._families.get(family, 0)
+        if type(known) is int and known >= 0:
+            alike: dict[int, list[Recording]] = {}
+            for one in self._fellows(family):
+                alike.setdefault(len(one.program.tape.calls), []).append(one)
+            for one, other in (found[-2:] for found in alike.values() if len(found) > 1):
+                self._families[family] = -1  # nothing helps
                 with contextlib.suppress(Exception):
-                    self._lengths[family] = known = AnyLength(
-                        self.f, reached, given, T, known, functools.partial(
-                            improved, fast=self.fast), functools.partial(rounding, fast=self.fast),
-                        self.fast and available())
-            if isinstance(known, AnyLength):
-                with contextlib.suppress(Irregular):
-                    return ForLength(known, T, family, self._block)
-        return None
+                    self._families[family] = known = AnyRows(
+                        (one, other), (one.sizes[family], other.sizes[family]), known)
+                    break
+        if isinstance(known, (AnyLength, AnyRows)):
+            with contextlib.suppress(Irregular):
+                yield ForSize(known, n, family, self._block)
+                self._families[family] = known.tried
+
+    def _of_any_length(self, family, T, reached, given) -> Iterator[ForSize]:
+        while type(known := self._families.get(family, 0)) is int and 0 <= known < len(STEPS) and (
+                max(STEPS[known]) < T):
+            self._families[family] = known + 1
+            with contextlib.suppress(Exception):
+                self._families[family] = AnyLength(
+                    self.f, reached, given, T, known + 1, functools.partial(
+                        improved, fast=self.fast), functools.partial(rounding, fast=self.fast),
+                    self.fast and available())
+            yield from self._known(family, T)
 
     def repeatable(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Callable[[], R] | None]:
         """A call; and a function that replays it, each time with the values that its arrays have
@@ -381,6 +408,7 @@ class Recording:
         self.plain_is_proven = False  # for other numbers of steps
         self.kept: list[Any] = []  # what the signature knows by its id
 
+    sizes: dict[tuple, int]  # see lengths.py
     shared: list[int]  # which arrays were those of Tensors, too, in the first proof
 
     def plainly(self, noise: Noise | None) -> Any:
@@ -470,10 +498,10 @@ class OnDevice(Recording):
         return super().explanation(reached, slowest, lines)
 
 
-class ForLength(Recording):
-    """The recording for T steps that is made of one for every number of them."""
+class ForSize(Recording):
+    """The recording for T steps, or rows, that is made of one for every number of them."""
 
-    def __init__(self, known: AnyLength, T: int, family, block):
+    def __init__(self, known: AnyLength | AnyRows, T: int, family, block):
         self.known, self.T, self.family = known, T, family
         self.program = known.program.at(T, block, native=known.native)
         self.shape, self.assigned = known.shape, known.assigned
@@ -482,12 +510,14 @@ class ForLength(Recording):
         self.proofs, self.kept, self.plain_is_proven = 0, [], known.proofs >= PROOFS
 
     def plainly(self, noise):
+        if self.known.plain is None:
+            raise Irregular("further off than rounding explains")  # so it is recorded
         return self.known.plain.at(self.T, Block(), off=noise or (lambda x: x)).run
 
     def explain(self, reached, slowest):
         program = self.program
         return self.explanation(reached, slowest, [
-            f"{self.T} steps in {program.loops} loops, made of recordings of"
+            f"{self.T} {self.known.what} in {program.loops} loops, made of recordings of"
             f" {', '.join(map(str, self.known.Ts))}; {program.lines} lines",
             f"{_size(program.nbytes)} planned for {len(program.buffers)} buffers",
         ])  # fmt: skip

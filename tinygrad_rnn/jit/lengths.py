@@ -8,7 +8,7 @@ elements, must give what the function gives (proof.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from .memory import Block
@@ -18,31 +18,37 @@ from .roll import Irregular, Rolled
 from .state import Reached
 from .trace import trace
 
-__all__ = ["LONG", "STEPS", "AnyLength", "lengths_of"]
+__all__ = ["LONG", "STEPS", "AnyLength", "AnyRows", "sizes_of"]
 
 LONG = 96  # steps from which on they are not recorded one by one
 # that are recorded instead: the second ones where these are so few that the engine does otherwise
 STEPS = (13, 14, 16, 17), (37, 38, 40, 41)
 
 
-def lengths_of(key: tuple, reached: Reached) -> Iterator[tuple[int, tuple]]:
-    """What may be the number of steps in this signature, and the signature without it."""
+def sizes_of(key: tuple, reached: Reached) -> dict[tuple, int]:
+    """What may be the number of steps, or of rows, in this signature, by the signature without
+    it."""
     given = reached.given["key"] + len(key) - len(reached.key)
     arrays = [(i, part) for i, part in enumerate(key[:given])
               if type(part) is tuple and len(part) > 3 and part[0] in ("array", "tensor")]
     found = [part[1][axis] for axis in (1, 0) for _, part in arrays if len(part[1]) > axis]
-    for T in list(dict.fromkeys(n for n in found if n > max(STEPS[0])))[:2]:
+    sizes = {}
+    for n in dict.fromkeys(found):
         family = list(key)
         for i, (sort, shape, dtype, layout, *more) in arrays:
-            if T in shape:
-                shape = tuple(["T" if n == T else n for n in shape])
+            if n in shape:
+                shape = tuple(["n" if size == n else size for size in shape])
                 family[i] = sort, shape, dtype, layout, *more
-        if all(part[3] is True and not any(part[4:]) for _, part in arrays if T in part[1]):
-            yield T, tuple(family)
+        if n > 1 and all(part[3] is True and not any(part[4:])
+                         for _, part in arrays if n in part[1]):
+            sizes[tuple(family)] = n
+    return sizes
 
 
 class AnyLength:
     """Raises Irregular where the function is not of this kind."""
+
+    what = "steps"
 
     def __init__(self, f: Any, reached: Reached, given: Any, T: int, tried: int, improve: Any,
                  rounding: Any, native: bool) -> None:
@@ -63,3 +69,24 @@ class AnyLength:
                                for tape, homes, _ in better], self.Ts)
         self.eps, self.rounds = coarsest(tape), rounding(better[0][0])
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
+
+
+class AnyRows:
+    """Recordings for two sizes of a batch as one for any. Raises Irregular where they are not
+    alike."""
+
+    what, plain = "rows", None
+
+    def __init__(self, pair: Sequence[Any], Ns: tuple[int, int], tried: int) -> None:
+        one, other = pair
+        if one.masks or other.masks or repr((one.shape, one.assigned)) != repr(
+                (other.shape, other.assigned)):
+            raise Irregular("results")
+        self.tried, self.Ts, self.proofs = tried, Ns, one.proofs + other.proofs
+        self.native, self.shape, self.assigned = one.program.native, one.shape, one.assigned
+        self.eps, self.rounds, self.edited = one.eps, one.rounds, one.edited
+        programs = [Program(r.program.tape, r.program.homes, Block(), apart=True) for r in pair]
+        try:
+            self.program = Rolled(programs, Ns, loops=True)
+        except Irregular:
+            self.program = Rolled(programs, Ns)

@@ -502,16 +502,18 @@ def body(Ts, core, p):
 
 
 class Rolled:
-    """Programs for four numbers of steps as one for any. Raises Irregular where there is none."""
+    """Programs for four numbers of steps, or two of rows, as one for any; ``loops``: also of what
+    repeats as often in all of them. Raises Irregular where there is none."""
 
-    def __init__(self, programs: Sequence[Program], Ts: Sequence[int]) -> None:
+    def __init__(self, programs: Sequence[Program], Ts: tuple[int, ...],
+                 loops: bool = False) -> None:
         self.things: dict[Any, Any] = {}
         samples = [Sample(program, T, self.things) for program, T in zip(programs, Ts, strict=True)]
         one = samples[-1]
         if len({len(sample.segments) for sample in samples}) > 1:
             raise Irregular
         counts = zip(*([n for _, _, n in sample.segments] for sample in samples), strict=True)
-        grows = [len(set(n)) > 1 for n in counts]
+        grows = [len(set(n)) > 1 or (loops and n[0] > 1) for n in counts]
         for sample in samples:
             sample.segments = list(joined(sample.segments, grows))
             sample.place()
