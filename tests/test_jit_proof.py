@@ -385,3 +385,21 @@ np.testing.assert_allclose(y, np.tanh(x * 2 + 1) * x, rtol=1e-5)
         path.write_bytes(path.read_bytes()[:20])
     run()
     assert any(path.stat().st_size > 20 for path in files)
+
+
+@pytest.mark.usefixtures("as_python")
+def test_a_step_that_makes_much_of_rounding_is_believed_when_rounding_explains_it():
+    pytest.importorskip("numba")
+
+    def f(x):
+        a = np.tanh(x) * 0.5 + 0.5
+        for _ in range(22):  # the logistic map: each step more than doubles what is off
+            a = 3.99 * a * (1 - a)
+        return a
+
+    step = tg.jit(f)
+    x = np.linspace(-1, 1, 400, dtype=np.float32)
+    for _ in range(3):
+        y = step(x)
+    assert np.abs(y - f(x)).max() > 1024 * np.finfo(np.float32).eps
+    assert_array_equal(y, step(x))
