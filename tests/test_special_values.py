@@ -271,3 +271,33 @@ def test_a_quantile_that_is_an_element_is_that_element(q, wanted, slope):
     y = np.quantile(x, q)
     y.backward()
     assert y.item() == wanted and x.grad.tolist() == slope
+
+
+MASKED = {
+    **{f: {} for f in (np.sum, np.mean, np.var, np.std, np.prod, np.add.reduce, np.multiply.reduce,
+                       np.logaddexp.reduce, np.nansum, np.nanmean, np.nanvar, np.nanstd,
+                       np.nanprod)},
+    **{f: {"initial": -9.0} for f in (np.max, np.nanmax, np.maximum.reduce)},
+    **{f: {"initial": 9.0} for f in (np.min, np.nanmin, np.minimum.reduce)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fn", MASKED, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("hidden", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_nothing_is_computed_with_what_where_leaves_out(fn, hidden, axis):
+    rng = np.random.default_rng(0)
+    a, where = rng.normal(size=(3, 4)), rng.random((3, 4)) < 0.6
+    where[0], where[:, 0] = True, True
+    options = {"axis": axis, "where": where, **MASKED[fn]}
+    with np.errstate(invalid="ignore"):
+        want = fn(a, **options)
+    g = rng.normal(size=np.shape(want))
+    slopes = []
+    for x in (a, np.where(where, a, hidden)):
+        x = Tensor(x, requires_grad=True)
+        y = fn(x, **options)
+        assert_allclose(y.detach(), want, rtol=1e-12)
+        slopes.append(tg.grad(y, x, g).numpy())
+    assert_allclose(slopes[1], slopes[0], rtol=1e-12)
+    assert not np.any(slopes[0][~where])
