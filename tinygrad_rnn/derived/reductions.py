@@ -64,8 +64,6 @@ def _mean(a, axis=None, keepdims=False, where=True):
 
 def _deviations(a, axis, where, mean):
     a = array(a)
-    if where is not True:
-        a = np.where(where, a, 0)
     if mean is None:
         mean = np.mean(a, axis=axis, keepdims=True, where=where)
     return a - mean if where is True else np.where(where, a - mean, 0)
