@@ -150,6 +150,33 @@ class Own:
 """
 
 
+def test_a_mean_that_is_taken_of_what_is_not_masked(tmp_path):
+    source = inspect.getsource(manual.TimeSoftmaxWithLoss)
+    change = re.search(r"dx \*= dout / .*", source).group()
+    for wrong, factor, below in (("dx *= dout", "/ mask.sum()", 0),
+                                 ("pass", "* dout / mask.sum()", 2)):
+        own, name, line = with_example(f"TimeSoftmaxWithLoss: {change} -> {wrong}")
+        (tmp_path / "own.py").write_text(own)
+        (report,) = check_here(tmp_path / "own.py", only=name)
+        assert [c.line for c in report.causes] == [line + below], str(report)
+        assert report.causes[0].diff[1].endswith(factor), str(report)
+
+
+def test_a_factor_that_makes_it_larger(tmp_path):
+    source, name, line = with_example("Broadcast: dW = dout * self.x -> dW = dout")
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert [(c.text, c.line) for c in report.causes] == [
+        ("the factor `self.x` is missing in `dout`", line)], str(report)
+
+
+def test_a_sum_of_the_softmax_that_is_there_is_not_said_to_be_missing(tmp_path):
+    source, name, line = with_example("SoftmaxInSteps: dx -= self.y * total -> dx -= self.y")
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert [(c.kind, c.line) for c in report.causes] == [("missing_factor", line)], str(report)
+
+
 def causes_of(tmp_path, forward, backward, more=""):
     lines = "\n        ".join
     (tmp_path / "own.py").write_text(LAYER.format(

@@ -45,6 +45,41 @@ class Rectified:
         return dout * (self.out > 0)
 
 
+class SoftmaxInSteps:
+    def __init__(self):
+        self.params, self.grads = [], []
+
+    def forward(self, x):
+        e = np.exp(x - x.max(axis=-1, keepdims=True))
+        self.y = e / e.sum(axis=-1, keepdims=True)
+        return self.y
+
+    def backward(self, dout):
+        dx = self.y * dout
+        total = np.sum(dx, axis=-1, keepdims=True)
+        dx -= self.y * total
+        return dx
+
+
+class Broadcast:
+    """A dot product of rows; W (N, D) as the rows of an embedding are."""
+
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, x, idx):
+        self.x, self.idx = x, idx
+        self.rows = self.params[0][idx]
+        return np.sum(self.rows * x, axis=1)
+
+    def backward(self, dout):
+        dout = dout.reshape(-1, 1)
+        dW = dout * self.x
+        self.grads[0][...] = 0
+        np.add.at(self.grads[0], self.idx, dW)
+        return dout * self.rows
+
+
 class AffineByHand:
     def __init__(self, W, b):
         self.params = [W, b]

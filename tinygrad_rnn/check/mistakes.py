@@ -623,7 +623,8 @@ def first_statement(body):
          example="Softmax: y * (dout - np.sum(dout * y, axis=-1, keepdims=True)) ->"
                  " dout * y * (1 - y)")
 def _softmax_diagonal(p):
-    for y, value, same in _factors(p) if "sum(" not in p.text else ():
+    whole = ast.unparse(p.function.node) if "sum(" not in p.text else "sum("
+    for y, value, same in _factors(p) if "sum(" not in whole else ():
         with np.errstate(all="ignore"):
             rows = same and value.ndim > 1 and value.dtype.kind == "f" and np.allclose(
                 value.sum(-1), 1)
@@ -917,6 +918,10 @@ def _factor_missing(p):
             half = {"rank": 3, "kind": "missing_derivative"} if other in p.held else {}
             yield _product(p, f"(1 - {other})"), {"other": f"(1 - {other})", **half}
             yield _product(p, f"np.tanh({other})"), {"other": f"np.tanh({other})"}
+    shape = p.scope.shape(p.node) if isinstance(p.parent, ast.Assign) else None
+    for other, value in p.scope.arrays().items() if shape else ():
+        if _broadcasts(value.shape, shape):  # it makes it larger
+            yield _product(p, other), {"other": other, "rank": 5}
     for other, value in p.scope.values.items():
         if isinstance(value, (float, np.floating)):
             ignored = other in p.scope.arguments
@@ -989,12 +994,20 @@ def _scale(p):
                 "words": "the scale of the mask `{mask}` is left out of `{old}`"}
         for factor in _as_sizes(ratio, p.scope):
             yield f"{_operand(p)} {factor}", {"ratio": words}
+        for name in p.scope.arguments:  # a mean, and the dout that it is multiplied with
+            dout = p.scope.values.get(name)
+            if isinstance(dout, (float, np.floating)) and dout:
+                for factor in list(_as_sizes(ratio / dout, p.scope))[:-1]:
+                    yield f"{_operand(p)} * {name} {factor}", {"ratio": words}
 
 
 def _as_sizes(ratio, scope: Scope):
     """A factor as text, by each size that can be named in the function and is it, at last by its
     number: at other sizes only one of them is right."""
-    found: dict[tuple[int, int], str] = {}
+    found: dict[Any, str] = {}
+    for name, value in scope.arrays().items():
+        if value.dtype.kind == "b" and abs(ratio * value.sum() - 1) < 1e-6:
+            found[name] = f"/ {name}.sum()"
     # what is no gradient is there at every line
     arrays = sorted(scope.arrays().items(), key=lambda a: is_gradient(a[0], scope))
     for (name, value), less in itertools.product(arrays, (0, 1)):
