@@ -130,6 +130,9 @@ def test_grad_stores_nothing_and_reaches_intermediates():
 
 @pytest.mark.parametrize("call, error, words", [
     (lambda x: x @ np.ones((4, 2)), ValueError, r"matmul: \(2, 3\) @ \(4, 2\): inner sizes 3"),
+    (lambda x: x[None] @ np.ones((4, 2)), ValueError,
+     r"matmul: \(1, 2, 3\) @ \(4, 2\): inner sizes 3 and 4"),
+    (lambda x: x[0] @ np.ones(4), ValueError, r"matmul: \(3,\) @ \(4,\): inner sizes 3 and 4"),
     (lambda x: x + np.ones(2), ValueError, r"add: \(2, 3\) and \(2,\)"),
     (lambda x: x[5], IndexError, r"getitem: \(2, 3\)"),
     (lambda x: x.reshape(5), ValueError, r"reshape: \(2, 3\), shape="),

@@ -1,11 +1,12 @@
 """Forms of NumPy's calls that lie at the edge of a derivation: value and gradient."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 from forms import FORMS as MORE
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from tinygrad_rnn import Tensor, grad
 
@@ -250,3 +251,47 @@ def test_a_position_behind_the_last_element_cannot_be_deleted():
             np.delete(x, position)
         with pytest.raises(IndexError):
             np.insert(x, 4 if position > 0 else position, 0.0)
+
+
+# Where a zero is a sum of others, its sign is told by the order of the sum.
+SUMS = re.compile(r"interp|inner|linspace|polyfit|odd|median|reduceat|initial=v|percentile|quantil"
+                  "|qr")
+
+
+def test_a_zero_that_is_moved_keeps_its_sign():
+    arrays = {k: np.full(shape, -0.0) for k, shape in SHAPES.items()}
+    told = 0
+    for form in [form for form in FORMS + MORE + VALUES if not SUMS.search(form)]:
+        try:
+            with np.errstate(all="ignore"):
+                want = eval(form, {"np": np, **{k: a.copy() for k, a in arrays.items()}})
+        except (ValueError, ZeroDivisionError):  # singular, of weight 0
+            continue
+        with np.errstate(all="ignore"):
+            got = eval(form, {"np": np, **{k: Tensor(a, requires_grad=True)
+                                           for k, a in arrays.items()}})
+        got = got.detach().numpy() if isinstance(got, Tensor) else np.asarray(got)
+        assert_allclose(got, want, rtol=1e-12, atol=1e-12, err_msg=form)
+        signs = np.signbit(want) if np.asarray(want).dtype.kind == "f" else None
+        assert signs is None or np.all((np.signbit(got) == signs) | np.isnan(want)), form
+        told += 1
+    assert told > 400
+
+
+@pytest.mark.parametrize("p", [None, 1, -1, 2, -2, np.inf, -np.inf, "fro"])
+def test_the_condition_of_a_singular_matrix_is_infinite(p):
+    a = np.stack([np.zeros((2, 2)), np.diag([3.0, 0.0]), [[2.0, 1.0], [0.5, 3.0]]])
+    x = Tensor(a, requires_grad=True)
+    y = np.linalg.cond(x, p)
+    assert_allclose(y.detach(), np.linalg.cond(a, p), rtol=1e-12)
+    z = Tensor(a[2], requires_grad=True)
+    assert_allclose(grad(y[2], x)[2], grad(np.linalg.cond(z, p), z), rtol=1e-12)
+
+
+@pytest.mark.parametrize("a, b", [([0.0, 2, 1], [3.0, 4]), ([0.0, 0, 0, 2], [0.0, 0, 1, 2]),
+                                  ([0.0, 0], [1.0, 2]), (0.0, [0.0, 3])])  # fmt: skip
+def test_a_product_of_polynomials_has_its_degree(a, b):
+    x = Tensor(a, requires_grad=True)
+    y = np.polymul(x, b)
+    assert_array_equal(y.detach(), np.polymul(a, b))
+    assert grad(y[-1], x).shape == x.shape

@@ -119,7 +119,7 @@ def _unwrap(p, discont=None, axis=-1, *, period=2 * np.pi):
     """The multiples of the period that are added have no derivative."""
     p = array(p)
     values = value(p)
-    return p + (np.unwrap(values, discont, axis, period=period) - values)
+    return p - (values - np.unwrap(values, discont, axis, period=period))
 
 
 # --- grids of numbers -----------------------------------------------------------------------------
@@ -184,7 +184,14 @@ def _of_equal_length(a1, a2):
 
 derive(np.polyadd)(lambda a1, a2: np.add(*_of_equal_length(a1, a2)))
 derive(np.polysub)(lambda a1, a2: np.subtract(*_of_equal_length(a1, a2)))
-derive(np.polymul)(lambda a1, a2: np.convolve(np.atleast_1d(a1), np.atleast_1d(a2)))
+derive(np.polymul)(lambda a1, a2: np.convolve(_from_its_degree_on(a1), _from_its_degree_on(a2)))
+
+
+def _from_its_degree_on(a):
+    """A polynomial without zeros ahead; one of zeros alone is its last."""
+    a = np.atleast_1d(array(a))
+    places = np.flatnonzero(a)
+    return a[places[0] if len(places) else -1:]
 
 
 @derive(np.polyder)

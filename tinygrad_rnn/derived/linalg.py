@@ -20,7 +20,7 @@ import numpy as np
 
 from ..primitive import own_function, rule
 from ..rules import expand
-from .table import axes_of, beside, derive
+from .table import axes_of, beside, derive, value
 
 
 def _T(x):
@@ -386,11 +386,16 @@ def _norm(x, ord=None, axis=None, keepdims=False):
 
 @derive(np.linalg.cond)
 def _cond(x, p=None):
+    """Infinite where x is singular."""
     if p in (None, 2, -2):
         s = np.linalg.svd(x, compute_uv=False)
-        return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
-    inverse = np.linalg.inv(x)
-    return np.linalg.norm(x, p, (-2, -1)) * np.linalg.norm(inverse, p, (-2, -1))
+        above, below = (s[..., -1], s[..., 0]) if p == -2 else (s[..., 0], s[..., -1])
+        singular = below == 0
+        return np.where(singular, np.inf, above / np.where(singular, 1, below))
+    singular = np.linalg.slogdet(value(x))[0] == 0
+    inverse = np.linalg.inv(np.where(singular[..., None, None], eye(x.shape[-1], x), x))
+    products = np.linalg.norm(x, p, (-2, -1)) * np.linalg.norm(inverse, p, (-2, -1))
+    return np.where(singular, np.inf, products)
 
 
 derive(np.linalg.matrix_transpose)(lambda x: _T(x))

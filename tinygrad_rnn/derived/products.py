@@ -135,7 +135,8 @@ def _einsum(*operands, optimize=False, order="K", casting="safe", dtype=None):
         xs[:2] = [contract(a, b, subscripts=f"{p},{q}->{kept}")]
         names[:2] = [kept]
     (x,), (name,) = xs, names
-    x = np.sum(x, axis=tuple(i for i, c in enumerate(name) if c not in out))
+    if summed := tuple(i for i, c in enumerate(name) if c not in out):
+        x = np.sum(x, axis=summed)
     name = [c for c in name if c in out]
     return np.transpose(x, [name.index(c) for c in out])
 

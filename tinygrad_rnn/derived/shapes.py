@@ -190,8 +190,8 @@ def _resize(a, new_shape):
 @derive(np.full_like)
 def _full_like(a, fill_value, dtype=None, shape=None):
     like = np.zeros_like(a, dtype=dtype, shape=shape)
-    return np.broadcast_to(array(fill_value), like.shape).astype(like.dtype) + np.zeros_like(
-        a, dtype=dtype, shape=shape)
+    return np.broadcast_to(array(fill_value), like.shape).astype(like.dtype) - np.zeros_like(
+        a, dtype=dtype, shape=shape)  # x - 0 is x, and -0 + 0 is not -0
 
 
 @derive(np.lib.stride_tricks.sliding_window_view)
