@@ -84,6 +84,31 @@ def test_a_file_with_the_name_of_its_package(tmp_path):
     assert verdicts(folder / "net/parts/two.py") == {"Two": "ok"}
 
 
+@pytest.mark.parametrize("encoding, word", [("cp949", "순환 신경망"), ("cp932", "ｿﾌﾄﾏｯｸｽ")])
+def test_a_file_in_the_encoding_of_a_system(encoding, word, tmp_path):
+    """Python does not read it, and its lines stand in the report all the same."""
+    text = f"# {word}\n" + textwrap.dedent(scale(backward="3 * dout"))
+    (tmp_path / "old.py").write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    (report,) = check_file(tmp_path / "old.py")
+    assert report.verdict == "wrong" and report.line == 7, str(report)
+    assert f"it was read as {encoding}" in str(report)
+
+
+def test_python_2_is_called_so(tmp_path):
+    (tmp_path / "old.py").write_text(textwrap.dedent(scale()) + 'print "x"\n')
+    with pytest.raises(LoadError, match="Python 2, which Python 3 does not run"):
+        check_file(tmp_path / "old.py")
+
+
+def test_a_name_that_is_not_there_since_its_data_are_not(tmp_path):
+    (tmp_path / "late.py").write_text(
+        "text = open('not_there.txt').read()\nsize = len(text)\n"
+        + textwrap.dedent(scale(forward="size * x")))
+    (report,) = check_file(tmp_path / "late.py")
+    assert report.verdict == "unchecked"
+    assert "size is not defined: `text = open('not_there.txt').read()`" in str(report)
+
+
 def test_what_a_library_can_do_without_has_no_stand_in(tmp_path):
     """A stand-in for what an installed library asks for, and is not there, would break it."""
     asks = "import importlib\ntry:\n    import not_there_at_all\nexcept ImportError:\n    pass\n"

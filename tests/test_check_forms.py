@@ -387,6 +387,11 @@ def elsewhere():
     ("SquaredLossOfSum", "ok", ""),
     ("SquaredLossWrong", "wrong", ""),
     ("KeptCell", "ok", ""),
+    ("Bptt", "ok", ""),
+    ("BpttWrong", "wrong", ""),
+    ("Static", "ok", ""),
+    ("AsksForMore", "unchecked", "how backward is called was not found by trying"),
+    ("characters", "ok", ""),
     ("KeptStep", "unchecked", "dx not compared: forward depends on x, for which no gradient is"),
 ])  # fmt: skip
 def test_what_other_repositories_have(elsewhere, name, verdict, cause):

@@ -186,3 +186,102 @@ class KeptStep:
         dU, dW, dV = np.outer(da, x), np.outer(da, prev_s), np.outer(do, self.s)
         dprev_s = W.T @ da
         return dprev_s, dU, dW, dV
+
+
+class Bptt:
+    """A network of one sentence: its loss is a mean, and backward the gradient of the sum."""
+
+    def __init__(self, word_dim, hidden_dim=100, bptt_truncate=2):
+        self.hidden_dim, self.bptt_truncate = hidden_dim, bptt_truncate
+        self.U = np.random.uniform(-1, 1, (hidden_dim, word_dim))
+        self.W = np.random.uniform(-1, 1, (hidden_dim, hidden_dim))
+        self.V = np.random.uniform(-1, 1, (word_dim, hidden_dim))
+
+    def forward_propagation(self, x):
+        s, o = np.zeros((len(x) + 1, self.hidden_dim)), np.zeros((len(x), len(self.V)))
+        for t in range(len(x)):
+            s[t] = np.tanh(self.U[:, x[t]] + self.W.dot(s[t - 1]))
+            e = np.exp(self.V.dot(s[t]))
+            o[t] = e / e.sum()
+        return o, s
+
+    def calculate_total_loss(self, x, y):
+        L = 0
+        for sentence, words in zip(x, y, strict=True):
+            o, _ = self.forward_propagation(sentence)
+            L += -np.sum(np.log(o[np.arange(len(words)), words]))
+        return L / sum(map(len, y))
+
+    def bptt(self, x, y):
+        o, s = self.forward_propagation(x)
+        dLdU, dLdV, dLdW = map(np.zeros_like, (self.U, self.V, self.W))
+        o[np.arange(len(y)), y] -= 1
+        for t in reversed(range(len(y))):
+            dLdV += np.outer(o[t], s[t])
+            d = self.V.T.dot(o[t]) * (1 - s[t] ** 2)
+            for step in range(t, max(-1, t - self.bptt_truncate - 1), -1):
+                dLdW += np.outer(d, s[step - 1])
+                dLdU[:, x[step]] += d
+                d = self.W.T.dot(d) * (1 - s[step - 1] ** 2)
+        return [dLdU, dLdV, dLdW]
+
+
+class BpttWrong(Bptt):
+    def bptt(self, x, y):
+        dLdU, dLdV, dLdW = super().bptt(x, y)
+        dLdW *= 2
+        return [dLdU, dLdV, dLdW]
+
+
+class Static:
+    @staticmethod
+    def forward(x, W):
+        return x @ W, (x, W)
+
+    @staticmethod
+    def backward(dout, cache):
+        x, W = cache
+        return dout @ W.T, x.T @ dout
+
+
+class AsksForMore:
+    def forward(self, x):
+        return 2 * x
+
+    def backward(self, dout, scale, shift):
+        return 2 * dout
+
+
+def characters_forward(X, Y, a0, parameters, vocab_size=27):
+    """Gradients are added up in a dict that is handed on."""
+    x, a, p, loss = {}, {-1: a0}, {}, 0
+    for t in range(len(X)):
+        x[t] = np.zeros((vocab_size, 1))
+        x[t][X[t]] = 1
+        a[t] = np.tanh(parameters["Wax"] @ x[t] + parameters["Waa"] @ a[t - 1] + parameters["b"])
+        e = np.exp(parameters["Wya"] @ a[t] + parameters["by"])
+        p[t] = e / e.sum()
+        loss -= np.log(p[t][Y[t], 0])
+    return loss, (p, a, x)
+
+
+def characters_step(dy, gradients, parameters, x, a, a_prev):
+    gradients["dWya"] += dy @ a.T
+    gradients["dby"] += dy
+    da = (parameters["Wya"].T @ dy + gradients["da_next"]) * (1 - a * a)
+    gradients["db"] += da
+    gradients["dWax"] += da @ x.T
+    gradients["dWaa"] += da @ a_prev.T
+    gradients["da_next"] = parameters["Waa"].T @ da
+    return gradients
+
+
+def characters_backward(X, Y, parameters, cache):
+    p, a, x = cache
+    gradients = {"d" + k: np.zeros_like(v) for k, v in parameters.items()}
+    gradients["da_next"] = np.zeros_like(a[0])
+    for t in reversed(range(len(X))):
+        dy = np.copy(p[t])
+        dy[Y[t]] -= 1
+        gradients = characters_step(dy, gradients, parameters, x[t], a[t], a[t - 1])
+    return gradients, a

@@ -216,7 +216,8 @@ _INPUTS = [
     (r".*mask.*", r" beside .*\b(q|query|src|trg|tgt)\b", "m:N,1,T m:T,T m:N,T =None"),
     (r".*mask.*", "", "m:N,T m:N,D m:N =None"),
     (r"(is_?|train|flag|stateful|deterministic).*", "", "=True =False"),
-    (r".*(lengths|lens)", "", "l:N #T"), (r".*(size|len(gth)?|times?|steps?)|n", "", "#T #U"),
+    (r"vocab_?(size|dim|num)", "", "#V #D"), (r".*(lengths|lens)", "", "l:N #T"),
+    (r".*(size|len(gth)?|times?|steps?)|n", "", "#T #U"),
     (r".*", "loss.* over time", "N,T,V N,T N,V N i:N,T i:N N,D N,T,D N,H"),
     (r".*", r"^\S*loss", "N,V N N,T,V N,T N,H N,T,D N,D i:N i:N,T"),
     (r".*", " over time", "N,T,D N,T,H N,T,V N,T N,D,T N,H,T N,D N,H N,V i:N,T i:N"),
@@ -246,6 +247,11 @@ def init_specs(name: str, cls_name: str, k: int, beside=()) -> tuple[list[Spec],
 def named_size(name: str) -> str:
     """Which sizes a name may stand for, "" for none."""
     return next((text for pattern, text in _NAMED_SIZES if re.fullmatch(pattern, name)), "")
+
+
+def is_large_size(p) -> bool:
+    """Whether an argument is a size with a default too large to try."""
+    return type(p.default) is int and p.default > 16 and bool(named_size(p.name))
 
 
 def input_specs(name: str, cls_name: str, beside=()) -> list[Spec]:

@@ -260,6 +260,14 @@ class Checks:
             if methods:
                 report.notes.append(say("taken as methods, where they stand behind the class:"
                                         " {names}", names=", ".join(methods)))
+            undefined = re.search(r"name '(\w+)' is not defined", str(report.cause))
+            if undefined and (why := self.program.why_undefined(undefined[1])):
+                report.notes.append(say("{name} is not defined: `{statement}` raised {error}",
+                                        name=undefined[1], statement=why[0], error=why[1]))
+            report.notes += [say("{path} is not UTF-8: it was read as {encoding}, which Python does"
+                                 " with `# -*- coding: {encoding} -*-` in the first line",
+                                 path=path, encoding=encoding)
+                             for path, encoding in self.program.encodings.items()]
             report.notes += [say("{name} is not found: a stand-in of this project is used for it",
                                  name=name) for name in self.program.missing]
             report.notes += [say("{name} is not found: {path} is used for it", name=name,

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
+from .arguments import is_large_size
 from .numpy_standin import is_tracing
 from .running import arguments_of, gradient_names, gradient_target, is_positional
 from .source import (
@@ -29,6 +30,7 @@ from .source import (
     node_of,
     returned_names,
 )
+from .words import say
 
 _FORWARD = re.compile(r"(feed_?forward|forward|f_?prop|fwd)(_?(prop(agat\w+)?|pass))?", re.I)
 _BACKWARD = re.compile(
@@ -76,12 +78,14 @@ def _is_method(fn):
         : fn.__code__.co_argcount][:1] == ("self",)
 
 
-def as_layer(cls: type) -> Any:
+def as_layer(cls: Any) -> Any:
     """The class, or a subclass in which its methods have the names ``forward`` and ``backward``;
     None if it has nothing like them."""
     forward = getattr(cls, "forward", None)
     if callable(forward) and any(map(_is_abstract, [forward, *_called_by(cls, forward)])):
         return None
+    if _are_static(cls, "forward", "backward"):
+        return _Pair(cls.forward, cls.backward).layer(cls.__name__, cls.__name__)
     if callable(forward) and callable(getattr(cls, "backward", None)):
         return _with_cache(_unpacked(_boxed(_kept(cls))))
     methods = [n for n in dir(cls) if inspect.isfunction(getattr(cls, n, None))]
@@ -92,6 +96,9 @@ def as_layer(cls: type) -> Any:
         fronts = [n for n in methods if _rest(_FORWARD, n) == rest] or [
             n for n in methods if _rest(_FORWARD, n) is not None] or [
             n for n in ("__call__", "call") if n in methods]
+        if fronts and _are_static(cls, fronts[0], back):
+            pair = _Pair(getattr(cls, fronts[0]), getattr(cls, back))
+            return pair.layer(cls.__name__, cls.__name__)
         if fronts:
             return _with_cache(_unpacked(_kept(
                 _renamed(cls, getattr(cls, fronts[0]), getattr(cls, back)))))
@@ -99,7 +106,16 @@ def as_layer(cls: type) -> Any:
         fn = getattr(cls, name)
         if _LOSS.search(name) and _gives_gradients(fn):
             return _method_with_loss(cls, fn)
+    for name in methods:
+        losses = [getattr(cls, n) for n in methods if _LOSS.search(n)]
+        given = _listed(getattr(cls, name))
+        if re.search("bptt|back|grad", name) and all(map(_is_gradient, given)):
+            return _beside_loss(cls, getattr(cls, name), losses)
     return cls if callable(forward) else None
+
+
+def _are_static(cls, *names: str):
+    return all(isinstance(inspect.getattr_static(cls, n, None), staticmethod) for n in names)
 
 
 def _is_abstract(fn):
@@ -189,7 +205,7 @@ def _kept(cls: Any) -> Any:
         wrapped.__signature__ = inspect.Signature([arguments_of(backward)[0], inspect.Parameter(
             "dout", inspect.Parameter.POSITIONAL_OR_KEYWORD)])
     made = _renamed(cls, with_loss(np.mean), with_gradients)
-    made.variants = [_renamed(cls, with_loss(np.sum), with_gradients)] if at_values else []
+    made.variants = [made, _renamed(cls, with_loss(np.sum), with_gradients)] if at_values else []
     return made
 
 
@@ -358,7 +374,7 @@ def _flat(found: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in found.items():
         flat |= value if isinstance(value, dict) else {name: value}
-    return {k: v for k, v in flat.items() if _array(v)}
+    return {k: v for k, v in flat.items() if _array(v) and isinstance(k, str)}
 
 
 # --- functions -----------------------------------------------------------------------------------
@@ -415,8 +431,8 @@ class _Pair:
     def __init__(self, forward: Callable[..., Any], backward: Callable[..., Any] | None):
         self.forward, self.backward = forward, backward
         parameters = inspect.signature(forward).parameters.values()
-        self.arguments = [p.name for p in parameters if p.default is p.empty
-                          and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self.arguments = [p.name for p in parameters if is_positional(p) and (
+            p.default is p.empty or is_large_size(p))]
         self.keys = {n: keys for n in self.arguments if (keys := self._keys(n))}
         self.weights = [n for n in self.arguments if n not in self.keys and _WEIGHT.fullmatch(n)]
         if len(self.weights) == len(self.arguments):
@@ -506,7 +522,7 @@ class _Pair:
         given = dict(zip(self.inputs, inputs, strict=True))
         values = {n: {k: slots[k] for k in self.keys[n]} if n in self.keys
                   else slots[n] if n in slots else given[n] for n in self.arguments}
-        result = self.forward(*values.values())
+        result = self.forward(**values)
         parts = list(result) if isinstance(result, tuple) else [result]
         names = returned_names(self.forward)
         names = names if len(names) == len(parts) else [f"output{i}" for i in range(len(parts))]
@@ -584,6 +600,57 @@ class _Pair:
                 layer.grads[i] = g
         layer.not_returned = [n for n in self.inputs if n not in got]
         return tuple(got.get(n) for n in self.inputs)
+
+
+def _listed(fn) -> list[str]:
+    """What a function returns, also in a list."""
+    return [n for name in returned_names(fn) for n in name.strip("[]").split(", ")] or [""]
+
+
+def _beside_loss(cls: Any, back, losses) -> Any:
+    """A class with a method that returns the gradients of its weights beside one that returns the
+    loss, of the same arguments, or of lists of them; its mean, or its sum. None if there is no such
+    loss. How it is meant shows where it is right."""
+    taken = arguments_of(back)
+    losses = [fn for fn in losses if [p.name.lower() for p in arguments_of(fn)] == [
+        p.name.lower() for p in taken]]
+
+    def one(loss, listed: bool, mean: bool):
+        @functools.wraps(loss)
+        def forward(self, *inputs):
+            value = loss(self, *([x] for x in inputs)) if listed else loss(self, *inputs)
+            return value * len(inputs[-1]) if mean else value
+
+        @functools.wraps(back)
+        def backward(self, dout=1.0):
+            found = back(self, *self.handed_in)
+            self.gradients = {n: g * dout for n, g in zip(_listed(back), found, strict=True)}
+
+        def forward_of(self, *inputs):
+            self.handed_in = inputs
+            for name, value in vars(self).items():
+                if "trunc" in name and type(value) is int:
+                    setattr(self, name, 1 << 30)  # whole: what is cut off is not wrong
+            return forward(self, *inputs)
+
+        positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        wrapped: Any = functools.wraps(loss)(forward_of)
+        wrapped.__signature__ = inspect.Signature(taken)
+        other: Any = backward
+        other.__signature__ = inspect.Signature(
+            [inspect.Parameter(n, positional) for n in ("self", "dout")])
+        made = _renamed(cls, wrapped, other)
+        made.hint = cls.__name__ + "Loss"
+        made.without_gradient = frozenset(p.name for p in taken)
+        made.notes = [say("{loss} is a mean over the labels: {backward} gives the gradient of their"
+                          " sum", loss=loss.__name__, backward=back.__name__)] if mean else []
+        return made
+
+    made = [one(loss, listed, mean) for mean in (False, True) for loss in losses
+            for listed in (False, True)]
+    if made:
+        made[0].variants = made
+    return made[0] if made else None
 
 
 def _method_with_loss(cls: type, fn) -> Any:

@@ -92,6 +92,7 @@ class Text:
     filename: str
     tree: ast.Module
     failed: dict[str, str] = field(default_factory=dict)  # what it would define -> why it does not
+    encoding: str = ""  # where it is none in which Python reads the file
 
 
 def read(path: Path, seconds: float = 5.0, source: str | None = None) -> list[Text]:
@@ -118,8 +119,22 @@ def read(path: Path, seconds: float = 5.0, source: str | None = None) -> list[Te
         except ValueError as error:
             raise LoadError(say("{path}: no notebook: {error}", path=str(path),
                                 error=str(error))) from None
-    text = _parsed(content, str(path))
-    return [text] if isinstance(text, Text) else _no_python(path, text)
+    whole = _in_other_encoding(content, str(path)) or _parsed(content, str(path))
+    return [whole] if isinstance(whole, Text) else _no_python(path, whole, content)
+
+
+def _in_other_encoding(content: bytes, filename: str):
+    """The Text of a file that an editor has saved in the encoding of its system, else None."""
+    if content.isascii() or re.match(rb"(.*\n)?[ \t]*#.*coding[:=]", content):
+        return None
+    for encoding in ("utf-8", "cp949", "cp932", "gb18030"):
+        with contextlib.suppress(UnicodeDecodeError):
+            source = content.decode(encoding)
+            text = _parsed(source.replace("\r\n", "\n"), filename) if encoding != "utf-8" else None
+            if isinstance(text, Text):
+                text.encoding = encoding
+            return text if isinstance(text, Text) else None
+    return None
 
 
 def _cell(source: str, filename: str, number: int):
@@ -133,8 +148,15 @@ def _cell(source: str, filename: str, number: int):
         re.findall(r"^class\s+(\w+)", source, re.MULTILINE), why))
 
 
-def _no_python(path: Path, error):
+# What no Python 3 has: print "x"; except A, e; raise A, "x".
+_PYTHON_2 = re.compile(rb"^[ \t]*(print[ \t]+[\w\"']+[^=\n]*$|(except|raise)[ \t]+\w+,)", re.M)
+
+
+def _no_python(path: Path, error, content: bytes = b""):
     line = getattr(error, "lineno", None)
+    if line and (_PYTHON_2.search(content) or "call to 'print'" in str(error)):
+        raise LoadError(say("{path}, line {n}: Python 2, which Python 3 does not run: {error}",
+                            path=str(path), n=line, error=str(error.msg)))
     raise LoadError(say("{path}, line {n}: no Python: {error}" if line else
                         "{path}: no Python: {error}", path=str(path), n=line,
                         error=str(getattr(error, "msg", error))))
@@ -221,6 +243,7 @@ class Program:
         self.loaded: dict[str, Loaded] = {}  # by the name of the module
         self.missing: dict[str, None] = {}  # modules of the book that are not there
         self.moved: dict[str, Path] = {}  # modules of the author's that stand elsewhere
+        self.encodings: dict[str, str] = {}  # of files that Python does not read
         self.builtins = {**vars(builtins), "__import__": self.importer, "__wide__": wide}
         self.depth = 0
         self.asked = ""  # the whole name of what is imported
@@ -251,6 +274,7 @@ class Program:
         record = self.loaded[module.__name__] = Loaded(module)
         record.defined = [node.name for text in texts for node in ast.walk(text.tree)
                           if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
+        self.encodings |= {Path(t.filename).name: t.encoding for t in texts if t.encoding}
         names = vars(module)
         names["__builtins__"] = self.builtins
         state = np.random.get_state()  # noqa: NPY002 the state that the file's own code draws from
@@ -331,6 +355,15 @@ class Program:
                 return builtins.__import__(name, globals, locals, fromlist, level)
         finally:
             self.asked = asked
+
+    def why_undefined(self, name: str):
+        """The statement that would define a name, and what it raised, or the first of others that
+        it needs; None if there is none."""
+        failed = {k: v for r in self.loaded.values() for k, v in r.failed.items()}
+        why = next(((k, v) for k, v in failed.items() if re.match(
+            rf"[\w, ()]*\b{name}\b[\w, ()]*=[^=]|(from|import) .*\b{name}\b", k)), None)
+        other = re.fullmatch(r"NameError: name '(\w+)' is not defined", why[1] if why else "")
+        return (other and other[1] != name and self.why_undefined(other[1])) or why
 
     def paths(self):
         """Where a module is looked for: a.b only where a has a b, and not where a.py is, if it is

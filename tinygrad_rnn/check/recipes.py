@@ -31,6 +31,7 @@ from .arguments import (
     gates_of,
     init_specs,
     input_specs,
+    is_large_size,
     named_size,
     settings,
 )
@@ -330,16 +331,17 @@ class Search:
                                input_names))
         streams = []
         variants = [("rows", {}), ("columns", {}), ("rows", DIVISIBLE), ("single", {}),
-                    ("vectors", {})]
+                    ("vectors", {}), ("column", {"N": 1, "D": SIZES["V"]})]
         if self.like is not None:
             variants = [("rows", sizes) for sizes in _sizes_of(self.like)]
             if self.columns:
                 variants += [("columns", {**sizes, "N": n}) for n in (SIZES["N"], 1)
                              for sizes in _sizes_of(self.like, True)]
-        likeliest = "columns" if self.columns else "rows"
+        likeliest = ("columns", "column") if self.columns else ("rows",)
         for form, sizes in variants:
             for cost, init, inputs, input_names in starts:
-                extra = cost + 7 * (form != likeliest) + 5 * (bool(sizes) + (form == "vectors"))
+                extra = cost + 7 * (form not in likeliest) + 5 * (
+                    bool(sizes and form != "column") + (form == "vectors"))
                 streams.append(self._ranked(extra, init, inputs, input_names, form, sizes))
         yield from heapq.merge(*streams, key=lambda pair: pair[0])
 
@@ -361,6 +363,11 @@ class Search:
                 if any(spec.shape == ("N",) for spec in specs[n:]):
                     continue  # labels and lengths of one sample are no arrays
                 specs[n:] = [spec.single() for spec in specs[n:]]
+            elif form == "column":  # ids of one sentence, and a state (H, 1)
+                if {len(s.shape) for s in specs[n:] if s.kind == "ids"} != {1}:
+                    continue
+                specs = [replace(s, shape=("T",)) if s.kind == "ids" and s.shape == ("N",)
+                         else s.transposed() for s in specs]
             elif form == "columns":
                 if not self.columns and any(s.kind == "float" and len(s.shape) == 1
                                             for s in specs[n:]):
@@ -394,8 +401,7 @@ def ranked(choices):
 
 def large_defaults(cls):
     """Arguments of a constructor that are sizes with a default too large to try."""
-    return [p.name for p in arguments_of(cls) if isinstance(p.default, int) and p.default > 16
-            and named_size(p.name)]
+    return [p.name for p in filter(is_large_size, arguments_of(cls))]
 
 
 def sizes_left_out(cls):

@@ -15,6 +15,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,16 @@ class CannotRun(Exception):
         self.phase, self.error, self.line = phase, error, line
         self.file = ""
         self.depth = (_PHASES.get(phase, 2), *depth_of(error))  # how far it came
+
+
+def is_of_the_call(error: BaseException):
+    """Whether a function was called with what it does not take, by us."""
+    trace, frames = error.__traceback__, []
+    while trace is not None:
+        frames.append(trace.tb_frame)
+        trace = trace.tb_next
+    return isinstance(error, TypeError) and "argument" in str(error) and all(
+        Path(f.f_code.co_filename).parent == Path(__file__).parent for f in frames)
 
 
 _PHASES = {"construction": 0, "forward": 1, "output": 2, "backward": 3, "unwritten": 4,
