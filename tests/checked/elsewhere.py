@@ -206,11 +206,11 @@ class Bptt:
         return o, s
 
     def calculate_total_loss(self, x, y):
-        L = 0
+        L, count = 0, np.sum(len(words) for words in y)  # a generator, as NumPy 1 takes it
         for sentence, words in zip(x, y, strict=True):
             o, _ = self.forward_propagation(sentence)
             L += -np.sum(np.log(o[np.arange(len(words)), words]))
-        return L / sum(map(len, y))
+        return L / count
 
     def bptt(self, x, y):
         o, s = self.forward_propagation(x)
@@ -231,6 +231,37 @@ class BpttWrong(Bptt):
         dLdU, dLdV, dLdW = super().bptt(x, y)
         dLdW *= 2
         return [dLdU, dLdV, dLdW]
+
+
+class NotYet(KeptCell):
+    def cell_backward(self, dc_next, dh_next):
+        return
+
+
+class SplitCell:
+    """The gradient of h comes in two parts; those of the weights are returned in a dict."""
+
+    def __init__(self, input_size, hidden_size):
+        self.W = {g: np.random.randn(input_size, hidden_size) for g in "fg"}
+
+    def forward(self, x_t, h_prev, rate=None):
+        f, g = np.tanh(x_t @ self.W["f"]), np.tanh(x_t @ self.W["g"])
+        h_t, cache = f * h_prev + g, {"x": x_t, "h": h_prev, "f": f, "g": g}
+        return h_t, cache
+
+    def backward(self, dh_ext, dh_next, cache):
+        dh, x = dh_ext + dh_next, cache["x"]
+        d = {"f": dh * cache["h"] * (1 - cache["f"] ** 2), "g": dh * (1 - cache["g"] ** 2)}
+        grads = {"W": {k: x.T @ v for k, v in d.items()}}
+        dx_t = sum(v @ self.W[k].T for k, v in d.items())
+        dh_prev, drate = dh * cache["f"], 0
+        return dx_t, dh_prev, drate, grads
+
+
+def squared_loss(pred, target):
+    diff = pred - target
+    grad = 2 / diff.size * diff
+    return np.mean(diff**2), grad
 
 
 class Static:

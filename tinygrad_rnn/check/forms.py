@@ -133,8 +133,8 @@ def is_empty(fn):
     """Whether a function does nothing yet."""
     node = node_of(fn)
     return _is_abstract(fn) or (node is not None and all(
-        isinstance(s, ast.Pass) or (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))
-        for s in node.body))
+        isinstance(s, ast.Pass) or (isinstance(s, (ast.Expr, ast.Return)) and isinstance(
+            s.value, (ast.Constant, type(None)))) for s in node.body))
 
 
 def _rest(pattern, name: str):
@@ -151,7 +151,8 @@ def _renamed(cls: type, forward, backward) -> Any:
 
 
 _OUTPUT = ("output", "outputs", "out", "y", "probs", "a")
-_EDGES = re.compile(r"_?(prev|next|input|inputs|in|old|last|pre|tm1|t|0)$|^(prev|input|in)_?")
+_EDGES = re.compile(
+    r"_?(prev|next|input|inputs|in|old|last|pre|tm1|t|0|ext|seq)$|^(prev|input|in)_?")
 
 
 def _kept(cls: Any) -> Any:
@@ -342,12 +343,23 @@ def _with_cache(cls: Any) -> Any:
     @functools.wraps(backward)
     def with_it(self, *douts):
         kept, given = dict(self.handed_on), list(douts)
+        if parts is not None:  # dh_ext and dh_next are handed the gradient of h together
+            given = [douts[i] if i not in parts[:k] else np.zeros_like(douts[i])
+                     for k, i in enumerate(parts)]
         return backward(self, *[
-            given.pop(0) if p.name not in wanted
-            else kept.pop(p.name if p.name in kept else next(iter(kept))) for p in taken[1:]])
+            kept.pop(p.name if p.name in kept else next(iter(kept))) if p.name in wanted
+            else given.pop(0) for p in taken[1:] if p.name in wanted or given])
 
+    left = [n for n in names if n not in caches]
+    free = [p.name for p in taken[1:] if p.name not in wanted and p.default is p.empty]
+    stems = [_EDGES.sub("", n) for n in left]
+    found = [_EDGES.sub("", gradient_target(n) or "") for n in free]
+    parts = [stems.index(n) for n in found] if len(free) > len(left) and set(found) == set(
+        stems) else None
     wrapped: Any = with_it
-    wrapped.__signature__ = inspect.Signature([p for p in taken if p.name not in wanted])
+    wrapped.__signature__ = inspect.Signature(
+        [p for p in taken if p.name not in wanted] if parts is None else
+        [taken[0], *(inspect.Parameter(f"d{n}", taken[0].kind) for n in left)])
     return _renamed(cls, without, with_it)
 
 
@@ -430,6 +442,7 @@ class _Pair:
 
     def __init__(self, forward: Callable[..., Any], backward: Callable[..., Any] | None):
         self.forward, self.backward = forward, backward
+        self.only = ""  # what the one gradient is called, where it has no name of its own
         parameters = inspect.signature(forward).parameters.values()
         self.arguments = [p.name for p in parameters if is_positional(p) and (
             p.default is p.empty or is_large_size(p))]
@@ -488,6 +501,9 @@ class _Pair:
         if self.backward is None:
             cls.hint = name + "Loss"
             given = {gradient_target(n) for n in returned_names(self.forward)}
+            if not given & {*self.inputs, *self.slots} and len(returned_names(self.forward)) == 2:
+                given |= {*self.inputs[:1]}
+                self.only = f"d{self.inputs[0]}"
             cls.without_gradient = frozenset(n for n in self.inputs if n not in given)
         return cls
 
@@ -530,7 +546,8 @@ class _Pair:
         if len(parts) > caches > sum("cache" in n for n in names):  # under another name
             names[-caches:] = ["cache"] * caches
         if self.backward is None:
-            layer.kept = dict(zip(names[1:], parts[1:], strict=True)), values
+            layer.kept = dict(zip([self.only] if self.only and len(parts) == 2 else names[1:],
+                                  parts[1:], strict=True)), values
             return parts[0]
         outputs = [(n, p) for n, p in zip(names, parts, strict=True)
                    if _array(p) and "cache" not in n]

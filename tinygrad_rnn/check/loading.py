@@ -454,9 +454,11 @@ class _Last:
 
     def find_spec(self, name, path=None, target=None):
         program = self.program
-        asked = f"{program.asked}."  # a library that asks for another can do without it
+        # a library that asks for another, or for a part of itself, can do without it
+        asked, parent = f"{program.asked}.", sys.modules.get(name.rpartition(".")[0])
         if name in sys.stdlib_module_names or not (
-                f"{name}.".startswith(asked) or asked.startswith(f"{name}.")):
+                f"{name}.".startswith(asked) or asked.startswith(f"{name}.")) or (
+                parent is not None and not program.is_theirs(parent)):
             return None
         if "." not in name:
             path = program.paths()

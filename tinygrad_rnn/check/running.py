@@ -277,6 +277,10 @@ def gradient_of(layer, path):
                 if isinstance(value.get(name), (np.ndarray, np.generic, float)):
                     return value[name]
             named.update(value)
+    returned = getattr(layer, "returned_gradients", {})
+    for k in range(len(path)):  # grads["Wx"]["f"] of self.cell.Wx["f"]
+        if isinstance(g := item_at(returned, path[k:]), np.ndarray):
+            return g
     short = [v for k, v in named.items() if isinstance(v, np.ndarray)
              and v.shape == np.shape(_item(holder, leaf))
              and (target := gradient_target(str(k))) and _is_short_for(target, str(leaf))]
@@ -494,13 +498,20 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
         return [next((returned[k] for k in (*gradient_names(n), n) if k in returned), None)
                 for n in names]
     result = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+    called = returned_names(inspect.unwrap(type(layer).backward))
+    dicts = [r for r in result if isinstance(r, dict)]
+    if dicts:  # of parameters, beside the gradients of inputs
+        layer.returned_gradients = dicts[0]
+        called = [n for n, r in zip(called, result, strict=False) if not isinstance(r, dict)]
+        result = [r for r in result if not isinstance(r, dict)]
     floats = [x for x in setup.inputs if is_float(x)]
     if len(result) in (len(setup.inputs), len(floats)) or len(names) < len(setup.inputs):
         return result
-    called = returned_names(inspect.unwrap(type(layer).backward))
     places = [next((k for k, n in enumerate(called) if n in gradient_names(name)), None)
               for name in names]
-    if len(called) != len(result) or len([k for k in places if k is not None]) < len(result):
+    found = [k for k in places if k is not None]
+    optional = len(found) == len(names) < len(forward_names(layer))  # these are not given
+    if len(called) != len(result) or (len(found) < len(result) and not optional):
         return result
     return [None if k is None else result[k] for k in places]
 
