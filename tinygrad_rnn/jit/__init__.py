@@ -47,8 +47,8 @@ def jit(f: Any = None, *, fallback: str | None = None, cache_size: int = 8,
             closure, through globals or through objects there. It returns Tensors, arrays and
             numbers, in tuples, lists, dicts or dataclasses; they come back cut from the graph,
             and ``backward`` through them raises. A signature is the shapes and dtypes of all
-            these, and every Python value that is not an argument of type float, a learning rate
-            or a count of steps.
+            these, and every Python value that is not an argument of type float, a learning rate,
+            a count of steps or a number that ``f`` changes.
         fallback: "eager" to run a function that cannot be recorded as it is, instead of raising.
         cache_size: recordings kept; the one that was not used for longest goes first.
         fast: with numba installed (the extra [fast]), elementwise chains in float32 become

@@ -51,10 +51,11 @@ from .products import takes_blocks
 from .proof import Noise, Snapshot, coarsest, explained, interpret, prove
 from .replay import Program, describe
 from .roll import Irregular
-from .state import Place, Reached, Watch, foreign, sort_of, walk
+from .state import Place, Reached, Watch, foreign, sort_of, walk, where
 from .table import products_are_native
 from .tape import Call, Tape, Value
 from .trace import (
+    Counted,
     SharedMemory,
     TensorData,
     build,
@@ -91,6 +92,8 @@ class Jitted(Generic[P, R]):
         self._reached: Any = None  # by the last call
         self._watch: Watch | None = None  # over what the last recording reaches
         self._mode = (False, 0)  # whether that was made without gradients, for how many threads
+        self._ready: set[tuple] = set()  # for which arguments something was made at a first call
+        self._numbers: dict[tuple, Any] = {}  # where some lie that change; what must keep its id
         self._crowded = False  # whether it was said that the recordings are too many
         # of a signature without one size: a recording, or how many numbers of steps were tried
         self._families: dict[tuple, Any] = {}
@@ -108,34 +111,38 @@ class Jitted(Generic[P, R]):
         if random.recording.get() is not None:  # a part of what is being recorded around it
             return self.f(*args, **kwargs)
         with self._lock, once():
-            given, mode = (list(args), kwargs), (no_grad_blocks.get() > 0, threads())
-            recording: Any = self._last
-            reached: Reached | None = None
-            if self._watch is not None and mode == self._mode:
-                reached = self._watch.reached(given)
-            if reached is None:
-                watch = Watch(Reached())
-                reached, self._mode = walk(self.f, given, watch), mode
-                key = (mode, *reached.signature())
-                if key in self.recordings:
-                    self.recordings.move_to_end(key)
-                    recording = self.recordings[key]
-                    if recording is None:
-                        return self.f(*args, **kwargs)
-                    if recording.stale(reached):
-                        del self.recordings[key]
-                if key not in self.recordings or recording.proofs < PROOFS:
-                    self._watch = None
-                    return self._proven(key, reached, given)
-                self._watch = watch if recording.steady(reached) and not recording.masks else None
-            assert recording is not None
-            self._last, self._reached = recording, reached
-            try:
-                return recording.replay(reached)
-            except SharedMemory:  # nothing has happened yet
-                if self.fallback is None:
-                    raise
-                return self.f(*args, **kwargs)
+            return self._called((list(args), kwargs))
+
+    def _called(self, given) -> R:
+        args, kwargs = given
+        mode = no_grad_blocks.get() > 0, threads()
+        recording: Any = self._last
+        reached: Reached | None = None
+        if self._watch is not None and mode == self._mode:
+            reached = self._watch.reached(given)
+        if reached is None:
+            watch = Watch(Reached(), self._numbers)
+            reached, self._mode = walk(self.f, given, watch), mode
+            key = (mode, *reached.signature())
+            if key in self.recordings:
+                self.recordings.move_to_end(key)
+                recording = self.recordings[key]
+                if recording is None:
+                    return self.f(*args, **kwargs)
+                if recording.stale(reached):
+                    del self.recordings[key]
+            if key not in self.recordings or recording.proofs < PROOFS:
+                self._watch = None
+                return self._proven(key, reached, given)
+            self._watch = watch if recording.steady(reached) and not recording.masks else None
+        assert recording is not None
+        self._last, self._reached = recording, reached
+        try:
+            return recording.replay(reached)
+        except SharedMemory:  # nothing has happened yet
+            if self.fallback is None:
+                raise
+            return self.f(*args, **kwargs)
 
     def _proven(self, key, reached, given) -> R:
         """A call of which the recording has to prove itself: the function runs as it is, then all
@@ -156,6 +163,12 @@ class Jitted(Generic[P, R]):
             again()
             return self.f(*given[0], **given[1])
         real = Snapshot(reached, before)
+        kinds = *((type(x), getattr(x, "shape", None), getattr(x, "dtype", None),
+                   x if type(x) in (int, bool, str) else None)
+                  for x in (*given[0], *given[1].values())),
+        if kinds not in self._ready and real.has_more(before):
+            self._ready.add(kinds)
+            return returned
         before.restore()
         try:
             with collector_paused():  # which walks thousands of calls, and frees none
@@ -165,6 +178,12 @@ class Jitted(Generic[P, R]):
                 before.restore()
                 raise JitError(difference if self.fallback else explained(
                     self.f, recording, reached, given, difference))
+        except Counted as counted:  # once more, with that number as one that changes
+            before.restore(bags=True)
+            place = counted.place
+            self._numbers[where(place.kind, place.container, place.key)] = place.container
+            again()
+            return self._called(given)
         except BaseException as error:
             if not isinstance(error, Exception) or self.fallback is None:
                 self.recordings.pop(key, None)
@@ -277,6 +296,9 @@ class Jitted(Generic[P, R]):
         _, oldest = self.recordings.popitem(last=False)
         if oldest is not None and oldest.proofs < PROOFS and not self._crowded:
             self._crowded = True
+            frame, depth = sys._getframe(), 1
+            while frame.f_back is not None and frame.f_code.co_filename == __file__:
+                frame, depth = frame.f_back, depth + 1
             last = list(self.recordings)[-2] if len(self.recordings) > 1 else ()
             was, now = next(((a, b) for a, b in zip(last, key, strict=False) if a != b),
                             (len(last), len(key)))
@@ -285,7 +307,7 @@ class Jitted(Generic[P, R]):
                           " is slower than without tg.jit if this goes on. What differs between"
                           f" the last two: {was!r}, then {now!r}. Pass a number that changes as a"
                           " float argument, pad arrays to few shapes, or raise cache_size",
-                          stacklevel=4)
+                          stacklevel=depth)
 
     def explain(self, slowest: int = 10) -> Explanation:
         """What the last recording holds: calls, what was left out, memory, slowest calls.

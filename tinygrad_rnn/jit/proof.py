@@ -95,6 +95,11 @@ class Snapshot:
             np.random.set_state(self.random[1])  # noqa: NPY002
             stdlib_random.setstate(self.random[2])
 
+    def has_more(self, before: Snapshot) -> bool:
+        """Whether there are new attributes, or entries of dicts: a table, a mask made ready."""
+        return any(isinstance(was, dict) and len(now) > len(was) for (_, now), (_, was) in zip(
+            self.insides, before.insides, strict=True))
+
     def then(self, x: Any) -> Any:
         """What was in an array, or in that of a Tensor."""
         if isinstance(x, Tensor):

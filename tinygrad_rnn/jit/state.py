@@ -33,7 +33,7 @@ import numpy as np
 
 from ..tensor import Tensor
 
-__all__ = ["ARRAYS", "Place", "Reached", "foreign", "rebuilt", "refill", "walk"]
+__all__ = ["ARRAYS", "Place", "Reached", "foreign", "rebuilt", "refill", "walk", "where"]
 
 MANY = 1_000  # items
 LISTS = ("tensors", "arrays", "again", "generators", "generators_again", "numbers", "sources",
@@ -142,8 +142,9 @@ class Watch:
     """What a walk from a function has read, so that the next walk can be spared: where it would
     read the same, other than in numbers and arrays that are inputs."""
 
-    def __init__(self, found: Reached) -> None:
+    def __init__(self, found: Reached, numbers: Any = ()) -> None:
         self.found = found
+        self.numbers = numbers  # where numbers lie that the function changes
         self.complete = True  # whether all that was read is known here
         self.loose: list[tuple[Any, str, Any]] = []  # attributes
         self.cells: list[tuple[Any, Any]] = []
@@ -180,7 +181,7 @@ class Watch:
         """What the function reaches with these arguments, or None if it has to be walked."""
         if not self.complete:
             return None
-        new = walk(None, given)
+        new = walk(None, given, Watch(Reached(), self.numbers))
         if new.key != self.given_key or not self._unchanged(new.seen.keys()):
             return None
         for name, items in self.lists.items():
@@ -238,7 +239,8 @@ class Watch:
         if sort == "tuple":
             return len(a) == len(b) and not getattr(b, "__dict__", None) and all(
                 self._alike(x, y, None, swapped) for x, y in zip(a, b, strict=True))
-        return sort == "scalar" and ((spot and changing(spot)) or (a == b and repr(a) == repr(b)))
+        return sort == "scalar" and ((spot and changing(spot, self.numbers)) or (
+            a == b and repr(a) == repr(b)))
 
     def _shapes(self, arrays):
         shapes: list[Any] = [(t.shape, t.dtype, layout(t._held), t._node is not None)
@@ -310,7 +312,7 @@ def walk(f, given=(), watch=None) -> Reached:
             spot = "item", [x], 0
         if sort == "scalar":
             if (kind is float or kind is int) and spot is not None and (
-                    (given and kind is float) or changing(spot)):
+                    (given and kind is float) or changing(spot, watch.numbers)):
                 found.numbers.append(Place(*spot))
                 key.append(kind)
             else:
@@ -325,9 +327,10 @@ def walk(f, given=(), watch=None) -> Reached:
                 visit(kind)
             return
         if sort == "number":  # of NumPy
-            key.append(("array", (), x.dtype) if given else (kind, x.tobytes()))
+            changes = given or (spot is not None and changing(spot, watch.numbers))
+            key.append(("array", (), x.dtype) if changes else (kind, x.tobytes()))
             watch.complete &= not isinstance(x, np.void)  # whose fields can be set
-            if given:
+            if changes:
                 found.arrays.append(Place(*spot))
             return
         if sort == "source" or (sort == "method" and source_of(x)):
@@ -676,9 +679,15 @@ def sort_of(kind) -> str:
     return "object"
 
 
-def changing(spot) -> bool:
-    """A number that changes from step to step by design, as its class says."""
-    return spot[0] in ("attribute", "entry") and spot[2] in getattr(type(spot[1]), "changing", ())
+def changing(spot, numbers) -> bool:
+    """A number that changes from step to step, as its class says, or as was seen."""
+    return where(*spot) in numbers or (
+        spot[0] in ("attribute", "entry") and spot[2] in getattr(type(spot[1]), "changing", ()))
+
+
+def where(kind, container, key=None):
+    """What stands for a place among others: an attribute is that of all objects of a class."""
+    return kind, type(container) if kind == "entry" else id(container), key
 
 
 @cache

@@ -36,7 +36,7 @@ from .recording import (
 from .state import Place, Reached, changed, foreign, rebuilt, refill, sort_of
 from .tape import Call, Tape, Value
 
-__all__ = ["SharedMemory", "TensorData", "build", "cut_graphs", "forget_recordings",
+__all__ = ["Counted", "SharedMemory", "TensorData", "build", "cut_graphs", "forget_recordings",
            "refuse_shared", "trace"]  # fmt: skip
 
 
@@ -201,7 +201,11 @@ class State:
         for i, (place, put) in enumerate(zip(self.reached.places, self.put, strict=True)):
             now = place.get()
             if not _same(now, put):
-                if not _holds_values(now) and now is not None:
+                kind: Any = type(put)
+                if kind in (int, float) or issubclass(kind, np.generic):
+                    raise Counted(place)
+                kind = type(now)
+                if not _holds_values(now) and sort_of(kind) not in ("scalar", "number"):
                     raise JitError(f"jit: the function sets {place} to {now!r}, which a replay"
                                    " would not do again; keep such things outside of it")
                 found.append((i, marks(now, True)))
@@ -259,6 +263,14 @@ def holder(x):
     while (base := getattr(x, "base", getattr(x, "obj", None))) is not None:
         x = base
     return x
+
+
+class Counted(JitError):
+    """The function changes a number that was taken for constant."""
+
+    def __init__(self, place):
+        super().__init__(f"jit: the function changes {place}, a number")
+        self.place = place
 
 
 class SharedMemory(JitError):
