@@ -109,6 +109,12 @@ def test_a_name_that_is_not_there_since_its_data_are_not(tmp_path):
     assert "size is not defined: `text = open('not_there.txt').read()`" in str(report)
 
 
+def test_annotations_that_are_read_later(tmp_path):
+    text = textwrap.dedent(scale()).replace("forward(self, x)", "forward(self, x: Scale)")
+    (tmp_path / "noted.py").write_text("from __future__ import annotations\n" + text)
+    assert verdicts(tmp_path / "noted.py") == {"Scale": "ok"}
+
+
 def test_what_a_library_can_do_without_has_no_stand_in(tmp_path):
     """A stand-in for what an installed library asks for, and is not there, would break it."""
     folder = written(tmp_path, {

@@ -389,6 +389,8 @@ def elsewhere():
     ("KeptCell", "ok", ""),
     ("Bptt", "ok", ""),
     ("BpttWrong", "wrong", ""),
+    ("Row", "convention", "backward applies the update itself"),
+    ("Activation", "ok", ""),
     ("Static", "ok", ""),
     ("NotYet", "unchecked", "NotYet.backward is empty"),
     ("SplitCell", "ok", ""),

@@ -316,3 +316,35 @@ def characters_backward(X, Y, parameters, cache):
         dy[Y[t]] -= 1
         gradients = characters_step(dy, gradients, parameters, x[t], a[t], a[t - 1])
     return gradients, a
+
+
+class Row:
+    """Of one sample, a row, and its backward makes the step."""
+
+    def __init__(self, input_size, output_size):
+        self.weights = np.random.rand(input_size, output_size)
+        self.bias = np.random.rand(1, output_size)
+
+    def forward_propagation(self, input_data):
+        self.input = input_data
+        return self.input @ self.weights + self.bias
+
+    def backward_propagation(self, output_error, learning_rate):
+        input_error = output_error @ self.weights.T
+        self.weights -= learning_rate * self.input.T @ output_error
+        self.bias -= learning_rate * output_error
+        return input_error
+
+
+class Activation:
+    """It is handed the function and its derivative."""
+
+    def __init__(self, activation, activation_prime):
+        self.activation, self.activation_prime = activation, activation_prime
+
+    def forward(self, x):
+        self.x = x
+        return self.activation(x)
+
+    def backward(self, dout):
+        return self.activation_prime(self.x) * dout

@@ -4,7 +4,7 @@ what is tried first; a new name is one line of a table.
 Notation: ``N,D`` floats of that shape (weights, where a constructor takes them), ``.`` a number;
 ``i:N,T`` ids below V, ``z:N`` ids below 2, ``o:N,V`` one-hot rows, ``p:N,T`` probabilities,
 ``m:N,T`` a mask; ``l:N`` lengths, up to T; ``#T`` a size; ``s:N,D`` a shape or a list of sizes;
-``=True`` a value; ``rng``; ``corpus``; ``words`` a dict of them.
+``=True`` a value; ``rng``; ``corpus``; ``words`` a dict of them; ``tanh`` a function.
 G stands for all gates.
 """
 
@@ -22,6 +22,9 @@ SIZES = {"N": 3, "T": 4, "U": 2, "D": 5, "H": 6, "V": 7, "Z": 2,  # all of use t
 DIVISIBLE = {"D": 8, "H": 6}  # where a layer wants sizes that can be divided into heads
 GATES = {"lstm": "fgio", "gru": "zrh", "rnn": ""}  # in the book's order
 LABELS = {"t", "ts", "target", "targets", "label", "labels", "y_true", "teacher", "correct"}
+
+
+FUNCTIONS = {"tanh": np.tanh, "tanh_prime": lambda x: 1 - np.tanh(x) ** 2}
 
 
 class Random:
@@ -59,6 +62,8 @@ class Spec:
             return dict(self.value)
         if self.kind == "rng":
             return np.random.default_rng(0)
+        if self.kind in FUNCTIONS:
+            return FUNCTIONS[self.kind]
         if self.kind == "size":
             return measure(self.value, sizes)
         if self.kind == "words":
@@ -133,7 +138,7 @@ def specs(text: str, gates: str = "H", kind: str = "float") -> list[Spec]:
             found.append(Spec("value", value=ast.literal_eval(word[1:])))
         elif word[0] == "#":
             found.append(Spec("size", value=word[1:]))
-        elif word in ("rng", "corpus", "words"):
+        elif word in ("rng", "corpus", "words", *FUNCTIONS):
             found.append(Spec(word, (), "V" if word == "corpus" else None))
         else:
             found.append(Spec(_KINDS.get(mark, kind), axes, {"i": "V", "z": "Z"}.get(mark)))
@@ -163,6 +168,8 @@ _INIT = [
     (r"(words?|chars?|tokens?|vocab)(to|2)(i[dx]|idx|ids|index|indices)", "", "words"),
     (r"corpus|vocab", "", "corpus #V"), (r".*heads?", "", "#A"),
     (r"rng|generator|randomstate", "", "rng"),
+    (r"d?act(ivation)?(function|func|fn|f)?(prime|d\w*|grad\w*)|dact\w*", "", "tanh_prime"),
+    (r"act(ivation)?(function|func|fn|f)?", "", "tanh ='tanh' ='relu'"),
     (r"samplesize|windowsize|window|sample", "", "#S #1"),
     (r"power|lr|eps(ilon)?|momentum|alpha|temperature|(weight(init)?)?std", "", "=0.75 =0.01"),
     (r"(is|use|with|train.|stateful|return|reset).*", "", "=False =True"),

@@ -10,6 +10,7 @@ a module that imports everything of another would hand it on.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import builtins
@@ -229,6 +230,7 @@ class Loaded:
     defined: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     own: dict[str, Any] = field(default_factory=dict)  # the last of each name that it defines
+    flags: int = 0  # of the compiler: from __future__ import annotations
 
 
 class Program:
@@ -298,10 +300,13 @@ class Program:
             record.failed[name] = say("the process ended here")
             return
         tree = ast.Module([statement], [])
+        if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
+            record.flags |= sum(getattr(__future__, a.name).compiler_flag for a in statement.names)
         path_before = list(sys.path)
         try:
             with time_limit(self.seconds):
-                exec(compile(tree, filename, "exec", dont_inherit=True), vars(record.module))
+                exec(compile(tree, filename, "exec", record.flags, dont_inherit=True),
+                     vars(record.module))
             record.failed.pop(name, None)
             if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
                 record.own[name] = vars(record.module)[name]

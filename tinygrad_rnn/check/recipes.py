@@ -50,6 +50,7 @@ from .running import (
     places,
     quietly,
     slots_of,
+    takes_rate,
     target_of,
     updated,
 )
@@ -91,7 +92,8 @@ class Recipe:
         told: Any = zip(self.input_names, self.inputs, strict=False)
         if beside is not None and beside.inputs == self.inputs:
             told = ((k, s) for k, s in self.init.items() if s != beside.init[k])
-        return ", ".join(f"{name} {spec.words()}" for name, spec in told)
+        said = ", ".join(f"{name} {spec.words()}" for name, spec in told)
+        return said if self.sizes.get("N") != 1 else said.replace("(N", "(1").replace("N)", "1)")
 
     def setup(self, sizes=None, values=None, seed: int = 1):
         """The layer and its inputs, ready to run. ``seed``: of what the layer draws itself."""
@@ -256,8 +258,9 @@ class Search:
         batch, where the recipe has none; two lengths of time, where it has one."""
         kinds = [(s.kind, len(s.shape)) for s in recipe.inputs]
         for other, error in self.failed:
-            batch = _is_batch(other.inputs) and not _is_batch(recipe.inputs) and any(
-                s.kind == "float" and len(s.shape) == 1 for s in recipe.inputs)
+            batch = _is_batch(other.inputs) and (
+                recipe.sizes == {"N": 1} != other.sizes or (not _is_batch(recipe.inputs)
+                and any(s.kind == "float" and len(s.shape) == 1 for s in recipe.inputs)))
             lengths = kinds == [(s.kind, len(s.shape)) for s in other.inputs] and any(
                 "U" in s.shape for s in other.inputs) and all(
                 a.shape == tuple("T" if n == "U" else n for n in b.shape)
@@ -331,6 +334,7 @@ class Search:
                                input_names))
         streams = []
         variants = [("rows", {}), ("columns", {}), ("rows", DIVISIBLE), ("single", {}),
+                    *[("row", {"N": 1})] * takes_rate(self.cls),
                     ("vectors", {}), ("column", {"N": 1, "D": SIZES["V"]})]
         if self.like is not None:
             variants = [("rows", sizes) for sizes in _sizes_of(self.like)]

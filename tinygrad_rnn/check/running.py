@@ -594,6 +594,12 @@ class Setup:
                         for g, p in zip(grads, self.slots.params(layer), strict=True)]
 
 
+def takes_rate(cls) -> bool:
+    """Whether backward is handed a rate, to apply the update itself: of one sample, perhaps."""
+    back = getattr(cls, "backward", None)
+    return any(_RATES.fullmatch(p.name) for p in arguments_of(back)) if back else False
+
+
 def updated(setup: Setup):
     """The paths of arrays that backward changes, and the rate by which it does; () and 0 where it
     knows no rate, or changes nothing."""
