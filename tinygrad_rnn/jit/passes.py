@@ -240,10 +240,10 @@ def _key(x):
     if type(x) is Value:
         return x
     if isinstance(x, (tuple, list)):
-        parts = [_key(item) for item in x]
-        return None if any(p is None for p in parts) else (type(x), *parts)
+        parts = [item if type(item) is Value else _key(item) for item in x]
+        return None if None in parts else (type(x), *parts)
     if isinstance(x, dict):
-        return _key(tuple(x.items()))
+        return _key(tuple(x.items())) if x else ()
     if isinstance(x, slice):
         return _key((slice, x.start, x.stop, x.step))
     if isinstance(x, np.ndarray):
