@@ -7,6 +7,7 @@ import ctypes
 import functools
 import threading
 import weakref
+from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -212,6 +213,54 @@ def key_that_is_equal():
     return lambda x: np.copysign(x, next(iter(kept))), change
 
 
+def value_that_is_equal(one, other, read):
+    thing = Thing()
+
+    def change(i):
+        thing.scale = other if i == 3 else one
+
+    return lambda x: x * read(thing.scale), change
+
+
+def decimal_that_is_equal():
+    return value_that_is_equal(Decimal("1.0"), Decimal("1.00"), lambda x: len(str(x)))
+
+
+def range_that_is_equal():
+    return value_that_is_equal(range(0, 3, 2), range(0, 4, 2), lambda x: x.stop)
+
+
+def attribute_of_a_partial():
+    twice = functools.partial(np.multiply, 2)
+
+    def change(i):
+        twice.factor = 1.0 + (i == 3)
+
+    return lambda x: twice(x) * twice.factor, change
+
+
+class Factor(functools.partial):
+    factor = 1.0
+
+
+def class_of_a_partial():
+    twice = Factor(np.multiply, 2)
+
+    def change(i):
+        Factor.factor = 1.0 + (i == 3)
+
+    return lambda x: twice(x) * twice.factor, change
+
+
+def what_an_exception_says():
+    error = ValueError()
+
+    def change(i):
+        error.args = (1.0 + (i == 3),)
+
+    return lambda x: x * error.args[0], change
+
+
 def flag_of_a_thread():
     stop = threading.Event()
     return lambda x: x * 2 if stop.is_set() else x, lambda i: (stop.clear, stop.set)[i == 3]()
@@ -309,7 +358,8 @@ def what_a_property_hides():
     all_attributes_at_once, value_of_a_kind_of_float, sign_of_a_complex_zero,
     items_of_a_kind_of_array, items_of_a_masked_array, mask_of_an_array,
     attribute_of_a_named_tuple, attribute_of_a_kind_of_set, private_slot, partial_method,
-    key_that_is_equal, flag_of_a_thread, configuration,
+    key_that_is_equal, decimal_that_is_equal, range_that_is_equal, attribute_of_a_partial,
+    class_of_a_partial, what_an_exception_says, flag_of_a_thread, configuration,
     *map(weakly_held, (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)),
     array_behind_a_reference, number_of_c, field_of_a_record, dict_behind_its_method,
     array_behind_its_method, dict_behind_its_values, static_method_in_a_list,

@@ -1,6 +1,7 @@
 """tg.jit: what reaches a function unseen, or a graph that would go through it, is noticed; and what
 a recording cannot say names its line."""
 
+import ctypes
 import functools
 import itertools
 import random
@@ -127,6 +128,23 @@ def test_what_is_made_ready_at_the_first_call_is_no_reason_to_refuse():
     jitted = tg.jit(f)
     for x in X:
         assert_array_equal(jitted(x), x + np.sin(np.arange(4)))
+
+
+@pytest.mark.parametrize("kept", [set(), bytearray(1), (ctypes.c_ubyte * 1)()], ids=type)
+def test_what_is_made_ready_at_each_call_is_refused(kept):
+    def f(x):
+        kept.add(1) if isinstance(kept, set) else kept.__setitem__(0, 1)
+        return x * 1.0
+
+    def away():
+        kept.clear() if isinstance(kept, set) else kept.__setitem__(0, 0)
+
+    jitted = tg.jit(f)
+    assert_array_equal(jitted(X[0]), X[0])
+    away()
+    with pytest.raises(tg.JitError, match="each call puts something there"):
+        jitted(X[1])
+    assert not kept or not kept[0]
 
 
 def test_what_is_kept_where_nobody_looks_is_noticed():

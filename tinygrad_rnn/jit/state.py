@@ -51,7 +51,8 @@ HOLDERS: dict[str, str] = dict.fromkeys((
     "types.SimpleNamespace", "argparse.Namespace", "_thread._local", "collections.ChainMap",
     "collections.UserDict", "collections.UserList", "configparser.RawConfigParser",
     "configparser.SectionProxy", "_weakrefset.WeakSet", "weakref.WeakKeyDictionary",
-    "weakref.WeakValueDictionary", "multiprocessing.sharedctypes.SynchronizedBase"), "object")
+    "weakref.WeakValueDictionary", "multiprocessing.sharedctypes.SynchronizedBase",
+    "builtins.BaseException"), "object")
 HOLDERS |= dict.fromkeys((
     "_ctypes._SimpleCData", "_ctypes.Array", "_ctypes.Structure", "_ctypes.Union"), "values")
 
@@ -426,6 +427,10 @@ def walk(f, given=(), watch=None) -> Reached:
             watch.complete = False
             inside: Any = Partial(x) if sort == "partial" else Variable(x)
             keep(("item", inside, 0), inside[0])
+            if sort == "partial":
+                attributes(x, vars(x))
+                if kind is not partial:
+                    visit(kind)
         elif sort == "reference":
             watch.complete = False
             visit(x())
@@ -457,10 +462,13 @@ def walk(f, given=(), watch=None) -> Reached:
             known(x, *map(exactly, inside.values()))
 
     def known(x, *more):
-        """By what it is equal to, or by what it is."""
+        """By what it is equal to and says, or by what it is."""
         try:
             hash(x)
-            key.append((type(x), x, more))
+            # range(0, 3, 2) is equal to range(0, 4, 2)
+            kind: Any = type(x)
+            said = repr(x) if kind.__eq__ is not object.__eq__ else None
+            key.append((kind, x, said, more))
         except (TypeError, ValueError):  # ValueError: of a memoryview
             found.kept.append(x)
             key.append(("other", id(x), more))
@@ -710,7 +718,7 @@ def names_of(code) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def slots(kind) -> tuple[str, ...]:
     found: list[str] = []
     for base in kind.__mro__:
-        names = vars(base).get("__slots__", ())
+        names = "args" if base is BaseException else vars(base).get("__slots__", ())
         for name in [names] if isinstance(names, str) else names:
             private = name.startswith("__") and not name.endswith("__")
             found.append(f"_{base.__name__.lstrip('_')}{name}" if private else name)
