@@ -201,6 +201,22 @@ def test_a_loop_that_is_none_is_recorded_as_it_is(name):
     assert {type(r) for r in step.recordings.values()} == {Recording}
 
 
+def test_constants_beside_a_loop_stay_what_they_are():
+    def f(x):
+        a = x[:, 0] * 0
+        for t in range(x.shape[1]):
+            a = np.tanh(a + x[:, t])
+        return a * -np.arange(8.0), a * np.array([1.0, 3, 7, 2, 9, 4, 8, 6])
+
+    step = tg.jit(f, fast=False)
+    for T in (24, 24, 31):
+        x = rng.normal(size=(2, T, 8))
+        for one, other in zip(step(x), f(x), strict=True):
+            assert_array_equal(one, other)
+            assert_array_equal(np.signbit(one), np.signbit(other))  # -0.0 is the first of one
+    assert type(step._last) is ForSize
+
+
 BREAKS = {
     "where a buffer lies": (roll.Unrolled, "_begin", lambda self, buffer, k: self.offsets[
         (self.places.get((*buffer, k)) or self.places[buffer])[0]]),

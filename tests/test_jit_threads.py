@@ -176,6 +176,29 @@ def test_a_thread_that_outlives_the_main_one_replays():
 
 
 @pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_while_a_recording_is_made_comes_when_all_is_in_its_place():
+    before, done = signal.getsignal(signal.SIGINT), []
+    with pytest.raises(KeyboardInterrupt), blocks.ctrl_c_between() as critical:
+        signal.raise_signal(signal.SIGINT)  # waits
+        done.append("kept")
+        critical(False)
+    with pytest.raises(KeyboardInterrupt), blocks.ctrl_c_between() as critical:
+        critical(False)
+        critical(True)
+        signal.raise_signal(signal.SIGINT)
+        done.append("to the end")
+    with blocks.ctrl_c_between() as critical, pytest.raises(KeyboardInterrupt):
+        critical(False)
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            critical(True)
+            done.append("put back")
+    assert done == ["kept", "to the end", "put back"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_between_lanes_waits_for_the_last_one():
     done = []
 
