@@ -300,6 +300,25 @@ def test_what_hangs_on_the_rows_is_made_or_recorded(name):
     assert [type(r) for r in step.recordings.values()] == [Recording] * 2 + kinds
 
 
+@pytest.mark.usefixtures("as_python")
+def test_a_smaller_batch_does_what_pays_for_the_larger():
+    pytest.importorskip("numba")
+    table, weight = (nn.Parameter(rng.normal(size=size).astype(np.float32))
+                     for size in ((5, 2), (2, 3)))
+
+    def f(ids):
+        loss = np.sum(np.tanh(table[ids] @ weight))
+        loss.backward()
+        table.grad = weight.grad = None
+        return loss
+
+    step = tg.jit(f)
+    for n in (8, 8, 3, 3, 2, 9, 9):
+        ids = rng.integers(0, 5, (n, 4))
+        assert_allclose(step(ids).item(), f(ids).item(), 1e-5)
+    assert [type(r) for r in step.recordings.values()] == [Recording] * 2 + [ForSize] * 2
+
+
 def test_rows_that_are_made_wrong_are_not_believed(monkeypatch):
     monkeypatch.setattr(roll, "value", lambda p, T, as_is=roll.value: as_is(p, T) + (p[3] != 0))
     step = tg.jit(np.tanh, fast=False)

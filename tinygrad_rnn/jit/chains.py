@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .rows import looked_up
-from .tape import Call, Tape, Value, segments
+from .tape import Call, Tape, Value, chosen, segments
 
 __all__ = ["Chain", "as_rows", "gather", "kind_of", "rows", "width"]
 
@@ -137,7 +137,7 @@ def gather(tape: Tape, kind: type[Chain], worth: float, loops: bool = False) -> 
     for item in calls:
         if isinstance(item, Call):
             fused.append(item)
-        elif len(item.chain) > 1 and saved[item.key] >= worth:
+        elif len(item.chain) > 1 and chosen(saved[item.key] >= worth):
             first, *more = item.outs
             fused.append(Call(item, tuple(item.inputs), {}, first, line=item.chain[0].line,
                               more=tuple(more)))

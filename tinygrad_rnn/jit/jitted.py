@@ -53,7 +53,7 @@ from .replay import Program, describe
 from .roll import Irregular
 from .state import Place, Reached, Watch, foreign, sort_of, walk, where
 from .table import products_are_native
-from .tape import Call, Tape, Value
+from .tape import Call, Choices, Tape, Value
 from .trace import (
     Counted,
     SharedMemory,
@@ -221,7 +221,10 @@ class Jitted(Generic[P, R]):
             tape, homes, shape, assigned = made[0]
             recording = (OnDevice(tape, homes, shape, assigned, Recording.inputs(reached),
                                   self._block) if away else
-                         Recording(tape, homes, shape, assigned, self.fast, self._block))
+                         Recording(tape, homes, shape, assigned, self.fast, self._block, next((
+                             r for family, n in sizes.items() for r in self._fellows(family)
+                             if r.sizes[family] > n and len(r.recorded.calls) == len(tape.calls)),
+                             None)))
             recording.sizes = sizes
         return recording, *prove(recording, reached, before, real)
 
@@ -416,10 +419,12 @@ def _size(nbytes: int) -> str:
 
 
 class Recording:
-    """A tape, compiled, and where its results go."""
+    """A tape, compiled, and where its results go; made ``like`` one of a larger batch."""
 
-    def __init__(self, tape: Tape, homes, shape, assigned, fast, block):
-        better, own, self.calls = improved(tape, homes, fast)
+    def __init__(self, tape: Tape, homes, shape, assigned, fast, block, like=None):
+        choices = Choices(like.chosen if like else ())
+        better, own, self.calls = choices.of(lambda: improved(tape, homes, fast))
+        self.chosen = choices.made
         self.recorded, self.homes = tape, homes
         self.program: Any = Program(better, own, block, native=fast and available())
         self.shape, self.assigned = shape, assigned

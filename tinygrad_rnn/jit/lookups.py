@@ -19,7 +19,7 @@ from .loops import FLOAT, basic
 from .passes import drop_unused
 from .recording import added
 from .rows import added_rows, in_range, looked_up, moved_rows, summed_rows, used_rows
-from .tape import Call, Tape, Value
+from .tape import Call, Tape, Value, chosen
 
 __all__ = ["look_up_late", "moved_alone", "tables_first"]
 
@@ -112,7 +112,7 @@ class _TablesFirst:
         table, ids = source.args
         if not (isinstance(ids, Value) and ids.dtype and ids.dtype.kind == "i" and ids.shape
                 and len(table.shape) == 2 and table.dtype == FLOAT
-                and table.shape[0] * FEWER <= x.shape[0]):
+                and chosen(table.shape[0] * FEWER <= x.shape[0])):
             return None
         place = np.arange(math.prod(ids.shape)).reshape(*ids.shape, 1)
         order = _followed(place, path, source.out.shape)

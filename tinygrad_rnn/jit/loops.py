@@ -30,7 +30,7 @@ from .blocks import softmax_nll, softmax_nll_compiled
 from .chains import Chain, gather, kind_of
 from .recording import added
 from .rows import added_rows, looked_up
-from .tape import Call, Tape, Value, values_in
+from .tape import Call, Tape, Value, chosen, values_in
 
 __all__ = ["Kernel", "available", "basic", "compiled_calls", "elementary", "fuse", "load",
            "slices_first", "sum_in_softmax"]  # fmt: skip
@@ -103,7 +103,7 @@ def compiled_calls(tape: Tape) -> Tape:
     calls = []
     for call in tape.calls:
         if call.fn is softmax_nll and call.out.dtype == FLOAT and (
-                math.prod(call.out.shape) >= MANY):
+                chosen(math.prod(call.out.shape) >= MANY)):
             call = Call(softmax_nll_compiled, call.args, {}, call.out, line=call.line,
                         more=call.more)
         elif call.fn is added and _adds_rows(*call.args):
@@ -244,7 +244,7 @@ class Kernel(Chain):
     def accepts(call: Call) -> bool:
         out = call.out
         if (call.kwargs or out.dtype not in (FLOAT, BOOL) or out.order
-                or math.prod(out.shape) < MANY):
+                or not chosen(math.prod(out.shape) >= MANY)):
             return False
         if call.fn is looked_up:
             return len(out.shape) == 2 and call.args[1].dtype in WORDS

@@ -7,13 +7,15 @@ a value lives, and which calls may work in place, is decided last (memory.py).
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-__all__ = ["LEAST", "Call", "Tape", "Value", "name_of", "replace", "segments", "values_in", "view"]
+__all__ = ["LEAST", "Call", "Choices", "Tape", "Value", "chosen", "name_of", "replace", "segments",
+           "values_in", "view"]  # fmt: skip
 
 LEAST = 6  # repetitions that make a loop
 
@@ -126,6 +128,32 @@ class Tape:
             lines.append(f"{lane}{made} = {said}  # {call.out!r}")
         lines.append(f"return {', '.join(names.get(v, '?') for v in self.results)}")
         return "\n".join(lines)
+
+
+class Choices:
+    """What passes have chosen by size, one after the other; others may be followed, so that the
+    same is chosen for a smaller batch."""
+
+    now: ContextVar["Choices | None"] = ContextVar("now", default=None)
+
+    def __init__(self, followed: Iterable[bool] = ()) -> None:
+        self.made: list[bool] = []
+        self.followed = iter(followed)
+
+    def of(self, passes: Callable[[], Any]) -> Any:
+        token = self.now.set(self)
+        try:
+            return passes()
+        finally:
+            self.now.reset(token)
+
+
+def chosen(so: Any) -> bool:
+    """``so``, or what is followed. What passes do one way or the other is right either way."""
+    choices = Choices.now.get()
+    if choices is not None:
+        choices.made.append(so := next(choices.followed, bool(so)))
+    return so
 
 
 def view(fn: Any, x: Value, *args: Any, line: str = "", lane: Any = None) -> Call:
