@@ -177,6 +177,64 @@ def test_a_sum_of_the_softmax_that_is_there_is_not_said_to_be_missing(tmp_path):
     assert [(c.kind, c.line) for c in report.causes] == [("missing_factor", line)], str(report)
 
 
+@pytest.mark.parametrize("example, said", [
+    ("TimeLSTM: dhs[:, t, :] + dh, dc -> dh, dc", "`dhs[:, t]` is not added to `dh`"),
+    ("Begun: np.sum(dxs, axis=1) + self.fading.dh -> np.sum(dxs, axis=1)",
+     "`self.fading.dh` is not added to `np.sum(dxs, axis=1)`")])
+def test_a_path_from_one_step_or_from_an_inner_layer(example, said, tmp_path):
+    source, name, line = with_example(example)
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert [c.line for c in report.causes] == [line] and said in report.cause, str(report)
+
+
+def test_two_mistakes_of_one_expression(tmp_path):
+    causes = causes_of(tmp_path, [
+        "self.t, self.y = t, 1 / (1 + np.exp(-x))",
+        "return -np.mean(t * np.log(self.y) + (1 - t) * np.log(1 - self.y))"],
+        ["return (self.y + self.t) * dout / len(self.t)"], ", t")
+    assert [c.kind for c in causes] == ["sign", "scaling"], causes
+    assert causes[0].gradients == causes[1].gradients == ["x"]
+
+
+def test_labels_are_not_all_the_same(tmp_path):
+    # where all are 0, y + t is y - t
+    (cause,) = causes_of(tmp_path, [
+        "self.t, self.y = t, 1 / (1 + np.exp(-x))",
+        "return -np.mean(t * np.log(self.y) + (1 - t) * np.log(1 - self.y))"],
+        ["return (self.y + self.t) * dout / self.y.size"], ", t")
+    assert cause.kind == "sign", cause
+
+
+def with_examples(*examples):
+    """The source with several mistakes in one layer, and their lines."""
+    source, name, line = with_example(examples[0])
+    lines = [line]
+    for example in examples[1:]:
+        right, wrong = example.split(" -> ")
+        at = source.index(right, source.index(f"class {name}:"))
+        lines.append(source[:at].count("\n") + 1)
+        source = source[:at] + wrong + source[at + len(right):]
+    return source, name, lines
+
+
+@pytest.mark.parametrize("examples, said", [
+    (("LSTM: df * f * (1.0 - f) -> df * f * (1.0 - o)", "dg * (1.0 - g**2) -> dg * (1.0 - g)"),
+     ("`o` stands where `f` belongs", "not `1.0 - g`")),
+    (("LSTM: di * i * (1.0 - i) -> di * i * (1.0 - f)",
+      "dh_prev = np.dot(dA, Wh.T) -> dh_prev = np.dot(dA, Wx.T)"),
+     ("`f` stands where `i` belongs", "`Wx` stands where `Wh` belongs")),
+    (("Affine: np.dot(self.x.T, dout) -> -np.dot(self.x.T, dout)",
+      "np.sum(dout, axis=0) -> np.mean(dout, axis=0)"), ("minus", "mean"))])
+def test_two_mistakes_have_their_own_words_each(examples, said, tmp_path):
+    source, name, lines = with_examples(*examples)
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert {c.line for c in report.causes} == set(lines), str(report)
+    assert all(any(words in c.text for c in report.causes) for words in said), str(report)
+    assert len(report.causes) == len(said), str(report)
+
+
 def causes_of(tmp_path, forward, backward, more=""):
     lines = "\n        ".join
     (tmp_path / "own.py").write_text(LAYER.format(

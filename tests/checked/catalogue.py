@@ -80,6 +80,41 @@ class Broadcast:
         return dout * self.rows
 
 
+class Fading:
+    def __init__(self):
+        self.params, self.grads = [], []
+        self.h = self.dh = None
+
+    def forward(self, xs):
+        h, hs = 0 if self.h is None else self.h, []
+        for t in range(xs.shape[1]):
+            h = xs[:, t] + 0.5 * h
+            hs.append(h)
+        return np.stack(hs, axis=1)
+
+    def backward(self, dhs):
+        dh, dxs = 0, np.zeros_like(dhs)
+        for t in reversed(range(dhs.shape[1])):
+            dxs[:, t] = dhs[:, t] + dh
+            dh = 0.5 * dxs[:, t]
+        self.dh = dh
+        return dxs
+
+
+class Begun:
+    def __init__(self):
+        self.params, self.grads = [], []
+        self.fading = Fading()
+
+    def forward(self, xs, h):
+        self.fading.h = h
+        return self.fading.forward(xs + h[:, None])
+
+    def backward(self, dhs):
+        dxs = self.fading.backward(dhs)
+        return dxs, np.sum(dxs, axis=1) + self.fading.dh
+
+
 class AffineByHand:
     def __init__(self, W, b):
         self.params = [W, b]

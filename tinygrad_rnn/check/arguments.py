@@ -28,7 +28,7 @@ FUNCTIONS = {"tanh": np.tanh, "tanh_prime": lambda x: 1 - np.tanh(x) ** 2}
 
 
 class Random:
-    """Values: normal weights, ids with repetitions, distributions."""
+    """Values: normal weights, ids with repetitions that are not all the same, distributions."""
 
     def __init__(self, seed: int = 0):
         self.rng = np.random.default_rng(seed)
@@ -40,6 +40,8 @@ class Random:
         ids = self.rng.integers(0, n, shape)
         if ids.size > 1:
             ids.reshape(-1)[-1] = ids.reshape(-1)[0]
+        if ids.size > 2 and n > 1 and (ids == ids.reshape(-1)[0]).all():
+            ids.reshape(-1)[1] = (ids.reshape(-1)[1] + 1) % n  # labels that are all 0 hide them
         return ids
 
 

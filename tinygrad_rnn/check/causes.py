@@ -295,11 +295,8 @@ def _shown(name, outcome: Outcome):
     if got.shape != wanted.shape:
         if got.shape == wanted.shape[::-1] and _close(got.T, wanted):
             return _Shown("transposed", "{names} is transposed")
-        shapes = {"shape": got.shape, "wanted": wanted.shape}
-        if any(np.shape(s) == got.shape for s in outcome.observation.outputs + states):
-            return _Shown("state_returned", "{names}: shape {shape}, that of a state, where"
-                          " {wanted} belongs", shapes)
-        return _Shown("shape", "{names}: shape {shape} where {wanted} belongs", shapes)
+        return _Shown("shape", "{names}: shape {shape} where {wanted} belongs",
+                      {"shape": got.shape, "wanted": wanted.shape})
     rows = _ignored(outcome, wanted)
     if rows is not None and _close(got[~rows], wanted[~rows]):
         return _Shown("mask", "labels that are to be ignored are not masked: their rows of {names}"

@@ -402,7 +402,7 @@ def _is_value(parent, name, at, node):
 
 def is_gradient(name: str, scope: Scope):
     """Whether a variable is named as gradients are."""
-    bare = name.removeprefix("self.")
+    bare = name.rpartition(".")[2]
     return (bare.startswith(("d", "grad")) and len(bare) > 1) or name in scope.arguments
 
 
@@ -898,13 +898,22 @@ def _one_for_dout(p):
 def _term_missing(p):
     if isinstance(p.parent, (ast.Assign, ast.AugAssign)) and "shape" in p.text:
         return
-    for other, _, same in _factors(p):
-        bare = other.removeprefix("self.")
-        if same and other != p.text and (bare.startswith("d") or other in p.scope.arguments):
-            time = p.inside or bare.endswith("next")
+    terms = [k for k, _, same in _factors(p) if same and is_gradient(k, p.scope)]
+    if p.inside:  # of a gradient of all steps that of one
+        terms += [f"{k}[:, {t}]" for k, v in p.scope.arrays().items() if v.ndim == 3
+                  and k in p.scope.arguments for t in _indices(p)]
+    for other in terms:
+        if other != p.text and not (isinstance(p.parent, ast.BinOp) and "[" in other):
+            time = "[" not in other and (p.inside or other.endswith("next"))
             yield f"{p.text} + {other}", {"other": other, **({
                 "words": "the path through the next time step is dropped: `{other}` is not added"
                          " to `{old}`"} if time else {})}
+
+
+def _indices(p):
+    """The variables of the loops around."""
+    return [loop.target.id for loop in ast.walk(p.function.node) if isinstance(loop, ast.For)
+            and isinstance(loop.target, ast.Name) and any(n is p.node for n in ast.walk(loop))]
 
 
 @mistake("missing_factor", "the factor `{other}` is missing in `{old}`", on="value", rank=4,

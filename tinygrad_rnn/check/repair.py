@@ -58,7 +58,7 @@ RETURNS = "backward returns"  # as many gradients as forward takes inputs
 
 # What shows as one kind in the numbers, and is another in the source.
 _MAY_BE = {"uninitialised": ("return_in_loop", "steps"),
-           "zero": ("never_called", "not_added", "overwritten", "last_step")}
+           "zero": ("never_called", "not_added", "overwritten", "last_step", "path_dropped")}
 
 
 class Budget:
@@ -383,7 +383,7 @@ class _Search:
         """Try every edit: those that mend a part, and one that mends all."""
         partial: list[Edit] = []
         for edit in self.candidates():
-            if self.budget.over:
+            if self.budget.over or (partial and edit.rank > 6):  # those are many, and unlikely
                 break
             marks = self.attempt(edit)
             won = None if marks is None else gain(self.now, marks, self.outcome.wanted)
@@ -441,6 +441,8 @@ class _Search:
                 if won is not None:
                     ranked.append((-len(won.names), not won.elements, edit.rank, -won.elements,
                                    -len(won.in_proportion), len(ranked), edit, marks))
+        most = max((-r[3] for r in ranked), default=0)  # an element may be right by chance
+        ranked = [r for r in ranked if r[0] or r[1] or -10 * r[3] >= most]
         for *_, edit, marks in sorted(ranked, key=lambda r: r[:6])[:4]:
             if self.confirmed(edit, gain(self.now, marks, self.outcome.wanted).names):
                 return [(edit, marks)]
@@ -477,6 +479,8 @@ class _Search:
         """Every edit must be needed: without it a gradient is wrong that is right with it."""
         kept = list(self.made)
         for edit in list(self.made):
+            if _taken_up(edit, self.made):
+                continue
             others = [e for e in kept if e is not edit]
             without = self.run_with(others)
             if without is not None and not self.now.right - without.right:
@@ -486,7 +490,8 @@ class _Search:
         found.edits, found.right = kept, set(self.now.right)
         for edit in kept:
             without = self.run_with([e for e in kept if e is not edit]) or Marks()
-            found.mended.append(self.now.right - without.right - {RETURNS})
+            mended = self.now.right - without.right - {RETURNS}
+            found.mended.append(mended or self.mended_by(edit))
             self.run_with([edit])
             found.alone.append([(f.fn, f.fn.__code__) for f in self.functions])
         for i, names in enumerate(found.mended):  # without what only stands at the same place
@@ -499,6 +504,11 @@ class _Search:
                 edit.change = change_of_statement(edit)
         found.functions, found.before = self.functions, self.original
         found.codes = [(f.fn, f.fn.__code__) for f in self.functions]
+
+    def mended_by(self, edit: Edit):
+        """What is right in the end, and not with what was edited before it alone."""
+        before = self.made[: next(i for i, e in enumerate(self.made) if e is edit)]
+        return self.now.right - (self.run_with(before) or Marks()).right - {RETURNS}
 
     def run_with(self, chosen):
         """Make these edits and no others; what is right then. What stands inside an edit that is
@@ -520,6 +530,12 @@ class _Search:
             if not self.install(function):
                 return None
         return self.bench.run()
+
+
+def _taken_up(edit: Edit, made):
+    """Whether another edit has in its text what this one made: it is not right without it."""
+    new = edit.new if isinstance(edit.new, list) else [edit.new]
+    return any(n is k for e in made if e is not edit for k in ast.walk(e.old) for n in new)
 
 
 def _forget(tree):
@@ -552,6 +568,9 @@ def scope_of(function: Function, names, idle=()):
     # the gradients of an inner layer, which a loop adds up
     inner = {f"{k}.grads": v.grads for k, v in every.items()
              if isinstance(getattr(v, "grads", None), list)}
+    # and what it keeps beside them: the dh of a layer over time
+    inner |= {f"{k}.{name}": g for k, v in every.items() if f"{k}.grads" in inner
+              for name, g in vars(v).items() if name.startswith("d") and len(name) == 2}
     for k, v in {**every, **inner}.items():
         if not isinstance(v, (np.ndarray, np.generic, int, float, list, tuple)):
             continue
