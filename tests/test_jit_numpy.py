@@ -20,8 +20,8 @@ CASES = [
 # decides a shape, and calls of NumPy with several results.
 REFUSED = {
     "unique", "unique_values", "unique_counts", "unique_inverse", "unique_all", "union1d",
-    "intersect1d", "setdiff1d", "setxor1d", "trim_zeros", "compress", "extract", "piecewise", "at",
-    "lstsq", "frexp",
+    "intersect1d", "setdiff1d", "setxor1d", "trim_zeros", "polymul", "compress", "extract",
+    "piecewise", "at", "lstsq", "frexp",
 }  # fmt: skip
 
 
