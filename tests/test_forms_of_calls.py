@@ -102,6 +102,9 @@ np.setxor1d(np.concatenate([v, v[:1]]), w, True)
 np.corrcoef(x, dtype="f4") | np.mean(x, dtype=int)
 np.var(9 * x, dtype=int) | np.sum(9 * x, 0, dtype="i4")
 np.std(x, 1, dtype="f4") | np.prod(x, dtype="f4")
+np.clip(x, np.nan, 0.5) | np.clip(x, -0.5, [np.nan, 0.1, 0.2, np.nan]) | np.clip(v, w * np.nan, 1)
+np.clip(np.where(v > 0, np.nan, v), -0.1, 0.1) | np.gradient(np.where(v == v[1], np.nan, v))
+np.geomspace(np.where(v > 0, np.nan, 1.0), 2.0, 3)
 """.replace("\n", " | ").strip(" |").split(" | ")  # fmt: skip
 
 

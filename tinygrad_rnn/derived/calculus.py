@@ -70,8 +70,11 @@ def _slope(f, h, edge_order):
     """Along the last axis; h is the distance of all neighbours, or the coordinates."""
     steps = h[1:] - h[:-1] if h.ndim else np.broadcast_to(h, (f.shape[-1] - 1,))
     rise = (f[..., 1:] - f[..., :-1]) / steps
-    a, b = steps[:-1], steps[1:]
-    inner = (rise[..., :-1] * b + rise[..., 1:] * a) / (a + b)
+    if h.ndim:
+        a, b = steps[:-1], steps[1:]
+        inner = (rise[..., :-1] * b + rise[..., 1:] * a) / (a + b)
+    else:  # what is in the middle is not read: it may be NaN
+        inner = (f[..., 2:] - f[..., :-2]) / (2 * h)
     first, last = rise[..., :1], rise[..., -1:]
     if edge_order == 2:
         first = first - (rise[..., 1:2] - first) * steps[0] / (steps[0] + steps[1])
@@ -157,8 +160,8 @@ def _geomspace(start, stop, num=50, endpoint=True, dtype=None, axis=0):
     kind = np.result_type(start, stop, np.float64)
     start, stop = np.broadcast_arrays(*(x.astype(kind) for x in together((start, stop))))
     sign = np.sign(start)
-    require(sign * np.sign(stop) > 0, message="geomspace: two numbers of the same sign, and none"
-            " that is 0, are wanted")  # fmt: skip
+    require(~(sign * np.sign(stop) <= 0), message="geomspace: two numbers of the same sign, and"
+            " none that is 0, are wanted")  # fmt: skip
     y = np.expand_dims(sign, axis) * np.exp(np.linspace(
         np.log(np.abs(start)), np.log(np.abs(stop)), num, endpoint, axis=axis))  # fmt: skip
     return y if dtype is None else y.astype(dtype)

@@ -386,16 +386,18 @@ def _norm(x, ord=None, axis=None, keepdims=False):
 
 @derive(np.linalg.cond)
 def _cond(x, p=None):
-    """Infinite where x is singular."""
+    """Infinite where x is singular, or has an infinite element."""
     if p in (None, 2, -2):
         s = np.linalg.svd(x, compute_uv=False)
         above, below = (s[..., -1], s[..., 0]) if p == -2 else (s[..., 0], s[..., -1])
         singular = below == 0
-        return np.where(singular, np.inf, above / np.where(singular, 1, below))
-    singular = np.linalg.slogdet(value(x))[0] == 0
-    inverse = np.linalg.inv(np.where(singular[..., None, None], eye(x.shape[-1], x), x))
-    products = np.linalg.norm(x, p, (-2, -1)) * np.linalg.norm(inverse, p, (-2, -1))
-    return np.where(singular, np.inf, products)
+        numbers = above / np.where(singular, 1, below)
+    else:
+        singular = np.linalg.slogdet(value(x))[0] == 0
+        inverse = np.linalg.inv(np.where(singular[..., None, None], eye(x.shape[-1], x), x))
+        numbers = np.linalg.norm(x, p, (-2, -1)) * np.linalg.norm(inverse, p, (-2, -1))
+    unknown = np.isnan(numbers) & ~np.any(np.isnan(x), axis=(-2, -1))
+    return np.where(singular | unknown, np.inf, numbers)
 
 
 derive(np.linalg.matrix_transpose)(lambda x: _T(x))

@@ -86,5 +86,5 @@ def _clip(a, a_min=np._NoValue, a_max=np._NoValue, *, min=np._NoValue, max=np._N
         raise ValueError("clip: a_min and a_max, or min= and max= are wanted, not both")
     low, high = a_min if min is np._NoValue else min, a_max if max is np._NoValue else max
     low, high = (None if x is np._NoValue else x for x in (low, high))
-    a = np.copy(a) if low is None else np.where(a < low, low, a)
-    return a if high is None else np.where(a > high, high, a)
+    a = np.copy(a) if low is None else np.where((a >= low) | np.isnan(a), a, low)
+    return a if high is None else np.where((a <= high) | np.isnan(a), a, high)
