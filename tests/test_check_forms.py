@@ -389,6 +389,7 @@ def elsewhere():
     ("KeptCell", "ok", ""),
     ("Bptt", "ok", ""),
     ("BpttWrong", "wrong", ""),
+    ("Net", "ok", ""),
     ("Row", "convention", "backward applies the update itself"),
     ("Activation", "ok", ""),
     ("Static", "ok", ""),

@@ -348,3 +348,23 @@ class Activation:
 
     def backward(self, dout):
         return self.activation_prime(self.x) * dout
+
+
+class Net:
+    """Its gradients are a dict, beside a loss."""
+
+    def __init__(self, input_size, output_size):
+        self.params = {"W": np.random.randn(input_size, output_size), "b": np.zeros(output_size)}
+
+    def loss(self, x, t):
+        y = x @ self.params["W"] + self.params["b"]
+        return np.sum((y - t) ** 2) / 2
+
+    def numerical_gradient(self, x, t):
+        grads = {k: np.zeros_like(v) for k, v in self.params.items()}
+        return grads
+
+    def gradient(self, x, t):
+        d = x @ self.params["W"] + self.params["b"] - t
+        grads = {"W": x.T @ d, "b": d.sum(axis=0)}
+        return grads

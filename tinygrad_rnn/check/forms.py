@@ -109,7 +109,7 @@ def as_layer(cls: Any) -> Any:
     for name in methods:
         losses = [getattr(cls, n) for n in methods if _LOSS.search(n)]
         given = _listed(getattr(cls, name))
-        if re.search("bptt|back|grad", name) and all(map(_is_gradient, given)):
+        if re.search("bptt|back|^grad", name) and all(map(_is_gradient, given)):
             return _beside_loss(cls, getattr(cls, name), losses)
     return cls if callable(forward) else None
 
@@ -641,7 +641,9 @@ def _beside_loss(cls: Any, back, losses) -> Any:
         @functools.wraps(back)
         def backward(self, dout=1.0):
             found = back(self, *self.handed_in)
-            self.gradients = {n: g * dout for n, g in zip(_listed(back), found, strict=True)}
+            found = found if isinstance(found, dict) else dict(
+                zip(_listed(back), found, strict=True))
+            self.gradients = {n: g * dout for n, g in found.items()}
 
         def forward_of(self, *inputs):
             self.handed_in = inputs
