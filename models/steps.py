@@ -6,11 +6,11 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.jit.state import Unwatched
 from tinygrad_rnn.tensor import host, plain
 
 PAYS = 100  # steps of one kind until one is recorded, which costs as much as 50 to 100 of them
@@ -66,7 +66,7 @@ class Steps:
         return logits, state
 
 
-_taken: WeakKeyDictionary[Any, Counter[Any]] = WeakKeyDictionary()
+_taken: Unwatched = Unwatched()  # of models: how many steps with which shapes
 
 
 @tg.jit(fallback="eager", fast=False, cache_size=16)

@@ -33,7 +33,8 @@ import numpy as np
 
 from ..tensor import Tensor
 
-__all__ = ["ARRAYS", "Place", "Reached", "foreign", "rebuilt", "refill", "walk", "where"]
+__all__ = ["ARRAYS", "Place", "Reached", "Unwatched", "foreign", "rebuilt", "refill", "walk",
+           "where"]
 
 MANY = 1_000  # items
 LISTS = ("tensors", "arrays", "again", "generators", "generators_again", "numbers", "sources",
@@ -650,6 +651,10 @@ def source_of(x) -> bool:
     """Whether it is a method of an iterator, or of something else that changes by being asked."""
     kind: Any = type(getattr(x, "__self__", None))
     return sort_of(kind) == "source"
+
+
+class Unwatched(weakref.WeakKeyDictionary):
+    """What a program notes of its models about recording them: no part of what is recorded."""
 
 
 @cache
