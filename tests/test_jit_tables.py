@@ -222,3 +222,23 @@ def test_ids_that_are_made_under_way_are_there_until_they_are_read(fast):
         ids = rng.integers(0, 9, size=(5, 24))
         for one, other in zip(step(ids), f(ids), strict=True):
             assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("turned", [(2, 1, 0), (0, 2, 1)])
+def test_rows_that_are_turned_over_are_no_longer_rows(turned):
+    """As many ids as a row has elements: the shapes are those of rows, what is in them is not."""
+    draw = np.random.default_rng(0)
+    E, W = (nn.Parameter(draw.normal(size=s).astype(np.float32)) for s in ((9, 6), (6, 4)))
+
+    def f(ids):
+        x = np.transpose(E[ids], turned)
+        loss = np.sum(np.tanh(np.reshape(x, (-1, 6)) @ W) ** 2)
+        loss.backward()
+        gradients, E.grad, W.grad = (E.grad, W.grad), None, None
+        return loss, *gradients
+
+    recorded = tg.jit(f)
+    for _ in range(4):
+        ids = draw.integers(0, 9, (6, 6))
+        for a, b in zip(f(ids), recorded(ids), strict=True):
+            assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-5)
