@@ -99,9 +99,11 @@ TOLD = {np.histogram, np.histogram2d, np.histogramdd, np.histogram_bin_edges, np
 
 
 def numpys_own():
+    """Sorted by what they are called: processes that share the tests collect the same order."""
     every = {*RULES, *DERIVED, *PLAIN, *CREATES} - TOLD
-    return sorted((f for f in every if (getattr(f, "__module__", None) or "numpy").startswith(
-        "numpy") or isinstance(f, np.ufunc)), key=lambda f: (f.__name__, str(f)))  # fmt: skip
+    named = {f: (f.__name__, getattr(f, "__module__", None) or "numpy") for f in every}
+    return sorted((f for f, (_, module) in named.items() if module.startswith("numpy")
+                   or isinstance(f, np.ufunc)), key=named.__getitem__)  # fmt: skip
 
 
 def calls():
