@@ -150,6 +150,17 @@ def _renamed(cls: type, forward, backward) -> Any:
     return type(cls.__name__, (cls,), body)
 
 
+def _taking(*names: Any) -> Callable[[Any], Any]:
+    """A decorator: a function that is called with what has these names."""
+    def decorate(fn):
+        fn.__signature__ = inspect.Signature([
+            inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            if isinstance(n, str) else n for n in names])
+        return fn
+
+    return decorate
+
+
 _OUTPUT = ("output", "outputs", "out", "y", "probs", "a")
 _EDGES = re.compile(
     r"_?(prev|next|input|inputs|in|old|last|pre|tm1|t|0|ext|seq)$|^(prev|input|in)_?")
@@ -202,9 +213,7 @@ def _kept(cls: Any) -> Any:
         return tuple(getattr(self, of_inputs[n], None) if n in of_inputs else None for n in inputs)
 
     if at_values:
-        wrapped: Any = with_gradients
-        wrapped.__signature__ = inspect.Signature([arguments_of(backward)[0], inspect.Parameter(
-            "dout", inspect.Parameter.POSITIONAL_OR_KEYWORD)])
+        _taking("self", "dout")(with_gradients)
     made = _renamed(cls, with_loss(np.mean), with_gradients)
     made.variants = [made, _renamed(cls, with_loss(np.sum), with_gradients)] if at_values else []
     return made
@@ -293,6 +302,7 @@ def _unpacked(cls: Any) -> Any:
     if not any(names.values()) or not all(map(is_positional, parameters)):
         return cls
 
+    @_taking(parameters[0], *(k for n, items in names.items() for k in items or [n]))
     @functools.wraps(forward)
     def one_by_one(self, *inputs):
         if len(inputs) == len(names):  # a call of its own, with lists
@@ -302,19 +312,15 @@ def _unpacked(cls: Any) -> Any:
                           for n, items in names.items()}
         return forward(self, *self.handed_in.values())
 
+    taken = arguments_of(backward)
+
+    @_taking(*(p for p in taken if not names.get(p.name)))
     @functools.wraps(backward)
     def with_lists(self, *douts):
         left = iter(douts)
         return backward(self, *[self.handed_in[p.name] if names.get(p.name) else next(left)
                                 for p in taken[1:]])
 
-    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    taken = arguments_of(backward)
-    wrapped: Any = one_by_one
-    wrapped.__signature__ = inspect.Signature([parameters[0], *(
-        inspect.Parameter(k, positional) for n, items in names.items() for k in items or [n])])
-    wrapped = with_lists
-    wrapped.__signature__ = inspect.Signature([p for p in taken if not names.get(p.name)])
     return _renamed(cls, one_by_one, with_lists)
 
 
@@ -356,10 +362,8 @@ def _with_cache(cls: Any) -> Any:
     found = [_EDGES.sub("", gradient_target(n) or "") for n in free]
     parts = [stems.index(n) for n in found] if len(free) > len(left) and set(found) == set(
         stems) else None
-    wrapped: Any = with_it
-    wrapped.__signature__ = inspect.Signature(
-        [p for p in taken if p.name not in wanted] if parts is None else
-        [taken[0], *(inspect.Parameter(f"d{n}", taken[0].kind) for n in left)])
+    _taking(*([p for p in taken if p.name not in wanted] if parts is None else
+              [taken[0], *(f"d{n}" for n in left)]))(with_it)
     return _renamed(cls, without, with_it)
 
 
@@ -473,29 +477,21 @@ class _Pair:
             vars(self).update(zip(pair.slots, self.params, strict=True))
             self.grads = [np.zeros_like(w) for w in self.params]
 
+        @_taking("self", *self.inputs)
         @functools.wraps(self.forward)
         def forward(self, *inputs):
             with pair.globals_of(self):
                 return pair.run_forward(self, inputs)
 
+        @_taking("self", *self._douts())
         @functools.wraps(self.backward or self.forward)
         def backward(self, *douts):
             with pair.globals_of(self):
                 return pair.run_backward(self, douts)
 
-        positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        me = inspect.Parameter("self", positional)
-
-        def signature(names, first=(me,)):
-            return inspect.Signature([*first, *(inspect.Parameter(n, positional) for n in names)])
-
-        wrapped: Any = forward
-        wrapped.__signature__ = signature(self.inputs)
-        wrapped = backward
-        wrapped.__signature__ = signature(self._douts())
         cls: Any = type(name, (), {"__init__": init, "forward": forward, "backward": backward,
                                    "__module__": self.forward.__module__})
-        cls.__signature__ = signature(self.free, ())
+        _taking(*self.free)(cls)
         cls.of = of
         cls.form = self
         if self.backward is None:
@@ -633,34 +629,20 @@ def _beside_loss(cls: Any, back, losses) -> Any:
         p.name.lower() for p in taken]]
 
     def one(loss, listed: bool, mean: bool):
-        @functools.wraps(loss)
         def forward(self, *inputs):
-            value = loss(self, *([x] for x in inputs)) if listed else loss(self, *inputs)
-            return value * len(inputs[-1]) if mean else value
-
-        @functools.wraps(back)
-        def backward(self, dout=1.0):
-            found = back(self, *self.handed_in)
-            found = found if isinstance(found, dict) else dict(
-                zip(_listed(back), found, strict=True))
-            self.gradients = {n: g * dout for n, g in found.items()}
-
-        def forward_of(self, *inputs):
             self.handed_in = inputs
             for name, value in vars(self).items():
                 if "trunc" in name and type(value) is int:
                     setattr(self, name, 1 << 30)  # whole: what is cut off is not wrong
-            return forward(self, *inputs)
+            value = loss(self, *([x] for x in inputs)) if listed else loss(self, *inputs)
+            return value * len(inputs[-1]) if mean else value
 
-        positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        wrapped: Any = functools.wraps(loss)(forward_of)
-        wrapped.__signature__ = inspect.Signature(taken)
-        other: Any = backward
-        other.__signature__ = inspect.Signature(
-            [inspect.Parameter(n, positional) for n in ("self", "dout")])
-        made = _renamed(cls, wrapped, other)
-        made.hint = cls.__name__ + "Loss"
-        made.without_gradient = frozenset(p.name for p in taken)
+        def gradients(self):
+            found = back(self, *self.handed_in)
+            return found if isinstance(found, dict) else dict(
+                zip(_listed(back), found, strict=True))
+
+        made = _with_loss(cls, loss, forward, back, gradients, taken[1:])
         made.notes = [say("{loss} is a mean over the labels: {backward} gives the gradient of their"
                           " sum", loss=loss.__name__, backward=back.__name__)] if mean else []
         return made
@@ -674,31 +656,31 @@ def _beside_loss(cls: Any, back, losses) -> Any:
 
 def _method_with_loss(cls: type, fn) -> Any:
     """A class one of whose methods returns a loss and all gradients."""
+    names = returned_names(fn)[1:]
 
-    @functools.wraps(fn)
     def forward(self, *inputs):
-        result = fn(self, *inputs)
-        self.kept = dict(zip(returned_names(fn)[1:], result[1:], strict=False))
-        return result[0]
+        loss, *parts = fn(self, *inputs)
+        self.kept = _flat(dict(zip(names, parts, strict=False)))
+        return loss
 
-    @functools.wraps(fn)
+    taken = [p for p in arguments_of(fn)[1:] if p.default is p.empty or p.default is None]
+    return _with_loss(cls, fn, forward, fn, lambda self: self.kept,
+                      [p.name for p in taken], {gradient_target(n) for n in names})
+
+
+def _with_loss(cls: type, loss, forward, back, gradients, taken, given=frozenset()) -> Any:
+    """A class with a ``forward`` that returns a loss, and with all gradients, by their names, as
+    ``gradients`` finds them after it; ``given``: those arguments whose gradients are among them."""
+    inputs = [n if isinstance(n, str) else n.name for n in taken]
+
+    @_taking("self", "dout")
+    @functools.wraps(back)
     def backward(self, dout=1.0):
-        self.gradients = {k: v * dout for k, v in _flat(self.kept).items()}
-        return tuple(next((self.gradients.pop(k) for k in gradient_names(n)
-                           if k in self.gradients), None) for n in taken) if given else None
+        found = self.gradients = {k: g * dout for k, g in gradients(self).items()}
+        return tuple(next((found.pop(k) for k in gradient_names(n) if k in found), None)
+                     for n in inputs) if given & {*inputs} else None
 
-    names = list(inspect.signature(fn).parameters.values())[1:]
-    taken = [p.name for p in names if p.default is p.empty or p.default is None]
-    given = {gradient_target(n) for n in returned_names(fn)} & set(taken)
-    positional = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    wrapped: Any = forward
-    wrapped.__signature__ = inspect.Signature([
-        inspect.Parameter("self", positional),
-        *(inspect.Parameter(n, positional) for n in taken)])
-    wrapped = backward
-    wrapped.__signature__ = inspect.Signature([
-        inspect.Parameter(n, positional) for n in ("self", "dout")])
-    made: Any = _renamed(cls, forward, backward)
+    made = _renamed(cls, _taking("self", *taken)(functools.wraps(loss)(forward)), backward)
     made.hint = cls.__name__ + "Loss"
-    made.without_gradient = frozenset(p.name for p in names) - given
+    made.without_gradient = frozenset(p.name for p in arguments_of(loss)) - given
     return made
