@@ -9,6 +9,8 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from samplers import METHODS, SAMPLERS
+from samplers.cases import away
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor
@@ -301,3 +303,41 @@ def test_nothing_is_computed_with_what_where_leaves_out(fn, hidden, axis):
         slopes.append(tg.grad(y, x, g).numpy())
     assert_allclose(slopes[1], slopes[0], rtol=1e-12)
     assert not np.any(slopes[0][~where])
+
+
+# Which of the smaller numbers comes first is free, and three factors are multiplied in pairs; a
+# quantile that is an element is that element.
+OF_ITS_OWN = {np.partition, np.einsum, np.quantile, np.percentile, np.median, np.nanquantile,
+              np.nanpercentile, np.nanmedian}  # fmt: skip
+
+
+def named(fn):
+    return f"{getattr(fn, '__module__', None)}.{fn.__name__}"
+
+
+@pytest.mark.parametrize("fn", [f for f in [*SAMPLERS, None] if f not in OF_ITS_OWN and
+                                "linalg" not in str(getattr(f, "__module__", ""))],
+                         ids=lambda f: named(f) if f else "methods of ufuncs")  # fmt: skip
+def test_every_function_says_of_special_numbers_what_numpy_says(fn):
+    for case, shapes, (low, high, kink) in SAMPLERS.get(fn, METHODS):
+        for seed, special in enumerate((np.nan, np.inf, -np.inf, 0.0, -0.0, 1e100, 1e-300, 5e-324)):
+            rng = np.random.default_rng(seed)
+            xs = [rng.uniform(low, high, shape) for shape in shapes]
+            xs = [np.where(rng.random(x.shape) < 0.4, special, away(x) if kink else x) for x in xs]
+            try:
+                want = case(*map(np.copy, xs))
+            except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+                continue  # NumPy refuses it
+            got = case(*[Tensor(x, requires_grad=True) for x in xs])
+            assert_allclose(value(got), want, rtol=1e-9, atol=1e88 if special == 1e100 else 1e-323)
+
+
+def value(y):
+    return [value(v) for v in y] if isinstance(y, (list, tuple)) else getattr(y, "data", y)
+
+
+def test_beyond_the_points_of_an_interpolation_infinity_reaches_no_gradient():
+    fp = Tensor([1.0, 3.0, 2.0], requires_grad=True)
+    for left, right, slopes in ((None, None, [2, 0, 1]), (0.0, None, [0, 0, 1])):
+        y = np.interp(np.array([-np.inf, -5.0, np.inf]), [0.0, 1.0, 2.0], fp, left, right)
+        assert tg.grad(np.sum(y), fp).tolist() == slopes

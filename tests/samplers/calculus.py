@@ -42,7 +42,7 @@ SAMPLERS = {
                     (lambda a, b: np.linspace(a, b, 1), (), ())),
     np.logspace: of((lambda a, b: np.logspace(a, b, 3, base=2.0), (), ()),
                     (lambda a, b: np.logspace(a, 1.0, 3, base=3.0 + b), (), ())),
-    np.geomspace: of((lambda a, b: np.geomspace(np.abs(a), 4 + b, 3), (), ()), domain=KINK),
+    np.geomspace: of((lambda a, b: np.geomspace(np.abs(a), np.abs(4 + b), 3), (), ()), domain=KINK),
     np.polyval: of((np.polyval, (3,), (2, 2))),
     np.polyadd: of((np.polyadd, (3,), (2,))), np.polysub: of((np.polysub, (2,), (3,))),
     np.polymul: of((np.polymul, (3,), (2,))),

@@ -72,7 +72,11 @@ def _slope(f, h, edge_order):
     rise = (f[..., 1:] - f[..., :-1]) / steps
     if h.ndim:
         a, b = steps[:-1], steps[1:]
-        inner = (rise[..., :-1] * b + rise[..., 1:] * a) / (a + b)
+        middle = f[..., 1:-1]
+        unread = np.all(steps == steps[:1]) & ~np.isfinite(middle)
+        middle = np.where(unread, 0, (b - a) / (a * b) * middle)
+        both = a + b
+        inner = -b / (a * both) * f[..., :-2] + middle + a / (b * both) * f[..., 2:]
     else:  # what is in the middle is not read: it may be NaN
         inner = (f[..., 2:] - f[..., :-2]) / (2 * h)
     first, last = rise[..., :1], rise[..., -1:]
@@ -108,13 +112,18 @@ def _interp(x, xp, fp, left=None, right=None, period=None):
         xp = np.concatenate([xp[-1:] - period, xp, xp[:1] + period])
         fp = np.concatenate([fp[-1:], fp, fp[:1]])
     low, high = x < xp[0], x > xp[-1]
-    inside = np.where(low, xp[0], np.where(high, xp[-1], x))  # of one point: i = -1, twice it
-    i = np.clip(np.searchsorted(xp, inside, side="right") - 1, 0, len(xp) - 2)
-    width = xp[i + 1] - xp[i]
-    part = np.where(width == 0, 1, (inside - xp[i]) / np.where(width == 0, 1, width))
-    y = fp[i] * (1 - part) + fp[i + 1] * part
-    y = y if left is None else np.where(low, left, y)
-    return y if right is None else np.where(high, right, y)
+    at = np.maximum(np.searchsorted(xp, x, side="right") - 1, 0)
+    x = np.where(low | high, xp[at], x)  # infinity there reaches no gradient
+    i = np.minimum(at, max(len(xp) - 2, 0))
+    j = np.minimum(i + 1, len(xp) - 1)  # of one point: i
+    width = xp[j] - xp[i]
+    slope = (fp[j] - fp[i]) / np.where(width == 0, 1, width)
+    y = slope * (x - xp[at]) + fp[at]
+    other = slope * (x - xp[j]) + fp[j]  # beside infinity, in NumPy's order
+    other = np.where(np.isnan(other) & (fp[i] == fp[j]) | (x == xp[at]), fp[at], other)
+    y = np.where(np.isnan(x), x, np.where(np.isnan(y), other, y))
+    y = np.where(low, fp[0] if left is None else left, y)
+    return np.where(high, fp[-1] if right is None else right, y)
 
 
 @derive(np.unwrap)
@@ -122,7 +131,9 @@ def _unwrap(p, discont=None, axis=-1, *, period=2 * np.pi):
     """The multiples of the period that are added have no derivative."""
     p = array(p)
     values = value(p)
-    return p - (values - np.unwrap(values, discont, axis, period=period))
+    first, rest = _along(axis, p.ndim, slice(1)), _along(axis, p.ndim, slice(1, None))
+    more = (values - np.unwrap(values, discont, axis, period=period))[rest]
+    return np.concatenate([p[first], p[rest] - more], axis)
 
 
 # --- grids of numbers -----------------------------------------------------------------------------
@@ -137,13 +148,15 @@ def _linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axi
     start, stop = (x.astype(kind) for x in together((start, stop)))
     parts = num - 1 if endpoint else num
     width = stop - start
-    share = beside(np.arange(num, dtype=width.dtype), width) / max(parts, 1)
-    share = np.reshape(share, (-1,) + (1,) * width.ndim)
-    y = start * (1 - share) + stop * share
+    i = beside(np.arange(num, dtype=width.dtype), width)
+    i, step = np.reshape(i, (-1,) + (1,) * width.ndim), width / max(parts, 1)
+    y = np.where(step == 0, i / max(parts, 1) * width, i * step) + start
+    if endpoint and parts > 0:
+        y = np.concatenate([y[:-1], np.broadcast_to(stop, width.shape)[None]])
     y = np.moveaxis(y, 0, axis)
     if dtype is not None:
         y = (y if np.dtype(dtype).kind == "f" else np.floor(y)).astype(dtype)
-    return (y, width / parts if parts > 0 else np.nan) if retstep else y
+    return (y, step if parts > 0 else np.nan) if retstep else y
 
 
 @derive(np.logspace)
@@ -162,8 +175,11 @@ def _geomspace(start, stop, num=50, endpoint=True, dtype=None, axis=0):
     sign = np.sign(start)
     require(~(sign * np.sign(stop) <= 0), message="geomspace: two numbers of the same sign, and"
             " none that is 0, are wanted")  # fmt: skip
-    y = np.expand_dims(sign, axis) * np.exp(np.linspace(
-        np.log(np.abs(start)), np.log(np.abs(stop)), num, endpoint, axis=axis))  # fmt: skip
+    inner = np.logspace(np.log10(start * sign), np.log10(stop * sign), num, endpoint)
+    y = np.concatenate([start[None], sign * inner[1:]])[:num]  # the ends are as they were given
+    if endpoint and num > 1:
+        y = np.concatenate([y[:-1], stop[None] * np.abs(sign)])  # NaN if start is
+    y = np.moveaxis(y, 0, axis)
     return y if dtype is None else y.astype(dtype)
 
 
@@ -227,4 +243,5 @@ def _polyfit(x, y, deg, rcond=None, w=None):
     scale = np.sqrt(np.sum(left * left, axis=0))
     rcond = len(x) * np.finfo(left.dtype).eps if rcond is None else rcond
     c = np.linalg.pinv(left / scale, rcond) @ y
+    c = np.where(np.any(np.isinf(y)), np.nan, c)  # as LAPACK has it, which scales all of y
     return np.transpose(np.transpose(c) / scale)

@@ -29,7 +29,7 @@ def _reduction(reduce, join, neutral):
             return reduce(a, axis=axis, keepdims=keepdims)
         if not count(a.shape, axis):
             shape = np.sum(np.zeros(a.shape), axis=axis, keepdims=keepdims).shape
-            return np.zeros_like(a, shape=shape) + initial
+            return np.full_like(a, initial, shape=shape)
         return join(reduce(a, axis=axis, keepdims=keepdims), initial)
 
     return reduction
@@ -324,7 +324,8 @@ def _setdiff1d(ar1, ar2, assume_unique=False):
 @derive(np.setxor1d)
 def _setxor1d(ar1, ar2, assume_unique=False):
     once = np.ravel if assume_unique else np.unique
-    values, n = np.unique(np.concatenate([once(ar1), once(ar2)]), return_counts=True)
+    both = np.concatenate([once(ar1), once(ar2)])
+    values, n = np.unique(both, return_counts=True, equal_nan=False)
     return values[np.flatnonzero(n == 1)]
 
 

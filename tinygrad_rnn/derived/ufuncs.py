@@ -19,7 +19,7 @@ derive(np.heaviside)(lambda x1, x2: np.where(
 derive(np.fmax)(lambda x1, x2: _other_than_nan(np.maximum, x1, x2))
 derive(np.fmin)(lambda x1, x2: _other_than_nan(np.minimum, x1, x2))
 derive(np.float_power)(lambda x1, x2: np.power(array(x1).astype(float), array(x2).astype(float)))
-derive(np.modf)(lambda x: (np.copysign(x - np.trunc(x), x), np.trunc(x)))
+derive(np.modf)(lambda x: (np.copysign(np.where(np.isinf(x), 0, x - np.trunc(x)), x), np.trunc(x)))
 derive(np.divmod)(lambda x1, x2: (np.floor_divide(x1, x2), np.remainder(x1, x2)))
 derive(np.frexp)(lambda x: _frexp(x))
 derive(np.ldexp)(lambda x1, x2: _ldexp(array(x1), array(x2)))
@@ -32,7 +32,8 @@ def _other_than_nan(choose, a, b):
 def _ldexp(x, n):
     if n.dtype.kind not in "iub":
         raise TypeError(f"ldexp: whole numbers are wanted as powers of 2, {n.dtype} came")
-    return x * np.exp2(n.astype(x.dtype))
+    half = n // 2  # the whole power may leave the range where the product does not
+    return x * np.exp2(half.astype(x.dtype)) * np.exp2((n - half).astype(x.dtype))
 
 
 def _frexp(x):
