@@ -24,7 +24,7 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import functional as F
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.jit import cut, jitted, lanes, loops, products
+from tinygrad_rnn.jit import cut, jitted, lanes, loops, products, table
 
 # dtype, compiled loops, threads, how far numbers may be apart
 MODES = {
@@ -623,12 +623,13 @@ def forced(mode):
     settings = {}
     if mode != "exact":
         settings |= {(cut, "LARGE"): 64, (cut, "BLOCK"): 32, (lanes, "WORTH"): 0,
-                     (products, "WORTH"): 0, (products, "HEIGHT"): 1,
-                     (products, "WIDTHS"): range(1, 3)}
+                     (lanes, "NATIVE"): 0, (products, "WORTH"): 0, (products, "HEIGHT"): 1,
+                     (products, "WIDTHS"): range(1, 3), (table, "LARGE"): 8}
     settings[jitted, "LONG"] = 20
     if fast:
         settings |= {(loops, "MANY"): 0, (loops, "WORTH"): 0}
-    settings |= {(jitted, "threads"): lambda: cores, (jitted, "takes_blocks"): lambda: cores > 1}
+    settings |= {(module, "threads"): lambda: cores for module in (jitted, table)}
+    settings |= {(jitted, "takes_blocks"): lambda: cores > 1}
     kept = {place: getattr(*place) for place in settings}  # AttributeError for one that is gone
     for (module, name), value in settings.items():
         setattr(module, name, value)

@@ -104,6 +104,8 @@ BREAKS = {
         "across, down, n, m, k - 1,", "loops", 2),
     "table: stacks of products": (table.product, "*(x.strides[i] for x in stacks)",
         "*(0 for x in stacks)", "loops", 3),
+    "table: shared products": (table.shared, "out[:, cut]) if m >= n",
+        "out[:, cuts[0]]) if m >= n", "loops", 2),
     "table: sums": (table.summed, "[R, C, out,",
         "[R - 1, C, out,", "loops", 2),
     "table: addresses of inputs": (table.Tables.begin, "w{i}() is not",
@@ -154,7 +156,7 @@ def test_a_break_in_a_pass_is_found(name):
     function, *_, mode, number = BREAKS[name]
     if mode == "loops":
         pytest.importorskip("numba")
-    if function is table.product and not table.products_are_native():
+    if function in (table.product, table.shared) and not table.products_are_native():
         pytest.skip("this NumPy has another BLAS, and its products stay calls")
     assert differences(number, mode, name)
 

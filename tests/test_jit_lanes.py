@@ -28,6 +28,7 @@ def any_size(request, monkeypatch, tmp_path):
     monkeypatch.setattr(jitted, "takes_blocks", lambda: True)
     monkeypatch.setattr(jitted, "threads", lambda: request.param)
     monkeypatch.setattr(lanes, "WORTH", 0)
+    monkeypatch.setattr(lanes, "NATIVE", 0)
     monkeypatch.setattr(products, "WORTH", 0)
     monkeypatch.setattr(products, "WIDTHS", range(1, 66))
     monkeypatch.setattr(products, "HEIGHT", 1)

@@ -54,6 +54,7 @@ from .roll import Irregular
 from .state import Place, Reached, Watch, foreign, sort_of, walk, where
 from .table import products_are_native
 from .tape import Call, Choices, Tape, Value
+from .team import can_share
 from .trace import (
     Counted,
     SharedMemory,
@@ -403,7 +404,7 @@ def improved(tape: Tape, homes: dict[Value, Value], fast: bool, times: float = 1
     tape = sooner(cut(tape))
     calls = len(tape.calls)
     if threads() > 1 and takes_blocks():
-        tape = on_cores(tape, threads(), times)
+        tape = on_cores(tape, threads(), times, fast and available() and can_share())
     return tape, own_homes(tape, homes), calls
 
 

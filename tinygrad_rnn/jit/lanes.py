@@ -26,13 +26,14 @@ __all__ = ["on_cores", "rows_first", "split_rows"]
 FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}  # that BLAS multiplies
 STEPS = 4  # products with one weight from which on it is worth packing
 WORTH = 1.2e-3  # seconds on one core from which on handing it over costs less than it gives
+NATIVE = 1e-4  # to a helper that waits for it
 MOST = 4  # lanes: each holds the interpreter lock for a tenth of its time
 
 
-def on_cores(tape: Tape, cores: int, times: float = 1) -> Tape:
+def on_cores(tape: Tape, cores: int, times: float = 1, native: bool = False) -> Tape:
     """The time steps on so many cores, with products by blocks of the weights. ``times``: how many
-    times as many steps there are where the tape is used."""
-    return in_blocks(split_rows(rows_first(tape, cores), cores, times))
+    times as many steps there are where the tape is used. ``native``: team.py hands them over."""
+    return in_blocks(split_rows(rows_first(tape, cores), cores, times, native))
 
 
 def rows_first(tape: Tape, cores: int) -> Tape:
@@ -77,9 +78,9 @@ def rows_first(tape: Tape, cores: int) -> Tape:
     return Tape(calls, tape.inputs, tape.constants, tape.results)
 
 
-def split_rows(tape: Tape, cores: int, times: float = 1) -> Tape:
+def split_rows(tape: Tape, cores: int, times: float = 1, native: bool = False) -> Tape:
     """Runs of calls that work row by row become lanes."""
-    return _Splitter(tape, cores, times).split()
+    return _Splitter(tape, cores, times, native).split()
 
 
 def _cuts(N, cores):
@@ -102,9 +103,9 @@ def _is_rows(x: Any, N: int | None = None) -> bool:
 
 
 class _Splitter:
-    def __init__(self, tape: Tape, cores: int, times: float):
+    def __init__(self, tape: Tape, cores: int, times: float, native: bool):
         self.tape, self.cores, self.results = tape, cores, set(tape.results)
-        self.worth = WORTH / times
+        self.times, self.native = times, native
         self.products: dict[Value, int] = {}  # with one weight
         for call in tape.calls:
             if call.fn is np.matmul and isinstance(call.args[1], Value):
@@ -197,7 +198,8 @@ class _Splitter:
         run, after = self.run, self.after
         work = [call for call in run if not call.view and call.fn is not np.concatenate]
         products = any(call.fn is np.matmul for call in work)
-        if products and sum(map(_seconds, work)) > self.worth:
+        native = self.native and all(call.out.dtype == np.float32 for call in work)
+        if products and sum(map(_seconds, work)) * self.times > (NATIVE if native else WORTH):
             self._lanes()
         else:
             self.calls += run

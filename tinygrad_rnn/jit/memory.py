@@ -7,6 +7,7 @@ made where they belong, so that joining them is no work.
 
 from __future__ import annotations
 
+import operator
 from itertools import accumulate
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = ["ALIGN", "JOINS", "Block", "Memory", "elementwise", "joined", "laid",
 ALIGN = 64
 UNPLANNED = 8  # bytes up to which a value has no place of its own, on a CPU
 JOINS = {np.concatenate, np.stack}
+COPIES = {operator.getitem, np.reshape, np.copy}  # which take no out=: kept in a place of ours
 
 
 class Block:
@@ -46,7 +48,8 @@ class Memory:
     value in the plan, views of it included. ``how`` says how a call gives its value:
 
     buffer: writes it with ``out=``. home: writes it into its input. edit: edits the array of its
-    first argument. copy: edits a copy of that. Others make a new array at each replay.
+    first argument. copy: edits a copy of that. kept: makes a new array, which is copied to a place
+    of ours, so that what reads it knows where it lies. Others make a new array at each replay.
     """
 
     def __init__(self, tape: Tape, homes: dict[Value, Value], block: Block, apart: bool = False):
@@ -127,6 +130,9 @@ class Memory:
                     if value.nbytes > self.block.least or call.fn in BLOCKED:
                         self.how[value] = "buffer"
                         self._give(value, i, self._heir(call, value, i))
+            elif call.fn in COPIES and out.nbytes > self.block.least:
+                self.how[out] = "kept"
+                self._give(out, i, None)
 
     def _goes_home(self, call, value, i):
         """Whether it may be written into the input whose new value it is."""

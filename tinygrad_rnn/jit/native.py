@@ -20,8 +20,9 @@ from numba.extending import intrinsic
 
 from .loops import spared
 
-__all__ = ["FUNCTIONS", "add_rows", "address", "elementwise", "gemm", "product", "run",
-           "softmax_rows", "subtract_rows", "sum_rows", "sums"]  # fmt: skip
+__all__ = ["FUNCTIONS", "add_rows", "address", "elementwise", "gemm", "pause", "product", "run",
+           "serve", "side_by_side", "softmax_rows", "subtract_rows", "sum_rows", "sums",
+           "works"]  # fmt: skip
 
 f = np.float32
 LANES = 128  # largest elements that are sought side by side
@@ -224,6 +225,113 @@ def run(calls):
     """Each of the calls (n, 2): a function, and where its words are."""
     for i in range(len(calls)):
         call(calls[i, 0], calls[i, 1])  # type: ignore[call-arg]  # typing is numba's
+
+
+def works(at):
+    """``run`` as one of the calls: how many there are, and where."""
+    p = longs(at)
+    calls = longs(p[1])
+    for i in range(p[0]):
+        call(calls[2 * i], calls[2 * i + 1])  # type: ignore[call-arg]
+
+
+# ---- calls side by side (team.py) ----
+
+
+@intrinsic
+def load(typing, at):
+    """What is at this address; what its writer did before is seen too."""
+
+    def code(context, builder, signature, values):
+        return builder.load_atomic(builder.inttoptr(values[0], LONG.as_pointer()), "acquire", 8)
+
+    return types.int64(types.int64), code
+
+
+@intrinsic
+def store(typing, at, value):
+    """Put it there; who sees it sees what this thread did before."""
+
+    def code(context, builder, signature, values):
+        place = builder.inttoptr(values[0], LONG.as_pointer())
+        builder.store_atomic(values[1], place, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), code
+
+
+@intrinsic
+def turn(typing, at, before, after):
+    """Whether this thread, and no other, has turned what is there from ``before`` to ``after``."""
+
+    def code(context, builder, signature, values):
+        place = builder.inttoptr(values[0], LONG.as_pointer())
+        pair = builder.cmpxchg(place, values[1], values[2], "acq_rel", "acquire")
+        return builder.extract_value(pair, 1)
+
+    return types.boolean(types.int64, types.int64, types.int64), code
+
+
+@intrinsic
+def give_way(typing, pause):
+    """Let another thread have this core, if one wants it."""
+
+    def code(context, builder, signature, values):
+        kind = ir.FunctionType(INT, [])
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), code
+
+
+@cache
+def pause() -> int:
+    """The address of the system's sched_yield, or 0."""
+    with contextlib.suppress(Exception):
+        return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+    return 0
+
+
+FREE, POSTED, TAKEN, DONE, CLOSED = range(5)  # what a desk says first
+LOOKS = 1000  # at a closed desk: some tenths of a millisecond
+
+
+@compiled
+def serve(at, pause):
+    """Do what is posted at a desk until it is closed, and is not opened again soon. There lie what
+    it says, a function, its words, and the process of who serves."""
+    desk = longs(at)
+    looks = 0
+    while looks < LOOKS:
+        says: Any = load(at)  # type: ignore[call-arg]
+        looks = looks + 1 if says == CLOSED else 0
+        if says == POSTED and turn(at, POSTED, TAKEN):  # type: ignore[call-arg]
+            call(desk[1], desk[2])  # type: ignore[call-arg]
+            store(at, DONE)  # type: ignore[call-arg]
+        else:
+            give_way(pause)  # type: ignore[call-arg]
+    store(at + 24, 0)  # type: ignore[call-arg]
+
+
+def side_by_side(at):
+    """sched_yield, how many calls; of each the function, how far behind ``at`` its words are, and
+    the desk, which the first one has none of; the words."""
+    p = longs(at)
+    pause, many = p[0], p[1]
+    for i in range(1, many):
+        where = p[3 * i + 4]
+        desk = longs(where)
+        desk[1], desk[2] = p[3 * i + 2], at + p[3 * i + 3]
+        store(where, POSTED)  # type: ignore[call-arg]
+    call(p[2], at + p[3])  # type: ignore[call-arg]
+    for i in range(1, many):
+        where = p[3 * i + 4]
+        if turn(where, POSTED, FREE):  # type: ignore[call-arg]  # nobody came
+            call(p[3 * i + 2], at + p[3 * i + 3])  # type: ignore[call-arg]
+        else:
+            while load(where) != DONE:  # type: ignore[call-arg]
+                give_way(pause)  # type: ignore[call-arg]
+            store(where, FREE)  # type: ignore[call-arg]
 
 
 def product(at):

@@ -8,6 +8,7 @@ loop of nothing else is one for all its steps. Nothing here knows what a line is
 
 from __future__ import annotations
 
+import math
 import re
 import time
 import weakref
@@ -18,18 +19,21 @@ from typing import Any
 
 import numpy as np
 
-from .blocks import beside
+from .blocks import beside, threads
 from .chains import rows
 from .memory import JOINS
 from .recording import added
 from .tape import Call
+from .team import Team, can_share
 
 __all__ = ["Compiled", "Loop", "assembled", "products_are_native"]
 
 FLOAT, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 SMALL = 1 << 10  # elements up to which NumPy's call costs more than what it does
+LARGE = 10**6  # multiplications from which on a product is shared
 CALL = re.compile(r"(o\d+|np\.copyto)\((.*)\)")
 VIEW = re.compile(r"([vr]\w+) = (.*)")
+RUN = re.compile(r"run\((t\d+)\)")
 WORD = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -225,8 +229,33 @@ def compiled(fn: Any, R: int, C: int, *arrays: Any) -> list[Op] | None:
     return [Op(address(made["entry"]), words, [arrays[i] for i in made["written"]])]
 
 
-def op_of(fn: Any, args: Any, kwargs: dict[str, Any]) -> list[Op] | None:
-    """What a call does, as native calls; None where there are none."""
+def side_by_side(ops: list[Op], team: Team) -> Op:
+    """One op that does them all at the same time."""
+    from .native import address, pause
+    from .native import side_by_side as native
+
+    head: list[Any] = [pause(), len(ops)]
+    words: list[Any] = []
+    for i, op in enumerate(ops):
+        head += [op.function, 8 * (2 + 3 * len(ops) + len(words)), team.desk(i - 1) if i else 0]
+        words += op.words
+    return Op(address(native), head + words, [out for op in ops for out in op.outs])
+
+
+def shared(a: Any, b: Any, out: Any, team: Team) -> list[Op] | None:
+    """A product of which each thread does as many rows, or as many columns."""
+    (n, m), many = out.shape, threads()
+    cuts = [slice(max(n, m) * i // many, max(n, m) * (i + 1) // many) for i in range(many)]
+    parts = [product(a, b[:, cut], out[:, cut]) if m >= n else product(a[cut], b, out[cut])
+             for cut in cuts]
+    if None in parts:
+        return None
+    return [side_by_side([op for ops in parts for op in ops], team)]  # type: ignore[union-attr]
+
+
+def op_of(fn: Any, args: Any, kwargs: dict[str, Any], team: Team | None = None) -> list[Op] | None:
+    """What a call does, as native calls, large products by a ``team``; None where there are
+    none."""
     if hasattr(fn, "py_func") and "entry" in fn.py_func.__globals__ and not kwargs:
         return compiled(fn, *args)
     if fn is np.copyto and not kwargs:
@@ -242,7 +271,8 @@ def op_of(fn: Any, args: Any, kwargs: dict[str, Any]) -> list[Op] | None:
             return None
         if fn is np.matmul:
             a, b, *_ = args
-            return product(a, b, out)
+            large = team and out.ndim == 2 and out.size * a.shape[-1] >= LARGE
+            return (shared(a, b, out, team) if team and large else None) or product(a, b, out)
         return alone(fn, args[: fn.nin], out)
     if fn in JOINS and len(args) + len(kwargs) == 3 and "out" in kwargs:
         axis = kwargs.get("axis", *args[1:])
@@ -288,19 +318,25 @@ def assembled(names: list[str], items: Iterable[Any], result: str, space: dict[s
         if region is None or times is not None:
             lines += tables.lines(item for _, item in group)
             continue
-        lanes = []
-        for lane, own in groupby(group, lambda item: item[0]):
-            lanes.append(f"lane{lane[1]}")
-            inside = [*tables.lines(item for _, item in own)]
-            lines += [f"def {lanes[-1]}():", *(type(text)(f"    {text}") for text in inside)]
-        lines.append(f"_beside({', '.join(lanes)})")
+        lanes = [[*tables.lines((item for _, item in own), in_lane=True)]
+                 for _, own in groupby(group, lambda item: item[0])]
+        if (line := tables.lanes(lanes)) is not None:
+            lines.append(line)
+            continue
+        for i, inside in enumerate(lanes):
+            lines += [f"def lane{i}():", *(type(text)(f"    {text}") for text in inside)]
+        lines.append(f"_beside({', '.join(f'lane{i}' for i in range(len(lanes)))})")
     begin = [f"({', '.join(names)},) = inputs"] if names else []
     begin += tables.begin()
     if times is not None:
         begin.append(f"_times = [0.0] * {len(times)}")
         result = "return _times"
-    text = "def program(inputs):\n" + "".join(
-        f"    {line}\n" for line in needed([*begin, *lines, result]))
+    body = needed([*begin, *lines, result])
+    if tables.team and tables.team.desks:
+        space["_team"] = tables.team
+        body = ["with _team:", *(f"    {line}" for line in body)]
+    text = "def program(inputs):\n" + "".join(f"    {line}\n" for line in body)
+
     exec(compile(text, "<tg.jit>", "exec"), space)
     return space["program"]
 
@@ -321,6 +357,7 @@ class Tables:
     def __init__(self, space: dict[str, Any], inputs: dict[str, Any], memory: np.ndarray | None,
                  times: list[Call] | None) -> None:
         self.space, self.inputs, self.memory, self.times = space, [*inputs], memory, times
+        self.in_lane = False
         self.known: dict[str, Any] = {name: self.rows for name, x in space.items() if x is rows}
         self.standins: dict[int, int] = {}  # id of an array that stands for an input: which
         for i, (name, x) in enumerate(inputs.items() if memory is not None else ()):
@@ -335,6 +372,7 @@ class Tables:
         self.written: set[int] = set()  # inputs
         # words, and which of them lie how far behind the beginning of which input
         self.moves: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        self.team = Team() if memory is not None and threads() > 1 and can_share() else None
         # what calls know by its address
         self.keep: list[Any] = [None if memory is None else _owner(memory)]
         space["_keep"] = self.keep
@@ -364,7 +402,7 @@ class Tables:
         if any(isinstance(x, np.ndarray) and id(_owner(x)) not in owners
                for x in (*args, *kwargs.values())):  # a copy
             return None
-        return op_of(fn, args, kwargs)
+        return op_of(fn, args, kwargs, None if self.in_lane else self.team)
 
     def learn(self, text: str, call: Call | None) -> bool:
         """Whether a line does nothing but give a name to a part of an input, or to a number."""
@@ -388,8 +426,9 @@ class Tables:
         self.known[name] = x
         return True
 
-    def lines(self, items: Iterable[Any]) -> Iterator[str]:
+    def lines(self, items: Iterable[Any], in_lane: bool = False) -> Iterator[str]:
         """The lines, (text, call) or a Loop, with tables in the places of those that are native."""
+        self.in_lane = in_lane
         parts: list[Any] = []  # (ops, words of each repetition)
 
         def flush():
@@ -420,6 +459,7 @@ class Tables:
             elif self.learn(text, call):
                 yield View(text) if call is None or call.view else text
             else:
+                self.left_out(call)
                 self.forget([text])
                 if not text.endswith(" = None"):  # which no table reads
                     yield from flush()
@@ -431,6 +471,12 @@ class Tables:
         for text in lines:
             if (match := VIEW.fullmatch(text)) is not None:
                 self.known.pop(match[1], None)
+
+    def left_out(self, call: Call | None) -> None:
+        """A line that is not native: a large product is shared by BLAS."""
+        if self.team and call is not None and call.fn is np.matmul and (
+                math.prod(call.out.shape[-2:]) * call.args[0].shape[-1] >= LARGE):
+            self.team.products_apart = False
 
     def timed(self, text: str, call: Call | None) -> list[str]:
         if self.times is None or call is None:
@@ -460,6 +506,8 @@ class Tables:
                 line[1][1] is not None, self.times is not None and line[0])):
             rest = [line for _, line in group]
             if not native:
+                for (_, call), _ in rest:
+                    self.left_out(call)
                 inside += [said for (text, call), _ in rest for said in self.timed(text, call)]
                 continue
             ops, words = merged_lines([line for _, line in rest])
@@ -515,6 +563,22 @@ class Tables:
         name = f"t{len(self.keep)}"
         self.space[name], self.space["run"] = np.concatenate(calls), run
         return "; ".join([*before, f"run({name})"])
+
+    def lanes(self, lanes: list[list[str]]) -> str | None:
+        """A line that runs lanes side by side; None unless each is one table."""
+        from .native import address, works
+
+        if self.team is None:
+            return None
+        tables = []
+        for lines in lanes:
+            *more, last = [text for text in lines if not isinstance(text, View)]
+            if more or (table := RUN.fullmatch(last)) is None:
+                return None
+            tables.append(self.space[table[1]])
+        op = side_by_side([Op(address(works), [len(table), table], []) for table in tables],
+                          self.team)
+        return self.table([([op], None)])
 
     def begin(self) -> list[str]:
         """The line that tells the tables where the inputs are, when others have come."""

@@ -1,0 +1,128 @@
+"""Threads that share the native calls of a replay.
+
+Each helper looks at a desk for what the replay puts there (native.py, ``serve``), from its first
+line to its last: handing over takes a microsecond, where waking a thread takes fifty. What nobody
+has taken when the replay comes to its end, as on a busy machine, the replay does itself.
+
+Meanwhile NumPy's BLAS works on one core: its own threads, which look for work for as long as ours,
+would share a core with them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Team", "can_share"]
+
+FREE, CLOSED = 0, 4  # as in native.py
+
+_lock = threading.Lock()
+_replays = 0  # that want BLAS on one core
+_before = 0  # its threads, before the first of them
+
+
+class Team:
+    """The helpers of one program: ``with team:`` they are there. ``desks``: where they look."""
+
+    def __init__(self) -> None:
+        self.desks: list[np.ndarray] = []
+        self.products_apart = True  # no product of the program is shared by BLAS itself
+
+    def desk(self, i: int) -> int:
+        """Where helper ``i`` looks, from 0: an address at the beginning of a line of the cache."""
+        while len(self.desks) <= i:
+            room = np.zeros(16, np.int64)
+            begin = -room.ctypes.data % 64 // 8
+            self.desks.append(room[begin : begin + 8])
+        return self.desks[i].ctypes.data
+
+    def __enter__(self) -> None:
+        process = os.getpid()
+        helpers = _helpers(process, len(self.desks))
+        for desk in self.desks:
+            desk[0] = FREE
+            if desk[3] != process:  # of whom nobody is there, or on the way
+                desk[3] = process
+                with suppress(RuntimeError):  # the main thread has ended, and with it all pools
+                    helpers.submit(_serve, desk)
+        if self.products_apart:
+            _blas_on_one_core()
+
+    def __exit__(self, *error: Any) -> None:
+        for desk in self.desks:
+            desk[0] = CLOSED
+        if self.products_apart:
+            _blas_as_before()
+
+
+def can_share() -> bool:
+    """Whether this system and NumPy's BLAS have what it takes."""
+    from .native import gemm, pause
+
+    return bool(gemm() and pause() and _blas_threads())
+
+
+@cache
+def _helpers(process: int, many: int) -> ThreadPoolExecutor:
+    """Threads of this process: a fork has none of those of its parent."""
+    return ThreadPoolExecutor(many, "tg.jit")
+
+
+def _serve(desk: np.ndarray) -> None:
+    from .native import pause, serve
+
+    serve(desk.ctypes.data, pause())
+
+
+@cache
+def _blas_threads() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """How NumPy's own OpenBLAS is asked for its number of threads, and told."""
+    with suppress(Exception):  # other names, another library, another system
+        library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
+        return (library.scipy_openblas_get_num_threads64_,
+                library.scipy_openblas_set_num_threads64_)
+    return None
+
+
+def _blas_on_one_core() -> None:
+    global _replays, _before
+    asked = _blas_threads()
+    if asked is not None:
+        with _lock:
+            if not _replays:
+                _before = asked[0]()
+                asked[1](1)
+            _replays += 1
+
+
+def _blas_as_before() -> None:
+    global _replays
+    asked = _blas_threads()
+    if asked is not None:
+        with _lock:
+            _replays -= 1
+            if not _replays:
+                asked[1](_before)
+
+
+def _in_a_child() -> None:
+    """A fork in the midst of a replay of another thread, which the child does not have."""
+    global _lock, _replays
+    _lock = threading.Lock()
+    if _replays:
+        _replays = 1
+        _blas_as_before()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_a_child)
