@@ -201,6 +201,20 @@ def test_a_loop_that_is_none_is_recorded_as_it_is(name):
     assert {type(r) for r in step.recordings.values()} == {Recording}
 
 
+def test_many_arguments_are_joined_beside_a_loop():
+    def run(x, h, *more):
+        y = h
+        for t in range(x.shape[1]):
+            y = np.tanh(x[:, t] + y)
+        return np.concatenate([h, *more, y])
+
+    step, more = tg.jit(run), [np.full((1, D), i) for i in range(roll.LIST)]
+    for T in (21, 21, 30, 30):
+        x = np.random.default_rng(T).normal(size=(N, T, D))
+        assert_allclose(step(x, np.ones((N, D)), *more), run(x, np.ones((N, D)), *more), 1e-12)
+    assert {type(r) for r in step.recordings.values()} == {ForSize}
+
+
 def test_constants_beside_a_loop_stay_what_they_are():
     def f(x):
         a = x[:, 0] * 0

@@ -241,6 +241,17 @@ def test_what_cannot_be_followed_names_its_line_and_falls_back(name):
         assert np.array_equal(got, expected)
 
 
+@pytest.mark.parametrize("f, text", [
+    (lambda x: f"{np.sum(x, axis=0, keepdims=True)}", True),
+    (lambda x: (np.sum(x, axis=0), type(x).__name__), False),
+])  # fmt: skip
+def test_why_a_replay_differs_is_said(f, text):
+    """Both recordings are alike, so that the difference is in none of their calls."""
+    with pytest.raises(JitError, match="a replay gives something else than") as said:
+        tg.jit(f)(X[0].copy())
+    assert ("a text that is made of recorded values" in str(said.value)) == text
+
+
 def test_a_refused_call_has_not_happened_and_one_that_falls_back_has():
     for fallback in (None, "eager"):
         p, held = nn.Parameter(np.ones(3)), [np.ones(3)]
