@@ -107,6 +107,20 @@ def test_operators_of_integers():
             assert_array_equal(a, b)
 
 
+def test_a_number_of_numpy_is_indexed_as_one():
+    def f(x):
+        s = np.sum(x)
+        t = s[...]
+        t += 1  # an array, which can be edited
+        return s[None] * s[None, ...], t, s[()]
+
+    step = tg.jit(f)
+    for x in (np.ones(2), np.arange(2.0)):
+        for got, want in zip(step(x), f(x), strict=True):
+            assert got.shape == want.shape
+            np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize("x", [np.ones(1).view(np.recarray), np.ma.masked_array([1.0], [True])],
                          ids=["recarray", "masked"])
 def test_arrays_that_compute_in_ways_of_their_own_are_refused(x):

@@ -52,6 +52,18 @@ def test_a_pass_changes_no_number(improve, seed):
             assert_array_equal(a, b)  # what comes in is only read
 
 
+def test_what_is_written_over_whole_is_a_call_as_any_other():
+    """Which chains and the plan of memory take; what casts, or stretches, is an edit."""
+    def f(x):
+        y = np.exp(x)
+        np.multiply(y, 2.0, out=y)
+        np.add(y[0], 1.0, out=y)
+        return y
+
+    one, other, *_, last = (call.fn for call in recorded(f, np.ones((2, 3))).calls)
+    assert (one, other) == (np.exp, np.multiply) and last.__name__ == "add.out"
+
+
 def test_each_pass_does_its_work():
     tape = recorded(program_of, np.ones((3, 5)), np.ones((5, 4)))
 
