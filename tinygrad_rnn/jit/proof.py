@@ -22,11 +22,11 @@ from .. import random
 from ..tensor import Tensor, host
 from .blocks import ctrl_c_later
 from .once import again
-from .recording import draw
+from .recording import draw, holder
 from .replay import Program
 from .state import Place, Reached, foreign, refill
 from .tape import Call, Tape, Value, name_of, replace
-from .trace import trace
+from .trace import copied, trace
 
 __all__ = ["Noise", "Plain", "Snapshot", "coarsest", "explained", "interpret", "prove"]
 
@@ -50,17 +50,17 @@ class Snapshot:
                         for _, inside, _ in reached.containers]
         self.bags = [(bag, list(bag)) for bag in reached.bags]
         self.places = [(place, _held(place)) for place in reached.places if place.kind != "tuple"]
-        self.tensors = [(t, weakref.ref(t._held), t._held.copy(), t._exposed, t._node)
+        self.tensors = [(t, weakref.ref(t._held), copied(t._held), t._exposed, t._node)
                         for t in reached.tensors]
         # what a Tensor had before, which a view that was made meanwhile may still look at
-        self.old = [(held, array.copy()) for _, held, *_ in (earlier.tensors if earlier else ())
+        self.old = [(held, copied(array)) for _, held, *_ in (earlier.tensors if earlier else ())
                     if (array := held()) is not None]
         array = None  # not held: see above
         self.data = {id(t): data for t, _, data, _, _ in self.tensors}
         arrays = [_held(place) for place in reached.arrays]
         arrays += [x for x, _ in earlier.arrays.values()] if earlier else []
         self.arrays: dict[int, tuple[Any, Any]] = {
-            id(x): (x, x.copy()) for x in arrays if isinstance(x, np.ndarray) or foreign(x)}
+            id(x): (x, copied(x)) for x in arrays if isinstance(x, np.ndarray) or foreign(x)}
         self.generators = [(g, g.bit_generator.state) for g in map(_held, reached.generators)
                            if g is not _MISSING]
         self.random = random.state(), np.random.get_state(), stdlib_random.getstate()  # noqa: NPY002
@@ -79,7 +79,7 @@ class Snapshot:
             for tensor, held, values, exposed, node in self.tensors:
                 array = held()
                 if array is None:
-                    array = values.copy()
+                    array = copied(values)
                 elif _writable(array):
                     array[...] = values
                 tensor._held, tensor._exposed, tensor._node = array, exposed, node
@@ -108,16 +108,22 @@ class Snapshot:
             x = x._held
         if id(x) in self.arrays:
             return self.arrays[id(x)][1]
-        for array, was in (*self.arrays.values(), *((t[1](), t[2]) for t in self.tensors)):
+        pairs = [*self.arrays.values(), *((t[1](), t[2]) for t in self.tensors)]
+        for array, was in sorted(pairs, key=lambda pair: in_pieces(pair[0])):
             if array is x:
                 return was
-            if type(array) is type(x) is np.ndarray and array.flags.c_contiguous and (
-                    x.base is not None and x.size):  # a part of it is a part of what was in it
+            if type(array) is type(x) is np.ndarray and x.base is not None and x.size:
                 (low, high), (begin, end) = map(byte_bounds, (x, array))
-                if begin <= low and high <= end:
+                if begin <= low and high <= end:  # a part of it is a part of what was in it
                     offset = x.__array_interface__["data"][0] - begin
-                    return np.ndarray(x.shape, x.dtype, was, offset, x.strides)
+                    memory = holder(was).ravel("K")
+                    return np.ndarray(x.shape, x.dtype, memory, offset, x.strides)
         return x
+
+
+def in_pieces(x: Any) -> bool:
+    """Whether something else may lie between its elements."""
+    return isinstance(x, np.ndarray) and not (x.flags.c_contiguous or x.flags.f_contiguous)
 
 
 def _writable(array) -> bool:

@@ -27,7 +27,8 @@ from .state import ARRAYS, rebuilt
 from .tape import Call, Tape, Value, name_of
 
 __all__ = ["Recorder", "RecordingArray", "RecordingGenerator", "RecordingNumber",
-           "RecordingSource", "added", "draw", "line_of", "overwritten", "source_line"]  # fmt: skip
+           "RecordingSource", "added", "draw", "holder", "line_of", "overwritten",
+           "source_line"]  # fmt: skip
 
 
 class JitAttributeError(JitError, AttributeError):
@@ -119,13 +120,13 @@ class Recorder:
         if isinstance(x, np.ndarray):
             array = RecordingArray(self, x, value, base, path)
             if base is None:
-                self._owners[id(owner(x))] = weakref.ref(array)
+                self._owners[id(holder(x))] = weakref.ref(array)
             return array
         return (RecordingScalar if isinstance(x, np.generic) else RecordingNumber)(self, x, value)
 
     def owner(self, array):
         """The recording array that has the memory of ``array``, or None."""
-        known = self._owners.get(id(owner(array)))
+        known = self._owners.get(id(holder(array)))
         return known and known()
 
     def constant(self, array):
@@ -186,10 +187,11 @@ class Recorder:
         if isinstance(first, RecordingArray) and (root is first or root is first.base) and (
                 _first((args[1:], kwargs)) is None):
             step, path = (fn, args[1:], kwargs), first._path
+        elif same_memory(out, root.value):
+            step, path, first = (operator.getitem, (...,), {}), (), root
         else:  # a view of something else than of the first argument
             step, path, first = (window, self._place(out, root.value), {}), (), root
-        self.add(fn if step[0] is fn else window, (first._symbol(), *step[1]), step[2], value,
-                 view=True)
+        self.add(step[0], (first._symbol(), *step[1]), step[2], value, view=True)
         return self.wrap(out, value, root, (*path, step))
 
     def _place(self, view, root):
@@ -267,11 +269,12 @@ def _shown():
     return getattr(warnings, "_showwarnmsg_impl", None)
 
 
-def owner(array):
-    """What the memory of an array belongs to."""
-    while isinstance(base := array.base, np.ndarray):
-        array = base
-    return array
+def holder(x):
+    """What the memory of an array belongs to. (Not all that lies between is an array:
+    ``as_strided`` puts something of its own there.)"""
+    while (base := getattr(x, "base", getattr(x, "obj", None))) is not None:
+        x = base
+    return x
 
 
 def elementwise(fn):
@@ -517,13 +520,13 @@ class RecordingArray:
             return NotImplemented
         if func in _QUESTIONS:
             return func(*_plain(args), **_plain(kwargs))
+        if not args:  # the first one, on which so much hangs, is given without its name
+            args = tuple([kwargs.pop(name) for name in itertools.islice(
+                signature(func).parameters, 1) if name in kwargs])
         if func in _OWN:
             return _OWN[func](*args, **kwargs)
         recorder = self._recorder
         if func in _EDITING:
-            if not args:
-                raise recorder.refuse(f"np.{func.__name__}: hand in the array that it edits as the"
-                                      " first argument, without its name")
             recorder.edit(self._target(args[0]), edited(func), args[1:], kwargs)
             return None
         if func in _UNKNOWN_SHAPE or (func is np.where and len(args) + len(kwargs) == 1) or (
@@ -883,15 +886,17 @@ class RecordingSource:
 
 def same_memory(a, b):
     """Whether two arrays are the same view, element for element."""
-    keys = "data", "shape", "strides", "typestr"
-    return all(a.__array_interface__[key] == b.__array_interface__[key] for key in keys)
+    one, other = a.__array_interface__, b.__array_interface__
+    return one["data"][0] == other["data"][0] and all(
+        one[key] == other[key] for key in ("shape", "strides", "typestr"))
 
 
 def _writable(fn, result):
     """What came of read-only views of the arguments: a view of these may be edited like them."""
     if isinstance(result, (tuple, list)):
         return rebuilt(result, [_writable(fn, one) for one in result])
-    if isinstance(result, np.ndarray) and fn not in _READ_ONLY and owner(result).flags.writeable:
+    if isinstance(result, np.ndarray) and fn not in _READ_ONLY and getattr(
+            holder(result), "flags", result.flags).writeable:
         result.flags.writeable = True
     return result
 

@@ -29,6 +29,7 @@ from .recording import (
     RecordingArray,
     RecordingGenerator,
     RecordingSource,
+    holder,
     line_of,
     same_memory,
     source_line,
@@ -36,8 +37,8 @@ from .recording import (
 from .state import Place, Reached, changed, foreign, rebuilt, refill, sort_of
 from .tape import Call, Tape, Value
 
-__all__ = ["Counted", "SharedMemory", "TensorData", "build", "cut_graphs", "forget_recordings",
-           "refuse_shared", "trace"]  # fmt: skip
+__all__ = ["Counted", "SharedMemory", "TensorData", "build", "copied", "cut_graphs",
+           "forget_recordings", "refuse_shared", "trace"]  # fmt: skip
 
 
 def trace(f, reached: Reached, given, short=None) -> Any:
@@ -246,6 +247,8 @@ def holds(place, old) -> bool:
 
 def copied(x):
     """A copy that lies in memory as the array does: a view of it is one of the copy, too."""
+    if not isinstance(x, np.ndarray):
+        return x.copy()
     if x.flags.c_contiguous or x.flags.f_contiguous:
         new = x.copy(order="K")
     else:
@@ -256,13 +259,6 @@ def copied(x):
         new[...] = x
     new.flags.writeable = x.flags.writeable
     return new
-
-
-def holder(x):
-    """What the memory of an array belongs to."""
-    while (base := getattr(x, "base", getattr(x, "obj", None))) is not None:
-        x = base
-    return x
 
 
 class Counted(JitError):
