@@ -188,3 +188,10 @@ def test_rows_at_a_place_that_hangs_on_a_value_are_edited():
         x = np.zeros((3, 3))
         x[largest, 0] = 10
         assert_array_equal(jitted(x), f(x))
+
+
+def test_divmod_of_a_float_gives_floats():
+    step = tg.jit(lambda x, f: (x * f, *divmod(f, 2), *divmod(7.5, f)))
+    for f in (0.75, 3.0, -2.5):
+        got = step(X[0], f)[1:]
+        assert got == (*divmod(f, 2), *divmod(7.5, f)) and {*map(type, got)} == {float}

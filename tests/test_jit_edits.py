@@ -455,6 +455,55 @@ def test_the_first_argument_may_come_by_name(f):
         assert_array_equal(x, y)
 
 
+def clipped_in_rows(x, y):
+    np.clip(x, -1, 1, out=x)
+    row = np.reshape(x, (-1,))  # a copy, of an array that lies so
+    np.putmask(x, x > 0, 1.0)
+    return row
+
+
+def raveled_sum(x, y):
+    a = (x + y).T
+    row = np.ravel(a)
+    a *= 2
+    return row, a
+
+
+@pytest.mark.parametrize("f", [clipped_in_rows, raveled_sum])
+@pytest.mark.parametrize("lies", LIES.values(), ids=LIES)
+def test_a_copy_is_one_however_the_replay_lays_out_what_it_is_of(f, lies):
+    step = tg.jit(f, fast=False)
+    for x in X[:3]:
+        y = lies(x)
+        for a, b in zip(flat(step(lies(x), x)), flat(f(y, x)), strict=True):
+            assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("line", ["np.stack([y[0], x[0]], out=x[:2])", "np.ptp(x, axis=0, out=x[0])",
+                                  "np.concatenate([x[1:], y[:1]], out=x)"])
+def test_what_is_written_into_while_it_is_read_is_refused_by_name(line):
+    exec(f"def f(x, y):\n    {line}\n    return x + y", names := {"np": np})
+    with pytest.raises(JitError, match="writes into what it has yet to read"):
+        tg.jit(names["f"])(X[0].copy(), X[1])
+
+
+def test_what_a_parameter_had_before_is_judged_by_what_was_in_it():
+    def step_of(weight):
+        def f(x):
+            old, part = weight.data, weight[:2]
+            weight.data = x * 2
+            np.clip(old, -1, 1, out=old)
+            weight.data[0] = 0.5
+            return old, part
+        return f
+
+    recorded, eager = (step_of(nn.Parameter(X[0])) for _ in range(2))
+    step = tg.jit(recorded)
+    for x in X[1:]:
+        for a, b in zip(flat(step(x)), flat(eager(x)), strict=True):
+            assert_array_equal(a, b)
+
+
 VIEWS = {
     "sliding_window_view": lambda x: np.lib.stride_tricks.sliding_window_view(x, 2, axis=-1),
     "broadcast_to": lambda x: np.broadcast_to(x, (2, *x.shape)), "diagonal": np.diagonal,

@@ -108,7 +108,8 @@ class Snapshot:
             x = x._held
         if id(x) in self.arrays:
             return self.arrays[id(x)][1]
-        pairs = [*self.arrays.values(), *((t[1](), t[2]) for t in self.tensors)]
+        pairs = [*self.arrays.values(),
+                 *((held(), was) for held, was in (*(t[1:3] for t in self.tensors), *self.old))]
         for array, was in sorted(pairs, key=lambda pair: in_pieces(pair[0])):
             if array is x:
                 return was

@@ -238,6 +238,9 @@ class Recorder:
         if elementwise(fn) and _kind(fn, *plain) == (target.shape, target.dtype):
             fn(*plain[0], **plain[1], out=target.value)
         else:  # it casts, or stretches, or does something else to what was there
+            if fn in _IN_TURN and any(np.shares_memory(target.value, x) for x in leaves(plain)):
+                raise self.refuse(f"np.{fn.__name__} writes into what it has yet to read, and a"
+                                  " replay may do so in another order: hand in another out=")
             fn, symbolic = into(fn), ((target._symbol(), *symbolic[0]), symbolic[1])
             fn.edit(target.value, *plain[0], **plain[1])
         return self.edited(target, fn, *symbolic)
@@ -408,6 +411,15 @@ def _read_only(x):
         x = x.view()
         x.flags.writeable = False
     return x
+
+
+def leaves(x):
+    """The arrays in lists, tuples and dicts."""
+    if isinstance(x, np.ndarray):
+        yield x
+    elif isinstance(x, (tuple, list, dict)):
+        for item in x.values() if isinstance(x, dict) else x:
+            yield from leaves(item)
 
 
 def _first(x):
@@ -802,6 +814,8 @@ for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
 RecordingNumber.__hash__ = RecordingScalar.__hash__  # type: ignore[assignment]
 RecordingNumber.__str__ = RecordingNumber.__format__ = _refused("the text")  # type: ignore[method-assign,assignment]
 RecordingNumber.__round__ = _refused("round")  # type: ignore[attr-defined]
+RecordingNumber.__divmod__ = lambda self, other: (self // other, self % other)  # type: ignore[method-assign]
+RecordingNumber.__rdivmod__ = lambda self, other: (other // self, other % self)  # type: ignore[method-assign]
 RecordingNumber.__neg__ = lambda self: self._recorder.call(operator.neg, (self,), {})  # type: ignore[method-assign]
 RecordingNumber.__abs__ = lambda self: self._recorder.call(operator.abs, (self,), {})  # type: ignore[method-assign]
 
@@ -1006,6 +1020,7 @@ _SHAPING = {"axis", "axes", "axis1", "axis2", "source", "destination", "shape", 
             "num", "n", "deg", "N"}  # fmt: skip
 # What gives a view of each array that comes, wherever the others lie.
 _EACH = {"broadcast_arrays", "meshgrid", "ix_", "atleast_1d", "atleast_2d", "atleast_3d"}
+_IN_TURN = {np.concatenate, np.stack, np.ptp}  # which do not look whether out= overlaps the rest
 _EDITING = {np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis, np.copyto}
 _READ_ONLY = {np.broadcast_to, np.diagonal, np.linalg.diagonal, np.broadcast_arrays,
               np.lib.stride_tricks.sliding_window_view}  # fmt: skip
