@@ -184,11 +184,14 @@ class Recorder:
             self.add(fn, self.symbolic(args), self.symbolic(kwargs), value, effect)
             return self.wrap(out, value)
         first = args[0] if args else None
-        if isinstance(first, RecordingArray) and (root is first or root is first.base) and (
+        same = next((x for x in args if named and isinstance(x, RecordingArray)
+                     and same_memory(out, x.value)), None)
+        if same is not None:  # which NumPy has handed back as it is
+            step, path, first, out = (operator.getitem, (...,), {}), same._path, same, (
+                same.value[...])
+        elif isinstance(first, RecordingArray) and (root is first or root is first.base) and (
                 _first((args[1:], kwargs)) is None):
             step, path = (fn, args[1:], kwargs), first._path
-        elif same_memory(out, root.value):
-            step, path, first = (operator.getitem, (...,), {}), (), root
         else:  # a view of something else than of the first argument
             step, path, first = (window, self._place(out, root.value), {}), (), root
         self.add(step[0], (first._symbol(), *step[1]), step[2], value, view=True)
@@ -238,7 +241,7 @@ class Recorder:
         if elementwise(fn) and _kind(fn, *plain) == (target.shape, target.dtype):
             fn(*plain[0], **plain[1], out=target.value)
         else:  # it casts, or stretches, or does something else to what was there
-            if fn in _IN_TURN and any(np.shares_memory(target.value, x) for x in leaves(plain)):
+            if fn in _IN_TURN and _overwrites(fn, target.value, *plain[0], **plain[1]):
                 raise self.refuse(f"np.{fn.__name__} writes into what it has yet to read, and a"
                                   " replay may do so in another order: hand in another out=")
             fn, symbolic = into(fn), ((target._symbol(), *symbolic[0]), symbolic[1])
@@ -413,13 +416,17 @@ def _read_only(x):
     return x
 
 
-def leaves(x):
-    """The arrays in lists, tuples and dicts."""
-    if isinstance(x, np.ndarray):
-        yield x
-    elif isinstance(x, (tuple, list, dict)):
-        for item in x.values() if isinstance(x, dict) else x:
-            yield from leaves(item)
+def _overwrites(fn, out, pieces, axis=0, **_):
+    """Whether a join writes over a piece before that is read; ``ptp`` reads its array twice."""
+    if fn is np.ptp:
+        return np.shares_memory(out, pieces)
+    if fn is np.concatenate:
+        ends = np.cumsum([np.shape(piece)[axis or 0] for piece in pieces])[:-1]
+        parts = np.split(out, ends, axis or 0)
+    else:
+        parts = np.moveaxis(out, axis, 0)
+    return any(np.shares_memory(piece, part) and not (i == j and same_memory(piece, part))
+               for i, piece in enumerate(pieces) for j, part in enumerate(parts[: i + 1]))
 
 
 def _first(x):
@@ -909,9 +916,9 @@ def _writable(fn, result):
     """What came of read-only views of the arguments: a view of these may be edited like them."""
     if isinstance(result, (tuple, list)):
         return rebuilt(result, [_writable(fn, one) for one in result])
-    if isinstance(result, np.ndarray) and fn not in _READ_ONLY and getattr(
-            holder(result), "flags", result.flags).writeable:
-        result.flags.writeable = True
+    if isinstance(result, np.ndarray) and fn not in _READ_ONLY:
+        with contextlib.suppress(ValueError):  # unless they are read-only themselves
+            result.flags.writeable = True
     return result
 
 
