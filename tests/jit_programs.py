@@ -141,7 +141,7 @@ for k in range(2): | for k in range(3): | if f > 0: | if x.shape[0] == 3: | def 
 with contextlib.suppress(FloatingPointError), np.errstate(divide="raise"): | try:
 """.replace("\n", " | ").split(" | ")
 KINDS = [(VIEWS, 5), (EDITS, 5), (SCALARS, 3), (ARRAYS, 5), (TENSORS, 6), (STEPS, 5)]
-# what has always to be refused: in a few programs only, so that most are compared
+# what was always refused: in a few programs only, so that most are compared
 RARE = """
 v = np.asarray(a) | v = np.asfortranarray(a) | v = np.ascontiguousarray(a) | a.flat[2] = 0.3
 v = np.require(a, requirements="C") | a.flat = 0.1 | a.resize(a.shape) | W.g.shuffle(a)
@@ -149,6 +149,20 @@ np.random.default_rng(0).shuffle(a) | v = np.array(s) | v = np.asarray(s) | v = 
 v = np.float32(s) | v = float(s) | v = f"{s:.2f}" | v = np.array([s, s]) | v = np.array([a, b])[0]
 W.window[0] += 1 | W.h.append(a) | W.scalar += 1 | if f > 0:
 """.replace("\n", " | ").split(" | ")
+# arrays that the function makes, fills, and makes of others; masks of masks
+MADE = """
+v = np.array([s, s]) | v = np.array([a, b])[0] | v = np.zeros((3, 4)); v[:, 0] = a[:, 0]
+v = np.array([s, 0.5, f]) | v = np.array([a[0], b[0]], a.dtype) | v = np.asarray(t.detach())
+v = np.array(t.detach()) | v = np.full(a.shape, s) | v = np.empty((2, *a.shape)); v[...] = a
+v = np.asarray(a, np.float32) | v = np.array(a, order="F") | v = x[~MASK[: len(x)]]
+v = np.asarray(a) | v = np.asfortranarray(a) | v = np.ascontiguousarray(a) | v = np.array(s)
+v = np.require(a, requirements="C") | v = np.asarray(s) | v = a[:2][MASK[:2] & MASK[1:]]
+v = np.ones(a.shape, a.dtype); v *= a | v = np.zeros(4); v[i] = s | v = np.array([W.t.data, a])
+v = np.zeros((2, 3, 4), a.dtype)\nfor k in range(2): v[k] = np.tanh(a * k)
+if np.zeros(2).sum() == 0: a[...] = np.asarray(b) | np.asarray(a)[0] = 0.5 | v = np.array([[s, f]])
+np.asarray(a)[...] = np.array(b) | v = np.concatenate([np.zeros((1, 4)), a[:1]])
+""".replace("\n", " | ").replace("\\n", "\n").split(" | ")
+MADE = tuple([line.strip() for line in MADE if line.strip()])
 KINDS = [(tuple(line for line in map(str.strip, lines) if line), n) for lines, n in KINDS]
 BLOCKS = [line.strip() for line in BLOCKS if line.strip()]
 
@@ -230,6 +244,8 @@ class World:
 class Program:
     """Lines of one or two functions on one world, and the calls."""
 
+    kinds, refused = KINDS, RARE
+
     def __init__(self, seed, dtype):
         self.seed, self.dtype = seed, dtype
         self.random = random.Random(seed)
@@ -243,9 +259,9 @@ class Program:
         space.update(x=x, y=y, f=0.5, a0=space["W"].held, t0=space["W"].p * x)
         lines, rare = ["t0 = W.p * x", "a0 = W.held"], self.rare
         for n in range(rng.randint(3, 24)):
-            kinds, weights = zip(*KINDS, strict=True)
+            kinds, weights = zip(*self.kinds, strict=True)
             line = rng.choice(rng.choices(kinds, weights)[0])
-            if line in RARE and not rare:
+            if line in self.refused and not rare:
                 continue
             line = self.named(line, space, n)
             if line is None:
@@ -356,6 +372,13 @@ def space_of(world):
              "W": world, "__name__": "__main__"}
     exec(SPACE, space)
     return space
+
+
+class Made(Program):
+    """Programs that make arrays."""
+
+    kinds = (*KINDS, (MADE, 9))
+    refused = tuple([line for line in RARE if line not in MADE])
 
 
 class Loops(Program):
@@ -646,7 +669,8 @@ def campaign(seeds, modes, seconds, fallback=None, quiet=False):
     told = start = time.process_time()
     for seed in seeds:
         mode = modes[seed % len(modes)]
-        kind = Batches if seed % 9 == 8 else Loops if seed % 3 == 2 else Program
+        kind = (Batches if seed % 9 == 8 else Loops if seed % 3 == 2 else
+                Made if seed % 9 == 4 else Program)
         program = kind(seed, MODES[mode][0])
         back = fallback if fallback is not None else [None, None, "eager"][seed % 3]
         with forced(mode):

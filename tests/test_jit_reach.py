@@ -270,7 +270,7 @@ SAID = {
                        lambda x: RNG.permutation(np.argmax(x)),
                        lambda x: np.linalg.matrix_power(x[:2, :2], np.argmax(x) - 5)],
     "edits its argument": [lambda x: np.median(x, overwrite_input=True)],
-    "would become a plain one": [lambda x: np.array([x, x])],
+    "would make a plain array": [lambda x: np.float32(x[0, 0])],
     r"\.ctypes": [lambda x: x.ctypes],
     "Python objects": [lambda x: x * np.array(1.0, object)],
     "leaves the other elements": [lambda x: without_warning(np.add, x, 1, where=x > 0)],

@@ -6,6 +6,7 @@ NumPy's protocols (NEP 13, NEP 18), as CuPy's do, and know nothing of the record
 
 import contextlib
 import itertools
+import linecache
 import operator
 import os
 import sys
@@ -26,7 +27,7 @@ from . import JitError
 from .state import ARRAYS, rebuilt
 from .tape import Call, Tape, Value, name_of
 
-__all__ = ["Recorder", "RecordingArray", "RecordingGenerator", "RecordingNumber",
+__all__ = ["MAKERS", "Recorder", "RecordingArray", "RecordingGenerator", "RecordingNumber",
            "RecordingSource", "added", "draw", "holder", "line_of", "overwritten",
            "source_line"]  # fmt: skip
 
@@ -35,9 +36,10 @@ class JitAttributeError(JitError, AttributeError):
     """For hasattr: an array under recording does not have all that an array has."""
 
 
-def source_line():
-    """Where the program stands: the innermost line outside this folder, outside NumPy, and outside
-    the decorators of contextlib (``no_grad`` on a function of the engine)."""
+def here() -> tuple[FrameType | None, str | None]:
+    """Where the program stands: the innermost frame outside this library, outside NumPy, and
+    outside the decorators of contextlib (``no_grad`` on a function of the engine); and the
+    innermost line of the engine."""
     frame: FrameType | None = sys._getframe(1)
     engine = None
     while frame is not None:
@@ -45,11 +47,31 @@ def source_line():
         ours = file.startswith(HERE) or file == contextlib.__file__
         if not ours and NUMPY not in file and "<__array_" not in file:
             if not file.startswith(PACKAGE):
-                line = f"{cell_name(file) or file}:{frame.f_lineno}"
-                return line if engine is None else f"{line} (in {engine})"
+                return frame, engine
             engine = engine or f"{file[len(PACKAGE):]}:{frame.f_lineno}"
         frame = frame.f_back
-    return engine or "?"
+    return None, engine
+
+
+def source_line():
+    """The line of the program."""
+    frame, engine = here()
+    if frame is None:
+        return engine or "?"
+    file = frame.f_code.co_filename
+    line = f"{cell_name(file) or file}:{frame.f_lineno}"
+    return line if engine is None else f"{line} (in {engine})"
+
+
+def said_here() -> str:
+    """The call in it, as it is written; "this" where that cannot be told."""
+    frame, _ = here()
+    if frame is None or not hasattr(frame.f_code, "co_positions"):  # from Python 3.11 on
+        return "this"
+    places = itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None)
+    line, end, first, last = next(places, (None,) * 4)
+    text = linecache.getline(frame.f_code.co_filename, line or 0).encode()[first:last].decode()
+    return text if text and line == end else "this"
 
 
 def line_of(error):
@@ -64,6 +86,9 @@ def line_of(error):
 
 
 NUMPY = f"{os.sep}numpy{os.sep}"
+# what does for arrays what these do for numbers
+INSTEAD = {"min": "np.minimum", "max": "np.maximum", "round": "np.round", "sorted": "np.sort",
+           "int": "np.floor", "range": "a loop of fixed length and np.where"}  # fmt: skip
 
 
 HERE = os.path.dirname(__file__)
@@ -85,7 +110,8 @@ class Recorder:
         self._owners = {}  # id of what owns memory -> weak reference to the array that has it
         self._errors: dict[str, Any] = dict(np.geterr())
         self._shown = _shown()
-        self.outside: set[Value] = set()  # inputs that are no arguments
+        self.outside: dict[Value, Any] = {}  # inputs that are no arguments, as they came in
+        self._sources: dict[Value, frozenset[Value | None]] = {}  # of what calls made, see below
         self.refused: JitError | None = None  # the first refusal: it counts, even if it is caught
 
     def alive(self):
@@ -141,13 +167,33 @@ class Recorder:
             held = self._constants[id(array)] = array, self.tape.constants[value], value
         return held[2]
 
+    def sources(self, array):
+        """The inputs on which an array hangs; None among them stands for chance."""
+        value, calls = array._symbol(), self.tape.calls
+        for call in itertools.islice(calls, len(self._sources), None):
+            found = [self._sources.get(v, {v} - self.tape.constants.keys()) for v in call.inputs()]
+            self._sources[call.out] = frozenset([None] * call.effect).union(*found)
+        return self._sources.get(value, {value} - self.tape.constants.keys())
+
     def keeps(self, mask):
-        """Whether a mask is none of the arguments, as it came in. It will be looked at before
-        each replay: the function is recorded anew for another one."""
-        if mask._now not in self.outside:
+        """Whether a mask is made of none of the arguments, but of masks alone. These will be
+        looked at before each replay: the function is recorded anew for others."""
+        found: dict[Any, Any] = {value: self.outside.get(value) for value in self.sources(mask)}
+        if not all(isinstance(x, np.ndarray) and x.dtype == np.bool_ for x in found.values()):
             return False
-        self.tape.masks[mask._now] = mask.value.copy()
+        self.tape.masks.update((value, x.copy()) for value, x in found.items())
         return True
+
+    def makes(self, original, args, kwargs):
+        """What the program gets of ``np.zeros`` and its kind, which it may fill, and of
+        ``np.array`` and its kind of recorded values."""
+        original = np.zeros if original is np.empty else original
+        args = _opened(args)
+        out = original(*_plain(args), **_plain(kwargs))
+        if _first((args, kwargs)) is None and (
+                original not in MAKERS[:4] or out.dtype.kind != "f"):  # others say where, mostly
+            return out
+        return self.record(original, args, kwargs, out)
 
     # calls
 
@@ -184,6 +230,7 @@ class Recorder:
             self.add(fn, self.symbolic(args), self.symbolic(kwargs), value, effect)
             return self.wrap(out, value)
         first = args[0] if args else None
+        step: Any
         same = next((x for x in args if named and isinstance(x, RecordingArray)
                      and same_memory(out, x.value)), None)
         if same is not None:  # which NumPy has handed back as it is
@@ -447,10 +494,17 @@ def _shaping(fn, args, kwargs):
                or (name == "bins" and np.ndim(x) == 0))  # else their edges
 
 
-def _refused(what):
+def _refused(what, look=None):
+    """A method that a recorded value does not have; of what hangs on no input, ``look`` at it."""
     def refuse(self, *args, **kwargs):
+        if look is not None and not self._recorder.sources(self):
+            return look(self.value, *args, **kwargs)
         hint = (". An argument may decide if it is an int, a bool or a string: for each, the step"
                 " is recorded anew") if isinstance(self, RecordingNumber) else ""
+        call = said_here().partition("(")[0]
+        numpys = INSTEAD.get(call) or call.replace("math.", "np.") * hasattr(np, call[5:])
+        if numpys != call:
+            hint = f". Here, write {numpys} in place of {call}" * bool(numpys) + hint
         raise self._recorder.refuse(
             f"{what} of a value that is being recorded: a replay could not follow it. Compute it"
             " with NumPy calls (np.where for a choice), or return it and look at it outside the"
@@ -471,6 +525,13 @@ def _operator(fn):
         return fn(self, other, out=self)
 
     return method, reflected, in_place
+
+
+def _opened(x):
+    """With the arrays of Tensors in their places, which have no graph to lose."""
+    if isinstance(x, (tuple, list)):
+        return rebuilt(x, [_opened(item) for item in x])
+    return np.copy(x._held) if isinstance(x, Tensor) and x._node is None else x
 
 
 def _unary(fn):
@@ -590,10 +651,12 @@ class RecordingArray:
         return out
 
     def __array__(self, *args, **kwargs):
+        if not self._recorder.sources(self):
+            return np.array(self.value)
         raise self._recorder.refuse(
-            "an array that is being recorded would become a plain one (np.asarray(a), np.array([a,"
-            " b]), zeros[i] = a), which a replay could not follow: join arrays with np.stack, and"
-            " make one that is filled with np.zeros_like(a, shape=...)")
+            f"{said_here()} would make a plain array of one that is being recorded, which a replay"
+            " could not follow: write a.astype(np.float32) for np.float32(a), and fill what was"
+            " made with np.zeros_like(a, shape=...) or, of floats, with np.zeros")
 
     def __reduce_ex__(self, _):
         raise self._recorder.refuse("pickling an array that is being recorded: return it, and save"
@@ -626,15 +689,23 @@ class RecordingArray:
 
     # A text that hangs on values is marked: should it come out of the function, the proof sees it.
 
+    def _marked(self, text):
+        return f"recorded {text}" if self._recorder.sources(self) else text
+
     def __repr__(self):
-        return f"recorded {self.value!r}"
+        return self._marked(repr(self.value))
+
+    def __str__(self):
+        return self._marked(str(self.value))
 
     def __format__(self, spec):
-        return f"recorded {self.value:{spec}}"
+        return self._marked(format(self.value, spec))
 
-    __bool__, __float__, __int__ = map(_refused, ("bool", "float", "int"))
-    __index__, item, tolist = map(_refused, ("an index", "item", "tolist"))
-    __complex__, tobytes = map(_refused, ("complex", "tobytes"))
+    __bool__, __float__, __int__, __complex__ = (
+        _refused(kind.__name__, kind) for kind in (bool, float, int, complex))
+    __index__ = _refused("an index", operator.index)
+    item, tolist, tobytes = (
+        _refused(name, getattr(np.ndarray, name)) for name in ("item", "tolist", "tobytes"))
     __hash__ = object.__hash__
 
     # indexing
@@ -643,7 +714,9 @@ class RecordingArray:
         parts = index if isinstance(index, tuple) else (index,)
         if any(isinstance(i, RecordingArray) and i.dtype == np.bool_
                and not self._recorder.keeps(i) for i in parts):
-            raise self._recorder.refuse_choice("a[mask]", "; use np.where(mask, a, 0)")
+            raise self._recorder.refuse_choice(
+                "a[mask]", "; use np.where(mask, a, 0), and for a[mask] = b[mask]"
+                " np.copyto(a, b, where=mask)")
         if any(isinstance(i, slice) and _first((i.start, i.stop, i.step)) is not None
                for i in parts):
             raise self._recorder.refuse_choice(
@@ -755,7 +828,7 @@ class RecordingScalar(RecordingArray):
     def __setitem__(self, index, value):
         raise TypeError(f"{type(self.value).__name__!r} object does not support item assignment")
 
-    __hash__ = _refused("a look-up")  # type: ignore[assignment]
+    __hash__ = _refused("a look-up", hash)  # type: ignore[assignment]
 
     def __round__(self, digits=None):
         return _refused("round")(self) if digits is None else np.round(self, digits)
@@ -1003,6 +1076,9 @@ def _result_type(*args):
     return np.result_type(*(x.value if isinstance(x, RecordingArray) else x for x in args))
 
 
+# which do not ask their arguments; they are exchanged while a function is recorded
+MAKERS = (np.zeros, np.ones, np.full, np.empty, np.array, np.asarray, np.asanyarray,
+          np.ascontiguousarray, np.asfortranarray, np.require)  # fmt: skip
 _OWN = {
     # like=: what comes beside an array under recording
     np.asarray: lambda a: a, np.arange: np.arange,
@@ -1026,7 +1102,8 @@ _SHAPING = {"axis", "axes", "axis1", "axis2", "source", "destination", "shape", 
             "new_shape", "window_shape", "repeats", "reps", "pad_width", "indices_or_sections",
             "num", "n", "deg", "N"}  # fmt: skip
 # What gives a view of each array that comes, wherever the others lie.
-_EACH = {"broadcast_arrays", "meshgrid", "ix_", "atleast_1d", "atleast_2d", "atleast_3d"}
+_EACH = {"broadcast_arrays", "meshgrid", "ix_", "atleast_1d", "atleast_2d", "atleast_3d",
+         "asarray", "asanyarray", "ascontiguousarray", "asfortranarray", "require"}
 _IN_TURN = {np.concatenate, np.stack, np.ptp}  # which do not look whether out= overlaps the rest
 _EDITING = {np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis, np.copyto}
 _READ_ONLY = {np.broadcast_to, np.diagonal, np.linalg.diagonal, np.broadcast_arrays,

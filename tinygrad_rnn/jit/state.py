@@ -33,8 +33,8 @@ import numpy as np
 
 from ..tensor import Tensor
 
-__all__ = ["ARRAYS", "Place", "Reached", "Unwatched", "foreign", "rebuilt", "refill", "walk",
-           "where"]
+__all__ = ["ARRAYS", "Place", "Reached", "Unwatched", "foreign", "ours_module", "rebuilt", "refill",
+           "walk", "where"]
 
 MANY = 1_000  # items
 LISTS = ("tensors", "arrays", "again", "generators", "generators_again", "numbers", "sources",

@@ -13,6 +13,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache, wraps
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ from . import JitError
 from .blocks import ctrl_c_between
 from .once import again
 from .recording import (
+    MAKERS,
     Recorder,
     RecordingArray,
     RecordingGenerator,
@@ -34,7 +36,7 @@ from .recording import (
     same_memory,
     source_line,
 )
-from .state import Place, Reached, changed, foreign, rebuilt, refill, sort_of
+from .state import Place, Reached, changed, foreign, ours_module, rebuilt, refill, sort_of
 from .tape import Call, Tape, Value
 
 __all__ = ["Counted", "SharedMemory", "TensorData", "build", "copied", "cut_graphs",
@@ -76,7 +78,7 @@ def _trace(f, reached, given, recorder, short):
         spawned = random.recording.set(lambda spawn: _spawn(recorder, spawn))
         try:
             state.exchange(recorder, short)
-            with _no_foreign_generators(), cut_graphs(reached):
+            with _Exchanged(recorder), cut_graphs(reached):
                 critical(False)
                 returned = f(*given[0], **given[1])
                 critical(True)
@@ -158,7 +160,7 @@ class State:
             put = recorder.input(copied(x) if isinstance(x, np.ndarray) else
                                  host(x) if foreign(x) else x)
             if i not in arguments:
-                recorder.outside.update(recorder.tape.inputs[number:])
+                recorder.outside.update(dict.fromkeys(recorder.tape.inputs[number:], x))
             for place in (slot, *again.get(i, ())):
                 place.set(put)
             # a Tensor must be alone with its array, as it is outside: it looks at who else has it
@@ -188,9 +190,12 @@ class State:
         for owner, inside, names in self.reached.containers:
             if changed(inside, names):
                 if owner is inside:
+                    place = next((Place(*spot) for spot, held in zip(
+                        self.reached.spots, self.reached.held, strict=True) if held is owner), "")
                     raise JitError("jit: the function changes which items a"
-                                   f" {type(inside).__name__} has; return them instead, and keep"
-                                   " them outside")
+                                   f" {type(inside).__name__} has{place and f', {place}'}; return"
+                                   " them instead, and keep them outside, or write them into an"
+                                   " array of fixed length: a[i % len(a)] = x")
                 name = next(iter(set(inside) ^ set(names)), None)
                 raise JitError(f"jit: the function makes or deletes the attribute {name!r} of a"
                                f" {type(owner).__name__}; set it before the first call")
@@ -506,43 +511,60 @@ def _spawn(recorder, spawn):
     return RecordingGenerator(recorder, spawn(), value)
 
 
-class _no_foreign_generators:
-    """While a function is recorded it may not make a generator of its own. Several threads may
-    record at a time: the first one in changes NumPy's function, and the last one out restores it.
+class _Exchanged:
+    """While a function is recorded it may not make a generator of its own, and arrays that it makes
+    are recorded. Several threads may record at a time: the first one in changes NumPy's functions,
+    and the last one out restores them.
     """
 
     lock = threading.Lock()
-    recording: ClassVar[set[int]] = set()  # threads
-    original = staticmethod(np.random.default_rng)
+    recorders: ClassVar[dict[int, Recorder]] = {}  # of threads
+    originals: ClassVar[list[Any]] = [(np.random, np.random.default_rng)] + [
+        (np, make) for make in MAKERS]
+
+    def __init__(self, recorder):
+        self.recorder = recorder
 
     def __enter__(self):
         with self.lock:
-            self.recording.add(threading.get_ident())
-            np.random.default_rng = self.refuse  # type: ignore[assignment]
+            self.recorders[threading.get_ident()] = self.recorder
+            for module, original in self.originals:
+                setattr(module, original.__name__, exchanged(original))
 
     def __exit__(self, *_):
         with self.lock:
-            self.recording.discard(threading.get_ident())
-            if not self.recording:
-                np.random.default_rng = self.original  # type: ignore[assignment]
+            self.recorders.pop(threading.get_ident(), None)
+            if not self.recorders:
+                self.restore()
 
     @classmethod
-    def refuse(cls, *args, **kwargs):
-        if threading.get_ident() not in cls.recording or _inside_library():
-            return cls.original(*args, **kwargs)
+    def restore(cls):
+        for module, original in cls.originals:
+            setattr(module, original.__name__, original)
+
+
+@cache
+def exchanged(original):
+    """What the program finds in its place."""
+    @wraps(original)
+    def call(*args, **kwargs):
+        recorder = _Exchanged.recorders.get(threading.get_ident())
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if recorder is None or caller == "tinygrad_rnn.random" or (
+                original in MAKERS and ("like" in kwargs or not ours_module(caller))):
+            return original(*args, **kwargs)
+        if original in MAKERS:
+            return recorder.makes(original, args, kwargs)
         raise JitError("jit: the function makes a random generator, whose numbers a replay would"
                        " repeat; make it outside, where the recording can see it")
+
+    return call
 
 
 def forget_recordings():
     """In a new process no thread is recording."""
-    _no_foreign_generators.lock = threading.Lock()
-    _no_foreign_generators.recording = set()
-    np.random.default_rng = _no_foreign_generators.original  # type: ignore[assignment]
-
-
-def _inside_library():
-    return sys._getframe(2).f_globals.get("__name__", "") == "tinygrad_rnn.random"
+    _Exchanged.lock, _Exchanged.recorders = threading.Lock(), {}
+    _Exchanged.restore()
 
 
 def _global_generators():
