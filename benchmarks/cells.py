@@ -1,4 +1,5 @@
-"""``python -m benchmarks.cells``: cells of one's own, small sizes, long sequences, generation.
+"""``python -m benchmarks.cells``: cells of one's own, small sizes, long sequences, batches of other
+sizes, generation.
 
 Every cell is written once, on whatever has the functions of NumPy that it needs, and trained by
 ``tg.jit`` and eagerly, by PyTorch eagerly and compiled, and by JAX (``scan`` under ``jit``): loss,
@@ -16,6 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +31,7 @@ import numpy as np
 
 import tinygrad_rnn as tg
 from models.language import Rnnlm
+from models.seq2seq import Seq2seq
 
 RATE = 0.01
 SIZES = {"N 32, T 64, H 128": (32, 64, 128), "N 8, T 10, H 32": (8, 10, 32)}
@@ -240,6 +243,41 @@ def long(T: int, names: list[str]) -> str:
     return f"| {T} | " + " | ".join(cells) + " |"
 
 
+def model_step(kind: str, record: bool) -> Callable[[int], Callable[[], Any]]:
+    """Of a batch size: a training step of a model of this project."""
+    tg.manual_seed(0)
+    rng = np.random.default_rng(0)
+    model, V, T, t = (Rnnlm(1000, 100, 100), 1000, 64, 64) if kind == "Rnnlm" else (
+        Seq2seq(59, 16, 128), 59, 29, 11)
+    adam = tg.optim.Adam(model.parameters(), 0.001)
+
+    def step(xs: np.ndarray, ts: np.ndarray) -> Any:
+        loss = model.loss(xs, ts)
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
+        if isinstance(model, Rnnlm):
+            model.reset_state()
+        return loss
+
+    run = tg.jit(step) if record else step
+    return lambda N: partial(run, rng.integers(V, size=(N, T)), rng.integers(V, size=(N, t)))
+
+
+def sizes(kind: str, Ns: list[int]) -> str:
+    """The first call with each size of a batch, and the second, in eager steps of this size."""
+    warm, eager, recorded = (model_step(kind, how) for how in (True, False, True))
+    for N in Ns:  # the loops are compiled before, and kept
+        warm(N)(), warm(N)()
+    cells = []
+    for N in Ns:
+        plain, step = eager(N), recorded(N)
+        first, second = clock(step), clock(step)
+        one = min(clock(plain) for _ in range(5))
+        cells.append(f"{first / one:.1f}, {second / one:.1f}")
+    return f"| {kind} | {' | '.join(cells)} |"
+
+
 def by_hand(model: Rnnlm, length: int) -> list[int]:
     """Greedy generation, as one would write it for this model alone."""
     (cell,) = model.recurrent.cells
@@ -297,16 +335,18 @@ def generation(H: int, rounds: int, torch: bool) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cells", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW",
-                        help="of cells, small, long, generation (default: all)")
+                        help="of cells, small, long, sizes, generation (default: all)")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=CONTENDERS,
                         help="these contenders, and tg.jit")
     parser.add_argument("--kinds", nargs="+", metavar="CELL", choices=CELLS, default=[*CELLS])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--long", nargs="+", type=int, default=[1000, 3000], metavar="T")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[32, 26, 20, 7], metavar="N")
     args = parser.parse_args()
-    rows = args.rows or ["cells", "small", "long", "generation"]
-    if unknown := set(rows) - {"cells", "small", "long", "generation"}:
-        parser.error(f"no row {sorted(unknown)}; there are cells, small, long, generation")
+    known = ["cells", "small", "long", "sizes", "generation"]
+    rows = args.rows or known
+    if unknown := set(rows) - set(known):
+        parser.error(f"no row {sorted(unknown)}; there are {', '.join(known)}")
     names = []
     for name, (module, _) in CONTENDERS.items():
         if importlib.util.find_spec(module) is None:
@@ -325,6 +365,12 @@ def main() -> None:
         print(f"| T | {' | '.join(names)} |\n{rule}")
         for T in args.long:
             print(long(T, names), flush=True)
+    if "sizes" in rows:
+        print("\nTraining steps under tg.jit, one size of a batch after the other: first call and"
+              " second, in eager steps\n")
+        print(f"| N | {' | '.join(map(str, args.sizes))} |\n{'|---' * (len(args.sizes) + 1)}|")
+        for kind in ("Rnnlm", "Seq2seq"):
+            print(sizes(kind, args.sizes), flush=True)
     if "generation" in rows:
         torch = any(name.startswith("torch") for name in names)
         print("\nRnnlm, V 100, greedy: µs of a symbol (over those by hand)\n")

@@ -6,11 +6,11 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.jit.state import Unwatched
 from tinygrad_rnn.tensor import host, plain
 
 PAYS = 100  # steps of one kind until one is recorded, which costs as much as 50 to 100 of them
@@ -31,7 +31,7 @@ class Steps:
     """
 
     def __init__(self, model: Writer) -> None:
-        self.model, self.taken = model, _taken.setdefault(model, Counter())
+        self.model, self.taken = model, _taken().setdefault(model, Counter())
         self.replays: dict[Any, Any] = {}  # of shapes: (replay, its ids, its state)
         self.last: Any = None, None, None
 
@@ -66,15 +66,18 @@ class Steps:
         return logits, state
 
 
-_taken: Unwatched = Unwatched()  # of models: how many steps with which shapes
-
-
 @tg.jit(fallback="eager", fast=False, cache_size=16)
 def _recorded(model: Writer, ids: np.ndarray, state: Any) -> Any:
     """What comes next; the new state takes the place of the old one."""
     logits, new = model.advance(ids, state)
     _write(state, new)
     return plain(logits)
+
+
+def _taken() -> Any:
+    """Of models: how many steps with which shapes. They are kept where a recording does not look:
+    what changes with every step would be another thing to record."""
+    return vars(_recorded).setdefault("taken", WeakKeyDictionary())
 
 
 def _shapes(x: Any) -> tuple[Any, ...]:

@@ -33,7 +33,7 @@ import numpy as np
 
 from ..tensor import Tensor
 
-__all__ = ["ARRAYS", "Place", "Reached", "Unwatched", "foreign", "ours_module", "rebuilt", "refill",
+__all__ = ["ARRAYS", "Place", "Reached", "foreign", "ours_module", "rebuilt", "refill",
            "walk", "where"]
 
 MANY = 1_000  # items
@@ -651,10 +651,6 @@ def source_of(x) -> bool:
     """Whether it is a method of an iterator, or of something else that changes by being asked."""
     kind: Any = type(getattr(x, "__self__", None))
     return sort_of(kind) == "source"
-
-
-class Unwatched(weakref.WeakKeyDictionary):
-    """What a program notes of its models about recording them: no part of what is recorded."""
 
 
 @cache
