@@ -137,12 +137,15 @@ def test_replays_of_several_threads_share_the_helpers(shared):
     assert all(max(errors) < 1e-4 for errors in found.values())
 
 
-def test_lanes_are_one_call(monkeypatch):
-    """Whole time loops on each thread's rows, with one handing over."""
+@pytest.mark.parametrize("cache", [0, 1 << 20])
+def test_lanes_are_one_call_and_large_weights_are_divided(monkeypatch, cache):
+    """Whole time loops on each thread's rows, with one handing over; or, where the weight is too
+    large for a core's cache, each product by columns."""
     for module, name, value in (
             (jitted, "threads", lambda: 2), (table, "threads", lambda: 2), (lanes, "NATIVE", 0),
-            (jitted, "takes_blocks", lambda: True), (products, "WORTH", 0),
-            (products, "WIDTHS", range(1, 66)), (products, "HEIGHT", 1)):  # fmt: skip
+            (jitted, "takes_blocks", lambda: True), (products, "WORTH", 0), (table, "LARGE", 1),
+            (products, "WIDTHS", range(1, 66)), (products, "HEIGHT", 1),
+            (products, "CACHE", cache)):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     model = tg.nn.LSTM(5, 8)
     xs = np.random.default_rng(0).normal(size=(6, 9, 5)).astype(np.float32)
@@ -158,7 +161,9 @@ def test_lanes_are_one_call(monkeypatch):
     recorded = tg.jit(step)
     for _ in range(5):
         loss, grads = recorded(xs)
-    assert any(call.lane for call in recorded._last.program.tape.calls)
+    calls = recorded._last.program.tape.calls
+    assert any(call.lane for call in calls) == bool(cache)
+    assert any(call.fn is np.matmul and len(call.out.shape) == 4 for call in calls)  # in blocks
     assert teams(recorded).desks
     assert_allclose(loss.data, right[0].data, rtol=1e-5)
     for a, b in zip(grads, right[1], strict=True):

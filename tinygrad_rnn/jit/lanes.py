@@ -18,7 +18,7 @@ import numpy as np
 from .chains import Chain
 from .cut import Blocks
 from .memory import UNPLANNED, elementwise, takes_out
-from .products import as_it_lies, blocks_of, in_blocks
+from .products import as_it_lies, blocks_of, by_columns, in_blocks
 from .tape import Call, Tape, Value, replace, view
 
 __all__ = ["on_cores", "rows_first", "split_rows"]
@@ -33,7 +33,8 @@ MOST = 4  # lanes: each holds the interpreter lock for a tenth of its time
 def on_cores(tape: Tape, cores: int, times: float = 1, native: bool = False) -> Tape:
     """The time steps on so many cores, with products by blocks of the weights. ``times``: how many
     times as many steps there are where the tape is used. ``native``: team.py hands them over."""
-    return in_blocks(split_rows(rows_first(tape, cores), cores, times, native))
+    splitter = _Splitter(rows_first(tape, cores), cores, times, native)
+    return in_blocks(splitter.split(), splitter.apart)
 
 
 def rows_first(tape: Tape, cores: int) -> Tape:
@@ -89,10 +90,15 @@ def _cuts(N, cores):
     return [slice(N * i // lanes, N * (i + 1) // lanes) for i in range(lanes)]
 
 
+def _rows(N, cores):
+    """Of the last lane."""
+    last = _cuts(N, cores)[-1]
+    return last.stop - last.start
+
+
 def _blocks(N, cores, K, M):
     """The blocks of a weight (K, M) for the products of a lane."""
-    last = _cuts(N, cores)[-1]
-    rows = last.stop - last.start
+    rows = _rows(N, cores)
     return blocks_of(rows, K, M) if rows < N else None
 
 
@@ -110,6 +116,7 @@ class _Splitter:
         for call in tape.calls:
             if call.fn is np.matmul and isinstance(call.args[1], Value):
                 self.products[call.args[1]] = self.products.get(call.args[1], 0) + 1
+        self.apart: set[Value] = set()  # weights of which each core rather has a part
         self.calls: list[Any] = []  # and, in the places of joins, lists of the calls of a run
         self.parts: dict[Value, list[Value]] = {}  # one for each lane
         self.regions = 0
@@ -176,6 +183,9 @@ class _Splitter:
             x, weight = args
             good = (_is_rows(x, N) and len(weight.shape) == 2 and x.dtype == weight.dtype
                     and self.products[weight] >= STEPS and _blocks(N, self.cores, *weight.shape))
+            if good and self.native and by_columns(_rows(N, self.cores), weight):
+                self.apart.add(weight)
+                return None
             return (N, [x], [weight]) if good else None
         if fn is np.concatenate:
             axis = call.kwargs.get("axis", args[1] if len(args) > 1 else 0)

@@ -20,8 +20,8 @@ from numba.extending import intrinsic
 
 from .loops import spared
 
-__all__ = ["FUNCTIONS", "add_rows", "address", "elementwise", "gemm", "pause", "product", "run",
-           "serve", "side_by_side", "softmax_rows", "subtract_rows", "sum_rows", "sums",
+__all__ = ["FUNCTIONS", "add_rows", "address", "elementwise", "gemm", "in_turn", "pause", "product",
+           "run", "serve", "side_by_side", "softmax_rows", "subtract_rows", "sum_rows", "sums",
            "works"]  # fmt: skip
 
 f = np.float32
@@ -235,6 +235,13 @@ def works(at):
         call(calls[2 * i], calls[2 * i + 1])  # type: ignore[call-arg]
 
 
+def in_turn(at):
+    """How many calls; of each the function, and how far behind ``at`` its words are; the words."""
+    p = longs(at)
+    for i in range(p[0]):
+        call(p[2 * i + 1], at + p[2 * i + 2])  # type: ignore[call-arg]
+
+
 # ---- calls side by side (team.py) ----
 
 
@@ -358,7 +365,10 @@ def elementwise(at):
     y, yn, yj, a, an, aj, b, bn, bj = (floats(p[3]), p[4], p[5], floats(p[6]), p[7], p[8],
                                        floats(p[9]), p[10], p[11])
     for n in range(R):
-        if what == 0:
+        if what == 0 and yj == aj == 1:  # several elements at a time
+            for j in range(C):
+                y[n * yn + j] = a[n * an + j]
+        elif what == 0:
             for j in range(C):
                 y[n * yn + j * yj] = a[n * an + j * aj]
         elif what == 1:

@@ -8,6 +8,7 @@ time steps, and a product is many small ones.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from .tape import Call, Tape, Value, view
 
-__all__ = ["as_it_lies", "blas", "blocks_of", "in_blocks", "takes_blocks"]
+__all__ = ["as_it_lies", "blas", "blocks_of", "by_columns", "in_blocks", "takes_blocks"]
 
 AS_THEY_LIE = {"SkylakeX", "Cooperlake", "SapphireRapids"}  # OpenBLAS's names of its kernels
 SMALL = 10**6  # multiplications up to which these take matrices as they lie
@@ -23,6 +24,8 @@ WORTH = 4 * 10**6  # multiplications from which on blocks, and lanes, are faster
 ROWS = 128  # up to which they are
 WIDTHS = range(32, 66)  # columns: a vector register holds 16 of float32, the kernel works on 64
 HEIGHT = 64  # rows of a block at least
+CACHE = 1 << 20  # bytes of a core's own
+FEW = 32  # rows for which reading an element of a weight takes as long as multiplying by it
 
 
 def blas() -> dict[str, Any] | None:
@@ -61,19 +64,26 @@ def blocks_of(rows: int, K: int, M: int) -> tuple[int, int] | None:
     return max(found, default=None)
 
 
-def in_blocks(tape: Tape) -> Tape:
-    """Products in lanes, (N, K) by (K, M), take the weight in blocks (kn, n, K/kn, M/n)."""
+def by_columns(rows: int, weight: Value) -> bool:
+    """Whether products with so many rows in each lane take as long as it takes to read the weight:
+    then each core rather reads a half of it."""
+    return rows < FEW and weight.nbytes > CACHE and weight.dtype == np.float32
+
+
+def in_blocks(tape: Tape, apart: Container[Value] = ()) -> Tape:
+    """Products in lanes, (N, K) by (K, M), and those with the weights ``apart``, take the weight in
+    blocks (kn, n, K/kn, M/n)."""
     # of the last lane, which has the most
-    rows = {(call.lane[0], call.args[1]): call.args[0].shape[0]
-            for call in tape.calls if call.lane and call.fn is np.matmul}
+    rows = {(call.lane and call.lane[0], call.args[1]): call.args[0].shape[0]
+            for call in tape.calls if call.fn is np.matmul and _laid_out(call, apart)}
     calls: list[Call] = []
     packed: dict[tuple, Value] = {}
     start, lanes = 0, -1  # where the lanes begin, and which
     for call in tape.calls:
         if call.lane is None or call.lane[0] != lanes:
             start, lanes = len(calls), -1 if call.lane is None else call.lane[0]
-        weight = call.args[1] if call.lane and call.fn is np.matmul else None
-        size = weight and blocks_of(rows[lanes, weight], *weight.shape)
+        weight = call.args[1] if call.fn is np.matmul and _laid_out(call, apart) else None
+        size = weight and blocks_of(rows[call.lane and call.lane[0], weight], *weight.shape)
         if not size:
             calls.append(call)
             continue
@@ -83,6 +93,12 @@ def in_blocks(tape: Tape) -> Tape:
             packed[weight, size] = packing[-1].out
         calls += _product(call, packed[weight, size])
     return Tape(calls, tape.inputs, tape.constants, tape.results)
+
+
+def _laid_out(call, apart):
+    weight = call.args[1]
+    return call.lane or (isinstance(weight, Value) and weight in apart
+                         and len(call.out.shape) == 2 and not call.kwargs)
 
 
 def _pack(weight, height, width, line):

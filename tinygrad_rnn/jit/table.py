@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ __all__ = ["Compiled", "Loop", "assembled", "products_are_native"]
 
 FLOAT, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 SMALL = 1 << 10  # elements up to which NumPy's call costs more than what it does
+MANY = 64  # parts of an array that are calls of their own
 LARGE = 10**6  # multiplications from which on a product is shared
 CALL = re.compile(r"(o\d+|np\.copyto)\((.*)\)")
 VIEW = re.compile(r"([vr]\w+) = (.*)")
@@ -125,8 +126,13 @@ def alone(fn: Any, args: Sequence[Any], out: Any) -> list[Op] | None:
     args = [Number(x.name, FLOAT) if number else x
             for x, number in zip(args, numbers, strict=True)]
     found = merged(out.shape, out.strides, *(x.strides for x in seen))
-    if found is None:
-        return None
+    if found is None:  # along more axes
+        if len(out) > MANY:
+            return None
+        parts = [alone(fn, [x if type(x) is Number else s[i]
+                            for x, s in zip(args, seen, strict=True)], out[i])
+                 for i in range(len(out))]  # fmt: skip
+        return None if None in parts else [op for part in parts for op in part]  # type: ignore
     (R, C), strides = found
     if out.size > SMALL and not (fn is np.positive or all(s[1] in (0, 4) for s in strides)):
         return None
@@ -229,6 +235,19 @@ def compiled(fn: Any, R: int, C: int, *arrays: Any) -> list[Op] | None:
     return [Op(address(made["entry"]), words, [arrays[i] for i in made["written"]])]
 
 
+def in_turn(ops: list[Op]) -> Op:
+    """One op that does them all."""
+    from .native import address
+    from .native import in_turn as native
+
+    head: list[Any] = [len(ops)]
+    words: list[Any] = []
+    for op in ops:
+        head += [op.function, 8 * (1 + 2 * len(ops) + len(words))]
+        words += op.words
+    return Op(address(native), head + words, [out for op in ops for out in op.outs])
+
+
 def side_by_side(ops: list[Op], team: Team) -> Op:
     """One op that does them all at the same time."""
     from .native import address, pause
@@ -243,10 +262,18 @@ def side_by_side(ops: list[Op], team: Team) -> Op:
 
 
 def shared(a: Any, b: Any, out: Any, team: Team) -> list[Op] | None:
-    """A product of which each thread does as many rows, or as many columns."""
-    (n, m), many = out.shape, threads()
+    """A product of which each thread does as many rows, or as many columns; of a stack with one
+    factor (..., n, k, m) as many of the n."""
+    many = threads()
+    if out.ndim == 2:
+        n, m = out.shape
+    elif a.ndim == b.ndim == out.ndim and a.shape[-3] == 1:
+        n, m = 1, out.shape[-3]
+    else:
+        return None
     cuts = [slice(max(n, m) * i // many, max(n, m) * (i + 1) // many) for i in range(many)]
-    parts = [product(a, b[:, cut], out[:, cut]) if m >= n else product(a[cut], b, out[cut])
+    parts = [product(a, b[..., cut, :, :], out[..., cut, :, :]) if out.ndim > 2 else
+             product(a, b[:, cut], out[:, cut]) if m >= n else product(a[cut], b, out[cut])
              for cut in cuts]
     if None in parts:
         return None
@@ -271,9 +298,15 @@ def op_of(fn: Any, args: Any, kwargs: dict[str, Any], team: Team | None = None) 
             return None
         if fn is np.matmul:
             a, b, *_ = args
-            large = team and out.ndim == 2 and out.size * a.shape[-1] >= LARGE
+            large = team and out.ndim > 1 and out.size * a.shape[-1] >= LARGE
             return (shared(a, b, out, team) if team and large else None) or product(a, b, out)
-        return alone(fn, args[: fn.nin], out)
+        ops = alone(fn, args[: fn.nin], out)
+        if team and ops and len(ops) > 1 and out.size >= LARGE // 8:
+            many = threads()
+            cuts = [len(ops) * i // many for i in range(many + 1)]
+            parts = [in_turn(ops[i:j]) for i, j in pairwise(cuts)]
+            return [side_by_side(parts, team)]
+        return ops
     if fn in JOINS and len(args) + len(kwargs) == 3 and "out" in kwargs:
         axis = kwargs.get("axis", *args[1:])
         return None if axis is None else joined(fn, args[0], axis, kwargs["out"])
