@@ -136,6 +136,58 @@ def test_what_courses_ask_for_is_judged(course, name, gradients, words):
     assert {g.name for g in report.gradients} == gradients
 
 
+ASSIGNMENTS = FORMS.parent / "assignments.py"
+
+
+@pytest.fixture(scope="module")
+def assignment():
+    return {r.name: r for r in check_here(ASSIGNMENTS)}
+
+
+@pytest.mark.parametrize("name, gradients, words", [
+    ("linear", {"A", "W", "b"}, "divided by the batch"),
+    ("linear_activation", {"A_prev", "W", "b"}, "divided by the batch"),
+    ("network", {"W1", "b1", "W2", "b2"}, "the cross entropy (divided by N)"),
+    ("char_step", {"a_prev", "Wax", "Waa", "Wya", "b", "by"}, "what the softmax is taken of"),
+    ("hinge_loss", {"W"}, ""),
+    ("conv", {"A_prev", "W", "b"}, ""),
+    ("Squares", {"x"}, ""),
+    ("Product", {"W", "x"}, ""),
+    ("Windows", {"x"}, ""),
+    ("Filters", {"W"}, ""),
+    ("Cut", {"x"}, "edited in place"),
+    ("Late", {"W", "x"}, ""),
+    ("Step", {"W", "b", "x"}, ""),
+    ("Named", {"weights", "bias"}, "no gradient of x"),
+    ("Nested", {"weights", "bias", "x"}, ""),
+    ("Distance", {"x"}, ""),
+    ("Entropy", {"x"}, ""),
+    ("TwiceSquared", {"input_tensor"}, ""),
+    ("Long", {"weights", "input_tensor"}, ""),
+])  # fmt: skip
+def test_what_assignments_ask_for_is_judged(assignment, name, gradients, words):
+    report = assignment[name]
+    assert report.verdict in ("ok", "convention") and words in str(report), str(report)
+    assert {g.name for g in report.gradients} == gradients
+
+
+@pytest.mark.parametrize("name, right, wrong", [
+    ("linear", "dW = dZ @ A_prev.T / m", "dW = dZ @ A_prev.T"),  # one of the two alone
+    ("network", "(1 - A1**2)", "(1 - A1)"),
+    ("char_step", '+ gradients["da_next"]', ""),
+    ("conv", "dZ.sum(axis=(0, 1, 2))", "dZ.mean(axis=(0, 1, 2))"),
+    ("Squares", "2 * self.d + 1", "2 * self.d"),
+    ("Late", "self.dW = self.x.T @ dout", "self.dW = -self.x.T @ dout"),
+    ("Named", "grad_bias = dout.sum(axis=0)", "grad_bias = dout.mean(axis=0)"),
+])  # fmt: skip
+def test_a_mistake_in_what_assignments_ask_for_is_found(name, right, wrong, tmp_path):
+    text = ASSIGNMENTS.read_text()
+    assert text.count(right) == 1
+    (tmp_path / "m.py").write_text(text.replace(right, wrong))
+    (report,) = check_here(tmp_path / "m.py", only=name, explain=False)
+    assert report.verdict == "wrong", str(report)
+
+
 def test_what_is_not_written_yet_is_not_called_wrong(course):
     assert (course["Later"].verdict, course["Later"].cause) == (
         "unchecked", "Later.backward is empty")

@@ -21,7 +21,8 @@ SIZES = {"N": 3, "T": 4, "U": 2, "D": 5, "H": 6, "V": 7, "Z": 2,  # all of use t
          "C": 5, "X": 4, "K": 3, "A": 2, "S": 2}  # channels, pixels, kernel, heads, samples
 DIVISIBLE = {"D": 8, "H": 6}  # where a layer wants sizes that can be divided into heads
 GATES = {"lstm": "fgio", "gru": "zrh", "rnn": ""}  # in the book's order
-LABELS = {"t", "ts", "target", "targets", "label", "labels", "y_true", "teacher", "correct"}
+LABELS = {"t", "ts", "target", "targets", "label", "labels", "y_true", "teacher", "correct",
+          "true", "gt", "actual", "answer", "answers", "expected", "desired", "ground_truth"}
 
 
 FUNCTIONS = {"tanh": np.tanh, "tanh_prime": lambda x: 1 - np.tanh(x) ** 2}
@@ -158,11 +159,12 @@ _INIT = [
     (r"w[fioguczrn]", "", "D,H H+D,H D+H,G H,H"),
     (r"wx|wih|win|u", "", "D,G"), (r"w[xi][a-z]?", "", "D,H"),
     (r"wh|wrec", "", "H,G D,H"), (r"w[hr][a-z]?", "", "H,H D,H"),
+    (r"bias|b[a-z]?[a-z]?", _IMAGES, "H 1,1,1,H D"),
     (r"bias|b[a-z]?[a-z]?", "bias", "H D V 1,H"),
     (r"bias|b[a-z]?[a-z]?", " [234]$", "G H"), (r"bias|b[a-z]?[a-z]?", "", "H D V"),
-    (r"w|weights?|embedw|wembed|wemb", _IMAGES, "H,C,K,K"),
+    (r"w|weights?|embedw|wembed|wemb", _IMAGES, "H,C,K,K K,K,C,H"),
     (r"w|weights?|embedw|wembed|wemb", "embed", "V,D D,H"),
-    (r"w|weights?|embedw|wembed|wemb", "", "D,H V,D D,G H,H H,C,K,K"),
+    (r"w|weights?|embedw|wembed|wemb", "", "D,H V,D D,G H,H H,C,K,K D,V"),
     (r"gamma|beta|scale|shift|g", "spatial_?group", "1,C,1,1 C D H"),
     (r"gamma|beta|scale|shift|g", _IMAGES, "C 1,C,1,1 D H"),
     (r"gamma|beta|scale|shift|g", "", "D H"),
@@ -201,9 +203,12 @@ _ANYTHING = "#D #H #V #S D,G H H,G G D V,D =0.5 =None =True corpus"
 
 # Arguments of forward: the name; what class, whether it runs over time, and what stands beside.
 _INPUTS = [
-    (r"x|inputs", rf"^\S*({_IMAGES})", "N,C,X,X"), (r"g|groups|n(um)?_groups", "", "#1"),
-    ("|".join(LABELS), " over time", "i:N,T z:N,T i:N o:N,T,V o:N,V z:N N,H N,D N,T,H z:N,D N,V"),
-    ("|".join(LABELS), "", "i:N i:N,T o:N,V o:N,T,V z:N,T z:N N,H N,D N,T,H z:N,D N,V"),
+    (r"x|inputs|a_?prev|im(age|g)s?", rf"^\S*({_IMAGES})", "N,C,X,X N,X,X,C"),
+    (r"reg\w*|lambda?_?|lambd|l2_?(reg)?|weight_decay|lr|learning_rate|eps(ilon)?", "", "=0.1"),
+    (r"keep\w*|p_keep|drop(out)?_?\w*", "", "=0.6"), (r"g|groups|n(um)?_groups", "", "#1"),
+    ("|".join(LABELS), " over time",
+     "i:N,T z:N,T i:N o:N,T,V o:N,V o:N,T,H o:N,H z:N N,H N,D N,T,H z:N,D N,V"),
+    ("|".join(LABELS), "", "i:N i:N,T o:N,V o:N,T,V z:N,T z:N o:N,H o:N,D N,H N,D N,T,H z:N,D N,V"),
     (r"contexts?", "", "i:N,T i:N o:N,U,V o:N,V"),
     (r"idx|ids|indices|index|word_ids?|words?|target_ids", " over time",
      "i:N,T i:N o:N,V o:N,U,V"),
@@ -221,18 +226,25 @@ _INPUTS = [
     (r"w|weight", "", "D,H D 1,D N,D"), (r"b|bias", r" beside .*\bw(eight)?\b", "1 H N,D ."),
     (r"gamma|beta|scale|shift", _IMAGES, "C 1,C,1,1"), (r"gamma|beta|scale|shift", "", "D H N,D"),
     (r"a|weights|attention|alpha|aw", "", "p:N,T N,D N,T,H N,T,D"),
-    (r"p|probs?|y|y_hat|(y_)?pred", "", "p:N,V N,D N,T,D i:N i:N,T"),
+    (r"p|probs?|y|y_hat|(y_)?pred", "", "p:N,V N,D N,T,D i:N i:N,T N,H"),
     (r".*mask.*", r" beside .*\b(q|query|src|trg|tgt)\b", "m:N,1,T m:T,T m:N,T =None"),
     (r".*mask.*", "", "m:N,T m:N,D m:N =None"),
     (r"(is_?|train|flag|stateful|deterministic).*", "", "=True =False"),
     (r"vocab_?(size|dim|num)", "", "#V #D"), (r".*(lengths|lens)", "", "l:N #T"),
     (r".*(size|len(gth)?|times?|steps?)|n", "", "#T #U"),
     (r".*", "loss.* over time", "N,T,V N,T N,V N i:N,T i:N N,D N,T,D N,H"),
-    (r".*", r"^\S*loss", "N,V N N,T,V N,T N,H N,T,D N,D i:N i:N,T"),
+    (r".*", r"^\S*loss", "N,V p:N,V N N,T,V N,T N,H N,T,D N,D i:N i:N,T"),
     (r".*", " over time", "N,T,D N,T,H N,T,V N,T N,D,T N,H,T N,D N,H N,V i:N,T i:N"),
     (r".*", "", "N,D N,H N,V N,T,D N,T,H N,T,V N,T N,D,T N,H,T i:N i:N,T"),
 ]  # fmt: skip
 _LAST = " N,C,X,X i:T D H N,1 T,D,1 T,N,D"
+
+
+def is_label(name: str) -> bool:
+    """Whether an argument has the name of what is to come out."""
+    low = name.lower().lstrip("_")
+    return low in LABELS or bool(
+        re.fullmatch(r"(y_?)?(label|target|true)s?_?(tensor|batch|y)", low))
 
 
 def init_specs(name: str, cls_name: str, k: int, beside=()) -> tuple[list[Spec], int]:
@@ -266,7 +278,9 @@ def is_large_size(p) -> bool:
 def input_specs(name: str, cls_name: str, beside=()) -> list[Spec]:
     """What an argument of forward may be; ``beside``: the other arguments."""
     low, others = name.lower().lstrip("_"), [n.lower() for n in beside]
-    if "loss" in cls_name.lower() and low in ("y", "y_true", "ys") and not LABELS & set(others):
+    if is_label(low):
+        low = "labels"
+    if "loss" in cls_name.lower() and low in ("y", "ys") and not any(map(is_label, others)):
         return [*input_specs("t", cls_name), *specs("p:N,V")]
     time = cls_name.lower().startswith("time") or (low.endswith("s") and low != "inputs") or (
         re.fullmatch(r"(bi)?(lstm|rnn|gru)(_(?!step|cell)\w+)?", cls_name))

@@ -44,6 +44,60 @@ def clip_grads(grads, max_norm):
             g *= rate
 
 
+def _windows(x, fh, fw, stride, pad):
+    """The windows of images x (N, C, H, W): (N, C, fh, fw, rows, columns)."""
+    x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    rows, columns = ((n - f) // stride + 1 for n, f in zip(x.shape[2:], (fh, fw), strict=True))
+    return np.stack([np.stack([x[:, :, i : i + stride * rows : stride,
+                                 j : j + stride * columns : stride]
+                               for j in range(fw)], axis=2) for i in range(fh)], axis=2)
+
+
+def _images(windows, shape, stride, pad):
+    """The sum of windows, each where it was taken from."""
+    _, _, fh, fw, rows, columns = windows.shape
+    N, C, H, W = shape
+    x = np.zeros((N, C, H + 2 * pad, W + 2 * pad))
+    for i in range(fh):
+        for j in range(fw):
+            x[:, :, i : i + stride * rows : stride,
+              j : j + stride * columns : stride] += windows[:, :, i, j]
+    return x[:, :, pad : pad + H, pad : pad + W]
+
+
+def _size(n, f, stride, pad):
+    return (n + 2 * pad - f) // stride + 1
+
+
+def im2col(input_data, filter_h, filter_w, stride=1, pad=0):
+    """A row for each window: (N rows columns, C fh fw)."""
+    windows = _windows(input_data, filter_h, filter_w, stride, pad).transpose(0, 4, 5, 1, 2, 3)
+    return windows.reshape(-1, input_data.shape[1] * filter_h * filter_w)
+
+
+def col2im(col, input_shape, filter_h, filter_w, stride=1, pad=0):
+    N, C, H, W = input_shape
+    rows, columns = _size(H, filter_h, stride, pad), _size(W, filter_w, stride, pad)
+    windows = col.reshape(N, rows, columns, C, filter_h, filter_w).transpose(0, 3, 4, 5, 1, 2)
+    return _images(windows, input_shape, stride, pad)
+
+
+def im2col_cython(x, fh, fw, padding, stride):
+    """A column for each window: (C fh fw, rows columns N)."""
+    windows = _windows(x, fh, fw, stride, padding).transpose(1, 2, 3, 4, 5, 0)
+    return windows.reshape(x.shape[1] * fh * fw, -1)
+
+
+def col2im_cython(cols, N, C, H, W, fh, fw, padding, stride):
+    rows, columns = _size(H, fh, stride, padding), _size(W, fw, stride, padding)
+    windows = cols.reshape(C, fh, fw, rows, columns, N).transpose(5, 0, 1, 2, 3, 4)
+    return _images(windows, (N, C, H, W), stride, padding)
+
+
+def col2im_6d_cython(cols, N, C, H, W, fh, fw, padding, stride):
+    return _images(cols.transpose(3, 0, 1, 2, 4, 5), (N, C, H, W), stride, padding)
+
+
 class BaseModel:
     """What models of the book inherit: nothing but the two lists, and nothing is read from disk."""
 
@@ -186,6 +240,7 @@ class Seq2seq(_OfLayers):
 
 _LAYERS = {name: getattr(manual, name) for name in manual.__all__}
 _FUNCTIONS = {f.__name__: f for f in (sigmoid, relu, softmax, cross_entropy_error)}
+_COLUMNS = {f.__name__: f for f in (im2col, col2im)}
 _NUMPY = {"np": numpy_standin, "numpy": numpy_standin}
 
 _CONTENTS: dict[str, dict[str, Any]] = {
@@ -199,7 +254,8 @@ _CONTENTS: dict[str, dict[str, Any]] = {
                                                         NegativeSamplingLoss)},
     "seq2seq": {c.__name__: c for c in (Encoder, Decoder, Seq2seq)},
     "base_model": {"BaseModel": BaseModel},
-    "util": {"clip_grads": clip_grads, "to_gpu": lambda x: x, "to_cpu": lambda x: x},
+    "im2col_cython": {f.__name__: f for f in (im2col_cython, col2im_cython, col2im_6d_cython)},
+    "util": {**_COLUMNS, "clip_grads": clip_grads, "to_gpu": lambda x: x, "to_cpu": lambda x: x},
     "optimizer": {"SGD": SGD},
 }
 

@@ -21,11 +21,12 @@ import numpy as np
 from ..tensor import Tensor
 from .arguments import is_large_size
 from .numpy_standin import is_tracing
-from .running import arguments_of, gradient_names, gradient_target, is_positional
+from .running import arguments_of, gradient_names, gradient_target, is_positional, is_target
 from .source import (
     attributes_set,
     is_array_there,
     items_read,
+    keys_of,
     keys_read,
     node_of,
     returned_names,
@@ -181,7 +182,8 @@ def _kept(cls: Any) -> Any:
     if len(outputs) != len(free):
         outputs = [n for n in _OUTPUT if n in kept][: len(free) == 1]
     if returned_names(forward):
-        outputs = []
+        outputs = ["loss"] * (not taken and "loss" in kept and not any(
+            "loss" in n for n in returned_names(forward)))
     of_inputs = {} if returned_names(backward) else _gradients_kept(inputs, left)
     at_values = bool(of_inputs) and len(free) == 1 < len(inputs) and len(taken) == len(inputs) and (
         bool(returned_names(forward)) and is_array_there(backward, free[0]))
@@ -447,6 +449,7 @@ class _Pair:
     def __init__(self, forward: Callable[..., Any], backward: Callable[..., Any] | None):
         self.forward, self.backward = forward, backward
         self.only = ""  # what the one gradient is called, where it has no name of its own
+        self.renamed: int | None = None  # the output whose gradient has the name of another
         parameters = inspect.signature(forward).parameters.values()
         self.arguments = [p.name for p in parameters if is_positional(p) and (
             p.default is p.empty or is_large_size(p))]
@@ -494,6 +497,7 @@ class _Pair:
         _taking(*self.free)(cls)
         cls.of = of
         cls.form = self
+        cls.renamed = self.renamed
         if self.backward is None:
             cls.hint = name + "Loss"
             given = {gradient_target(n) for n in returned_names(self.forward)}
@@ -520,14 +524,38 @@ class _Pair:
                 if p.default is p.empty] if self.backward else []
 
     def _douts(self):
+        """What backward is handed from above: gradients, also those in a dict to which it adds, in
+        the order of the outputs where their names tell it, or the target of a loss."""
         if self.backward is None:
             return ["dout"]
         names = self._taken()
-        return [n for n in names if n not in self.arguments and self._is_cotangent(n)] or [
-            n for n in names[:1] if "cache" not in n and n not in self.arguments]
+        sums = [k for n in names for k in self.sums(n) if self._made(gradient_target(k) or "")]
+        found = [n for n in names if n not in self.arguments and self._is_cotangent(n)] + sums or [
+            n for n in names if n not in self.arguments and "cache" not in n and (
+                n == names[0] or is_target(n)) and not self._made(n)]
+        outputs = [n for n in returned_names(self.forward) if "cache" not in n]
+        of = {self._made(gradient_target(n) or ""): n for n in found}
+        if len(found) == len(outputs) == len(of) and len({*of} - {*outputs}) < 2:  # "dy" of p
+            left = [n for n in found if n not in [of.get(o) for o in outputs]]
+            self.renamed = next((i for i, o in enumerate(outputs) if o not in of), None)
+            found = [of[o] if o in of else left[0] for o in outputs]
+        return found
+
+    def sums(self, name: str) -> list[str]:
+        """The keys of an argument of backward that is a dict of gradients."""
+        return sorted(keys_of(self.backward, name)) if re.fullmatch(
+            "grad(ient)?s?", name) and name not in self.arguments else []
+
+    def _made(self, name: str) -> str | None:
+        """What forward returns, by the name, or the almost same name, that it has in backward."""
+        names = [n for n in returned_names(self.forward) if "cache" not in n]
+        near = [n for n in names if _EDGES.sub("", n) == _EDGES.sub("", name) != ""]
+        return name if name in names else near[0] if len(near) == 1 and not is_target(
+            name) else None
 
     def _is_cotangent(self, name: str):
-        return "cache" not in name and (_is_gradient(name) or name in ("dout", "delta", "upstream"))
+        return "cache" not in name and not self.sums(name) and (
+            _is_gradient(name) or name in ("dout", "delta", "upstream"))
 
     def run_forward(self, layer, inputs):
         slots = dict(zip(self.slots, layer.params, strict=True))
@@ -557,19 +585,21 @@ class _Pair:
             (dout,), (made, values) = douts, layer.kept
             return self._hand_out(layer, {k: v * dout for k, v in _flat(made).items()}, values)
         values, outputs, caches = layer.kept
-        left, caches = list(douts), list(caches)
-        arguments = []
+        handed, caches = dict(zip(self._douts(), douts, strict=False)), list(caches)
+        arguments: list[Any] = []
         for name in self._taken():
-            if name not in values and self._is_cotangent(name) and left:
-                arguments.append(left.pop(0))
+            if name in handed:
+                arguments.append(handed[name])
             elif name in values:
                 arguments.append(values[name])
-            elif name in outputs:
-                arguments.append(outputs[name])
+            elif keys := self.sums(name):
+                slots = dict(zip(self.slots, layer.params, strict=True)) | values
+                arguments.append({k: np.copy(handed[k]) if k in handed else np.zeros(np.shape(
+                    slots.get(gradient_target(k) or "", 0.0))) for k in keys})
+            elif self._made(name) in outputs:
+                arguments.append(outputs[self._made(name)])
             elif caches:
                 arguments.append(caches.pop(0))
-            elif left:
-                arguments.append(left.pop(0))
         result = self.backward(*arguments)
         if isinstance(result, dict):
             found = dict(result)

@@ -22,6 +22,7 @@ from .causes import explain_wrong
 from .forms import is_empty
 from .formulas import compare_forward
 from .limits import TimeUp, time_limit
+from .loading import LIBRARIES
 from .numpy_standin import noting_float32, unclipped
 from .outcome import Outcome, evaluate
 from .recipes import CannotMake
@@ -131,6 +132,9 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
     backward: Any = getattr(cls, "backward", None)
     if not callable(backward):
         return unchecked(report, say("{name} has no backward", name=report.name))
+    if any(c.__module__.partition(".")[0] in LIBRARIES for c in cls.__mro__):
+        return unchecked(report, say("{name} is a class of another library, which computes with"
+                                     " other arrays than NumPy's", name=report.name))
     if is_empty(inspect.unwrap(backward)):
         return unchecked(report, say("{name}.backward is empty", name=report.name))
     search = None

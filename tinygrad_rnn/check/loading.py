@@ -34,13 +34,13 @@ import numpy as np
 from . import notebooks
 from .book import StandIn, contents_of
 from .limits import TimeUp, time_limit
-from .numpy_standin import cupy_standin, numpy_standin, wide
+from .numpy_standin import as_float, cupy_standin, numpy_standin, wide
 from .words import say
 
 # Never wanted for a gradient, slow to import or seldom installed.
 _NOT_IMPORTED = {"matplotlib", "seaborn", "pylab", "japanize_matplotlib", "IPython", "google"}
 # Libraries that have modules of the names of the book's: keras.layers, torch.optim.
-_LIBRARIES = {"tensorflow", "keras", "torch", "chainer", "jax", "mxnet", "sklearn", "scipy"}
+LIBRARIES = {"tensorflow", "keras", "torch", "chainer", "jax", "mxnet", "sklearn", "scipy"}
 _NUMPY = {"numpy": numpy_standin, "cupy": cupy_standin, "cupyx": cupy_standin}
 # What shows that a folder is the top of a repository.
 _TOPS = (".git", ".hg", "pyproject.toml")  # setup.py may build a part of it
@@ -53,10 +53,13 @@ class LoadError(Exception):
 
 
 class _Widen(ast.NodeTransformer):
-    """``x.astype(a)`` and ``dtype=a`` ask for float64 where they ask for float32."""
+    """``x.astype(a)`` and ``dtype=a`` ask for float64 where they ask for float32; ``float(x)``
+    leaves a Tensor as it is."""
 
     def visit_Call(self, node):
         self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "float":
+            node.func.id = "__float__"
         if isinstance(node.func, ast.Attribute) and node.func.attr == "astype" and node.args:
             node.args[0] = self._wide(node.args[0])
         for keyword in node.keywords:
@@ -246,8 +249,10 @@ class Program:
         self.missing: dict[str, None] = {}  # modules of the book that are not there
         self.moved: dict[str, Path] = {}  # modules of the author's that stand elsewhere
         self.encodings: dict[str, str] = {}  # of files that Python does not read
-        self.builtins = {**vars(builtins), "__import__": self.importer, "__wide__": wide}
+        self.builtins = {**vars(builtins), "__import__": self.importer, "__wide__": wide,
+                         "__float__": as_float}
         self.depth = 0
+        self.trying = False  # what is not there is not replaced: a "try" has its own answer
         self.asked = ""  # the whole name of what is imported
         texts = read(self.path, seconds, source)
         name, folder = _package(self.path, texts)
@@ -302,19 +307,22 @@ class Program:
         tree = ast.Module([statement], [])
         if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
             record.flags |= sum(getattr(__future__, a.name).compiler_flag for a in statement.names)
-        path_before = list(sys.path)
-        try:
-            with time_limit(self.seconds):
-                exec(compile(tree, filename, "exec", record.flags, dont_inherit=True),
-                     vars(record.module))
-            record.failed.pop(name, None)
-            if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
-                record.own[name] = vars(record.module)[name]
-        except (Exception, SystemExit, TimeUp) as error:
-            if isinstance(statement, ast.ImportFrom) and isinstance(error, ImportError):
-                self._import_singly(statement, record)
-            else:
-                record.failed[name] = f"{type(error).__name__}: {error}"
+        path_before, trying = list(sys.path), self.trying
+        for self.trying in {isinstance(statement, ast.Try): 0, False: 0}:
+            try:
+                with time_limit(self.seconds):
+                    exec(compile(tree, filename, "exec", record.flags, dont_inherit=True),
+                         vars(record.module))
+                record.failed.pop(name, None)
+                if isinstance(statement, (ast.ClassDef, ast.FunctionDef)):
+                    record.own[name] = vars(record.module)[name]
+                break
+            except (Exception, SystemExit, TimeUp) as error:
+                if isinstance(statement, ast.ImportFrom) and isinstance(error, ImportError):
+                    self._import_singly(statement, record)
+                else:
+                    record.failed[name] = f"{type(error).__name__}: {error}"
+        self.trying = trying
         self._note_paths(path_before, Path(filename).parent)
 
     def _import_singly(self, statement, record: Loaded):
@@ -471,12 +479,14 @@ class _Last:
         if spec is not None and any(
                 Path(p).rglob("*.py") for p in spec.submodule_search_locations or ()):
             return spec
-        theirs = name.partition(".")[0] not in _LIBRARIES
+        theirs = name.partition(".")[0] not in LIBRARIES
         elsewhere = self._elsewhere(name) if theirs and "." in name else None
         if elsewhere is not None:
             program.moved[name] = elsewhere
             return ModuleSpec(name, _Source(program, elsewhere))
         contents = contents_of(name) if theirs else {}
+        if program.trying and not contents:
+            return None
         if contents:
             program.missing[name] = None
         return ModuleSpec(name, _StandInLoader(contents), is_package=True)

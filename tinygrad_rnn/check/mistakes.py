@@ -318,6 +318,7 @@ def show(node):
     if isinstance(node, list):
         return "; ".join(show(n) for n in node)
     text = ast.unparse(node).split("\n")[0]
+    text = text.replace("__float__(", "float(")
     return re.sub(r"__wide__\(([^()]*)\)", r"\1", text) if "__wide__" in text else text
 
 

@@ -36,9 +36,23 @@ def _set(variable, value):
         variable.reset(token)
 
 
+@contextlib.contextmanager
 def tracing():
-    """Created float arrays are Tensors inside the block."""
-    return _set(_tracing, True)
+    """Created float arrays are Tensors inside the block, and numbers of Tensors are these."""
+    tensor: Any = Tensor
+    item = tensor.item
+    tensor.item = lambda t, *at: item(t, *at) if at or not t.requires_grad else t
+    try:
+        with _set(_tracing, True):
+            yield
+    finally:
+        tensor.item = item
+
+
+def as_float(*x):
+    """``float(x)``, or x where it is a Tensor of one element."""
+    kept = len(x) == 1 and isinstance(x[0], Tensor) and x[0].requires_grad and x[0].size == 1
+    return x[0] if kept else float(*x)
 
 
 def is_tracing() -> bool:
@@ -196,15 +210,29 @@ class _Joined:
 _NARROW = {"float32", "float16", "single", "half"}
 
 
-class _Random(types.ModuleType):
-    """np.random, where a generator without a seed has one: two runs of a layer draw the same."""
+class _Module(types.ModuleType):
+    """A module of NumPy's, with something else in some places."""
+
+    def __init__(self, real, **others):
+        super().__init__(real.__name__)
+        vars(self).update(others, real=real)
 
     def __getattr__(self, name):
-        return getattr(np.random, name)
+        return getattr(self.__dict__["real"], name)
 
-    @staticmethod
-    def default_rng(seed: int | None = None):
-        return np.random.default_rng(0 if seed is None else seed)
+
+def _default_rng(seed: int | None = None):
+    """A generator without a seed has one: two runs of a layer draw the same."""
+    return np.random.default_rng(0 if seed is None else seed)
+
+
+def _as_strided(x, shape, strides, *args, **kwargs):
+    real = np.lib.stride_tricks.as_strided
+    if not isinstance(x, Tensor):
+        return real(x, shape, strides, *args, **kwargs)
+    at = np.empty_like(x.detach().numpy(), dtype=np.int64)  # which element stands where
+    at[...] = np.arange(at.size).reshape(at.shape)
+    return x.reshape(-1)[real(at, shape, strides)]
 
 
 # What NumPy 1 had and NumPy 2 has not, and what stands for it.
@@ -227,7 +255,9 @@ class NumpyStandIn(types.ModuleType):
     def __init__(self):
         super().__init__("numpy")
         self.__all__ = [name for name in dir(np) if not name.startswith("_")]
-        self.random = _Random("numpy.random")
+        self.random = _Module(np.random, default_rng=_default_rng)
+        tricks = _Module(np.lib.stride_tricks, as_strided=_as_strided)
+        self.lib = _Module(np.lib, stride_tricks=tricks)
         self.ndarray = _Array
         self.zeros, self.ones = _creator(np.zeros), _creator(np.ones)
         self.full, self.eye, self.identity = map(_creator, (np.full, np.eye, np.identity))
@@ -310,6 +340,6 @@ class _Nothing:
 
 
 # what messages call it: unsupported operand type(s) for *: 'float' and 'module'
-NumpyStandIn.__name__ = CupyStandIn.__name__ = _Random.__name__ = "module"
+NumpyStandIn.__name__ = CupyStandIn.__name__ = _Module.__name__ = "module"
 numpy_standin = NumpyStandIn()
 cupy_standin = CupyStandIn()

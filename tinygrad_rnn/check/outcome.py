@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import types
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from .arguments import LABELS
+from .arguments import is_label
 from .numpy_standin import is_unclipped, noting_clips, unclipped
 from .protocol import epsilon_problem, protocol_problems
 from .report import Cause, Gradient, compare, listed
@@ -26,6 +28,7 @@ from .running import (
 from .source import codes_run, functions_of, replaced, without_epsilon
 from .words import say
 
+_DATA = re.compile(r"(x|xt|xs|inputs?|data)(_\w+)?", re.IGNORECASE)  # of a whole network
 TOLERANCE = 1e-6  # relative to the largest element; float64 agrees to about 1e-14
 TOLERANCE_FLOAT32 = 1e-4  # where the layer's own code narrows to float32 and cannot be widened
 
@@ -73,7 +76,7 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
     if seen.kind not in ("single", "list") and not setup.as_tuple:
         used = [g if any(g is h for h in held) else 0 * g for g in cotangents]
     if setup.loss:
-        used = [loss_gradient(setup.loss, seen.outputs[0], cotangents[0])]
+        used = [loss_gradient(setup, seen.outputs[0], cotangents[0])]
     elif not any(g is h for g in cotangents for h in held):
         used = [np.ones_like(g) if i == 0 else 0 * g for i, g in enumerate(cotangents)]
     right = fixed_truth or truth(setup, used)
@@ -106,7 +109,50 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
         other.clipped = True
         other.problems.append(Cause("clipped", say(
             "backward clips its gradients (np.clip): compared as they are before"), wrong=False))
+    else:
+        other = _mean_of_batch(outcome, light) or _of_logits(outcome, light)
     return other or outcome
+
+
+def _mean_of_batch(outcome: Outcome, light: bool):
+    """The same comparison where the gradients of all parameters, and of nothing else, are divided
+    by the batch, None if they are not."""
+    setup = outcome.setup
+    if setup.recipe is None or len(setup.slots.names) < 2 or not (
+            {g.name for g in outcome.wrong_gradients} == {*setup.slots.names} < {*outcome.got}):
+        return None
+    N, right = setup.recipe.size("N"), outcome.truth
+    mean = replace(right, params=[p / N for p in right.params])
+    other = evaluate(setup, outcome.seed, light, mean)
+    if not other.right:
+        return None
+    other.problems.append(Cause("mean_of_batch", say(
+        "the gradients of all parameters are divided by the batch, and that of the input is not:"
+        " right where the loss is a mean whose own gradient is not divided"), wrong=False))
+    return other
+
+
+def _of_logits(outcome: Outcome, light: bool):
+    """The same comparison where backward is handed, as its name says, the gradient of something
+    else than the probabilities that forward returns: of what the softmax was taken of."""
+    named, setup = getattr(type(outcome.setup.layer), "renamed", None), outcome.setup
+    if named is None or named >= len(outcome.cotangents):
+        return None
+    p, handed = outcome.observation.outputs[named], list(outcome.cotangents)
+    axis = next((a for a in range(np.ndim(p)) if np.allclose(np.sum(p, axis=a), 1)), None)
+    if axis is None:
+        return None
+    handed[named] = handed[named] - np.mean(handed[named], axis=axis, keepdims=True)
+    used = [*handed[:named], handed[named] / p, *handed[named + 1:]]
+    left = iter(handed)
+    planned = types.SimpleNamespace(normal=lambda size: next(left))
+    other = evaluate(setup, outcome.seed, light, truth(setup, used), planned)
+    if not other.right:
+        return None
+    other.problems.append(Cause("of_logits", say(
+        "backward is handed the gradient of what the softmax is taken of, not that of the"
+        " probabilities that forward returns"), wrong=False))
+    return other
 
 
 def _is_loss(outcome: Outcome):
@@ -193,7 +239,7 @@ def _returned(outcome: Outcome, seen, right):
     free = getattr(type(outcome.setup.layer), "without_gradient", ())
     floats = [i for i in floats if names[i] not in free]
     optional = [i for i in floats if i in outcome.setup.labels
-                or (names[i].lower() in LABELS and len(inputs) > 1)]
+                or (is_label(names[i]) and len(inputs) > 1)]
     needed = [i for i in floats if i not in optional]
     returned = list(seen.returned)
     if not floats or (not needed and all(g is None for g in returned)):
@@ -201,9 +247,7 @@ def _returned(outcome: Outcome, seen, right):
     loss = len(inputs) > 1 and any(np.ndim(y) == 0 for y in right.outputs)
     if (outcome.setup.rate or loss) and outcome.setup.slots.names and all(
             g is None or np.ndim(g) == 0 < np.ndim(inputs[floats[0]]) for g in returned):
-        outcome.problems.append(Cause("no_input_gradient", say(
-            "backward returns no gradient of {names}: these are the data of a whole network, and"
-            " nothing was compared", names=listed((names[i] for i in needed), "")), wrong=False))
+        outcome.problems.append(_no_gradient_of(names[i] for i in needed))
         return
     if loss and len(returned) < len(needed) and all(
             np.shape(g) == np.shape(inputs[i]) for g, i in zip(returned, needed, strict=False)):
@@ -231,9 +275,18 @@ def _returned(outcome: Outcome, seen, right):
         if got is None and (names[i] in getattr(seen.layer, "not_returned", ()) or (
                 not outcome.setup.slots.names and i == 0 < len(pairs) - 1
                 and all(g is not None for k, g in pairs if k))):
-            outcome.unseen.append(names[i])  # data, or a state that begins at zero: none is meant
+            if outcome.setup.slots.names and _DATA.fullmatch(names[i]):
+                outcome.problems.append(_no_gradient_of([names[i]]))
+            else:
+                outcome.unseen.append(names[i])  # a state that begins at zero: none is meant
             continue
         yield names[i], got, right.inputs[i]
+
+
+def _no_gradient_of(names):
+    return Cause("no_input_gradient", say(
+        "backward returns no gradient of {names}: these are the data of a whole network, and"
+        " nothing was compared", names=listed(names, "")), wrong=False)
 
 
 def _hidden(setup: Setup):

@@ -41,8 +41,9 @@ def protocol_problems(outcome: Outcome):
             pairs="; ".join(f"{a}, {b}" for a, b in seen.aliased)),
             gradients=[n.removeprefix("d") for pair in seen.aliased for n in pair])
     for i in seen.params_edited:
+        right = any(g.name == names[i] and g.ok for g in outcome.gradients)  # then it updates it
         yield Cause("into_parameter", say(
-            "backward writes into the parameter {name} itself", name=names[i]))
+            "backward writes into the parameter {name} itself", name=names[i]), wrong=not right)
     for i in seen.inputs_edited:
         if _same_after(outcome, i):  # x -= x.max(), before a softmax
             yield Cause("input_edited", say(
@@ -135,13 +136,16 @@ def _has_nan(x):
 def _second(outcome: Outcome):
     """A second backward of the same forward must give the same again."""
     seen = outcome.observation
-    if not _changes(seen, again(outcome.setup, seen, outcome.cotangents)):
+    if not (seen.overwritten or seen.state) or not _changes(
+            seen, again(outcome.setup, seen, outcome.cotangents)):
         return
     if seen.state and not _changes(seen, again(outcome.setup, seen, outcome.cotangents, True)):
         yield Cause("state_not_cut", say(
             "backward begins with the gradient that the call before left in {names}: the state is"
             " not cut between calls (truncated BPTT)",
             names=listed(seen.state, "self.")))
+        return
+    if not seen.overwritten:
         return
     text = say("backward overwrites what forward kept for it: a second backward of the same forward"
                " gives another gradient")

@@ -23,7 +23,6 @@ import numpy as np
 
 from .arguments import (
     DIVISIBLE,
-    LABELS,
     SIZES,
     Random,
     Spec,
@@ -31,6 +30,7 @@ from .arguments import (
     gates_of,
     init_specs,
     input_specs,
+    is_label,
     is_large_size,
     named_size,
     settings,
@@ -43,6 +43,8 @@ from .running import (
     Setup,
     Slots,
     arguments_of,
+    at_work,
+    copies,
     forward_names,
     gradient_of,
     named_slots,
@@ -55,7 +57,7 @@ from .running import (
     updated,
 )
 from .running import is_float as _is_float
-from .source import keys_read, may_be_none, weights_first
+from .source import compared, keys_read, may_be_none, weights_first
 from .words import say
 
 PATIENCE = 2.0  # seconds of CPU time, until no other recipe is tried
@@ -82,9 +84,14 @@ class Recipe:
     slots: Slots | None = None  # where they are found only once backward has run
     rate: float = 0.0  # see Setup
     loss: Any = None  # see Setup
+    primed: bool = False  # the first forward makes the parameters
     first_error: CannotRun | None = None  # what likelier recipes raised, where it came furthest
     notes: list[str] = field(default_factory=list)  # what a report should say of it
     narrow: tuple[str, CannotRun] | None = None  # a wider use of the layer, and what it raised
+
+    def size(self, symbol: str):
+        """How large N, T, D ... are."""
+        return {**SIZES, **self.sizes}[symbol]
 
     def words(self, beside: Recipe | None = None):
         """The inputs in words: "x (N, D), t ids (N,)"; ``beside`` a recipe that has the same, what
@@ -108,6 +115,12 @@ class Recipe:
         inputs = self.fixed_inputs
         if inputs is None:
             inputs = [spec.make(sizes, values) for spec in self.inputs]
+        if self.primed:
+            with quietly(seed=seed):
+                try:
+                    layer.forward(*copies(inputs))
+                except (Exception, SystemExit, TimeUp) as error:
+                    raise CannotRun("forward", error) from error
         arrays = [k for k, v in arguments.items() if isinstance(v, np.ndarray)]
         return Setup(layer, inputs, self.input_names, self.slots or slots_of(layer, arrays), self,
                      as_tuple=self.as_tuple, rate=self.rate, loss=self.loss,
@@ -234,7 +247,7 @@ class Search:
     def _instead_of(self, recipe: Recipe):
         """What is to be said of a recipe that is not the likeliest: what others raised."""
         likeliest = self.failed[0][0].inputs if self.failed else recipe.inputs
-        labels = [i for i, n in enumerate(self.input_names) if n.lower() in LABELS
+        labels = [i for i, n in enumerate(self.input_names) if is_label(n)
                   and recipe.inputs[i] != likeliest[i]]
         error = self._furthest(lambda other: any(
             other.inputs[i] != recipe.inputs[i] for i in labels))
@@ -291,7 +304,11 @@ class Search:
         dicts = {n: [*settings({**(keys_read(back, n) or {}), **keys})]
                  for n in names if (keys := keys_read(fn, n)) is not None} if isinstance(
                      fn, types.FunctionType) else {}
-        found = [[*dicts.get(n, []), *input_specs(n, self.name, names)] for n in names]
+        found = [[*dicts.get(n, []), *(Spec("value", value=word) for word in compared(fn, n)),
+                  *input_specs(n, self.name, names)] for n in names]
+        for p in [] if self.like is not None else arguments_of(self.cls):
+            if isinstance(p.default, tuple) and [*map(type, p.default)] == [int] * 3 and found:
+                found[0].insert(0, Spec("float", ("N", *map(str, p.default))))  # input_dim
         for n, specs in zip(names, found, strict=True):
             if may_be_none(fn, n) and Spec("value") not in specs:
                 specs.insert(2, Spec("value"))
@@ -335,6 +352,7 @@ class Search:
         streams = []
         variants = [("rows", {}), ("columns", {}), ("rows", DIVISIBLE), ("single", {}),
                     *[("row", {"N": 1})] * takes_rate(self.cls),
+                    *[("columns", {"N": 1})] * self.columns,
                     ("vectors", {}), ("column", {"N": 1, "D": SIZES["V"]})]
         if self.like is not None:
             variants = [("rows", sizes) for sizes in _sizes_of(self.like)]
@@ -496,6 +514,14 @@ def attempt(setup: Setup):
             return error
         if recipe is not None:
             recipe.as_tuple, recipe.loss = setup.as_tuple, setup.loss
+    there = {path for path, _ in places(setup.layer)}
+    late = [path for path, _ in places(seen.layer) if path not in there and gradient_of(
+        seen.layer, path) is not None] if recipe is not None and not recipe.primed else []
+    if late and _are_kept(setup, late):
+        recipe.primed = True
+        found = attempt(recipe.setup())
+        recipe.primed = found is None
+        return found
     # gradients may stand in places that are there only after backward, or be subtracted there
     params = getattr(setup.layer, "params", None)  # it may be a method
     if not setup.slots.names and (not params or callable(params)):
@@ -510,6 +536,8 @@ def attempt(setup: Setup):
     values = [y for y in seen.outputs if isinstance(y, (np.ndarray, np.generic, float))]
     if not values:
         return CannotRun("output", ValueError(say("forward returns no array")))
+    if not all(np.size(y) for y in values):
+        return CannotRun("output", ValueError(say("the output is empty")))
     if not all(np.isfinite(y).all() for y in values):
         if _is_unwritten(setup):
             return CannotRun("unwritten", ValueError(say(
@@ -522,6 +550,16 @@ def attempt(setup: Setup):
     if not _fits(seen, setup):
         return CannotRun("returned", ValueError(say("shapes do not fit")))
     return None
+
+
+def _are_kept(setup: Setup, paths):
+    """Whether one of the arrays that the first forward makes is there still after a second one."""
+    with at_work(setup.layer) as layer:
+        layer.forward(*copies(setup.inputs))
+        made = dict(places(layer))
+        layer.forward(*copies(setup.inputs))
+        now = dict(places(layer))
+    return any(path in made and now.get(path) is made[path] for path in paths)
 
 
 def _is_unwritten(setup: Setup):

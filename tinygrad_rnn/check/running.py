@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
+from .arguments import is_label
 from .limits import TimeUp
 from .loading import is_widened
 from .numpy_standin import numpy_standin, tracing
@@ -200,15 +201,15 @@ class Slots:
 
 def gradient_names(name: str) -> list[str]:
     """What the gradient of W may be called."""
-    forms = "d{0} d_{0} grad_{0} {0}_grad {0}_gradient g{0} g_{0} delta_{0} nabla_{0} grad{0}" \
-        " {0}grad D{0} diff_{0} {0}_delta {0}_d dL_d{0} dLd{0} dL{0}"
+    forms = "d{0} d_{0} grad_{0} {0}_grad {0}_gradient gradient_{0} gradients_{0} g{0} g_{0}" \
+        " delta_{0} nabla_{0} grad{0} {0}grad D{0} diff_{0} {0}_delta {0}_d dL_d{0} dLd{0} dL{0}"
     return [form.format(name) for form in forms.split()]
 
 
 def gradient_target(name: str) -> str | None:
     """ "dWx", "grad_Wx", "Wx_grad" -> "Wx"; None for what is no name of a gradient."""
-    for pattern in (r"dL_?d_?(\w+)", r"(?:grad|delta|nabla|diff|g)_(\w+)", r"d_?([A-Za-z]\w*)",
-                    r"(\w+?)_(?:grad|delta)", r"grad(\w+)", r"dL_?(\w+)"):
+    for pattern in (r"dL_?d_?(\w+)", r"(?:grad|gradients?|delta|nabla|diff|g)_(\w+)",
+                    r"d_?([A-Za-z]\w*)", r"(\w+?)_(?:grad|delta)", r"grad(\w+)", r"dL_?(\w+)"):
         match = re.fullmatch(pattern, name)
         if match:
             return match[1]
@@ -459,7 +460,8 @@ def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
     rates = [bool(k and _RATES.fullmatch(p.name)) for k, p in enumerate(taken)]
     given = dict(zip(forward_names(layer), setup.inputs, strict=False))
     again = [p.name in given and p.default is p.empty for p in taken]
-    at_inputs = len(taken) > len(cotangents) == 1 and np.ndim(cotangents[0]) == 0  # of a loss
+    at_inputs = len(cotangents) == 1 and np.ndim(cotangents[0]) == 0 and (  # of a loss
+        len(taken) > 1 or any(is_label(p.name) for p in taken))
     if all(again) and not at_inputs:  # backward(x) is handed a gradient, whatever it calls it
         again = [False] * len(taken)
     left: list[Any]
@@ -474,7 +476,7 @@ def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
     for p, rate, same in zip(taken, rates, again, strict=True):
         if rate or same:
             arguments.append(RATE if rate else given[p.name])
-        elif setup.loss and not _TARGETS.fullmatch(p.name) and _OUTPUTS.fullmatch(p.name):
+        elif setup.loss and not is_target(p.name) and _OUTPUTS.fullmatch(p.name):
             arguments.append(setup.output)
         elif left:
             arguments.append(left.pop(0))
@@ -499,11 +501,27 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
                 for n in names]
     result = list(returned) if isinstance(returned, (tuple, list)) else [returned]
     called = returned_names(inspect.unwrap(type(layer).backward))
+    if any(isinstance(r, (tuple, list)) for r in result):  # dx, (dW, db)
+        parts = [n.strip("()[]").split(", ") if isinstance(r, (tuple, list)) else [n]
+                 for n, r in zip(called, result, strict=False)]
+        called, result = [n for part in parts for n in part], _flat(
+            tuple(r) if isinstance(r, list) else r for r in result)
     dicts = [r for r in result if isinstance(r, dict)]
     if dicts:  # of parameters, beside the gradients of inputs
         layer.returned_gradients = dicts[0]
         called = [n for n, r in zip(called, result, strict=False) if not isinstance(r, dict)]
         result = [r for r in result if not isinstance(r, dict)]
+    held = {id(a): k for k, a in getattr(layer, "__dict__", {}).items()
+            if isinstance(a, np.ndarray) and isinstance(getattr(setup.layer, k, 0), np.ndarray)}
+    own = [None if n in names or (t := gradient_target(n)) in names else held.get(
+        id(getattr(layer, str(t), None))) for n in called]
+    if any(own) and len(called) == len(result):  # of parameters, by their names
+        layer.returned_gradients = {k: g for k, g in zip(own, result, strict=True) if k}
+        called, result = ([x for k, x in zip(own, some, strict=True) if k is None]
+                          for some in (called, result))
+        if not result:
+            layer.not_returned = names
+            return [None] * len(names)
     floats = [x for x in setup.inputs if is_float(x)]
     if len(result) in (len(setup.inputs), len(floats)) or len(names) < len(setup.inputs):
         return result
@@ -543,6 +561,7 @@ class Observation:
     aliased: list[tuple[str, str]] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)  # attributes such as dh, after backward
     printed: bool = False
+    overwritten: bool = False  # by backward: what forward had made
     grads_before: list[Any] = field(default_factory=list)
 
 
@@ -648,12 +667,16 @@ _TARGETS = re.compile(r"y|t|ys|ts|(y_?|targets?|labels?)(_?(true|s|real))?|desir
 _OUTPUTS = re.compile(r"o|a|out(put)?s?|y_?(hat|pred\w*)|pred\w*|probs?|logits", re.I)
 
 
+def is_target(name: str) -> bool:
+    return bool(_TARGETS.fullmatch(name))
+
+
 def target_of(layer) -> str | None:
     """The argument by which backward takes the target of a loss, beside outputs and inputs of
     forward; None if it takes none, or something else."""
     names = [p.name for p in arguments_of(layer.backward) if p.default is p.empty
              and p.name not in forward_names(layer) and not _RATES.fullmatch(p.name)]
-    targets = [n for n in names if _TARGETS.fullmatch(n)]
+    targets = list(filter(is_target, names))
     return targets[0] if len(targets) == 1 and all(
         n in targets or _OUTPUTS.fullmatch(n) for n in names) else None
 
@@ -670,10 +693,12 @@ def _sums_to_one(y):
     return np.ndim(y) > 0 and np.shape(y)[-1] > 1 and np.allclose(np.sum(y, axis=-1), 1)
 
 
-def loss_gradient(loss, y, t):
-    """The gradient of a loss for the output y and the target t."""
-    kind, over = loss
-    sizes = {"1": 1, "N": len(y) if np.ndim(y) else 1, "size": np.size(y)}
+def loss_gradient(setup: Setup, y, t):
+    """The gradient of its loss for the output y and the target t."""
+    kind, over = setup.loss or LOSSES[0]
+    rows = len(y) if np.ndim(y) else 1
+    N = setup.recipe.size("N") if setup.recipe is not None else rows
+    sizes = {"1": 1, "N": N if N in np.shape(y) else rows, "size": np.size(y)}
     return _LOSSES[kind](y, t) / sizes[over]
 
 
@@ -683,6 +708,7 @@ def observe(setup: Setup, rng, light: bool = False):
     inputs, out = copies(setup.inputs), io.StringIO()
     with at_work(setup.layer, out) as layer:
         setup.start(layer)
+        old = {id(a) for a in arrays_of(layer)}
         given = copies(inputs)
         raw = call_forward(setup, layer, given)
         outputs, kind = outputs_of(raw)
@@ -696,6 +722,7 @@ def observe(setup: Setup, rng, light: bool = False):
         handed = copies(cotangents)
         params = setup.slots.params(layer)
         before = copies(params)
+        kept = [(a, a.copy()) for _, a in places(layer) if id(a) not in old] if not light else []
         slots_before = setup.slots.grads(layer)
         grads_before = gradients(slots_before)
         passed: list[Any] = []  # what functions return
@@ -712,6 +739,7 @@ def observe(setup: Setup, rng, light: bool = False):
     if light:
         return seen, cotangents
     seen.grads_before = grads_before
+    seen.overwritten = any(_differs(a, then) for a, then in kept)
     if isinstance(getattr(layer, "grads", None), (list, tuple)) and not (
             setup.slots.beside or hasattr(layer, "form")):
         seen.replaced = [i for i, (a, b) in enumerate(zip(slots_before, grads, strict=True))
@@ -813,7 +841,9 @@ def _truth(setup: Setup, cotangents: list[Any], others):
                                      *(item_at(layer, path) for path in others)])
         given = [Tensor(x, requires_grad=True) if is_float(x) else x for x in inputs]
         with tracing(), _phase("trace", setup.layer):
-            outputs, _ = outputs_of(twin.forward(*given))
+            # copies: a forward may write into what it is handed
+            outputs, _ = outputs_of(twin.forward(*(
+                np.copy(t) if isinstance(t, Tensor) else t for t in given)))
             total = 0
             for y, g in zip(outputs, cotangents, strict=False):
                 if isinstance(y, Tensor) and y.requires_grad:

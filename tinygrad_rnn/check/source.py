@@ -91,6 +91,20 @@ def is_array_there(fn, name: str) -> bool:
         [n.value] if isinstance(n, (ast.Attribute, ast.Subscript)) else []))
 
 
+def keys_of(fn, name: str) -> set[str]:
+    """The keys of a dict that a function reads or sets."""
+    nodes: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
+    return {n.slice.value for n in nodes if isinstance(n, ast.Subscript) and ast.unparse(
+        n.value) == name and isinstance(n.slice, ast.Constant) and isinstance(n.slice.value, str)}
+
+
+def compared(fn, name: str) -> list[str]:
+    """The words that a function compares an argument with."""
+    nodes: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
+    return [c.value for n in nodes if isinstance(n, ast.Compare) and ast.unparse(n.left) == name
+            for c in n.comparators if isinstance(c, ast.Constant) and isinstance(c.value, str)]
+
+
 def keys_read(fn, name: str, seen=()) -> dict[str, list[Any]] | None:
     """The keys by which a function, or one that it hands it to, reads the dict ``name``, without
     those for which it has a default: key -> the constants that its value is compared with. None
