@@ -129,6 +129,27 @@ def test_loops_refuse_ids_that_are_no_rows(wrong):
     assert_array_equal(W.numpy(), before[1])
 
 
+@pytest.mark.parametrize("at", [0, slice(1, 3), (slice(None), 1), (slice(None), 1, slice(3))])
+def test_a_part_of_looked_up_rows_is_looked_up_alone(at):
+    rng = np.random.default_rng(0)
+    E, W = (nn.Parameter(rng.normal(size=(n, 16)).astype(np.float32)) for n in (20, 16))
+
+    def step(ids):
+        loss = np.sum(np.tanh((E[ids] @ W)[at] + 1))
+        loss.backward()
+        slopes = E.grad, W.grad
+        E.grad = W.grad = None
+        return loss, *slopes
+
+    recorded = tg.jit(step)
+    for _ in range(2):
+        ids = rng.integers(0, 20, (40, 5))
+        for got, want in zip(recorded(ids), step(ids), strict=True):
+            assert_allclose(got.numpy(), want.numpy(), rtol=1e-4, atol=1e-4)
+    found = [call.out.shape for call in recorded._last.program.tape.calls if call.fn is looked_up]
+    assert found == [np.ones((40, 5, 16))[at].shape]
+
+
 class Words:
     """A table, a loss of its rows that are looked up, and one step of gradient descent."""
 
