@@ -51,6 +51,12 @@ def twice(held, x):
     return y[:2], y, {"again": y, "part": y[1:]}
 
 
+def a_view_twice(held, x):
+    y = x * 2
+    held.part, held.hs = y[1:], y[1:]
+    return held.hs, held.part
+
+
 def a_tensor_twice(held, x):
     held.t = np.tanh(held.t + x)
     return held.t, [held.t]
@@ -70,8 +76,8 @@ def the_object(held, x):
 
 
 @pytest.mark.parametrize("f", [
-    kept, kept_and_a_view, a_view_of_what_is_reached, an_argument, twice, a_tensor_twice,
-    what_a_parameter_holds, a_constant, the_object])  # fmt: skip
+    kept, kept_and_a_view, a_view_of_what_is_reached, an_argument, twice, a_view_twice,
+    a_tensor_twice, what_a_parameter_holds, a_constant, the_object])  # fmt: skip
 def test_who_edits_what_comes_out_edits_what_eager_would(f):
     def run(jit):
         def edit(x, by):
