@@ -88,10 +88,12 @@ class Memory:
         for value in tape.results:
             self.last[self.root[value]] = len(tape.calls)
         for call in reversed(tape.calls):
-            if not makes(call):  # what it gives may look at what it was given
+            if not (takes_out(call) or editing(call)):  # it may give a view: ``reshape`` copies one
+                # array, and does not copy another
                 until = self.last[self.root[call.out]]
-                for value in call.inputs():
-                    self.last[self.root[value]] = max(until, self.last[self.root[value]])
+                for root in {self.root[value] for value in call.inputs()}:
+                    if not root.contiguous:  # others lie here as they did in the recording
+                        self.last[root] = max(until, self.last[root])
         self.lanes = {i: call.lane for i, call in enumerate(tape.calls) if call.lane}
         self.spans: dict[int, tuple[int, int]] = {}  # of lanes: the first and the last call
         for i, (lanes, _) in self.lanes.items():
@@ -305,13 +307,6 @@ def takes_out(call: Call) -> bool:
         return True
     return isinstance(getattr(fn, "__self__", None), np.ufunc) and (
         fn.__name__ == "reduce" and call.out.shape != ())
-
-
-def makes(call: Call) -> bool:
-    """Whether what it gives is memory of its own, however its operands lie: ``reshape`` copies one
-    array, and of another gives a view."""
-    return (takes_out(call) or editing(call) or call.fn in (np.copy, np.where, operator.getitem)
-            or call.out.dtype is None or call.out.shape == ())
 
 
 def editing(call: Call) -> bool:
