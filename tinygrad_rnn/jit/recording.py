@@ -110,6 +110,7 @@ class Recorder:
         self._owners = {}  # id of what owns memory -> weak reference to the array that has it
         self._errors: dict[str, Any] = dict(np.geterr())
         self._shown = _shown()
+        self.drawing = False
         self.outside: dict[Value, Any] = {}  # inputs that are no arguments, as they came in
         self._sources: dict[Value, frozenset[Value | None]] = {}  # of what calls made, see below
         self.refused: JitError | None = None  # the first refusal: it counts, even if it is caught
@@ -187,6 +188,8 @@ class Recorder:
     def makes(self, original, args, kwargs):
         """What the program gets of ``np.zeros`` and its kind, which it may fill, and of
         ``np.array`` and its kind of recorded values."""
+        if self.drawing:
+            return original(*args, **kwargs)
         original = np.zeros if original is np.empty else original
         args = _opened(args)
         out = original(*_plain(args), **_plain(kwargs))
@@ -935,8 +938,12 @@ class RecordingGenerator:
             if method in ("shuffle", "spawn", "permuted") or kwargs.get("out") is not None:
                 raise JitError(f"{source_line()}: {method} of a random generator cannot be recorded"
                                " in this form; use permutation, or a[...] = rng.random(a.shape)")
-            out = getattr(self._generator, method)(*_plain(args), **_plain(kwargs))
             recorder = self._recorder
+            recorder.drawing = True  # a generator of the program's own may make arrays: plain ones
+            try:
+                out = getattr(self._generator, method)(*_plain(args), **_plain(kwargs))
+            finally:
+                recorder.drawing = False
             if _first((args, kwargs)) is not None and self._counts(method, args, kwargs, out):
                 raise recorder.refuse_choice(f"{method} of a random generator")
             symbolic = (self._value, method, recorder.symbolic(args), recorder.symbolic(kwargs))
