@@ -123,6 +123,21 @@ def test_blas_has_its_threads_again(shared):
     assert asked() == before
 
 
+@pytest.mark.parametrize("there", [lambda a: np.einsum("ij,jk->ik", a, a),
+                                   lambda a: np.linalg.solve(a, a), lambda a: np.dot(a.T, a)])
+def test_blas_keeps_its_threads_where_others_need_them(shared, there):
+    step, x = layer(5)
+    a = np.eye(128, dtype=np.float32) + 0.01
+    recorded = tg.jit(lambda x, a: (step(x), there(a)))
+    for _ in range(3):
+        recorded(x, a)
+    assert teams(recorded).desks and not teams(recorded).products_apart
+    without = tg.jit(lambda x, a: (step(x), a + 1))
+    for _ in range(3):
+        without(x, a)
+    assert teams(without).products_apart
+
+
 def test_replays_of_several_threads_share_the_helpers(shared):
     found = {}
 

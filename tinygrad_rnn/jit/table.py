@@ -30,6 +30,7 @@ __all__ = ["Compiled", "Loop", "assembled", "products_are_native"]
 
 FLOAT, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 SMALL = 1 << 10  # elements up to which NumPy's call costs more than what it does
+PRODUCTS = {np.dot, np.einsum, np.inner, np.tensordot}
 MANY = 64  # parts of an array that are calls of their own
 LARGE = 10**6  # multiplications from which on a product is shared
 CALL = re.compile(r"(o\d+|np\.copyto)\((.*)\)")
@@ -506,9 +507,16 @@ class Tables:
                 self.known.pop(match[1], None)
 
     def left_out(self, call: Call | None) -> None:
-        """A line that is not native: a large product is shared by BLAS."""
-        if self.team and call is not None and call.fn is np.matmul and (
-                math.prod(call.out.shape[-2:]) * call.args[0].shape[-1] >= LARGE):
+        """A line that is not native: its large products are shared by BLAS."""
+        if self.team is None or call is None:
+            return
+        sizes = [math.prod(v.shape) for v in call.inputs() if v.shape]
+        if call.fn is np.matmul:
+            large = math.prod(call.out.shape[-2:]) * call.args[0].shape[-1] >= LARGE
+        else:
+            large = max(sizes, default=0) >= LARGE ** (2 / 3) and (
+                call.fn in PRODUCTS or "linalg" in (getattr(call.fn, "__module__", None) or ""))
+        if large:
             self.team.products_apart = False
 
     def timed(self, text: str, call: Call | None) -> list[str]:
