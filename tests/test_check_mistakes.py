@@ -224,6 +224,9 @@ def with_examples(*examples):
     (("LSTM: di * i * (1.0 - i) -> di * i * (1.0 - f)",
       "dh_prev = np.dot(dA, Wh.T) -> dh_prev = np.dot(dA, Wx.T)"),
      ("`f` stands where `i` belongs", "`Wx` stands where `Wh` belongs")),
+    (("TimeAttention: dhs_enc = dhs_enc + dhs -> dhs_enc = dhs",
+      "return dhs_enc, np.stack(dhs_dec, axis=1) -> return np.stack(dhs_dec, axis=1), dhs_enc"),
+     ("in each other's place", "`dhs_enc`")),
     (("Affine: np.dot(self.x.T, dout) -> -np.dot(self.x.T, dout)",
       "np.sum(dout, axis=0) -> np.mean(dout, axis=0)"), ("minus", "mean"))])
 def test_two_mistakes_have_their_own_words_each(examples, said, tmp_path):
@@ -233,6 +236,62 @@ def test_two_mistakes_have_their_own_words_each(examples, said, tmp_path):
     assert {c.line for c in report.causes} == set(lines), str(report)
     assert all(any(words in c.text for c in report.causes) for words in said), str(report)
     assert len(report.causes) == len(said), str(report)
+
+
+STEPS = Path(__file__).parent / "checked" / "steps.py"
+
+
+@pytest.mark.parametrize("layer, changes, said", [
+    # a part that is right is not to blame, though it is made in a comprehension
+    ("Steps", {"dx, dh, ds = self": "dx, ds, dh = self"}, [
+        ("`ds` and `dh` are unpacked in each other's place", "dx, ds, dh =")]),
+    # what raises only where the sizes differ, alone and beside another mistake
+    ("Steps", {"D = Wx.shape[0]": "D = Wh.shape[0]"}, [("`Wh` stands where `Wx`", "D = Wh")]),
+    ("Steps", {"D = Wx.shape[0]": "D = Wh.shape[0]", "dss[:, t] + dh": "dss[:, t] - dh"}, [
+        ("`Wh` stands where `Wx`", "D = Wh"), ("wrong sign", "- dh")]),
+    # two that raise, in one line and in two
+    ("Stored", {"= self.db\n": "= self.dbb\n", "np.sum(dout, axis=0)": "np.sum(dout, axis=1)"}, [
+        ("axis=0 belongs", "axis=1"), ("self.dbb", "self.dbb")]),
+    ("Stored", {"grads[1][...]": "grads[2][...]", "np.sum(dout, axis=0)": "np.sum(dout, axis=1)"}, [
+        ("axis=0 belongs", "axis=1"), ("`self.grads[2]` is the slot", "grads[2]")]),
+    ("Stored", {"        self.grads[1][...] = self.db\n": ""}, [
+        ("`self.db` is computed, and never stored", "")]),
+    ("Stored", {"np.sum(dout, axis=0)": "np.sum(dout, axis=1)"}, [("axis=0 belongs", "axis=1")]),
+    # two that add up, and neither of which alone mends anything
+    ("Mixed", {"d0 + 2 * d1": "d0 - 2 * d1", "dh + dsum": "dh"}, [
+        ("wrong sign in `d0 - 2 * d1`", "d0 - 2"), ("`dsum` is not added", "out = dh")]),
+    # among equals, the line where nothing is done
+    ("Mixed", {"dh + dsum": "dh"}, [("`dsum` is not added to `dh`", "out = dh")]),
+    ("Mixed", {"dout[:, :H], dout[:, H:H": "dout[:, H:], dout[:, H:H"}, [
+        ("`dout[:, H:]` where `dout[:, :H]` belongs", "d0, dx, d1")]),
+    # once the two are in their places, what else is wrong shows
+    ("Mixed", {"d0 + 2 * d1": "d0 - 2 * d1", "return dx, out": "return out, dx"}, [
+        ("in each other's place", "return"), ("wrong sign", "d0 - 2")])])
+def test_what_is_wrong_and_what_raises(layer, changes, said, tmp_path):
+    source = STEPS.read_text()
+    begin = source.index(f"class {layer}:")
+    head, text = source[:begin], source[begin:]
+    for right, wrong in changes.items():
+        assert right in text
+        text = text.replace(right, wrong, 1)
+    (tmp_path / "own.py").write_text(head + text)
+    (report,) = check_here(tmp_path / "own.py", only=layer)
+    assert report.verdict == "wrong" and len(report.causes) == len(said), str(report)
+    lines = (head + text).splitlines()
+    for words, place in said:
+        assert any(words in c.text and place in lines[c.line - 1] and (c.diff or not place)
+                   for c in report.causes), str(report)
+
+
+def test_the_layers_over_time_are_right():
+    reports = {r.name: r for r in check_here(STEPS)}
+    assert all(reports[name].ok for name in ("Cell", "Steps", "Stored", "Mixed"))
+
+
+def test_what_is_raised_is_that_of_the_likeliest_shapes():
+    # with Wh (D, H), and all the other odd ones, it comes further inside the part
+    (report,) = check_here(STEPS, only="OddSteps")
+    assert report.verdict == "unchecked" and "(3,5) and (6," in report.cause, str(report)
 
 
 def causes_of(tmp_path, forward, backward, more=""):

@@ -155,13 +155,20 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
 
     if wrong and not findings and not edited and in_forward():
         return None
-    shown = {n: s for n in wrong if (s := _shown(n, outcome)) is not None}
+    shown = _all_shown(outcome, wrong, outcome.got)
     causes: list[Cause] = []
     explained: set[str] = set()
     repair = None
     if (wrong or not outcome.gradients) and not budget.over:
-        telling = {n: s.kind for n, s in shown.items() if s.kind in _TELLING}
-        repair = find_repair(outcome, budget, telling, trusted, edited)
+        def telling(got):
+            return {n: s.kind for n, s in _all_shown(outcome, wrong, got).items()
+                    if s.kind in _TELLING}
+
+        most = budget.part(0.85)  # what is left is for forward
+        repair = find_repair(outcome, most, telling, trusted, edited)
+        budget.used_up |= most.used_up
+        if repair.edits:
+            shown = _all_shown(outcome, wrong, repair.got)
         if wrong and not repair.edits and in_forward(stored=True):
             return None
         causes, findings = _with_findings(outcome, repair, findings)
@@ -273,6 +280,12 @@ def _close(a, b):
     return np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-6, atol=1e-10)
 
 
+def _all_shown(outcome: Outcome, names, got):
+    """What the numbers of gradients show, which are ``got``: name -> _Shown."""
+    seen = replace(outcome, got=got)
+    return {n: s for n in names if (s := _shown(n, seen)) is not None}
+
+
 def _shown(name, outcome: Outcome):
     """What the numbers of one gradient show, or None."""
     got, wanted = outcome.got.get(name), outcome.wanted[name]
@@ -283,10 +296,11 @@ def _shown(name, outcome: Outcome):
                       " never written")
     for other, right in outcome.wanted.items():
         if other != name and np.any(right) and _close(got, right):
-            if name in outcome.setup.names:
+            if name not in outcome.setup.names:
+                return _Shown("slot", "{names} holds the gradient of another parameter, {other}",
+                              {"other": f"d{other}"})
+            if not _close(outcome.got.get(other), right):
                 return _Shown("returned_order", "{names} are returned in each other's place")
-            return _Shown("slot", "{names} holds the gradient of another parameter, {other}",
-                          {"other": f"d{other}"})
     states = [x for x in outcome.setup.inputs if isinstance(x, np.ndarray)]
     for y in outcome.observation.outputs + states:
         if isinstance(y, np.ndarray) and y.ndim and got.ndim and _close(got, y):

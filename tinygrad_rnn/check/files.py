@@ -180,13 +180,10 @@ class Checks:
         if (report.verdict == "wrong" or report.kind == "raises") and parts:
             wrong = [part for part in parts if self._is_wrong(part, checked)]
             right = [part for part in parts if self.verdicts[part] in ("ok", "convention")]
+            for part in right:  # and what a right one is made of
+                right += [inner for inner in parts_of(part) if inner not in [*right, *wrong]]
             if not wrong:
-                # where something raises, other edits than of a name that is not there may hide it
-                raises = report.kind == "raises"
-                if not raises or "AttributeError" in str(report.cause):
-                    explained = checked(cls, self.explain, right)
-                    if not raises or all(c.kind == "misspelt" for c in explained.causes):
-                        report = explained
+                report = checked(cls, self.explain, right)
             else:
                 raised = [report.cause] if report.kind in ("raises", "square_only") else []
                 with contextlib.ExitStack() as stack:

@@ -685,39 +685,36 @@ def _carried(setup: Setup, twice: Setup, seed: int):
 def _raised(report: Report, error: CannotRun, setup: Setup, limits: _Limits) -> Report:
     """Backward raised. If it does not at D = H, it is right only there; else it cannot be run."""
     filename, seed = file_of(type(setup.layer)), limits.seed
-    if error.phase == "backward" and setup.recipe is not None and setup.recipe.init:
-        try:
-            right = evaluate(setup.recipe.setup({"D": 5, "H": 5}), seed).right
-        except CannotRun:
-            right = False
-        if right:
-            report.verdict, report.line, report.kind = "wrong", error.line, "square_only"
-            report.cause = say("right only when D = H: with D = 5 and H = 6 backward raises"
-                               " {error}; a weight is probably transposed, or two sizes are mixed"
-                               " up", error=str(error))
-            report.source = source_line(filename, error.line)
-            return report
-    if error.phase == "backward" and not isinstance(error.error, TimeUp) and not (
-            is_of_the_call(error.error)):
-        could_not_run(report, error, filename)
-        report.kind = "raises"  # perhaps it is not meant to be called like this: not wrong yet
-        if limits.explain:
-            raised = report.cause
-            with contextlib.suppress(Exception, TimeUp), time_limit(limits.seconds):
-                explain_wrong(report, _forward_outcome(setup, seed), limits.budget(), filename,
-                              limits.trusted, _more(setup, seed))
-            backward = type(setup.layer).backward
-            # to leave out the line that raises ends the error: a cause only if nothing reads it
-            if report.causes and not any(
-                    c.kind == "extra" and c.line == error.line and is_read(backward, error.line)
-                    for c in report.causes):
-                report.verdict = "wrong"
-                report.notes.append(raised)
-            else:
-                report.cause, report.line, report.causes = raised, error.line, []
-                report.searched, report.unexplained = "", []
+    could_not_run(report, error, filename)
+    if error.phase != "backward" or isinstance(error.error, TimeUp):
         return report
-    return could_not_run(report, error, filename)
+    raised, verdict, report.kind = report.cause, "unchecked", "raises"
+    with contextlib.suppress(CannotRun):
+        if setup.recipe is not None and setup.recipe.init and evaluate(
+                setup.recipe.setup({"D": 5, "H": 5}), seed).right:
+            verdict, report.kind = "wrong", "square_only"
+            raised = say("right only when D = H: with D = 5 and H = 6 backward raises {error}; a"
+                         " weight is probably transposed, or two sizes are mixed up",
+                         error=str(error))
+    if verdict == "unchecked" and is_of_the_call(error.error):
+        report.kind = ""
+        return report
+    kind = report.kind  # perhaps it is not meant to be called like this: not wrong yet
+    if limits.explain:
+        with contextlib.suppress(Exception, TimeUp), time_limit(limits.seconds):
+            explain_wrong(report, _forward_outcome(setup, seed), limits.budget(), filename,
+                          limits.trusted, _more(setup, seed))
+        # to leave out the line that raises ends the error: a cause only if nothing reads it
+        if report.causes and not any(
+                c.kind == "extra" and c.line == error.line and is_read(
+                    type(setup.layer).backward, error.line) for c in report.causes):
+            report.verdict = "wrong"
+            report.notes.append(raised)
+            return report
+    report.verdict, report.kind, report.cause, report.line = verdict, kind, raised, error.line
+    report.causes, report.unexplained, report.searched = [], [], ""
+    report.source = source_line(filename, error.line)
+    return report
 
 
 def _forward_outcome(setup: Setup, seed: int):

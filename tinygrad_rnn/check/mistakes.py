@@ -142,6 +142,8 @@ class Edit:
     said: str = ""  # its text, once it is found
     undo: Any = None  # once it is made
     change: Any = None  # the same as lines of the file
+    beside: Any = ()  # the edits of its place, to compile at once
+    code: Any = None  # of the function with it, and of which form of the function
 
     @property
     def kind(self):
@@ -157,12 +159,25 @@ class Edit:
         return say(words, **{"old": show(self.old), "new": show(self.new), **{
             k: v for k, v in self.values.items() if k not in ("kind", "rank", "words")}})
 
+    @property
+    def tree(self):
+        """What is put there."""
+        if isinstance(self.new, str):
+            self.new = placed(expression(self.new), self.old)
+        return self.new
+
+    @property
+    def is_expression(self):
+        """Whether one expression, that is read, takes the place of another."""
+        return isinstance(self.old, ast.expr) and not isinstance(self.new, list) and (
+            not isinstance(self.old, (ast.Slice, ast.Starred))) and isinstance(
+            getattr(self.old, "ctx", ast.Load()), ast.Load) and not (
+            isinstance(self.node, ast.Subscript) and self.field == "slice")
+
     def make(self):
         """Make the edit in the tree; returns what undoes it."""
         held = getattr(self.node, self.field)
-        if isinstance(self.new, str):
-            self.new = placed(expression(self.new), self.old)
-        value = self.new
+        value = self.tree
         if self.at is not None:
             value = list(held)
             new = self.new if isinstance(self.new, list) else [self.new]
@@ -295,7 +310,11 @@ def places(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Pla
 
 
 def edits(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Edit]:
-    """All edits of one function: every mistake at every place."""
+    """All edits of one function: every mistake at every place. Likelier than others are those that
+    use what is computed and used nowhere, or something more where a name is only copied."""
+    names: Any = [n for n in ast.walk(function.node) if isinstance(n, ast.Name)]
+    unused = {n.id for n in names if isinstance(n.ctx, ast.Store)} - {
+        n.id for n in names if isinstance(n.ctx, ast.Load)} - {"_"}
     for p in places(function, scope, evidence):
         for m in MISTAKES:
             if p.value if m.on == "value" else isinstance(p.node, m.on):
@@ -305,6 +324,15 @@ def edits(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Edit
                         new = placed(new, p.node)
                     line = values.pop("line", getattr(p.node, "lineno", function.node.lineno))
                     at, count = (new.at, new.length) if isinstance(new, Block) else (p.at, 1)
+                    if p.written and isinstance(new, (ast.Call, ast.BinOp)):
+                        continue  # into what is thrown away
+                    trees = new if isinstance(new, list) else [
+                        expression(new) if isinstance(new, str) else new]
+                    uses = {n.id for t in trees if unused for n in ast.walk(t)
+                            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+                    rank = values.get("rank", m.rank)
+                    values["rank"] = (min(rank, 1 + rank / 10) if uses & unused else rank) - (
+                        0.5 if p.name and p.value and isinstance(p.parent, ast.Assign) else 0)
                     yield Edit(function, p.parent, p.field, at, p.node, new, m, values, line, count)
 
 
@@ -665,10 +693,7 @@ def _another_variable(p):
             new = expression(other)
             new.ctx = ast.Store()
         kind, words = _exchange(p, own, other, value, candidate)
-        idle = {"rank": 1} if returned and is_gradient(other, p.scope) and not any(
-            name_of(n) == other and isinstance(getattr(n, "ctx", None), ast.Load)
-            for n in ast.walk(p.function.node)) else {}  # it is computed, and used nowhere
-        yield new, {"other": other, "kind": kind, "words": words, **idle}
+        yield new, {"other": other, "kind": kind, "words": words}
 
 
 def _is_bound(p, name):
@@ -761,12 +786,13 @@ def _another_variable_everywhere(p):
 def _exchanged(p):
     if not 2 <= len(p.node.elts) <= 6 or isinstance(p.parent, ast.Subscript):
         return
-    values = {}
+    values: dict[str, Any] = {}
     if isinstance(p.parent, ast.Return):
         values = {"kind": "returned_order",
                   "words": "`{a}` and `{b}` are returned in each other's place"}
     elif isinstance(p.node.ctx, ast.Store):
-        values = {"kind": "wrong_variable",
+        called_for = isinstance(getattr(p.parent, "value", None), ast.Call)
+        values = {"kind": "wrong_variable", "rank": 2 if called_for else 4,
                   "words": "`{a}` and `{b}` are unpacked in each other's place"}
     for i, j in itertools.combinations(range(len(p.node.elts)), 2):
         swapped = list(p.node.elts)
@@ -1102,7 +1128,7 @@ def _sum_for_mean(p):
         yield new
 
 
-@mistake("axis", "`{old}` sums over the wrong axis: axis={axis} belongs here", on=ast.Call, rank=3,
+@mistake("axis", "`{old}` sums over the wrong axis: axis={axis} belongs here", on=ast.Call, rank=1,
          example="Softmax: axis=-1, keepdims=True)) -> axis=0, keepdims=True))")
 def _another_axis(p):
     if called(p.node) == "sum":
@@ -1162,7 +1188,7 @@ def _by_ids(target, scope: Scope):
 
 
 @mistake("overwritten", "overwritten instead of summed over all uses: `{target}` is assigned with ="
-         " where += belongs", on=ast.Assign, rank=2,
+         " where += belongs", on=ast.Assign, rank=1,
          example="TimeAttention: dhs_enc = dhs_enc + dhs -> dhs_enc = dhs")
 def _overwritten(p):
     if len(p.node.targets) == 1 and not isinstance(p.node.targets[0], (ast.Tuple, ast.List)):
@@ -1344,7 +1370,9 @@ def _never_stored(p):
     for i, g in enumerate(grads):
         if isinstance(g, np.ndarray) and not np.any(g):
             for other in p.scope.arrays(g.shape):
-                if other in p.scope.names and not _is_weight(other) and other.strip("_"):
+                own = other.removeprefix("self.")
+                if (other in p.scope.names or is_gradient(own, p.scope)) and (
+                        own.strip("_") and not _is_weight(own)):
                     new = statement(f"self.grads[{i}][...] = {other}")
                     both = [new, p.node] if isinstance(p.node, ast.Return) else [p.node, new]
                     yield both, {"other": other, "i": i}
@@ -1378,7 +1406,7 @@ def _misspelt(p):
 
 
 @mistake("last_step", "`{part}.grads` after the loop are those of the last step alone: the steps"
-         " are not added up", on=ast.For, rank=6,
+         " are not added up", on=ast.For, rank=7,
          example="StepSum: for g, step in zip(self.grads, cell.grads):\n                g += step\n"
                  "        return ->"
                  " pass\n        for g, step in zip(self.grads, cell.grads):\n"

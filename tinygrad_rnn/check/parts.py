@@ -28,12 +28,20 @@ def parts_of(cls: type) -> list[type]:
     for base in cls.__mro__:
         for fn in vars(base).values():
             if isinstance(fn, types.FunctionType):
-                for name in fn.__code__.co_names:
+                for name in _names_in(fn.__code__):
                     part = fn.__globals__.get(name)
                     if isinstance(part, type) and part not in cls.__mro__ and all(
                             callable(getattr(part, k, None)) for k in ("forward", "backward")):
                         found[part] = None
     return list(found)
+
+
+def _names_in(code: types.CodeType):
+    """The global names that a function reads, in its comprehensions, too."""
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from _names_in(inner)
 
 
 def _beside(layer, path):

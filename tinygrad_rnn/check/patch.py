@@ -83,6 +83,8 @@ def _of_expression(parent, name, old, new, filename, lines) -> Change:
     """The lines of an expression with its text replaced: as small a part as will do."""
     parent, name, old, new = _smallest(parent, name, old, new)
     text = show(new) if isinstance(new, ast.AST) else str(new)
+    if isinstance(parent, ast.Subscript) and isinstance(new, ast.Tuple):
+        text = text[1:-1]  # `x[(:, 0)]` is no Python
     loose = isinstance(new, (ast.BinOp, ast.UnaryOp, ast.IfExp, ast.Compare))
     if loose and isinstance(parent, (ast.BinOp, ast.UnaryOp, ast.Attribute, ast.Compare)):
         tried = type(parent)(**{**dict(ast.iter_fields(parent)), name: new})

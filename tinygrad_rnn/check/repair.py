@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .limits import TimeUp, time_limit
-from .mistakes import Edit, Evidence, Scope, edits, ratio_in_words, ratio_of
+from .mistakes import Edit, Evidence, Scope, edits, placed, ratio_in_words, ratio_of
 from .outcome import evaluate, pairs
 from .patch import change_of, change_of_statement
 from .running import (
@@ -29,6 +29,7 @@ from .running import (
     call_forward,
     clone,
     copies,
+    depth_of,
     file_of,
     gradients,
     numpy_replaced,
@@ -40,10 +41,12 @@ from .running import (
 from .smallest import in_sizes
 from .source import (
     Function,
+    chosen,
     codes_run,
     compiled,
     functions_of,
     is_ours,
+    one_of,
     profiled,
     with_source,
 )
@@ -52,13 +55,15 @@ if TYPE_CHECKING:
     from .outcome import Outcome
 
 ELSEWHERE = {"N": 2, "T": 5}  # sizes to confirm what was found
+LIKELY = 6  # the highest rank of edits that are not many
 MOST = 3  # mistakes that are looked for in one layer
 RETURNS = "backward returns"  # as many gradients as forward takes inputs
 
 
 # What shows as one kind in the numbers, and is another in the source.
 _MAY_BE = {"uninitialised": ("return_in_loop", "steps"),
-           "zero": ("never_called", "not_added", "overwritten", "last_step", "path_dropped")}
+           "zero": ("never_called", "not_added", "overwritten", "last_step", "path_dropped",
+                    "slot")}
 
 
 class Budget:
@@ -71,8 +76,9 @@ class Budget:
 
     @property
     def over(self):
-        self.used_up = self.used_up or time.process_time() > self.end
-        return self.used_up
+        late = time.process_time() > self.end
+        self.used_up |= late
+        return late
 
     def part(self, share: float):
         """A share of what is left."""
@@ -92,6 +98,7 @@ class Bench:
                       if hasattr(part, "__dict__")]
         self.lists = [(x, list(x)) for x in _lists(self.dicts)]
         self.arrays = [(a, a.copy()) for a in arrays_of(self.layer)]
+        self.far: Any = 0, None  # how far backward came where it raised, and what
 
     def restore(self):
         for attributes, before in self.dicts:
@@ -110,7 +117,8 @@ class Bench:
         try:
             with time_limit(0.2):  # an edit may make a loop endless
                 result, grads = setup.backward(self.layer, copies(outcome.cotangents), self.kind)
-        except (Exception, TimeUp):
+        except (Exception, TimeUp) as error:
+            self.far = depth_of(error), repr(error)
             return None
         seen = Observation([], gradients(result), gradients(grads),
                            state=state_gradients(self.layer))
@@ -181,8 +189,11 @@ def gain(before, after, wanted=None):
 
 
 def _in_proportion(got, wanted):
-    return isinstance(got, np.ndarray) and got.size > 1 and got.shape == wanted.shape and (
-        ratio_of(got, wanted) is not None or np.allclose(got, -wanted, rtol=1e-6, atol=1e-12))
+    if not isinstance(got, np.ndarray) or got.size < 2 or got.shape != wanted.shape:
+        return False
+    across = float(np.vdot(got, wanted))  # of most that are not, this is enough to know
+    return abs(across * across / ((np.vdot(got, got) * np.vdot(wanted, wanted)) or 1) - 1) < 1e-6 \
+        and (ratio_of(got, wanted) is not None or np.allclose(got, -wanted, rtol=1e-6, atol=1e-12))
 
 
 @dataclass
@@ -197,20 +208,21 @@ class Repair:
     codes: list[Any] = field(default_factory=list)  # with all of them
     before: list[Any] = field(default_factory=list)  # without
     functions: list[Function] = field(default_factory=list)  # their trees, with all of them
+    got: dict[str, Any] = field(default_factory=dict)  # the gradients then
 
 
-def find_repair(outcome: Outcome, budget: Budget, evidence=None, trusted=(), edited=()):
+def find_repair(outcome: Outcome, budget: Budget, evidence=dict, trusted=(), edited=()):
     """Search for the edits that make the gradients of a wrong Outcome right.
 
     Args:
-        evidence: name of a gradient -> the kind of mistake that its numbers show: an edit for
-            that gradient alone must be of that kind.
+        evidence: of gradients as they now are, name -> the kind of mistake that its numbers show:
+            an edit for that gradient alone must be of that kind.
         trusted: classes whose methods are known to be right.
         edited: functions that run, and are edited on, in the form that a repair gave them.
     """
     with quietly(), numpy_replaced(outcome.setup.layer):
         try:
-            search = _Search(outcome, budget, evidence or {}, trusted, edited)
+            search = _Search(outcome, budget, evidence, trusted, edited)
         except Exception:
             return Repair()
         with contextlib.closing(search):
@@ -232,6 +244,7 @@ def forward_repair(outcome: Outcome, budget: Budget, stored=False):
         codes_run(lambda: Bench(outcome), file_of(type(setup.layer)), scopes)
         for f in with_source([forward]):
             scope = scope_of(f, scopes.get(forward.__code__, {})) if stored else Scope()
+            scope.arguments = []  # states: no gradients
             kept = {n for s in ast.walk(f.node) if isinstance(s, ast.Assign) and all(
                 ast.unparse(t).startswith("self.") for t in s.targets) for n in ast.walk(s.value)}
             loops = any(isinstance(n, (ast.For, ast.While)) for n in ast.walk(f.node))
@@ -286,7 +299,7 @@ def factor_in_words(name, ratio, outcome: Outcome):
 
 class _Search:
     def __init__(self, outcome: Outcome, budget: Budget, evidence, trusted, edited):
-        self.outcome, self.budget, self.evidence = outcome, budget, evidence
+        self.outcome, self.budget, self.told_by = outcome, budget, evidence
         self.bench = Bench(outcome)
         self.scopes: dict[Any, dict[str, Any]] = {}
         filename = file_of(type(outcome.setup.layer))
@@ -304,6 +317,9 @@ class _Search:
         self.idle = _idle(self.bench)
         self.filename, self.found = filename, Repair()
         self.made: list[Edit] = []
+        self.partial: list[Edit] = []
+        self.cut_short = False  # whether pairs were left out for want of time
+        self.form = object()  # of the trees: another one once they are edited
         self.now = self.bench.run() or Marks()
 
     def close(self):
@@ -319,16 +335,48 @@ class _Search:
             function.fn.__code__ = code
         return code is not None
 
+    def code_with(self, edit: Edit):
+        """The code of a function with an edit, None if it cannot run; those of one place, which
+        differ in an expression, are compiled together."""
+        if edit.code is None or edit.code[0] is not self.form:
+            code = None
+            if edit.beside[1:]:
+                code = self.compiled_as(edit, [e.tree for e in edit.beside])
+            for i, e in enumerate(edit.beside) if code else ():
+                e.code = self.form, chosen(code, i)
+            if code is None:
+                edit.code = self.form, self.compiled_as(edit, [edit.tree])
+        return edit.code[1]
+
+    def compiled_as(self, edit: Edit, trees):
+        undo = replace(edit, new=placed(one_of(trees), edit.old)).make()
+        try:
+            return compiled(edit.function, edit.function.node)
+        finally:
+            undo()
+
     @contextlib.contextmanager
     def tried(self, edit: Edit):
         """Inside the block the edit is made; yields whether the function can run with it."""
         held = edit.function.fn.__code__
-        undo = edit.make()
+        code = self.code_with(edit)
+        try:
+            edit.function.fn.__code__ = code or held
+            yield code is not None
+        finally:
+            edit.function.fn.__code__ = held
+
+    @contextlib.contextmanager
+    def standing(self, edit: Edit):
+        """Inside the block the edit is made, and others can be tried with it."""
+        form, self.form = self.form, object()
+        held, undo = edit.function.fn.__code__, edit.make()
         try:
             yield self.install(edit.function)
         finally:
             edit.function.fn.__code__ = held
             undo()
+            self.form = form
 
     def attempt(self, edit: Edit):
         """What is right with one more edit, or None."""
@@ -339,11 +387,19 @@ class _Search:
             return None
 
     def accept(self, edit: Edit, marks):
+        before = [e for e in self.made if (id(e.node), e.field, e.at) == (
+            id(edit.node), edit.field, edit.at) and e.is_expression and edit.is_expression]
+        if before:  # of the same place: what stood there first is what is wrong
+            self.undo_all()
+            self.made = [e for e in self.made if e is not before[0]]
+            for e in self.made:
+                e.undo = e.make()
+            edit.old = before[0].old
         edit.said, edit.change = edit.text, change_of(edit)  # as it reads before it is made
         edit.undo = edit.make()
         self.install(edit.function)
         self.made.append(edit)
-        self.now = marks
+        self.form, self.now = object(), marks
         _forget(edit.function.node)
 
     def holds(self, names=None):
@@ -363,36 +419,69 @@ class _Search:
     # --- the search ---
 
     def go(self):
-        partial: list[Edit] = []
         while len(self.made) < MOST and not self.all_right(self.now):
-            best = self.best_of(partial)  # what mended other gradients in the round before
+            best = self.best_of(self.partial)  # what mended other gradients in the round before
             if best is None:
-                partial, complete = self.scan()
-                best = complete or self.best_of(partial) or self.two_at_once()
+                self.begin()
+                best = (self.scan(-1, LIKELY) or self.best_of(self.whole) or self.in_sum()
+                        or self.one_by_one(0.1, 2, 3) or self.best_of(self.partial)
+                        or self.one_by_one(0.2, 2, 0)
+                        or self.scan(LIKELY, 9) or self.best_of(self.partial) or self.in_sum()
+                        or self.one_by_one(0.7, 4, 4))
             if best is None:
                 break
             for edit, marks in best:
                 self.accept(edit, marks)
         self.found.complete = bool(self.made) and self.all_right(self.now) and self.holds()
+        self.budget.used_up |= self.cut_short and not self.found.complete
         self.keep_what_is_needed()
+
+    def begin(self):
+        """A round: what can be tried, and nothing is known yet of what it does."""
+        self.partial, self.whole, self.effects, self.further = [], [], [], []
+        self.edits = self.candidates()
+        self.wrong = [n for n, marks in self.now.items() if n != RETURNS and not marks.all()]
+        n = sum(self.outcome.wanted[name].size for name in self.wrong)
+        self.directions = np.random.default_rng(0).normal(size=(n, 2))
+        self.start = self.along(self.now.got)
+        self.far = self.bench.far if self.bench.run() is None else (np.inf, None)
 
     def all_right(self, marks):
         return bool(marks) and all(m.all() for m in marks.values())
 
-    def scan(self):
-        """Try every edit: those that mend a part, and one that mends all."""
-        partial: list[Edit] = []
-        for edit in self.candidates():
-            if self.budget.over or (partial and edit.rank > 6):  # those are many, and unlikely
+    def scan(self, low, high):
+        """Try every edit of these ranks: notes those that mend a part, some whole gradient, and
+        what each does; returns one that mends all."""
+        for edit in self.edits:
+            if not low < edit.rank <= high:
+                continue
+            if self.budget.over:
                 break
             marks = self.attempt(edit)
-            won = None if marks is None else gain(self.now, marks, self.outcome.wanted)
+            if marks is None:
+                there, what = self.bench.far
+                self.further += [edit] if there > self.far[0] or (
+                    there == self.far[0] and what != self.far[1]) else []
+                continue
+            self.effects.append((edit, self.along(marks.got)))
+            won = gain(self.now, marks, self.outcome.wanted)
             if won is None or not self.allowed(edit, won) or not self.is_shown(edit, won):
                 continue
             if self.all_right(marks) and self.confirmed(edit):
-                return partial, [(edit, marks)]
-            partial.append(edit)
-        return partial, None
+                return [(edit, marks)]
+            if not self.now and edit.kind == "extra":
+                continue  # what raises is left out: something else may belong there
+            self.partial.append(edit)
+            self.whole += [edit] if won.names - {RETURNS} else []
+        return None
+
+    def along(self, got):
+        """The gradients that are wrong, along two directions; None where one has another shape."""
+        parts = [got.get(name) for name in self.wrong]
+        if not parts or any(g is None or g.shape != self.outcome.wanted[n].shape
+                            for n, g in zip(self.wrong, parts, strict=True)):
+            return None
+        return np.concatenate([g.ravel() for g in parts]) @ self.directions
 
     def candidates(self):
         """All edits, in the order in which they are tried: of the functions that others call, as
@@ -404,10 +493,19 @@ class _Search:
         for depth, f in enumerate(reversed(self.functions)):
             scope = scope_of(f, self.scopes.get(f.fn.__code__, {}), self.idle)
             found += [(e.rank, depth, e) for e in edits(f, scope, evidence)]
+        beside: dict[Any, list[Edit]] = {}
+        for rank, _, e in found:
+            here = id(e.node), e.field, e.at
+            same = beside.setdefault((*here, rank > 6) if e.is_expression else id(e), [])
+            same.append(e)
+            e.beside = same
+            if len(same) == 50:
+                del beside[(*here, rank > 6)]
         return [e for *_, e in sorted(found, key=lambda x: x[:2])]
 
     def evidence_now(self):
-        """What is wrong now: the ratios are of what has not been mended yet."""
+        """What is wrong now, and shows itself in numbers: of what has not been mended yet."""
+        self.evidence = self.told_by(self.now.got)
         ratios: dict[float, str] = {}
         for name, marks in self.now.items():
             got, wanted = self.now.got.get(name), self.outcome.wanted.get(name)
@@ -427,8 +525,8 @@ class _Search:
 
     def is_shown(self, edit: Edit, won: Gain):
         """Where backward raised, that it does not with an edit shows nothing: one that leaves out
-        what raises does as much. A gradient has to be right then, or a name be there."""
-        return bool(self.now) or won.names - {RETURNS} or edit.kind == "misspelt"
+        what raises does as much. Part of a gradient has to be right then, or a name be there."""
+        return bool(self.now) or won.elements > 1 or edit.kind == "misspelt"
 
     def best_of(self, partial):
         """The edit that makes most gradients right, or else most elements, or brings most into
@@ -448,32 +546,62 @@ class _Search:
                 return [(edit, marks)]
         return None
 
-    def two_at_once(self):
-        """Two edits that mend something only together; of the likeliest, as far as time goes."""
-        if any(g is None for g in self.now.got.values()):
-            return None  # what is not there cannot be mended by halves
-        likely = [e for e in self.candidates() if e.rank <= 4]
-        budget = self.budget.part(0.7)
-        for first in likely:
-            with self.tried(first) as runs:
-                if not runs:
-                    continue
-                marks = self.bench.run()
-                if marks is not None and self.now and any(
-                        (was & ~marks.get(name, ~was)).any() for name, was in self.now.items()):
+    def in_sum(self):
+        """Two edits of different paths: what they do adds up to what is amiss."""
+        if self.start is None:
+            return None
+        found = [(e, a - self.start) for e, a in self.effects if a is not None
+                 and np.isfinite(a).all() and not np.allclose(a, self.start, rtol=1e-9)]
+        amiss = self.along(self.outcome.wanted) - self.start
+        found.sort(key=lambda x: x[1][0])
+        effects = np.array([a for _, a in found]).reshape(-1, 2)
+        pairs: list[Any] = []
+        for i, (edit, effect) in enumerate(found):
+            near = 1e-7 * (np.abs(effect) + np.abs(amiss)).max()
+            lo, hi = np.searchsorted(effects[:, 0], amiss[0] - effect[0] + np.array([-near, near]))
+            pairs += [(edit.rank + found[j][0].rank, i, j) for j in range(max(lo, i + 1), hi)
+                      if abs(effects[j, 1] + effect[1] - amiss[1]) <= near]
+        for _, i, j in sorted(pairs)[:20]:
+            both = sorted((found[i][0], found[j][0]), key=lambda e: e.rank)
+            with self.standing(both[0]) as runs:
+                marks = self.attempt(both[1]) if runs else None
+                if self.all_right(marks) and self.confirmed(both[1]):
+                    return [(both[0], self.now), (both[1], marks)]
+        return None
+
+    def one_by_one(self, share, most, seen):
+        """Two edits of one path, which mend something only together: of those up to a rank, as far
+        as a share of the time goes. The first of them does something, and spoils nothing; what the
+        second one does shows only after it, or it has a rank up to ``seen``."""
+        budget = self.budget.part(share)
+        stirring = {id(e) for e in self.further} | {
+            id(e) for e, a in self.effects if a is None or self.start is None
+            or not np.allclose(a, self.start, rtol=1e-9)}
+        silent = {id(e) for e in self.edits} - stirring
+        likely = [e for e in self.edits if e.rank <= (4 if id(e) in silent else seen)]
+        likely.sort(key=lambda e: id(e) not in silent)
+        part = None  # two that mend a part, where none are found that mend all
+        for first in self.edits:
+            if first.rank > most or id(first) in silent:
+                continue
+            with self.standing(first) as runs:
+                marks = self.bench.run() if runs else None
+                if any((was & ~marks.get(name, ~was)).any() for name, was in (
+                        self.now.items() if marks else ())):
                     continue  # what was right is wrong
                 for second in likely:
                     if budget.over:
-                        self.budget.used_up = True
-                        return None
-                    if second is first:
-                        continue
-                    both = self.attempt(second)
+                        self.cut_short = True
+                        return part
+                    both = self.attempt(second) if second is not first else None
                     won = None if both is None else gain(self.now, both)
-                    if won is not None and won.names and self.is_shown(second, won) and (
-                            self.confirmed(second, None if self.all_right(both) else won.names)):
-                        return [(first, marks or self.now), (second, both)]
-        return None
+                    whole = self.all_right(both)
+                    if won is not None and won.names and (whole or not part) and self.is_shown(
+                            second, won) and self.confirmed(second, None if whole else won.names):
+                        part = [(first, marks or self.now), (second, both)]
+                        if whole:
+                            return part
+        return part
 
     def keep_what_is_needed(self):
         """Every edit must be needed: without it a gradient is wrong that is right with it."""
@@ -487,7 +615,7 @@ class _Search:
                 kept = others
         self.now = self.run_with(kept) or Marks()
         found = self.found
-        found.edits, found.right = kept, set(self.now.right)
+        found.edits, found.right, found.got = kept, set(self.now.right), self.now.got
         for edit in kept:
             without = self.run_with([e for e in kept if e is not edit]) or Marks()
             mended = self.now.right - without.right - {RETURNS}
@@ -510,6 +638,10 @@ class _Search:
         before = self.made[: next(i for i, e in enumerate(self.made) if e is edit)]
         return self.now.right - (self.run_with(before) or Marks()).right - {RETURNS}
 
+    def undo_all(self):
+        for edit in reversed(self.made):
+            edit.undo()
+
     def run_with(self, chosen):
         """Make these edits and no others; what is right then. What stands inside an edit that is
         not made is not made either."""
@@ -522,8 +654,7 @@ class _Search:
                 left_out |= {id(n) for new in (edit.new if isinstance(edit.new, list) else [
                     edit.new]) for n in ast.walk(new)}
         chosen = kept
-        for edit in reversed(self.made):
-            edit.undo()
+        self.undo_all()
         for edit in self.made:
             edit.undo = edit.make() if any(edit is e for e in chosen) else lambda: None
         for function in {id(e.function): e.function for e in self.made}.values():

@@ -37,7 +37,7 @@ class CannotRun(Exception):
         super().__init__(f"{type(error).__name__}: {error}")
         self.phase, self.error, self.line = phase, error, line
         self.file = ""
-        self.depth = (_PHASES.get(phase, 2), *depth_of(error))  # how far it came
+        self.depth = (_PHASES.get(phase, 2), depth_of(error))  # how far it came
 
 
 def is_of_the_call(error: BaseException):
@@ -55,16 +55,16 @@ _PHASES = {"construction": 0, "forward": 1, "output": 2, "backward": 3, "unwritt
 
 
 def depth_of(error):
-    """How many lines of each function an exception came through were run before it, outermost
-    first."""
-    found = []
+    """How many lines of the outermost function, that of the layer, were run before an exception.
+    How far the functions that it calls came is no measure: arrays of an odd shape pass the product
+    that those of the likeliest fail in, and fail later all the same."""
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        if is_widened(trace.tb_frame) or code.co_filename != __file__:
-            found.append(trace.tb_lineno - code.co_firstlineno)
+        if is_widened(trace.tb_frame) or Path(code.co_filename).parent != Path(__file__).parent:
+            return trace.tb_lineno - code.co_firstlineno
         trace = trace.tb_next
-    return found
+    return 0
 
 
 # --- the arrays of a layer, and copies of it -----------------------------------------------------

@@ -335,6 +335,26 @@ def compiled(function: Function, node):
     return None
 
 
+_WHICH = "which one?"  # a constant that stands for the number of an alternative
+
+
+def one_of(expressions):
+    """An expression that is each of several, by a number that ``chosen`` puts into its code:
+    compiled once instead of once for each."""
+    whole = expressions[-1]
+    for i in reversed(range(len(expressions) - 1)):
+        is_it = ast.Compare(ast.Constant(_WHICH), [ast.Eq()], [ast.Constant(i)])
+        whole = ast.IfExp(is_it, expressions[i], whole)
+    return whole
+
+
+def chosen(code: types.CodeType, i: int) -> types.CodeType:
+    """The code in which ``one_of`` is the expression of that number."""
+    return code.replace(co_consts=tuple(
+        i if type(c) is str and c == _WHICH else
+        chosen(c, i) if isinstance(c, types.CodeType) else c for c in code.co_consts))
+
+
 @contextlib.contextmanager
 def replaced(pairs):
     """Functions run other code inside the block: pairs (function object, code)."""
