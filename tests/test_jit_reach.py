@@ -308,3 +308,14 @@ def test_an_error_of_the_recorder_stays_one_inside_the_engine():
         else:
             with pytest.raises(JitError, match="recarray computes in a way of its own"):
                 f(X[0])
+
+
+def test_functions_of_numba_are_what_they_are():
+    """Its dispatchers keep counts that change, and wrappers of C functions."""
+    numba = pytest.importorskip("numba")
+    twice = numba.njit(lambda x: 2 * x)
+    f = tg.jit(lambda x: np.sum(x) * twice(3.0))
+    for k in range(4):
+        assert f(X[0] + k) == np.sum(X[0] + k) * 6
+    with pytest.raises(JitError, match=r"test_jit_reach\.py"):
+        tg.jit(lambda x: twice(x))(X[0])

@@ -46,6 +46,7 @@ CODE = (types.FunctionType, type, np.ufunc)
 METHODS = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
 CACHED = type(cache(len))
 VIEWS: tuple = (type({}.keys()), type({}.values()), type({}.items()))
+OPAQUE = ("numpy", "builtins", "numba", "llvmlite")  # packages whose objects are what they are
 # How classes of Python's own are looked into that hold what the program puts there, like those of
 # the program or as so many bytes. By name, since most programs import few of their modules.
 HOLDERS: dict[str, str] = dict.fromkeys((
@@ -682,7 +683,7 @@ def sort_of(kind) -> str:
             return HOLDERS[name]
     package = module.partition(".")[0]
     if issubclass(kind, types.ModuleType) or (package != "__main__" and (
-            package in sys.stdlib_module_names or package in ("numpy", "builtins"))):
+            package in sys.stdlib_module_names or package in OPAQUE)):
         asked = issubclass(kind, Iterator) and not issubclass(kind, io.IOBase)
         return "source" if asked else "other"
     return "object"
