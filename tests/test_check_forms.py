@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from leaves import seeds
 from mutants import SOURCE
 
+from tinygrad_rnn import Tensor
 from tinygrad_rnn.check import check_class
 from tinygrad_rnn.check.files import check, check_here, files_in
+from tinygrad_rnn.check.filled import Filled
 
 FORMS = Path(__file__).parent / "checked" / "forms.py"
 
@@ -86,11 +90,11 @@ def test_a_module_its_functions_and_its_objects(module, found):
     reports = {r.name: r for r in check(module, explain=False)}
     assert {n: r.verdict for n, r in reports.items()} == {n: r.verdict for n, r in found.items()}
     X, y = np.random.default_rng(0).normal(size=(3, 4)), np.array([1, 0, 1])
-    for given, inputs, gradients in ((module.Dense(4, 5), [X], {"W", "b", "X"}),
+    for layer, inputs, gradients in ((module.Dense(4, 5), [X], {"W", "b", "X"}),
                                      (module.Net(4, 5, 2), [X, y], {"W1", "W2"})):
-        report = check(given, *inputs)
+        report = check(layer, *inputs)
         assert report.ok and {g.name for g in report.gradients} == gradients, str(report)
-        assert report.name == type(given).__name__
+        assert report.name == type(layer).__name__
     assert check(module.rnn_step_forward).ok
 
 
@@ -455,3 +459,42 @@ def elsewhere():
 def test_what_other_repositories_have(elsewhere, name, verdict, cause):
     report = elsewhere[name]
     assert report.verdict == verdict and cause in str(report.cause or ""), str(report)
+
+
+def test_outputs_are_filled_through_their_rows_as_numpys_are():
+    reports = check_here(FORMS.parent / "filled.py")
+    assert [(r.name, r.verdict) for r in reports if r.name != "WrongInIt"] == [
+        (r.name, "ok") for r in reports if r.name != "WrongInIt"]  # fmt: skip
+    assert len(reports) == 8 and reports[-1].verdict == "wrong" and reports[-1].kind == "scaling"
+
+
+@given(seeds)
+def test_writing_into_parts_of_a_created_array_is_writing_into_numpys(seed):
+    """Views of views, in any order, written to in every way; an older view is read anew."""
+    rng = np.random.default_rng(seed)
+    real, ours = np.zeros((3, 4, 2)), Filled(np.zeros((3, 4, 2)))
+    views = [(real, ours)]
+    for _ in range(8):
+        a, b = views[rng.integers(len(views))]
+        how = rng.integers(6)
+        if how == 0 and a.ndim > 1:
+            i = int(rng.integers(len(a)))
+            views.append((a[i], b[i]))
+        elif how == 1 and a.ndim > 1:
+            views.append((a.T, b.T))
+        elif how == 2:
+            views.append((a[..., ::2], b[..., ::2]))
+        elif how == 3:
+            value, i = rng.normal(), int(rng.integers(len(a)))
+            a[i] = value
+            b[i] = Tensor(value, requires_grad=True)
+        elif how == 4:
+            value = rng.normal(size=a.shape)
+            a += value
+            b += value
+        else:
+            value = rng.normal(size=a.shape)
+            np.multiply(a, value, out=a)
+            np.multiply(b, value, out=b)
+    for a, b in views:
+        np.testing.assert_array_equal(b.detach().numpy(), a)

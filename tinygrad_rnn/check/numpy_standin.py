@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
+from .filled import Filled
 
 _tracing: ContextVar[bool] = ContextVar("tracing", default=False)
 _zeroed: ContextVar[bool] = ContextVar("zeroed", default=False)
@@ -118,7 +119,7 @@ def wide(dtype):
 
 
 def _fillable(array):
-    return Tensor(array) if _tracing.get() and array.dtype.kind == "f" else array
+    return Filled(array) if _tracing.get() and array.dtype.kind == "f" else array
 
 
 def _poisoned(array):
