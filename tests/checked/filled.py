@@ -129,6 +129,26 @@ class InAnother:
         return dout @ self.params[0].T
 
 
+class InACopy:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, x):
+        (W,) = self.params
+        out = (x @ W).copy() * 0
+        for n in range(len(x)):
+            for m in range(W.shape[1]):
+                out[n][m] = np.sum(x[n] * W[:, m])
+        for row in out:
+            row[0] += 0
+        self.x = x
+        return out
+
+    def backward(self, dout):
+        self.grads[0][...] = self.x.T @ dout
+        return dout @ self.params[0].T
+
+
 class WrongInIt(Chained):
     def backward(self, dout):
         self.grads[0][...] = self.x.T @ dout * 2

@@ -8,6 +8,7 @@ whole, also in ``for row in out`` and through ``out.T`` or ``out.reshape(-1)``.
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,67 +17,89 @@ import numpy as np
 
 from ..tensor import Tensor
 
-__all__ = ["Filled"]
+__all__ = ["Filled", "filling"]
+
+_getitem, _setitem = Tensor.__getitem__, Tensor.__setitem__
 
 
 class Filled(Tensor):
     """A Tensor, or a part of one: of which ``whole``, and where each of its elements is in it."""
 
-    whole: Filled | None = None
+    whole: Tensor | None = None
     positions: np.ndarray | None = None
-
-    def part(self, view: Callable[[Any], Any], made: Tensor) -> Any:
-        """``made``, which is ``view`` of this Tensor, as a part, if NumPy's would be a view."""
-        if self.positions is None:
-            self.positions = np.arange(self.size).reshape(self.shape)
-            self.parts: list[weakref.ref[Filled]] = []  # of a whole
-        try:
-            positions = view(self.positions)
-        except Exception:  # an index that holds Tensors
-            return made
-        if not made.ndim or not np.may_share_memory(positions, self.positions):
-            return made
-        new = object.__new__(Filled)
-        new.whole, new.positions = self if self.whole is None else self.whole, positions
-        new.become(made)
-        new.whole.parts.append(weakref.ref(new))
-        return new
+    parts: tuple[weakref.ref[Filled], ...] = ()  # of a whole that is one of these, too
 
     def become(self, other: Tensor) -> None:
         self._held, self._node, self._exposed = other._held, other._node, other._exposed
 
+    def read(self, whole: Tensor) -> None:
+        """Of a part: what stands there now."""
+        if self.positions is not None:
+            self.become(_getitem(whole, np.unravel_index(self.positions, whole.shape)))
+
     def __getitem__(self, index: Any) -> Any:
-        return self.part(lambda x: x[index], super().__getitem__(index))
+        return part(self, lambda x: x[index], _getitem(self, index))
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        whole, positions = self.whole, self.positions
-        if whole is None:
-            super().__setitem__(index, value)
-            whole = self
-        elif positions is not None:
-            Tensor.__setitem__(whole, np.unravel_index(positions[index], whole.shape), value)
-        if whole.positions is not None:
+        whole = self if self.whole is None else self.whole
+        if whole is not self and self.positions is not None:
+            index = np.unravel_index(self.positions[index], whole.shape)
+        _setitem(whole, index, value)
+        if isinstance(whole, Filled):
             parts = [(ref, part) for ref in whole.parts if (part := ref()) is not None]
-            whole.parts = [ref for ref, _ in parts]
+            whole.parts = tuple([ref for ref, _ in parts])
             for _, part in parts:
-                there = np.unravel_index(part.positions, whole.shape)
-                part.become(Tensor.__getitem__(whole, there))
+                part.read(whole)
+        else:
+            self.read(whole)
 
     def reshape(self, *shape: Any, **kwargs: Any) -> Any:
-        return self.part(lambda x: x.reshape(*shape, **kwargs), super().reshape(*shape, **kwargs))
+        return part(self, lambda x: x.reshape(*shape, **kwargs), super().reshape(*shape, **kwargs))
 
     def ravel(self, *args: Any, **kwargs: Any) -> Any:
-        return self.part(lambda x: x.ravel(*args, **kwargs), super().ravel(*args, **kwargs))
+        return part(self, lambda x: x.ravel(*args, **kwargs), super().ravel(*args, **kwargs))
 
     def transpose(self, *axes: Any) -> Any:
-        return self.part(lambda x: x.transpose(*axes), super().transpose(*axes))
+        return part(self, lambda x: x.transpose(*axes), super().transpose(*axes))
 
     @property
     def T(self) -> Any:
         return self.transpose()
+
+
+def part(t: Tensor, view: Callable[[Any], Any], made: Any) -> Any:
+    """``made``, which is ``view`` of ``t``, as a part of it, if NumPy's would be a view."""
+    known = t.positions if isinstance(t, Filled) else None
+    positions = np.arange(t.size).reshape(t.shape) if known is None else known
+    try:
+        seen = view(positions)
+    except Exception:  # an index that holds Tensors
+        return made
+    if not made.ndim or not np.may_share_memory(seen, positions):
+        return made
+    new = object.__new__(Filled)
+    new.whole = t if not isinstance(t, Filled) or t.whole is None else t.whole
+    new.positions = seen
+    new.become(made)
+    if isinstance(new.whole, Filled):
+        new.whole.parts += (weakref.ref(new),)
+    return new
+
+
+@contextlib.contextmanager
+def filling() -> Iterator[None]:
+    """Rows of any Tensor are parts of it inside the block."""
+    tensor: Any = Tensor
+    kept = tensor.__getitem__, tensor.__iter__
+    tensor.__getitem__ = lambda t, index: part(t, lambda x: x[index], _getitem(t, index))
+    tensor.__iter__ = lambda t: (t[i] for i in range(len(t)))
+    try:
+        yield
+    finally:
+        tensor.__getitem__, tensor.__iter__ = kept
 
 
 def _in_place(name: str) -> Callable[[Filled, Any], Filled]:

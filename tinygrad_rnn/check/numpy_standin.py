@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
-from .filled import Filled
+from .filled import Filled, filling
 
 _tracing: ContextVar[bool] = ContextVar("tracing", default=False)
 _zeroed: ContextVar[bool] = ContextVar("zeroed", default=False)
@@ -44,7 +44,7 @@ def tracing():
     item = tensor.item
     tensor.item = lambda t, *at: item(t, *at) if at or not t.requires_grad else t
     try:
-        with _set(_tracing, True):
+        with _set(_tracing, True), filling():
             yield
     finally:
         tensor.item = item
