@@ -498,3 +498,9 @@ def test_writing_into_parts_of_a_created_array_is_writing_into_numpys(seed):
             np.multiply(b, value, out=b)
     for a, b in views:
         np.testing.assert_array_equal(b.detach().numpy(), a)
+
+
+def test_a_state_that_each_forward_makes_anew_is_no_weight():
+    reports = check_here(FORMS.parent / "restarted.py")
+    assert {r.name: r.verdict for r in reports} == {"Step": "ok", "Restarted": "ok"}
+    assert {g.name for g in reports[-1].gradients} == {"W", "xs"}

@@ -515,8 +515,10 @@ def attempt(setup: Setup):
         if recipe is not None:
             recipe.as_tuple, recipe.loss = setup.as_tuple, setup.loss
     there = {path for path, _ in places(setup.layer)}
-    late = [path for path, _ in places(seen.layer) if path not in there and gradient_of(
-        seen.layer, path) is not None] if recipe is not None and not recipe.primed else []
+    known = {id(x) for path, x in places(seen.layer) if path in there}
+    late = [path for path, x in places(seen.layer) if path not in there and id(x) not in known
+            and gradient_of(seen.layer, path) is not None
+            ] if recipe is not None and not recipe.primed else []  # fmt: skip
     if late and _are_kept(setup, late):
         recipe.primed = True
         found = attempt(recipe.setup())
@@ -553,13 +555,13 @@ def attempt(setup: Setup):
 
 
 def _are_kept(setup: Setup, paths):
-    """Whether one of the arrays that the first forward makes is there still after a second one."""
+    """Whether the arrays that the first forward makes, unlike states, are those of a second one."""
     with at_work(setup.layer) as layer:
         layer.forward(*copies(setup.inputs))
         made = dict(places(layer))
         layer.forward(*copies(setup.inputs))
         now = dict(places(layer))
-    return any(path in made and now.get(path) is made[path] for path in paths)
+    return all(path in made and now.get(path) is made[path] for path in paths)
 
 
 def _is_unwritten(setup: Setup):
