@@ -95,7 +95,7 @@ BREAKS = {
     "roll: how many": (roll.Unrolled._lay_out, "give(key, size, first, end, later + 1)",
         "give(key, size, first, end)", "exact", 37),
     "roll: how often": (roll.Unrolled._items, "range(p, n - q)",
-        "range(p, n - q - 1)", "exact", 39),  # with and without numba
+        "range(p, n - q - 1)", "exact", 79),  # with and without numba
     "table: elementwise": (table.alone, "[FUNCTIONS.index(fn), R, C]",
         "[FUNCTIONS.index(fn), R, C - 1]", "loops", 0),
     "table: joins": (table.joined, "at += x.shape[axis]",

@@ -607,10 +607,10 @@ class Tables:
 
     def lanes(self, lanes: list[list[str]]) -> str | None:
         """A line that runs lanes side by side; None unless each is one table."""
-        from .native import address, works
-
         if self.team is None:
             return None
+        from .native import address, works
+
         tables = []
         for lines in lanes:
             *more, last = [text for text in lines if not isinstance(text, View)]
