@@ -38,7 +38,8 @@ FAST = {
 
 # Searches over many layers, and notebooks and examples that train: two fifths of the time of all.
 # CI runs them with the first Python alone.
-SLOW = {"test_check_mistakes", "test_check_mutants", "test_examples", "test_notebooks"}
+SLOW = {"test_check_files", "test_check_forms", "test_check_mistakes", "test_check_mutants",
+        "test_examples", "test_notebooks"}
 
 
 def pytest_addoption(parser):
