@@ -3,10 +3,16 @@
 import numpy as np
 
 
-class Chained:
+class Product:
     def __init__(self, W):
         self.params, self.grads = [W], [np.zeros_like(W)]
 
+    def backward(self, dout):
+        self.grads[0][...] = self.x.T @ dout
+        return dout @ self.params[0].T
+
+
+class Chained(Product):
     def forward(self, x):
         (W,) = self.params
         out = np.zeros((len(x), W.shape[1]))
@@ -16,15 +22,8 @@ class Chained:
         self.x = x
         return out
 
-    def backward(self, dout):
-        self.grads[0][...] = self.x.T @ dout
-        return dout @ self.params[0].T
 
-
-class AddedTo:
-    def __init__(self, W):
-        self.params, self.grads = [W], [np.zeros_like(W)]
-
+class AddedTo(Product):
     def forward(self, x):
         (W,) = self.params
         out = np.zeros((len(x), W.shape[1]))
@@ -35,15 +34,8 @@ class AddedTo:
         self.x = x
         return out
 
-    def backward(self, dout):
-        self.grads[0][...] = self.x.T @ dout
-        return dout @ self.params[0].T
 
-
-class EachRow:
-    def __init__(self, W):
-        self.params, self.grads = [W], [np.zeros_like(W)]
-
+class EachRow(Product):
     def forward(self, x):
         (W,) = self.params
         out = np.zeros((len(x), W.shape[1]))
@@ -52,15 +44,8 @@ class EachRow:
         self.x = x
         return out
 
-    def backward(self, dout):
-        self.grads[0][...] = self.x.T @ dout
-        return dout @ self.params[0].T
 
-
-class IntoRows:
-    def __init__(self, W):
-        self.params, self.grads = [W], [np.zeros_like(W)]
-
+class IntoRows(Product):
     def forward(self, x):
         (W,) = self.params
         out = np.zeros((len(x), W.shape[1]))
@@ -69,15 +54,8 @@ class IntoRows:
         self.x = x
         return out
 
-    def backward(self, dout):
-        self.grads[0][...] = self.x.T @ dout
-        return dout @ self.params[0].T
 
-
-class Flat:
-    def __init__(self, W):
-        self.params, self.grads = [W], [np.zeros_like(W)]
-
+class Flat(Product):
     def forward(self, x):
         (W,) = self.params
         out = np.zeros((len(x), W.shape[1]))
@@ -88,15 +66,8 @@ class Flat:
         self.x = x
         return out
 
-    def backward(self, dout):
-        self.grads[0][...] = self.x.T @ dout
-        return dout @ self.params[0].T
 
-
-class Turned:
-    def __init__(self, W):
-        self.params, self.grads = [W], [np.zeros_like(W)]
-
+class Turned(Product):
     def forward(self, x):
         (W,) = self.params
         out = np.zeros((len(x), W.shape[1]))
@@ -105,15 +76,8 @@ class Turned:
         self.x = x
         return out
 
-    def backward(self, dout):
-        self.grads[0][...] = self.x.T @ dout
-        return dout @ self.params[0].T
 
-
-class InAnother:
-    def __init__(self, W):
-        self.params, self.grads = [W], [np.zeros_like(W)]
-
+class InAnother(Product):
     def forward(self, x):
         (W,) = self.params
         out = np.zeros((len(x), W.shape[1]))
@@ -124,15 +88,8 @@ class InAnother:
         self.x = x
         return whole[1]
 
-    def backward(self, dout):
-        self.grads[0][...] = self.x.T @ dout
-        return dout @ self.params[0].T
 
-
-class InACopy:
-    def __init__(self, W):
-        self.params, self.grads = [W], [np.zeros_like(W)]
-
+class InACopy(Product):
     def forward(self, x):
         (W,) = self.params
         out = (x @ W).copy() * 0
@@ -143,10 +100,6 @@ class InACopy:
             row[0] += 0
         self.x = x
         return out
-
-    def backward(self, dout):
-        self.grads[0][...] = self.x.T @ dout
-        return dout @ self.params[0].T
 
 
 class WrongInIt(Chained):

@@ -74,8 +74,8 @@ def in_blocks(tape: Tape, apart: Container[Value] = ()) -> Tape:
     """Products in lanes, (N, K) by (K, M), and those with the weights ``apart``, take the weight in
     blocks (kn, n, K/kn, M/n)."""
     # of the last lane, which has the most
-    rows = {(call.lane and call.lane[0], call.args[1]): call.args[0].shape[0]
-            for call in tape.calls if call.fn is np.matmul and _laid_out(call, apart)}
+    rows = {(call.lane[0], call.args[1]): call.args[0].shape[0]
+            for call in tape.calls if call.lane and call.fn is np.matmul}
     calls: list[Call] = []
     packed: dict[tuple, Value] = {}
     start, lanes = 0, -1  # where the lanes begin, and which
@@ -83,7 +83,8 @@ def in_blocks(tape: Tape, apart: Container[Value] = ()) -> Tape:
         if call.lane is None or call.lane[0] != lanes:
             start, lanes = len(calls), -1 if call.lane is None else call.lane[0]
         weight = call.args[1] if call.fn is np.matmul and _laid_out(call, apart) else None
-        size = weight and blocks_of(rows[call.lane and call.lane[0], weight], *weight.shape)
+        size = weight and blocks_of(rows[lanes, weight] if call.lane else call.args[0].shape[0],
+                                    *weight.shape)  # fmt: skip
         if not size:
             calls.append(call)
             continue
@@ -96,9 +97,10 @@ def in_blocks(tape: Tape, apart: Container[Value] = ()) -> Tape:
 
 
 def _laid_out(call, apart):
-    weight = call.args[1]
-    return call.lane or (isinstance(weight, Value) and weight in apart
-                         and len(call.out.shape) == 2 and not call.kwargs)
+    x, weight, *_ = call.args
+    return call.lane or (isinstance(weight, Value) and weight in apart and isinstance(x, Value)
+                         and len(x.shape) == 2 and x.order is None and x.dtype == weight.dtype
+                         and not call.kwargs)
 
 
 def _pack(weight, height, width, line):
