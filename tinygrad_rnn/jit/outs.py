@@ -164,7 +164,7 @@ def written(tape: Tape) -> Tape:
 def _writing(call: Call) -> list[Call]:
     fn, args, out = call.fn, call.args, call.out
     array = bool(args) and isinstance(args[0], Value) and args[0].dtype is not None
-    if call.view or call.effect or call.more or out.dtype is None or not array:
+    if call.view or out.dtype is None or not array:
         return [call]
 
     def instead(fn: Callable, *args: Any, out: Value = out, **kwargs: Any) -> Call:

@@ -144,8 +144,6 @@ def slope_in_softmax(tape: Tape) -> Tape:
         if len(users.get(p, ())) != 1 or p in tape.results or call.args[3] is not None:
             continue
         (slope,) = users[p]
-        if slope.fn is not softmax_slope:
-            continue
         calls = tape.calls
         first, last = calls.index(call), calls.index(slope)
         scale = slope.args[2]
@@ -237,8 +235,6 @@ def _is_bias(args, x):
 
 def _key(x):
     """The argument as something hashable; None where it cannot be compared."""
-    if type(x) is Value:
-        return x
     if isinstance(x, (tuple, list)):
         parts = [item if type(item) is Value else _key(item) for item in x]
         return None if None in parts else (type(x), *parts)
@@ -246,8 +242,6 @@ def _key(x):
         return _key(tuple(x.items())) if x else ()
     if isinstance(x, slice):
         return _key((slice, x.start, x.stop, x.step))
-    if isinstance(x, np.ndarray):
-        return None
     try:
         hash(x)
     except TypeError:

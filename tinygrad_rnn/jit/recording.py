@@ -66,7 +66,7 @@ def source_line():
 def said_here() -> str:
     """The call in it, as it is written; "this" where that cannot be told."""
     frame, _ = here()
-    if frame is None or not hasattr(frame.f_code, "co_positions"):  # from Python 3.11 on
+    if frame is None:
         return "this"
     places = itertools.islice(frame.f_code.co_positions(), frame.f_lasti // 2, None)
     line, end, first, last = next(places, (None,) * 4)
@@ -649,8 +649,6 @@ class RecordingArray:
             raise self._recorder.refuse(
                 "a value that is being recorded is written into an array that is not; make that"
                 " one with np.zeros_like(a, shape=...)")
-        if not isinstance(out.value, np.ndarray):
-            raise TypeError("return arrays must be of ArrayType")
         return out
 
     def __array__(self, *args, **kwargs):
@@ -827,9 +825,6 @@ class RecordingScalar(RecordingArray):
         if index is ...:
             return self._recorder.wrap(np.asarray(self.value), self._now)
         return super().__getitem__(index)
-
-    def __setitem__(self, index, value):
-        raise TypeError(f"{type(self.value).__name__!r} object does not support item assignment")
 
     __hash__ = _refused("a look-up", hash)  # type: ignore[assignment]
 
