@@ -177,6 +177,38 @@ def test_chains_of_time_steps_that_nothing_divides_are_one_for_each(sums):
     assert {type(r) for r in step.recordings.values()} == {ForSize}
 
 
+# a body with x (2, n, 3), t, what was before, how many steps there are
+A_LOOP = {
+    "places": lambda x, t, a, n: a + np.arange(n, dtype=x.dtype)[t] + np.arange(n)[::-1][t],
+    "infinity": lambda x, t, a, n: np.where(x[:, t] > 0, np.maximum(a, -np.inf), 0.5),
+    "at the least": lambda x, t, a, n: a - np.max(x[:, t], axis=0, initial=-0.5),
+    "a complex number": lambda x, t, a, n: np.real(np.multiply(a + x[:, t], 0.5 + 1j)),
+    "seven pieces": lambda x, t, a, n: np.concatenate([a] * 6 + [x[:, t]], 1)[:, 17:20],
+    "numbers that hang on both": lambda x, t, a, n: a / n + x[:, t] * (n * n - t),
+    "two ends": lambda x, t, a, n: a if t in (0, n - 1) else a - x[:, t - 1] * x[:, t + 1],
+    "before the last": lambda x, t, a, n: a + (x[:, t - 2] if t > 1 else 0),
+    "ones": lambda x, t, a, n: a + np.ones((2, n), x.dtype)[:, t : t + 1] / n,
+    "a small number": lambda x, t, a, n: a * np.float64(1e-3) + np.float32(0.1) * x[:, t],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", A_LOOP)
+def test_what_hangs_on_the_step_and_their_number_is_a_loop(name):
+    def f(x):
+        a, n, seen = x[:, 0] * 0, x.shape[1], []
+        for t in range(n):
+            a = A_LOOP[name](x, t, np.tanh(a) + x[:, t], n)
+            seen.append(a)
+        return a, np.stack(seen, 1) * np.arange(n, dtype=x.dtype)[:, None], np.arange(n) + n
+
+    step = tg.jit(f, fast=False)
+    for T in (24, 24, 31, 21, 31):
+        x = rng.normal(size=(2, T, 3))
+        for one, other in zip(step(x), f(x), strict=True):
+            assert_array_equal(one, other)
+    assert {type(r) for r in step.recordings.values()} == {ForSize}
+
+
 LIKE_NO_LOOP = {
     "another beginning": lambda x, t, a: a if t < 18 else a * 0.5,
     "another end": lambda x, t, a: a * 2 if t == 19 else a,

@@ -434,11 +434,7 @@ def steps(one, other):
 def moving(Ts, rows, p) -> Form:
     """The form of a slot in the repetitions from p on: ``rows`` has them for each T."""
     kind = rows[0][0].kind
-    if kind[0] == "list":
-        if any(slot is not row[0] and slot != row[0] for row in rows for slot in row):
-            raise Irregular
-        return common(Ts, [row[0] for row in rows])
-    if any(slot.kind != kind for row in rows for slot in row):
+    if kind[0] == "list" or any(slot.kind != kind for row in rows for slot in row):
         raise Irregular
     moves = [steps(row[0], row[1]) for row in rows]
     for row, step in zip(rows, moves, strict=True):
