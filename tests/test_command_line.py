@@ -325,11 +325,16 @@ def test_a_symbol_that_cannot_be_typed_is_not_suggested(tmp_path, capsys):
     (None, ["/lib/tinygrad_rnn/__main__.py"], True, "python3 -m tinygrad_rnn"),
     (None, ["/lib/tinygrad_rnn/__main__.py"], False, "/env/bin/python3 -m tinygrad_rnn"),
     (None, ["/lib/pytest/__main__.py"], True, "tinygrad-rnn"),
+    ("uv", ["/env/bin/tinygrad-rnn"], True, "uv run tinygrad-rnn"),
+    ("uv", ["/lib/tinygrad_rnn/__main__.py"], True, "uv run python3 -m tinygrad_rnn"),
 ])  # fmt: skip
 @posix
 def test_how_the_program_was_called(variable, argv, found, shown, monkeypatch):
     monkeypatch.delenv("TINYGRAD_RNN_COMMAND", raising=False)
-    if variable:
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
+    if variable == "uv":
+        monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
+    elif variable:
         monkeypatch.setenv("TINYGRAD_RNN_COMMAND", variable)
     monkeypatch.setattr(sys, "argv", argv)
     monkeypatch.setattr(sys, "executable", "/env/bin/python3")

@@ -37,10 +37,13 @@ def how_called() -> str:
     """What a person types to call this program, so that what we suggest can be pasted."""
     if given := os.environ.get("TINYGRAD_RNN_COMMAND"):  # set by run.py
         return given
-    called = Path(sys.argv[0])
+    called, program = Path(sys.argv[0]), [NAME]
     if called.parts[-2:] == ("tinygrad_rnn", "__main__.py"):
-        return join([_shortest(sys.executable), "-m", "tinygrad_rnn"])
-    return join([_shortest(sys.argv[0])]) if called.stem == NAME else NAME
+        program = [_shortest(sys.executable), "-m", "tinygrad_rnn"]
+    elif called.stem == NAME:
+        program = [_shortest(sys.argv[0])]
+    # `uv run` finds programs that the shell around it does not
+    return join(["uv", "run", *program] if "UV_RUN_RECURSION_DEPTH" in os.environ else program)
 
 
 def _shortest(program: str) -> str:
