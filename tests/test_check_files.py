@@ -249,6 +249,10 @@ def test_check_takes_anything(tmp_path):
 
     assert check(Triple).ok and check(Triple(), np.ones((2, 3))).ok
     assert [r.name for r in check(sys.modules[__name__])] == ["Triple"]
+    assert [r.name for r in check(sys.modules[__name__], only="Triple")] == ["Triple"]
+    with pytest.raises(LoadError, match="no layer Other"):
+        check(sys.modules[__name__], only="Other")
+    assert check(3).cause == "int has no forward"
     written(tmp_path, {"a.py": scale(), "b/c.py": scale("Wrong", backward="dout")})
     assert [r.verdict for r in check(tmp_path)] == ["ok", "wrong"]
     with pytest.raises(LoadError):

@@ -95,7 +95,7 @@ def test_a_module_its_functions_and_its_objects(module, found):
         report = check(layer, *inputs)
         assert report.ok and {g.name for g in report.gradients} == gradients, str(report)
         assert report.name == type(layer).__name__
-    assert check(module.rnn_step_forward).ok
+    assert check(module.rnn_step_forward).ok and check(module.rnn_step_backward).ok
 
 
 def test_an_object_whose_methods_have_other_names_and_a_mistake(module):
@@ -105,6 +105,15 @@ def test_an_object_whose_methods_have_other_names_and_a_mistake(module):
 
     report = check(Doubled(4, 5), np.random.default_rng(0).normal(size=(3, 4)))
     assert report.verdict == "wrong" and [g.name for g in report.gradients if not g.ok] == ["X"]
+
+
+def halves_forward(x, w): return x * w, (x, w)
+def halves_backward(dout, cache): return dout * cache[1], dout * cache[0]  # fmt: skip
+
+
+def test_a_gradient_that_is_not_handed_back_does_not_end_the_search():
+    report = check(halves_forward)
+    assert report.causes and "failed" not in str(report), str(report)
 
 
 # --- courses and tutorials -----------------------------------------------------------------------

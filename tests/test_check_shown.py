@@ -212,13 +212,23 @@ def test_the_same_report_in_a_cell_a_notebook_and_a_script(tmp_path):
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     cells = ["%load_ext tinygrad_rnn", "%%check\n" + SOURCE,
-             "from tinygrad_rnn.check import check\nprint(check(Affine))"]
+             "from tinygrad_rnn import check\nprint(check(Affine))",
+             "def half_forward(x, W):\n    y = x @ W\n    return y, (x, W)",
+             "%%check\ndef half_backward(dy, cache):\n    x, W = cache\n"
+             "    dx, dW = dy @ W.T, x.T @ dy\n    return dx, dW",
+             "%%check\nx = 3", "%%check Other\nclass This:\n    def forward(self, x): return x"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     shown = [o for o in notebook.cells[1].outputs if o.output_type == "display_data"]
     assert "<table>" in shown[0].data["text/html"]
     in_cell = shown[0].data["text/plain"]
     called = notebook.cells[2].outputs[0].text
+    # the other half in another cell; and never silent
+    assert notebook.cells[4].outputs[0].data["text/plain"].startswith("half: ok")
+    assert notebook.cells[5].outputs[0].text.strip() == (
+        "In[6] has no layer: no class with forward")
+    assert notebook.cells[6].outputs[0].text.strip() == (
+        "In[7] has no layer Other (a class with forward); it has: This")
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SOURCE)]),
                    tmp_path / "own.ipynb")
     (in_file,) = check_here(tmp_path / "own.ipynb")

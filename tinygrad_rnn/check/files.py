@@ -47,7 +47,7 @@ def check(what: Any, *inputs: Any, **options: Any) -> Any:
 
     Args:
         what: a class, a function or an object (returns a ``Report``), or a module, or the path of
-            a file or a folder (returns a list of them). Of functions, the one that goes forward.
+            a file or a folder (returns a list of them). Of functions, either of the two.
         inputs: for an object: what its ``forward`` takes.
         options: those of ``check_class``, ``check_layer`` or ``check_file``.
 
@@ -69,10 +69,21 @@ def check(what: Any, *inputs: Any, **options: Any) -> Any:
     return check_layer(what, *inputs, **options)
 
 
-def check_defined(own: dict[str, Any], home: str, only: Any = None, **options: Any) -> list[Report]:
-    """Check the layers among what a module of the name ``home`` defines; ``only``: their names."""
-    return [check_class(c, name=n, **options) for n, c in layers_of(own, home)
-            if callable(getattr(c, "backward", None)) and (not only or n in only)]
+def check_defined(own: dict[str, Any], home: str, only: Any = None, beside: Any = None,
+                  called: str = "", **options: Any) -> list[Report]:
+    """Check the layers among what a module of the name ``home`` defines; ``only``: their names,
+    ``beside``: see ``layers_of``, ``called``: what the place is called."""
+    layers = layers_of(own, home, beside)
+    only = [only] if isinstance(only, str) else only
+    if missing := [name for name in only or () if name not in dict(layers)]:
+        raise _no_layer(called or home, missing, layers)
+    return [check_class(c, name=n, **options) for n, c in layers if not only or n in only]
+
+
+def _no_layer(path, names, layers):
+    return LoadError(say("{path} has no layer {name} (a class with forward); it has: {have}",
+                         path=str(path), name=", ".join(names),
+                         have=", ".join(n for n, _ in layers) or say("none")))
 
 
 def check_file(path: str | Path, only: str | None = None, make: str | None = None, seed: int = 0,
@@ -122,10 +133,7 @@ class Checks:
             found = [(n, c) for n, c in layers if n == only]
             failed = {k: v for k, v in failed.items() if k == only}
             if not found and not failed:
-                raise LoadError(say(
-                    "{path} has no layer {name} (a class with forward); it has: {have}",
-                    path=str(program.path), name=only,
-                    have=", ".join(n for n, _ in layers) or say("none")))
+                raise _no_layer(program.path, [only], layers)
             layers = found
         self.left = len(layers)
         self.verdicts: dict[type, str] = {}

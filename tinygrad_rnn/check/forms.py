@@ -433,13 +433,13 @@ def completes(name: str, missing) -> bool:
 
 
 def layer_of_function(fn) -> tuple[str, Any]:
-    """A function that goes forward as a layer: (name, class). Raises ValueError where nothing
-    goes back."""
+    """A function that goes forward, or back, as a layer: (name, class). Raises ValueError where
+    nothing goes the other way."""
     own = {k: v for k, v in fn.__globals__.items() if getattr(v, "__module__", "") == fn.__module__}
-    found = _from_function(fn.__name__, fn, own, fn.__globals__)
+    found = _from_function(fn.__name__, fn, {fn.__name__: fn}, own | fn.__globals__)
     if found is None:
-        raise ValueError(f"check: no function goes backward for {fn.__name__}, and it returns no"
-                         " gradients")
+        raise ValueError(f"check: no function goes the other way for {fn.__name__}, and it returns"
+                         " no gradients")
     return found
 
 

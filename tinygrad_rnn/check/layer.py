@@ -75,6 +75,9 @@ def check_layer(layer: Any, *inputs: Any, seed: int = 0, explain: bool = True,
     values = [x.astype(np.float64) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
               for x in values]
     report = Report(name)
+    for method in ("forward", "backward"):
+        if not callable(getattr(layer, method, None)):
+            return unchecked(report, say("{name} has no {method}", name=name, method=method))
     try:
         with time_limit(seconds):
             snapshot, _ = clone(layer)
@@ -131,7 +134,8 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
     report = Report(name or cls.__name__)
     backward: Any = getattr(cls, "backward", None)
     if not callable(backward):
-        return unchecked(report, say("{name} has no backward", name=report.name))
+        return unchecked(report, say("{name} has no {method}", name=report.name,
+                                     method="backward"))
     if any(c.__module__.partition(".")[0] in LIBRARIES for c in cls.__mro__):
         return unchecked(report, say("{name} is a class of another library, which computes with"
                                      " other arrays than NumPy's", name=report.name))

@@ -440,7 +440,8 @@ class _Search:
         """A round: what can be tried, and nothing is known yet of what it does."""
         self.partial, self.whole, self.effects, self.further = [], [], [], []
         self.edits = self.candidates()
-        self.wrong = [n for n, marks in self.now.items() if n != RETURNS and not marks.all()]
+        self.wrong = [n for n, marks in self.now.items() if n in self.outcome.wanted
+                      and not marks.all()]
         n = sum(self.outcome.wanted[name].size for name in self.wrong)
         self.directions = np.random.default_rng(0).normal(size=(n, 2))
         self.start = self.along(self.now.got)
