@@ -116,6 +116,38 @@ def test_a_gradient_that_is_not_handed_back_does_not_end_the_search():
     assert report.causes and "failed" not in str(report), str(report)
 
 
+def twice_forward(x, W):
+    y = x @ W
+    return y, (x, W)
+
+
+def twice_backward(dy, cache):
+    x, W = cache
+    dx, dW = 2 * dy @ W.T, x.T @ dy
+    return dx, dW
+
+
+class Twice:
+    def __init__(self, W):
+        self.W, self.dW = W, np.zeros_like(W)
+
+    def fprop(self, x):
+        self.x = x
+        return x @ self.W
+
+    def bprop(self, dy):
+        self.dW[...] = self.x.T @ dy
+        return 2 * dy @ self.W.T
+
+
+def test_the_example_is_worked_through_in_every_form():
+    for layer, wrong in ((twice_forward, "dx, dW = (2 * dy @ W.T, x.T @ dy)"),
+                         (Twice, "return 2 * dy @ self.W.T")):
+        rows = check(layer).worked
+        assert {r.text: (r.value, r.right) for r in rows}[wrong][0].startswith("2")
+        assert {r.part for r in rows} == {"given", "forward", "backward"}
+
+
 # --- courses and tutorials -----------------------------------------------------------------------
 
 COURSES = FORMS.parent / "courses.py"

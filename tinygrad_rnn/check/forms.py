@@ -115,6 +115,12 @@ def as_layer(cls: Any) -> Any:
     return cls if callable(forward) else None
 
 
+def goes(name: str) -> str:
+    """Which way a function goes, by its name: forward, backward or neither."""
+    return "backward" if _rest(_BACKWARD, name) is not None else (
+        "forward" if _rest(_FORWARD, name) is not None else "")
+
+
 def _are_static(cls, *names: str):
     return all(isinstance(inspect.getattr_static(cls, n, None), staticmethod) for n in names)
 

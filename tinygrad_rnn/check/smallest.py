@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import inspect
 import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .forms import goes
 from .limits import TimeUp, time_limit
 from .outcome import evaluate
 from .recipes import Recipe
@@ -191,19 +193,18 @@ def _rows(outcome: Outcome, pool: Pool):
         [*setup.slots.params(setup.layer), *setup.inputs], strict=False)
         if isinstance(x, (np.ndarray, float))]
     given += [Row("given", 0, name, shown(g)) for name, g in zip(
-        _arguments(setup.layer), outcome.cotangents, strict=False)]
-    filename = type(setup.layer).backward.__code__.co_filename
+        list(inspect.signature(type(setup.layer).backward).parameters)[1:], outcome.cotangents,
+        strict=False)]
+    # theirs, where a form has put ours around them
+    ways = {inspect.unwrap(getattr(type(setup.layer), way)).__code__: way
+            for way in ("backward", "forward")}
+    filename = next(iter(ways)).co_filename
     theirs = {c.co_filename for c in codes_run(
         lambda: observe(setup, pool, light=True), filename)}
-    tracer = _Tracer({name: _statements(name) for name in theirs})
+    tracer = _Tracer({name: _statements(name) for name in theirs}, ways)
     with traced(tracer.trace):
         observe(setup, pool, light=True)
     return given + tracer.rows
-
-
-def _arguments(layer):
-    code = type(layer).backward.__code__
-    return code.co_varnames[1 : code.co_argcount]
 
 
 def _statements(filename: str):
@@ -213,10 +214,11 @@ def _statements(filename: str):
 
 
 class _Tracer:
-    """Notes each assignment that runs, with its value, under forward or backward."""
+    """Notes each assignment that runs, with its value, under forward or backward: in the code of
+    ``ways``, and in what is called so."""
 
-    def __init__(self, statements):
-        self.statements, self.rows = statements, []
+    def __init__(self, statements, ways):
+        self.statements, self.ways, self.rows = statements, ways, []
         self.part: list[str] = []
 
     def trace(self, frame, _event, _argument):
@@ -224,9 +226,10 @@ class _Tracer:
         if code.co_filename not in self.statements or len(self.rows) > ROWS:
             return None
         name = code.co_name
-        if name in ("forward", "backward"):
-            self.part.append(name)
-        if not self.part or name == "__init__" or code.co_varnames[:1] != ("self",):
+        way = self.ways.get(code) or goes(name)
+        if way:
+            self.part.append(way)
+        if not self.part or name == "__init__" or not (way or code.co_varnames[:1] == ("self",)):
             return None
         part, of_file, last = self.part[-1], self.statements[code.co_filename], [None]
 
@@ -238,7 +241,7 @@ class _Tracer:
                 elif done is not None and not isinstance(done, ast.Return):
                     self.assigned(part, done, frame)
                 last[0] = frame.f_lineno
-                if event == "return" and name in ("forward", "backward"):
+                if event == "return" and way:
                     self.part.pop()
             return local
 
@@ -270,7 +273,7 @@ def _loaded(target):
 def shown(value) -> str:
     """A value as it would be written on paper: numbers of four digits."""
     if isinstance(value, (tuple, list)):
-        found = [shown(v) for v in value]
+        found = [shown(v) for v in value if not isinstance(v, (tuple, dict))]  # these are caches
         return ", ".join(found) if all(found) else ""
     if isinstance(value, (np.ndarray, np.generic, float, int)) and not isinstance(value, bool):
         array = np.asarray(value)
