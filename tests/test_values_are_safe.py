@@ -122,6 +122,37 @@ def test_writing_makes_a_new_version():
         u[0] = 1.0
 
 
+def test_what_is_written_for_nobody_is_refused():
+    t = leaf(3, 4) * 1.0
+    for statement in ("t[0][1] = 1", "t[0][1] += 1", "(t + 1)[0] = 1", "t[0][1:][0] = 1",
+                      "t.T[0] = 1", "[t][0][1][0] = 1", "(lambda r: r)(t[1])[0] = 1"):
+        for source in (statement, f"def f(t):\n  for _ in range(3):\n    {statement}\nf(t)"):
+            with pytest.raises(RuntimeError, match=r"write t\[i, j\] = v"):
+                exec(source, {"t": t})
+
+
+@pytest.mark.parametrize("held", [
+    "a = t[0]; a[1] = 1", "(a := t[0])[1] = 1", "a = b = t[0]; b[1] = 1", "for a in t: a[1] = 1",
+    "d = {0: t[0]}; d[0][1] = 1; a = d[0]", "l = [t[0]]; l[0][1] = 1; a = l[0]",
+    "a = t[0]; weakref.proxy(a)[1] = 1", "a = t[0]; a[1] = 0; a[1] += 1",
+    "a = t[0]; a.__setitem__(1, 1)", "a = t[0]; operator.setitem(a, 1, 1)",
+    "def g(r): r[1] = 1; return r\na = g(t[0]); a = g(r=t[0])",
+    "def g(*r): r[0][1] = 1; return r\na, = g(t[0])", "a = t[0]\ndef g(): a[1] = 1\ng()",
+    "def g():\n  r = t[0]\n  yield\n  r[1] = 1\n  yield r\n*_, a = g()",
+    "class A: r = t[0]; r[1] = 1\na = A.r",
+    "o = np.empty(1, object); o[0] = t[0]; o[0][1] = 1; a = o[0]",
+])  # fmt: skip
+def test_a_part_that_somebody_holds_is_written_into(held):
+    import operator
+    import weakref
+
+    names = {"t": leaf(3, 4) * 1.0, "operator": operator, "weakref": weakref, "np": np}
+    exec(held, names)
+    lines = held.replace("\n", "\n  ")
+    exec(f"def f(t):\n  {lines}\n  return a\nb = f(t)", names)
+    assert names["a"][1].item() == names["b"][1].item() == 1
+
+
 def test_nothing_is_detached_in_silence():
     x = leaf(2)
     array = np.zeros(2)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -93,3 +95,36 @@ def _copied(x: Any) -> Any:
     if hasattr(x, "__array_function__"):
         return x.copy() if isinstance(x, np.ndarray) else NotImplemented
     return x
+
+
+# --- what is written for nobody ------------------------------------------------------------------
+
+
+def refuse_what_is_gone(t: Any) -> None:
+    """Called by ``__setitem__``: RuntimeError where the statement that writes into ``t`` alone has
+    it, as in ``t[i][j] = v``, so that nobody can ever read what it writes.
+
+    Then as many hold it as hold the ``_Gone`` below, and the statement is no call, which may hold
+    it elsewhere. From Python 3.14 on names of the frame lend what they hold: they are looked
+    through.
+    """
+    if sys.getrefcount(t) == _Gone.holders:
+        frame = sys._getframe(2)
+        if frame.f_code.co_code[frame.f_lasti] == dis.opmap["STORE_SUBSCR"] and all(
+                held is not t for held in frame.f_locals.values()):  # fmt: skip
+            raise RuntimeError("t[i][j] = v: t[i] is a value of its own that nobody keeps, and with"
+                               " it what is written is gone: write t[i, j] = v, or name it first")
+
+
+class _Gone:
+    holders = 0
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        _Gone.holders = _holders(self)
+
+
+def _holders(t: Any) -> int:
+    return sys.getrefcount(t)
+
+
+_Gone()[0] = 0

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .derived.table import beside
-from .errors import explained
+from .errors import explained, refuse_what_is_gone
 from .grad_mode import enable_grad, no_grad_blocks
 from .graph import Node, propagate, record, record_pieces
 from .operators import Operators
@@ -400,9 +400,9 @@ class Tensor(Operators):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """A new version of this Tensor; graphs made before keep the old one."""
+        refuse_what_is_gone(self)
         if self._node is not None and self._node.fn is None and not no_grad_blocks.get():
-            raise RuntimeError("t[i] = v: this Tensor is a leaf that requires grad; write into a"
-                               " copy of it")
+            raise RuntimeError("t[i] = v: a leaf that requires grad came: write into a copy of it")
         index = _index(index, self._held)
         node = None
         needs = (value._node is not None) if isinstance(value, Tensor) else False
