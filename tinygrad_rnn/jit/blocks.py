@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 
 from ..cores import get_num_threads as threads
 from ..functional import _nll_slope, _row_totals, nll_slope_rows, row_totals
+from .team import here
 
 __all__ = ["BLOCKED", "beside", "ctrl_c_between", "ctrl_c_later", "each", "softmax_nll",
            "softmax_nll_compiled", "softmax_slope", "threads"]  # fmt: skip
@@ -57,17 +58,23 @@ def each(work: Callable, blocks: Iterable, size: int) -> None:
 def beside(first: Callable, *others: Callable) -> None:
     """Call all of them at the same time, the first one here; an error, or Ctrl-C, leaves here when
     all have ended: nobody may still write then."""
+    # each in a copy of this context, which holds np.errstate
+    apart = [partial(copy_context().run, other) for other in others]
+    team = here()
+    if team is not None and len(apart) <= len(team.desks):
+        with ctrl_c_later():
+            team.beside([first, *apart])
+        return
     helpers: list[Future] = []
-    here = [first]
+    mine = [first]
     with ctrl_c_later():
         try:
-            for other in others:  # each in a copy of this context, which holds np.errstate
+            for other in apart:
                 try:
-                    pool = _pool(os.getpid(), threads() - 1)
-                    helpers.append(pool.submit(copy_context().run, other))
+                    helpers.append(_pool(os.getpid(), threads() - 1).submit(other))
                 except RuntimeError:  # the main thread has ended, and with it all pools
-                    here.append(other)
-            for work in here:
+                    mine.append(other)
+            for work in mine:
                 work()
         finally:
             wait(helpers)

@@ -2,7 +2,8 @@
 
 Each helper looks at a desk for what the replay puts there (native.py, ``serve``), from its first
 line to its last: handing over takes a microsecond, where waking a thread takes fifty. What nobody
-has taken when the replay comes to its end, as on a busy machine, the replay does itself.
+has taken when the replay comes to its end, as on a busy machine, the replay does itself. What is
+put there is native code, or a function of Python's, which then waits for the interpreter lock.
 
 Meanwhile NumPy's BLAS works on one core: its own threads, which look for work for as long as ours,
 would share a core with them.
@@ -14,7 +15,7 @@ import ctypes
 import importlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -22,13 +23,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Team", "can_share"]
+__all__ = ["Team", "can_share", "here"]
 
 FREE, CLOSED = 0, 4  # as in native.py
 
 _lock = threading.Lock()
 _replays = 0  # that want BLAS on one core
 _before = 0  # its threads, before the first of them
+_present = threading.local()  # the team of a replay, in the thread of that
+
+CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
 class Team:
@@ -46,7 +50,33 @@ class Team:
             self.desks.append(room[begin : begin + 8])
         return self.desks[i].ctypes.data
 
+    def beside(self, works: Sequence[Callable[[], Any]]) -> None:
+        """Call all of them at the same time, the first one here; an error leaves here when all
+        have ended. No more than helpers and one."""
+        from .native import address, pause, run, side_by_side
+
+        errors: list[BaseException] = []
+
+        def guarded(work):
+            def call(_):
+                try:
+                    work()
+                except BaseException as error:
+                    errors.append(error)
+
+            return CALLBACK(call)
+
+        calls = [guarded(work) for work in works]
+        words = [pause(), len(calls)]
+        for i, call in enumerate(calls):
+            words += [ctypes.cast(call, ctypes.c_void_p).value, 0, self.desk(i - 1) if i else 0]
+        table = np.array(words, np.int64)
+        run(np.array([[address(side_by_side), table.ctypes.data]]))
+        if errors:
+            raise errors[0]
+
     def __enter__(self) -> None:
+        _present.team = self
         process = os.getpid()
         helpers = _helpers(process, len(self.desks))
         for desk in self.desks:
@@ -59,6 +89,7 @@ class Team:
             _blas_on_one_core()
 
     def __exit__(self, *error: Any) -> None:
+        _present.team = None
         for desk in self.desks:
             desk[0] = CLOSED
         if self.products_apart:
@@ -70,6 +101,11 @@ def can_share() -> bool:
     from .native import gemm, pause
 
     return bool(gemm() and pause() and _blas_threads())
+
+
+def here() -> Team | None:
+    """The team of the replay that this thread is in."""
+    return getattr(_present, "team", None)
 
 
 @cache
