@@ -317,7 +317,8 @@ class Kernel(Chain):
                          f"carray({WORDS[value.dtype]}({at}), (p[{3 + 3 * i}], p[{4 + 3 * i}]))")
         outs = [arguments.index(edited.get(f"y{i}", f"y{i}")) for i in range(len(self.outs))]
         lines += ["", "", "def entry(at):", "    p = longs(at)", f"    kernel({', '.join(words)})",
-                  "", "", f"written = {outs}"]
+                  "", "", f"written = {outs}",
+                  f"by_rows = {[kind in ('full', 'column', 'ids') for kind, _ in kinds]}"]
         return PRELUDE + "\n".join(lines) + "\n"
 
 

@@ -51,10 +51,11 @@ class Op:
 
 @dataclass(slots=True)
 class Number:
-    """A number of Python's, which each replay has anew under this name; as which it is read."""
+    """A number that each replay has anew under this name; as which it is read, and as rows."""
 
     name: str
     dtype: np.dtype = DOUBLE
+    shape: tuple[int, int] = (0, 0)
 
 
 class View(str):
@@ -219,20 +220,28 @@ def summed(fn: Any, x: Any, axis: Any, out: Any) -> list[Op] | None:
     return [Op(address(sums), [R, C, out, step // 4, x, down // 4, across // 4], [out])]
 
 
-def compiled(fn: Any, R: int, C: int, *arrays: Any) -> list[Op] | None:
-    """A loop of loops.py."""
+def compiled(fn: Any, R: int, C: int, *arrays: Any, team: Team | None = None) -> list[Op] | None:
+    """A loop of loops.py; a large one by a ``team``."""
     from .native import address
 
+    made = fn.py_func.__globals__
+    if team and R * C * len(arrays) >= LARGE // 4 and threads() <= R:
+        cuts = [slice(R * i // threads(), R * (i + 1) // threads()) for i in range(threads())]
+        parts = [compiled(fn, cut.stop - cut.start, C, *(
+            x[cut] if apart and isinstance(x, np.ndarray) and x.ndim else x
+            for x, apart in zip(arrays, made["by_rows"], strict=True))) for cut in cuts]
+        if None in parts:
+            return None
+        return [side_by_side([op for ops in parts for op in ops], team)]  # type: ignore[union-attr]
     words: list[Any] = [R, C]
     for x in arrays:
         if isinstance(x, Number):
-            words += [x, 0, 0]
+            words += [x, *x.shape]
         elif (isinstance(x, np.ndarray) and x.ndim == 2 and x.flags.c_contiguous
                 and x.flags.aligned and x.dtype.kind in "fib"):
             words += [x, *x.shape]
         else:
             return None
-    made = fn.py_func.__globals__
     return [Op(address(made["entry"]), words, [arrays[i] for i in made["written"]])]
 
 
@@ -285,7 +294,7 @@ def op_of(fn: Any, args: Any, kwargs: dict[str, Any], team: Team | None = None) 
     """What a call does, as native calls, large products by a ``team``; None where there are
     none."""
     if hasattr(fn, "py_func") and "entry" in fn.py_func.__globals__ and not kwargs:
-        return compiled(fn, *args)
+        return compiled(fn, *args, team=team)
     if fn is np.copyto and not kwargs:
         return copied(*args)
     if fn is added.edit and not kwargs and isinstance(args[0], np.ndarray):  # type: ignore
@@ -413,8 +422,10 @@ class Tables:
 
     # lines
 
-    def rows(self, x: np.ndarray, R: int, C: int) -> np.ndarray:
+    def rows(self, x: Any, R: int, C: int) -> Any:
         """``rows``, of which a copy may be kept if it is one of a constant."""
+        if type(x) is Number and x.dtype == FLOAT:
+            return Number(x.name, FLOAT, (R, C))
         made = rows(x, R, C)
         owner = _owner(x)
         if self.memory is not None and not x.flags.writeable and (
@@ -455,7 +466,8 @@ class Tables:
             x = eval(said, self.space, self.known)
         except Exception:
             return False
-        if not isinstance(x, np.ndarray) or id(_owner(x)) not in self.standins:
+        if type(x) is not Number and (
+                not isinstance(x, np.ndarray) or id(_owner(x)) not in self.standins):
             return False
         self.known[name] = x
         return True
@@ -492,13 +504,26 @@ class Tables:
                     parts.clear()
             elif self.learn(text, call):
                 yield View(text) if call is None or call.view else text
-            else:
+            elif not self.gone(text):
                 self.left_out(call)
                 self.forget([text])
                 if not text.endswith(" = None"):  # which no table reads
                     yield from flush()
                 yield from self.timed(text, call)
+                self.scalar(text, call)
         yield from flush()
+
+    def scalar(self, text: str, call: Call | None) -> None:
+        """What a line gives a name to, if that is one element of float32."""
+        if self.memory is not None and call is not None and not call.view and (
+                call.out.shape == () and call.out.dtype == FLOAT and call.out.order is None
+                and (match := VIEW.fullmatch(text)) is not None):
+            self.known[match[1]] = Number(match[1], FLOAT)
+
+    def gone(self, text: str) -> bool:
+        """Whether a line lets go of a number, which a table may still be told of."""
+        name, _, said = text.partition(" = ")
+        return said == "None" and type(self.known.get(name)) is Number
 
     def forget(self, lines: Iterable[str]) -> None:
         """These names are something else from here on."""
