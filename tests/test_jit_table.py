@@ -200,3 +200,24 @@ def test_without_a_known_blas_products_are_numpys(monkeypatch):
     for _ in range(3):
         assert_allclose(jitted(x).item(), eager(x).item(), rtol=1e-5)
     assert "products are calls of NumPy" in jitted.explain()
+
+
+def test_a_copy_is_written_to_its_place_at_once():
+    """Few rows times a transposed weight, which the engine does as (W @ rows.T).T, copied."""
+    rng = np.random.default_rng(0)
+    W = tg.Tensor(rng.normal(size=(80, 80)).astype(np.float32) / 9, requires_grad=True)
+    x = tg.Tensor(rng.normal(size=(8, 80)).astype(np.float32), requires_grad=True)
+
+    def step():
+        np.sum((np.tanh(x @ W) @ W) ** 2).backward()
+        grads, x.grad, W.grad = (x.grad.data, W.grad.data), None, None
+        return grads
+
+    right, recorded = step(), tg.jit(step)
+    for _ in range(4):
+        found = recorded()
+    for grad, other in zip(found, right, strict=True):
+        assert_allclose(grad, other, rtol=1e-4, atol=1e-5)
+    program = recorded._last.program
+    assert any(call.fn is np.copy for call in program.tape.calls)
+    assert not any(x is np.copy for x in program.space.values())

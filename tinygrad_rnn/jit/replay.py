@@ -83,10 +83,13 @@ class Program(Compiled):
                     made = not call.view and memory.how.get(call.out) != "home"
                     if made and call.out.dtype is not None and at < len(tape.calls):
                         dead.setdefault(at, []).append(f"v{i}")
-                text = self._line(call, self.names[call.out])
-                if memory.how.get(call.out) == "kept":
-                    name, _, new = text.partition(" = ")
-                    text = f"np.copyto({name}, {new})"
+                if memory.how.get(call.out) == "kept" and call.fn is np.copy:
+                    text = f"np.copyto({self.names[call.out]}, {self._text(call.args[0])})"
+                else:
+                    text = self._line(call, self.names[call.out])
+                    if memory.how.get(call.out) == "kept":
+                        name, _, new = text.partition(" = ")
+                        text = f"np.copyto({name}, {new})"
                 self.lines.append((text, call))
             if call.lane:
                 self.lanes.update(dict.fromkeys(range(begun, len(self.lines)), call.lane))

@@ -235,13 +235,11 @@ def compiled(fn: Any, R: int, C: int, *arrays: Any, team: Team | None = None) ->
         return [side_by_side([op for ops in parts for op in ops], team)]  # type: ignore[union-attr]
     words: list[Any] = [R, C]
     for x in arrays:
-        if isinstance(x, Number):
-            words += [x, *x.shape]
-        elif (isinstance(x, np.ndarray) and x.ndim == 2 and x.flags.c_contiguous
+        if not isinstance(x, Number) and not (
+                isinstance(x, np.ndarray) and x.ndim == 2 and x.flags.c_contiguous
                 and x.flags.aligned and x.dtype.kind in "fib"):
-            words += [x, *x.shape]
-        else:
             return None
+        words += [x, *x.shape]
     return [Op(address(made["entry"]), words, [arrays[i] for i in made["written"]])]
 
 

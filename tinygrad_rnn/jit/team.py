@@ -69,7 +69,8 @@ class Team:
         calls = [guarded(work) for work in works]
         words = [pause(), len(calls)]
         for i, call in enumerate(calls):
-            words += [ctypes.cast(call, ctypes.c_void_p).value, 0, self.desk(i - 1) if i else 0]
+            code = ctypes.cast(call, ctypes.c_void_p).value or 0
+            words += [code, 0, self.desk(i - 1) if i else 0]
         table = np.array(words, np.int64)
         run(np.array([[address(side_by_side), table.ctypes.data]]))
         if errors:
