@@ -400,6 +400,15 @@ def test_every_kind_is_judged(kinds, name, verdict, words):
     assert report.verdict == verdict and words in (report.cause or ""), str(report)
 
 
+def test_what_is_raised_is_named_as_the_author_sees_it(kinds):
+    report = kinds["Bracketed"]
+    assert "'numpy._ArrayFunctionDispatcher' object is not subscriptable" in report.cause
+    assert report.source == "self.grads = [np.zeros_like[W]]", str(report)
+    report = kinds["ColumnsAndRows"]  # in columns and in rows: which are meant, nobody knows
+    assert report.verdict == "unchecked" and "backward raises ValueError" in report.cause
+    assert any("for x (N, D), h_prev (N, H) forward raises" in n for n in report.notes)
+
+
 def test_what_forward_and_backward_take_and_give_in_less_usual_ways():
     reports = check_here(Path(__file__).parent / "checked" / "signatures.py", explain=False)
     assert [r.name for r in reports if r.verdict == "ok"] == [r.name for r in reports], "\n".join(

@@ -397,6 +397,43 @@ class BatchAndTime:
         return dLdY * self.gamma * (1 - np.tanh(self.x) ** 2)
 
 
+class Bracketed:
+    """Its constructor raises."""
+
+    def __init__(self, W):
+        self.params = [W]
+        self.grads = [np.zeros_like[W]]
+
+    def forward(self, x):
+        return x @ self.params[0]
+
+    def backward(self, dout):
+        return dout @ self.params[0].T
+
+
+class ColumnsAndRows:
+    """Its forward is that of columns, its backward that of rows."""
+
+    def __init__(self, Wx, Wh, b):
+        self.params = [Wx, Wh, b]
+        self.grads = [np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b)]
+
+    def forward(self, x, h_prev):
+        Wx, Wh, b = self.params
+        h = np.tanh(np.dot(Wh, h_prev) + np.dot(Wx, x) + b)
+        self.cache = x, h_prev, h
+        return h
+
+    def backward(self, dh):
+        Wx, Wh, b = self.params
+        x, h_prev, h = self.cache
+        dt = dh * (1 - h ** 2)
+        self.grads[0][...] = np.dot(x.T, dt)
+        self.grads[1][...] = np.dot(h_prev.T, dt)
+        self.grads[2][...] = np.sum(dt, axis=0)
+        return np.dot(dt, Wx.T), np.dot(dt, Wh.T)
+
+
 class RaisesInVain:
     """Without the line that raises all were right: that is no cause."""
 

@@ -181,15 +181,13 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
     report = _check(report, setup, limits)
     report.notes += recipe.notes + getattr(cls, "notes", [])
     first = recipe.first_error
-    if recipe.narrow is not None:
-        those, raised = recipe.narrow
-        text = say("for {those} {phase} raises {error}", those=those, phase=raised.phase,
-                   error=str(raised))
-        if report.verdict == "ok":
-            report.verdict, report.kind = "convention", "inputs"
-            report.cause = join([say("right for {these}", these=recipe.words()), text])
-        else:
-            report.notes.append(text)
+    raised = [say("for {those} {phase} raises {error}", those=those, phase=error.phase,
+                  error=str(error)) for those, error in recipe.wider]
+    if raised and report.verdict == "ok":
+        report.verdict, report.kind = "convention", "inputs"
+        report.cause = join([say("right for {these}", these=recipe.words()), raised[0]])
+    elif raised:
+        report.notes += raised
     elif not report.ok and not recipe.notes and first is not None:
         report.notes.append(say("with other inputs {phase} raises {error}; checked with {these}",
                                 phase=first.phase, error=str(first), these=recipe.words()))
@@ -321,7 +319,10 @@ def could_not_run(report: Report, error: Any, filename: str, seconds: float = SE
     """A layer that cannot be made, does not end, or raises: in backward that is an error of the
     layer's, elsewhere it may be ours for having called it in a way that was not meant."""
     if isinstance(error, CannotMake):
-        return unchecked(report, error.args[0])
+        unchecked(report, error.args[0], getattr(error.__cause__, "line", None))
+        report.file = file_name(filename) if filename else ""
+        report.source = source_line(filename, report.line)
+        return report
     if isinstance(error, TimeUp):
         return unchecked(report, say(
             "not finished within {seconds} s (a loop without end?)", seconds=f"{seconds:g}"))

@@ -250,6 +250,14 @@ _EARLIER: dict[str, Any] = {
 _PYTHON = {"int", "float", "bool", "complex", "object", "str", "long"}  # NumPy 2 has some anew
 
 
+def _posing(fn, real):
+    """A function of the type by which messages call NumPy's own."""
+    kind = type(real)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"numpy.{kind.__name__}"
+    return type(name, (), {"__call__": staticmethod(fn),
+                           "__getattr__": lambda self, name: getattr(real, name)})()
+
+
 class NumpyStandIn(types.ModuleType):
     """See the text of this module."""
 
@@ -281,6 +289,9 @@ class NumpyStandIn(types.ModuleType):
             lambda *args, fn=fn, **kw: fn(*args, **_wide_kwargs(kw)) for fn in (
                 np.arange, np.linspace))
 
+        for name, fn in vars(self).items():
+            if isinstance(fn, types.FunctionType):
+                vars(self)[name] = _posing(fn, getattr(np, name))
         self.__dict__["finished"] = True
 
     def __setattr__(self, name, value):

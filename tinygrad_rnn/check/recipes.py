@@ -45,8 +45,10 @@ from .running import (
     arguments_of,
     at_work,
     copies,
+    file_of,
     forward_names,
     gradient_of,
+    line_of,
     named_slots,
     observe,
     places,
@@ -87,7 +89,7 @@ class Recipe:
     primed: bool = False  # the first forward makes the parameters
     first_error: CannotRun | None = None  # what likelier recipes raised, where it came furthest
     notes: list[str] = field(default_factory=list)  # what a report should say of it
-    narrow: tuple[str, CannotRun] | None = None  # a wider use of the layer, and what it raised
+    wider: list[tuple[str, CannotRun]] = field(default_factory=list)  # uses, and what they raised
 
     def size(self, symbol: str):
         """How large N, T, D ... are."""
@@ -111,7 +113,7 @@ class Recipe:
             try:
                 layer = self.cls(**arguments)
             except (Exception, SystemExit, TimeUp) as error:
-                raise CannotRun("construction", error) from error
+                raise CannotRun("construction", error, line_of(error, file_of(self.cls))) from error
         inputs = self.fixed_inputs
         if inputs is None:
             inputs = [spec.make(sizes, values) for spec in self.inputs]
@@ -216,7 +218,7 @@ class Search:
             if error is None or self._is_further(error):
                 recipe.first_error = self._furthest(lambda _: True)
                 recipe.notes += self._instead_of(recipe)
-                recipe.narrow = self._wider(recipe)
+                recipe.wider = self.wider(recipe)
                 self.half, self.half_error = recipe, error
             if error is None:
                 self.running.append(recipe)
@@ -266,21 +268,25 @@ class Search:
         errors = [error for recipe, error in self.failed if where(recipe)]
         return max(errors, key=lambda error: error.depth, default=None)
 
-    def _wider(self, recipe: Recipe):
-        """A use of the layer of which the recipe is a special case, and what was raised there: a
-        batch, where the recipe has none; two lengths of time, where it has one."""
+    def wider(self, recipe: Recipe, raised: CannotRun | None = None):
+        """The uses of the layer of which the recipe is a special case, and what was raised there: a
+        batch in rows or in columns, where the recipe has none, or raises in columns; two lengths of
+        time, where it has one."""
         kinds = [(s.kind, len(s.shape)) for s in recipe.inputs]
+        found: dict[bool, tuple[str, CannotRun]] = {}
         for other, error in self.failed:
+            rows = _in_rows(other.inputs)
             batch = _is_batch(other.inputs) and (
                 recipe.sizes == {"N": 1} != other.sizes or (not _is_batch(recipe.inputs)
-                and any(s.kind == "float" and len(s.shape) == 1 for s in recipe.inputs)))
+                and any(s.kind == "float" and len(s.shape) == 1 for s in recipe.inputs))
+                or (raised is not None and rows and not _in_rows(recipe.inputs)))
             lengths = kinds == [(s.kind, len(s.shape)) for s in other.inputs] and any(
                 "U" in s.shape for s in other.inputs) and all(
                 a.shape == tuple("T" if n == "U" else n for n in b.shape)
                 for a, b in zip(recipe.inputs, other.inputs, strict=True))
             if batch or lengths:
-                return other.words(), error
-        return None
+                found.setdefault(rows, (other.words(), error))
+        return [*found.values()]
 
     def _is_beside_the_point(self, recipe: Recipe):
         """Whether a recipe would hide what is wrong: a square weight that a layer is right only
@@ -445,6 +451,8 @@ def find(cls, seconds: float, known: dict[Any, Search] | None = None):
     search = known[cls]
     name, init_names = cls.__name__, search.init_names
     if search.best is not None:
+        if not search.running and search.half is not None:
+            search.half.wider = search.wider(search.half, search.half_error)
         return search
     error = search.error
     example = ", ".join(f"{n}=..." for n in init_names)
@@ -453,9 +461,9 @@ def find(cls, seconds: float, known: dict[Any, Search] | None = None):
         what = say("{call} raised {error}", call=call, error=str(error)) if error else say(
             "how {call} is made was not found by trying", call=call)
         if error is not None and is_own(error):
-            raise CannotMake(what)
+            raise CannotMake(what) from error
         raise CannotMake(say('{what}: say how it is made with --make "{example}"', what=what,
-                             example=f"{name}({example})"))
+                             example=f"{name}({example})")) from error
     raise error
 
 
@@ -485,6 +493,10 @@ def _is_batch(inputs):
     return any("N" in s.shape or s.shape[-1:] == ("1",) for s in inputs)
 
 
+def _in_rows(inputs):
+    return any(s.shape[:1] == ("N",) for s in inputs)
+
+
 def _attempt(recipe, seconds: float = 5.0):
     """None if the recipe runs to the end, else CannotRun."""
     try:
@@ -509,6 +521,8 @@ def attempt(setup: Setup):
         setup.as_tuple, setup.loss = not target, LOSSES[0] if target else None
         try:
             seen, _ = observe(setup, np.random.default_rng(1), light=True)
+            if not target and seen.kind == "single":
+                raise error  # (g,) is multiplied with arrays, too, and another axis is summed over
         except CannotRun:
             setup.as_tuple, setup.loss = False, None
             return error

@@ -407,10 +407,14 @@ def _phase(name, layer):
     try:
         yield
     except (Exception, SystemExit, TimeUp) as error:
-        filename = file_of(type(layer))
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-                 if frame.filename == filename]
-        raise CannotRun(name, error, lines[-1] if lines else None) from error
+        raise CannotRun(name, error, line_of(error, file_of(type(layer)))) from error
+
+
+def line_of(error: BaseException, filename: str):
+    """The last line of a file that was run before an exception."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+             if frame.filename == filename]
+    return lines[-1] if lines else None
 
 
 def outputs_of(y):
