@@ -266,7 +266,19 @@ STEPS = Path(__file__).parent / "checked" / "steps.py"
         ("`dout[:, H:]` where `dout[:, :H]` belongs", "d0, dx, d1")]),
     # once the two are in their places, what else is wrong shows
     ("Mixed", {"d0 + 2 * d1": "d0 - 2 * d1", "return dx, out": "return out, dx"}, [
-        ("in each other's place", "return"), ("wrong sign", "d0 - 2")])])
+        ("in each other's place", "return"), ("wrong sign", "d0 - 2")]),
+    # what raises for the shape of a variable, and what only then can be seen to be wrong
+    ("Cell", {"(1 - h ** 2)": "(1 - x ** 2)"}, [("`x` stands where `h`", "x **")]),
+    ("Stored", {"np.sum(dout, axis=0)": "np.sum(dout, axis=1)",
+                "        self.grads[0][...] = self.dW\n": ""}, [
+        ("axis=0 belongs", "axis=1"), ("`self.dW` is computed, and never stored", "")]),
+    # lists: of sums, of parts; an activation as it is written; rows that were put in one
+    ("Scales", {"            g[...] = total\n": "            pass\n"}, [
+        ("the gradients in `sums` are computed, and never stored", "")]),
+    ("Ids", {"            self.parts[t].backward(dout[:, t])\n": ""}, [
+        ("the backward of `self.parts[t]` is never called", "total")]),
+    ("Scale", {" * (1 - np.tanh(self.x) ** 2)": ""}, [("the derivative of tanh", "return")]),
+    ("Masked", {"        dx[~mask] = 0\n": ""}, [("that `mask` leaves out", "")])])
 def test_what_is_wrong_and_what_raises(layer, changes, said, tmp_path):
     source = STEPS.read_text()
     begin = source.index(f"class {layer}:")

@@ -110,3 +110,85 @@ class Mixed:
         dh = d0 + 2 * d1
         out = dh + dsum
         return dx, out
+
+
+class Scale:
+    def __init__(self, gamma, beta):
+        self.params, self.grads = [gamma, beta], [np.zeros_like(gamma), np.zeros_like(beta)]
+
+    def forward(self, x):
+        self.x = x
+        return self.params[0] * np.tanh(x) + self.params[1]
+
+    def backward(self, dout):
+        self.grads[0][...] = np.sum(dout * np.tanh(self.x), axis=0)
+        self.grads[1][...] = np.sum(dout, axis=0)
+        return dout * self.params[0] * (1 - np.tanh(self.x) ** 2)
+
+
+class Scales:
+    """One part a step, each in a list, whose gradients are added up in another."""
+
+    def __init__(self, gamma, beta):
+        self.params, self.grads = [gamma, beta], [np.zeros_like(gamma), np.zeros_like(beta)]
+
+    def forward(self, xs):
+        self.parts = [Scale(*self.params) for _ in range(xs.shape[1])]
+        return np.stack([p.forward(xs[:, t]) for t, p in enumerate(self.parts)], axis=1)
+
+    def backward(self, dout):
+        sums, dxs = [0, 0], dout.copy()
+        for t in range(dout.shape[1]):
+            dxs[:, t] = self.parts[t].backward(dout[:, t])
+            for i, step in enumerate(self.parts[t].grads):
+                sums[i] += step
+        for g, total in zip(self.grads, sums):
+            g[...] = total
+        return dxs
+
+
+class Ids:
+    """Ids at each step: no gradient comes back from the parts."""
+
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, ids):
+        self.parts = [Rows(*self.params) for _ in range(ids.shape[1])]
+        return np.stack([p.forward(ids[:, t]) for t, p in enumerate(self.parts)], axis=1)
+
+    def backward(self, dout):
+        total = 0
+        for t in range(dout.shape[1]):
+            self.parts[t].backward(dout[:, t])
+            total += self.parts[t].grads[0]
+        self.grads[0][...] = total
+
+
+class Rows:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, ids):
+        self.ids = ids
+        return self.params[0][ids]
+
+    def backward(self, dout):
+        self.grads[0][...] = 0
+        np.add.at(self.grads[0], self.ids, dout)
+
+
+class Masked:
+    """Rows that are left out, and put in one while they are."""
+
+    def forward(self, xs):
+        N, T, D = xs.shape
+        self.mask = (xs[:, :, 0] > 0).reshape(N * T)
+        return (xs.reshape(N * T, D) * self.mask[:, None]).reshape(N, T, D)
+
+    def backward(self, dout):
+        mask, shape = self.mask, dout.shape
+        dx = dout.reshape(len(mask), -1).copy()
+        dx[~mask] = 0
+        dx = dx.reshape(shape)
+        return dx

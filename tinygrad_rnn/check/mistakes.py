@@ -195,6 +195,7 @@ class Scope:
     names: dict[str, Any] = field(default_factory=dict)  # the local variables themselves
     globals: dict[str, Any] = field(default_factory=dict)
     idle: list[str] = field(default_factory=list)  # inner layers whose backward did not run
+    idle_lists: list[str] = field(default_factory=list)  # and lists of such
 
     def __post_init__(self):
         self._arrays: dict[Any, dict[str, np.ndarray]] = {}
@@ -243,6 +244,7 @@ class Evidence:
     setup: Setup
     wanted: dict[str, np.ndarray]
     ratios: dict[float, str]  # and in words
+    raised: bool = False  # there are none: an array of another shape may be what is wrong
 
 
 @dataclass
@@ -684,8 +686,9 @@ def _another_variable(p):
         if other == own or (p.stored and not isinstance(p.parent, ast.For)):
             continue
         fits = _alike(value, candidate) or _shape(candidate) in wanted or (
-            _is_weight(own) and _is_weight(other) and isinstance(candidate, np.ndarray)
-            and isinstance(value, np.ndarray) and candidate.ndim == value.ndim)
+            (p.evidence.raised or (_is_weight(own) and _is_weight(other)))
+            and isinstance(candidate, np.ndarray) and isinstance(value, np.ndarray)
+            and candidate.ndim == value.ndim)
         if not fits:
             continue
         new: Any = other
@@ -705,7 +708,7 @@ def _is_bound(p, name):
 
 def _alike(a, b):
     """Whether ``b`` may be meant where ``a`` stands."""
-    if a is None or isinstance(a, (list, tuple)) or isinstance(b, (list, tuple)):
+    if a is None or isinstance(a, (list, tuple)):
         return isinstance(b, (list, tuple, np.ndarray))
     return _shape(a) == _shape(b)
 
@@ -955,8 +958,13 @@ def _factor_missing(p):
             yield _product(p, f"(1 - {other})"), {"other": f"(1 - {other})", **half}
             yield _product(p, f"np.tanh({other})"), {"other": f"np.tanh({other})"}
     shape = p.scope.shape(p.node) if isinstance(p.parent, ast.Assign) else None
-    for other, value in p.scope.arrays().items() if shape else ():
-        if _broadcasts(value.shape, shape):  # it makes it larger
+    if isinstance(p.node, ast.Attribute) and p.node.attr == "T":
+        base, scope = ast.unparse(p.node.value), p.scope
+        for other in scope.arrays(scope.shape(p.node.value) or ()):
+            yield f"({other} * {base}).T", {"other": other, "old": base}
+    larger = shape or (shape is not None and is_gradient(p.text, p.scope))
+    for other, value in p.scope.arrays().items() if larger else ():
+        if _broadcasts(value.shape, shape):
             yield _product(p, other), {"other": other, "rank": 5}
     for other, value in p.scope.values.items():
         if isinstance(value, (float, np.floating)):
@@ -985,8 +993,9 @@ def _rows_not_masked(p):
     for mask, chosen in p.scope.arrays().items():
         if chosen.dtype.kind == "b":
             for array, value in p.scope.arrays().items():
-                if value.dtype.kind == "f" and value.shape[: chosen.ndim] == chosen.shape and (
-                        is_gradient(array, p.scope)):
+                rows = value.shape[: chosen.ndim] == chosen.shape or (  # or they are put in one
+                    value.ndim > 1 and value.size == chosen.size * value.shape[-1])
+                if value.dtype.kind == "f" and rows and is_gradient(array, p.scope):
                     yield [statement(f"{array}[~{mask}] = 0"), p.node], {
                         "array": array, "mask": mask, "rank": 4 - p.at / 100}
 
@@ -1319,17 +1328,19 @@ rewrite("order", "the inner backwards are in the wrong order: `{old}` should be 
 @mistake("never_called", "the backward of `{part}` is never called", on=ast.stmt, rank=2,
          example="Chain: dout = self.first.backward(dout)\n -> pass\n")
 def _never_called(p):
-    if not p.scope.idle or p.at is None or not isinstance(
+    if not (p.scope.idle or p.scope.idle_lists) or p.at is None or not isinstance(
             p.node, (ast.Assign, ast.Expr, ast.Return, ast.AugAssign, ast.For, ast.Pass)):
         return
-    for part in p.scope.idle:
-        for d in p.scope.arrays():
-            if is_gradient(d, p.scope):
-                for form in ("{0}.backward({1})", "{1} = {0}.backward({1})"):
-                    new = statement(form.format(part, d))
-                    yield [new, p.node], {"part": part}
-                    if not isinstance(p.node, ast.Return):
-                        yield [p.node, new], {"part": part}
+    given = [d for d in p.scope.arrays() if is_gradient(d, p.scope)]
+    both = [(part, d) for part in p.scope.idle for d in given]
+    both += [(f"{parts}[{t}]", f"{d}[:, {t}]") for t in _indices(p)
+             for parts in p.scope.idle_lists for d in given if p.scope.values[d].ndim > 1]
+    for part, d in both:
+        for form in ("{0}.backward({1})", "{1} = {0}.backward({1})"):
+            new = statement(form.format(part, d))
+            yield [new, p.node], {"part": part}
+            if not isinstance(p.node, ast.Return):
+                yield [p.node, new], {"part": part}
 
 
 @mistake("steps", "`{whole}` misses time steps", on=ast.expr, rank=4,
@@ -1374,8 +1385,19 @@ def _never_stored(p):
                 if (other in p.scope.names or is_gradient(own, p.scope)) and (
                         own.strip("_") and not _is_weight(own)):
                     new = statement(f"self.grads[{i}][...] = {other}")
-                    both = [new, p.node] if isinstance(p.node, ast.Return) else [p.node, new]
-                    yield both, {"other": other, "i": i}
+                    yield _stored(p, new), {"other": other, "i": i}
+    for other, those in p.scope.values.items():
+        if isinstance(those, list) and other != "self.grads" and (
+                [*map(_shape, those)] == [*map(_shape, grads)]):
+            yield _stored(p, statement(f"for _to, _g in zip(self.grads, {other}):\n"
+                                       "    _to[...] = _g")), {
+                "other": other, "words": "the gradients in `{other}` are computed, and never stored"
+                                         " in self.grads"}
+
+
+def _stored(p, new):
+    """A statement at the end of a function."""
+    return [new, p.node] if isinstance(p.node, ast.Return) else [p.node, new]
 
 
 @mistake("none", "`{names}` is computed, and backward does not return it", on=ast.stmt, rank=1,

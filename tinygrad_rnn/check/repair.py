@@ -14,12 +14,23 @@ import ast
 import contextlib
 import time
 from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .limits import TimeUp, time_limit
-from .mistakes import Edit, Evidence, Scope, edits, placed, ratio_in_words, ratio_of
+from .mistakes import (
+    Edit,
+    Evidence,
+    Scope,
+    called,
+    edits,
+    name_of,
+    placed,
+    ratio_in_words,
+    ratio_of,
+)
 from .outcome import evaluate, pairs
 from .patch import change_of, change_of_statement
 from .running import (
@@ -423,7 +434,8 @@ class _Search:
             best = self.best_of(self.partial)  # what mended other gradients in the round before
             if best is None:
                 self.begin()
-                best = (self.scan(-1, LIKELY) or self.best_of(self.whole) or self.in_sum()
+                best = (self.scan(-1, LIKELY) or self.one_behind_another(0.7)
+                        or self.best_of(self.whole) or self.in_sum()
                         or self.one_by_one(0.1, 2, 3) or self.best_of(self.partial)
                         or self.one_by_one(0.2, 2, 0)
                         or self.scan(LIKELY, 9) or self.best_of(self.partial) or self.in_sum()
@@ -513,7 +525,7 @@ class _Search:
             ratio = None if marks.all() or wanted is None else ratio_of(got, wanted)
             if ratio is not None and not any(np.isclose(ratio, r, rtol=1e-6) for r in ratios):
                 ratios[ratio] = factor_in_words(name, ratio, self.outcome)
-        return Evidence(self.outcome.setup, self.outcome.wanted, ratios)
+        return Evidence(self.outcome.setup, self.outcome.wanted, ratios, not self.now)
 
     def allowed(self, edit: Edit, won: Gain):
         """Where the numbers of a gradient show the kind of its mistake, only that kind explains
@@ -569,6 +581,33 @@ class _Search:
                 if self.all_right(marks) and self.confirmed(both[1]):
                     return [(both[0], self.now), (both[1], marks)]
         return None
+
+    def one_behind_another(self, share):
+        """Where backward raises: two edits, of which the first lets it come further, or to its end.
+        What is wrong behind it, and what may belong there, is looked for anew with each."""
+        if self.now:
+            return None
+        budget, held, found = self.budget, dict(self.__dict__), None
+        right = {id(e): len((self.attempt(e) or Marks()).right) for e in self.whole}
+        firsts = [e for e in self.whole if right[id(e)] == max(right.values())]
+        turns: dict[Any, list[Edit]] = {}  # one of each kind in each place, then another
+        ran = [e for e, _ in self.effects]
+        for edit in sorted([*ran, *self.further], key=lambda e: e.rank):
+            turns.setdefault((id(edit.old), id(edit.mistake)), []).append(edit)
+        firsts += [] if firsts else filter(None, chain(*zip_longest(*turns.values())))
+        self.budget = budget.part(share)
+        for first in firsts:
+            with self.standing(first) as runs:
+                self.now = now = (runs and self.bench.run()) or Marks()
+                self.begin()
+                found = self.scan(-1, LIKELY)
+            over = self.budget.over
+            self.__dict__.update({**held, "budget": self.budget})
+            if found or over:
+                self.cut_short |= over
+                break
+        self.budget = budget
+        return [(first, now), *found] if found else None
 
     def one_by_one(self, share, most, seen):
         """Two edits of one path, which mend something only together: of those up to a rank, as far
@@ -703,6 +742,14 @@ def scope_of(function: Function, names, idle=()):
     # and what it keeps beside them: the dh of a layer over time
     inner |= {f"{k}.{name}": g for k, v in every.items() if f"{k}.grads" in inner
               for name, g in vars(v).items() if name.startswith("d") and len(name) == 2}
+    # and an activation of a variable, where the function computes it
+    applied = {ast.unparse(n): n for n in ast.walk(function.node) if isinstance(n, ast.Call)
+               and called(n) in ("tanh", "sigmoid") and len(n.args) == 1 and name_of(n.args[0])}
+    for text, node in applied.items():
+        with contextlib.suppress(Exception):
+            made = eval(compile(ast.Expression(node), "", "eval"), function.fn.__globals__, names)
+            if not any(np.array_equal(made, v) for v in every.values()):
+                inner[text] = made
     for k, v in {**every, **inner}.items():
         if not isinstance(v, (np.ndarray, np.generic, int, float, list, tuple)):
             continue
@@ -711,4 +758,6 @@ def scope_of(function: Function, names, idle=()):
         seen.append(v)
         values[k] = v
     return Scope(values, [a.arg for a in function.node.args.args[1:]], names,
-                 function.fn.__globals__, [k for k, v in every.items() if id(v) in idle])
+                 function.fn.__globals__, [k for k, v in every.items() if id(v) in idle],
+                 [k for k, v in every.items() if isinstance(v, (list, tuple)) and v
+                  and all(id(part) in idle for part in v)])
