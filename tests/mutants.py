@@ -164,7 +164,8 @@ SAME = {
     "cache": {"cache", "input_edited"},
     "count": {"count", "none"},
     "dout_ignored": {"dout_ignored"},
-    "square_only": {"square_only", "wrong_index"},  # where an edit makes it right for every size
+    # where an edit makes it right for every size
+    "square_only": {"square_only", "wrong_index", "wrong_variable"},
 }
 
 

@@ -394,6 +394,8 @@ def kinds():
     ("CrossEntropyOfRows", "convention", "right for logits (N, V), targets one-hot (N, V), wrong"),
     ("AfterSoftmax", "convention", "the gradient before the softmax that made y_pred, not that"),
     ("BatchAndTime", "convention", "right for x (N, T, H), wrong for x (N, H)"),
+    ("ListOfArrays", "ok", ""),
+    ("ScoresWithoutLabels", "ok", ""),
 ])  # fmt: skip
 def test_every_kind_is_judged(kinds, name, verdict, words):
     report = kinds[name]

@@ -695,7 +695,10 @@ def _method_with_loss(cls: type, fn) -> Any:
     names = returned_names(fn)[1:]
 
     def forward(self, *inputs):
-        loss, *parts = fn(self, *inputs)
+        made = fn(self, *inputs)
+        if not isinstance(made, (tuple, list)):
+            raise TypeError(f"{fn.__name__} returns no gradients")  # but scores, without labels
+        loss, *parts = made
         self.kept = _flat(dict(zip(names, parts, strict=False)))
         return loss
 

@@ -288,7 +288,7 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
     if not wrong:
         return None
     with contextlib.suppress(CannotRun, TimeUp), time_limit(seconds):
-        for recipe in search.others(first):
+        for recipe in search.others(first, outcome.got):
             setup = recipe.setup()
             if any(isinstance(x, np.ndarray) and x.dtype.kind == "f" and 1 in x.shape
                    for x in setup.inputs):

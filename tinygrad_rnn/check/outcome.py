@@ -101,8 +101,7 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
     elif any(np.ndim(y) == 0 and not np.any(g) for y, g in zip(seen.outputs, used, strict=True)):
         # a loss beside other outputs, for which backward takes no gradient: that is 1
         ones = [g if np.ndim(g) else 1.0 for g in used]
-        other = evaluate(setup, seed, light, truth(setup, ones))
-        other = other if other.right else None
+        other = _if_right(evaluate(setup, seed, light, truth(setup, ones)))
     elif clipped and not is_unclipped():
         with unclipped():
             other = evaluate(setup, seed, light)
@@ -123,13 +122,9 @@ def _mean_of_batch(outcome: Outcome, light: bool):
         return None
     N, right = setup.recipe.size("N"), outcome.truth
     mean = replace(right, params=[p / N for p in right.params])
-    other = evaluate(setup, outcome.seed, light, mean)
-    if not other.right:
-        return None
-    other.problems.append(Cause("mean_of_batch", say(
+    return _if_right(evaluate(setup, outcome.seed, light, mean), "mean_of_batch", say(
         "the gradients of all parameters are divided by the batch, and that of the input is not:"
-        " right where the loss is a mean whose own gradient is not divided"), wrong=False))
-    return other
+        " right where the loss is a mean whose own gradient is not divided"))
 
 
 def _of_logits(outcome: Outcome, light: bool):
@@ -146,13 +141,16 @@ def _of_logits(outcome: Outcome, light: bool):
     used = [*handed[:named], handed[named] / p, *handed[named + 1:]]
     left = iter(handed)
     planned = types.SimpleNamespace(normal=lambda size: next(left))
-    other = evaluate(setup, outcome.seed, light, truth(setup, used), planned)
-    if not other.right:
-        return None
-    other.problems.append(Cause("of_logits", say(
-        "backward is handed the gradient of what the softmax is taken of, not that of the"
-        " probabilities that forward returns"), wrong=False))
-    return other
+    return _if_right(evaluate(setup, outcome.seed, light, truth(setup, used), planned), "of_logits",
+                     say("backward is handed the gradient of what the softmax is taken of, not that"
+                         " of the probabilities that forward returns"))
+
+
+def _if_right(other: Outcome, kind: str = "", text: str = ""):
+    """An Outcome with the convention by which it is right, None where it is not."""
+    if other.right and kind:
+        other.problems.append(Cause(kind, text, wrong=False))
+    return other if other.right else None
 
 
 def _is_loss(outcome: Outcome):
@@ -170,13 +168,10 @@ def _as_last(outcome: Outcome, light: bool):
         return None
     last = evaluate(outcome.setup, outcome.seed, light, truth(outcome.setup, ones))
     if not last.right:
-        last = _without_epsilon(last, ones, light)
-        if last is None or not last.right:
-            return None
-    last.problems.append(Cause(
-        "dout_ignored", say("backward does not look at the gradient that it is handed: right where"
-                            " the loss is the last layer, and that gradient is 1"), wrong=False))
-    return last
+        last = _without_epsilon(last, ones, light) or last
+    return _if_right(last, "dout_ignored", say(
+        "backward does not look at the gradient that it is handed: right where the loss is the last"
+        " layer, and that gradient is 1"))
 
 
 def _before_activation(outcome: Outcome, light: bool):
@@ -189,12 +184,12 @@ def _before_activation(outcome: Outcome, light: bool):
         for made, before in (("softmax", p * (g - np.sum(g * p, axis=-1, keepdims=True))),
                              ("sigmoid", p * (1 - p) * g)):
             inputs = [*right.inputs[:i], before, *right.inputs[i + 1:]]
-            other = evaluate(setup, outcome.seed, light, replace(right, inputs=inputs))
-            if other.right:
-                other.problems.append(Cause("before_activation", say(
-                    "backward gives the gradient before the {activation} that made {name}, not that"
-                    " of {name}: the backward of that layer must hand it on as it is",
-                    activation=made, name=name), wrong=False))
+            other = _if_right(evaluate(setup, outcome.seed, light, replace(right, inputs=inputs)),
+                              "before_activation", say(
+                "backward gives the gradient before the {activation} that made {name}, not that"
+                " of {name}: the backward of that layer must hand it on as it is",
+                activation=made, name=name))
+            if other is not None:
                 return other
     return None
 

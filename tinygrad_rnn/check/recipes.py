@@ -177,12 +177,13 @@ class Search:
     def best(self) -> Recipe | None:
         return self.running[0] if self.running else self.half
 
-    def others(self, first: Recipe, seconds: float = 0.3) -> Iterator[Recipe]:
+    def others(self, first: Recipe, returned: dict[str, Any], seconds: float = 0.3
+               ) -> Iterator[Recipe]:
         """The recipes that run to their end with the same layer and other inputs, or with its
-        biases as rows."""
+        biases as rows, of as many axes as the gradients that were ``returned`` for them."""
         end = time.process_time() + seconds
-        rows = {k: replace(s, shape=("1", *s.shape)) if s.kind == "weight" and len(s.shape) == 1
-                else s for k, s in first.init.items()}
+        rows = {k: replace(s, shape=("1",) * max(1, np.ndim(returned.get(k, 0)) - 1) + s.shape)
+                if s.kind == "weight" and len(s.shape) == 1 else s for k, s in first.init.items()}
         inputs = self._inputs(first.input_names)
         for init, specs in [(rows, first.inputs)] * (rows != first.init) + [
                 (first.init, specs) for _, specs in itertools.islice(ranked(inputs), 120)]:

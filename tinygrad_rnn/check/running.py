@@ -503,6 +503,8 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
         layer.returned_gradients = returned  # where gradients of parameters are looked for
         return [next((returned[k] for k in (*gradient_names(n), n) if k in returned), None)
                 for n in names]
+    if len(setup.inputs) == 1 and is_float(setup.inputs[0]):
+        returned = _stacked(returned, setup.inputs[0])
     result = list(returned) if isinstance(returned, (tuple, list)) else [returned]
     called = returned_names(inspect.unwrap(type(layer).backward))
     if any(isinstance(r, (tuple, list)) for r in result):  # dx, (dW, db)
@@ -536,6 +538,14 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
     if len(called) != len(result) or (len(found) < len(result) and not optional):
         return result
     return [None if k is None else result[k] for k in places]
+
+
+def _stacked(returned, x):
+    """The gradient of an array that stands for a list of arrays, of which each has its own."""
+    if isinstance(returned, list) and len(returned) == 1 != len(x):
+        return _stacked(returned[0], x)
+    rows = isinstance(returned, list) and [*map(np.shape, returned)] == [row.shape for row in x]
+    return np.stack(returned) if rows else returned
 
 
 def gradients(values):
