@@ -21,6 +21,14 @@ RNG = np.random.default_rng  # of the tests, made outside of what is recorded
 C = [np.arange(12.0).reshape(3, 4)]
 
 
+@dataclasses.dataclass
+class Part:
+    x: object
+
+
+HELD = Part(None)
+
+
 class Named(dict):
     """A dict with an attribute."""
 
@@ -65,6 +73,12 @@ def counted(x, r):
     return counts + x.shape[0], x * 2
 
 
+def quiet(a, x):
+    with np.errstate(divide="ignore"):
+        a /= np.maximum(x, 0)
+        np.log(np.maximum(x, 0), out=a)
+
+
 # f(x, r): x (3, 4), r a generator
 GOOD = {
     "copy": lambda x, r: (copy.copy(x), copy.deepcopy(x[1:]), x), "divmod": lambda x, r: divmod(
@@ -86,7 +100,9 @@ GOOD = {
     "flat is put": edited(lambda a, x: operator.setitem(a.flat, slice(2, 5), x[0, :3])),
     "drawn around values": lambda x, r: r.normal(loc=x, scale=np.abs(x) + 0.5),
     "drawn into an array": lambda x, r: r.rows(3) + x,
-    "zeros in integers": counted, "a dict of one's own": named,
+    "zeros in integers": counted, "a dict of one's own": named, "a part": lambda x, r: x.view()[1:],
+    "sorted in part": edited(lambda a, x: a.partition(1)), "filled": edited(
+        lambda a, x: a[1:].fill(x[0, 0])), "without warnings": edited(quiet),
     "through a copy": lambda x, r: x[...].copy(order="F").T[1:].copy() + 1,
     "infinity": lambda x, r: np.max(np.where(x > 0, x, -np.inf), axis=0, initial=-9.0),
     "same": lambda x, r: (np.reshape(x, x.shape) + 1, np.reshape(x, (3, 4)).T @ x.reshape(3, 4)),
@@ -114,6 +130,8 @@ BAD = {
     "two draws at once": (lambda x, r: r.pair(), "several arrays"),
     "the state": (lambda x, r: str(r.bit_generator.state), "the state of a value"),
     "text": (lambda x, r: str(x), "a text that is made of recorded values"),
+    "in place": (lambda x, r: r.shuffle(x), "cannot be recorded in this form"),
+    "an object of its own": (lambda x, r: setattr(HELD, "x", object()), "sets Part.x to <object"),
     "integers": (lambda x, r: np.floor(x, out=np.zeros(x.shape, int), casting="unsafe"),
                  "written into an array that is not"),
 }
@@ -238,12 +256,23 @@ def test_a_generator_that_nothing_can_take_the_place_of_is_noticed():
             step(x)
 
 
+def test_what_hangs_on_the_number_of_rows_is_of_each():
+    step = tg.jit(lambda x: (x * 2, "few" if len(x) < 5 else "many"), cache_size=20)
+    for n in (3, 3, 3, 6, 6, 6, 4, 7, 3, 4, 7):
+        made, said = step(np.ones((n, 2)))
+        assert_array_equal(made, np.full((n, 2), 2))
+        assert said == ("few" if n < 5 else "many")
+
+
+@pytest.mark.parametrize("number", [0.25, 2.0, -1.0])
+def test_numbers_are_compared_with_arrays(number):
+    step = tg.jit(lambda x, f: (f < x, f >= x, x > f, f == x, f * 2 < f + 1, -f, abs(f), f != 0.25))
+    for x in X[:4]:
+        for a, b in zip(step(x, number), step.f(x, number), strict=True):
+            assert_array_equal(a, b)
+
+
 # ---- the proof ----
-
-
-@dataclasses.dataclass
-class Part:
-    x: object
 
 
 @pytest.mark.parametrize("said, real, replayed", [
@@ -268,6 +297,37 @@ def test_a_proof_says_what_differs(said, real, replayed, eps):
 
 
 EMPTY = proof.Snapshot(state.Reached())
+
+
+EDITS = {
+    "the items of a dict": lambda t, a, d, r: d.update(z=1),
+    "the items of a list": lambda t, a, d, r: d["l"].append(1),
+    "requires_grad of a Tensor": lambda t, a, d, r: setattr(t, "_node", None),
+    "[0]: [[1. 1. 1. 1.]": lambda t, a, d, r: t._held.fill(1),
+    "[1]: [[1. 1. 1. 1.]": lambda t, a, d, r: a.fill(1),
+    "['n']: 2.5 in a replay, and 1.5": lambda t, a, d, r: d.update(n=2.5),
+    "['s']: 'b' in a replay, and 'a'": lambda t, a, d, r: d.update(s="b"),
+    "[0]: float64[2] in a replay": lambda t, a, d, r: setattr(t, "_held", np.ones(2)),
+    "the state of a random generator": lambda t, a, d, r: r.random(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", EDITS)
+def test_what_a_function_reaches_is_compared_and_put_back(said):
+    t, a = Tensor(X[0].copy(), requires_grad=True), X[1].copy()
+    d, r = {"n": 1.5, "s": "a", "l": [0]}, RNG(0)
+    reached = state.walk(None, ([t, a, d, r],))
+    before, node, first = proof.Snapshot(reached), t._node, str(r.bit_generator.state)
+    assert proof._differs((0, before), (0, proof.Snapshot(reached, before))) is None
+    EDITS[said](t, a, d, r)
+    difference = proof._differs((0, before), (0, proof.Snapshot(reached, before)))
+    assert difference is not None and said in difference
+    before.restore()
+    assert proof._differs((0, before), (0, proof.Snapshot(reached, before))) is None
+    assert_array_equal(t.detach().numpy(), X[0])
+    assert_array_equal(a, X[1])
+    assert d == {"n": 1.5, "s": "a", "l": [0]} and t._node is node
+    assert str(r.bit_generator.state) == first
 
 
 @pytest.mark.parametrize("noise, apart, good", [
