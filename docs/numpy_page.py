@@ -25,11 +25,17 @@ HEAD = (
     " `reduceat`, `outer` and `at`.",
     "- **An argument that is not listed** may stand at NumPy's default. Any other value is a"
     " TypeError that names the call and what it takes.",
+    "- **Values are NumPy's**, bit for bit where a function has a rule. What is said in terms of"
+    " others may round its last digit otherwise (`np.std`, `np.cov`, `np.cumprod`, `np.gradient`,"
+    " `np.quantile`, `np.logaddexp2`, `np.degrees` of float32, parts of `np.linalg`), and where it"
+    " chooses between 0.0 and -0.0, which are equal, may return the other one (`np.clip`,"
+    " `np.fmax`, `np.sort`, `np.median`).",
     "- **What NumPy writes into** (`np.put`, `np.copyto`, `np.add.at` and the like) becomes a new"
     " version of the Tensor, as with `t[i] = v`.",
     "- **Functions in no table** compute as usual on Tensors that want no gradient, give arrays,"
-    " and raise a TypeError for any other: no gradient is lost in silence. Complex numbers are"
-    " refused.",
+    " and raise a TypeError for any other: no gradient is lost in silence. So do calls that"
+    " have a value alone, such as `np.linalg.svd` of a matrix that is not square; they give Tensors."
+    " Complex numbers are refused.",
     "- **NumPy does not ask the Tensor** in `np.array`, `np.asarray`, `np.full`, `np.arange`,"
     " `np.vectorize`, `np.random`, nor for Tensors in a list where one array is wanted"
     " (`np.sum([t, u])`): where a gradient is wanted, these raise. A list of Tensors is joined by"

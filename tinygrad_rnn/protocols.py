@@ -26,6 +26,7 @@ import numpy as np
 
 from .arguments import as_dtype, canonical, fits, given, names, odd_numbers, of_ufunc, signature
 from .derived import CREATES, DERIVED, METHODS, PLAIN, WEIGHED, WRITING
+from .derived.table import NoDerivative
 from .errors import in_numpys_words, name_of
 from .primitive import RULES, Function
 
@@ -131,7 +132,12 @@ class Protocols:
             odd_numbers(fn, same, args, kwargs)
             return same(*args, **kwargs)
         except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
-            raise in_numpys_words(error, fn, args, kwargs) from None
+            told = in_numpys_words(error, fn, args, kwargs)
+            if type(told) is not NoDerivative:
+                raise told from None
+            if _some(_wants_grad, (*args, *kwargs.values())):
+                raise TypeError(*told.args) from None
+        return self._tensors(_on_arrays(fn, args, kwargs))
 
     def _tensors(self, x: Any) -> Any:
         """The results of a function of NumPy as Tensors."""

@@ -102,7 +102,9 @@ def _piecewise(x, condlist, funclist, *args, **kw):
                          " as many of both are wanted, or one function more")
     y = np.zeros_like(x)
     for condition, f in zip(conditions, funclist, strict=True):
-        y[condition] = f(x[condition], *args, **kw) if callable(f) else f
+        part = x[condition] if callable(f) else None
+        if part is None or part.size:  # of no elements no function is asked
+            y[condition] = f if part is None else f(part, *args, **kw)
     return y
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .table import along, array, beside, derive, together
+from .table import NoDerivative, along, array, beside, derive, together
 
 _array = array
 
@@ -131,7 +131,7 @@ def _pad(array, pad_width, mode="constant", constant_values=0, end_values=0, sta
             x = _turned(x, axis, width, mode)
         return x
     if mode not in _EDGES:
-        raise TypeError(f"np.pad: no derivative with mode={mode!r}")
+        raise NoDerivative(f"np.pad: no derivative with mode={mode!r}")
     values = {"constant": constant_values, "linear_ramp": end_values}.get(mode, 0)
     values = np.broadcast_to(_array(values, x), (x.ndim, 2)).astype(x.dtype)
     for axis, width in enumerate(widths):

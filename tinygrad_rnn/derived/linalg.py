@@ -20,7 +20,7 @@ import numpy as np
 
 from ..primitive import own_function, rule
 from ..rules import expand
-from .table import axes_of, beside, derive, value
+from .table import NoDerivative, axes_of, beside, derive, value
 
 
 def _T(x):
@@ -131,7 +131,7 @@ def _tensorsolve(a, b, axes=None):
     if axes is not None:
         a = np.moveaxis(a, axes, range(a.ndim - len(axes), a.ndim))
     shape = a.shape[b.ndim - a.ndim :]
-    flat = np.reshape(a, (-1, math.prod(shape)))
+    flat = np.reshape(a, (math.prod(a.shape[: b.ndim]), math.prod(shape)))
     return np.reshape(np.linalg.solve(flat, np.ravel(b)), shape)
 
 
@@ -297,8 +297,8 @@ def _svd(a, full_matrices=True, compute_uv=True, hermitian=False):
     if not compute_uv:
         return singular_values(a)
     if full_matrices and a.shape[-1] != a.shape[-2]:
-        raise TypeError(f"np.linalg.svd: {a.shape}: what full_matrices=True adds to u or vh has no"
-                        " derivative; full_matrices=False is wanted")
+        raise NoDerivative(f"np.linalg.svd: {a.shape}: what full_matrices=True adds to u or vh has"
+                           " no derivative; full_matrices=False is wanted")
     s, u, v = _parts(singular(a), a.shape[-2])
     return _SVDResult(u, s[..., 0, :], _T(v))
 
@@ -307,8 +307,8 @@ def _svd(a, full_matrices=True, compute_uv=True, hermitian=False):
 def _qr(a, mode="reduced"):
     m, n = a.shape[-2:]
     if mode not in ("reduced", "r", "complete") or (mode == "complete" and m > n):
-        raise TypeError(f"np.linalg.qr: {a.shape}, mode={mode!r} has no derivative; mode='reduced'"
-                        " and 'r' have one")
+        raise NoDerivative(f"np.linalg.qr: {a.shape}, mode={mode!r} has no derivative;"
+                           " mode='reduced' and 'r' have one")
     both = orthogonal(a[..., :, :m])
     q, r = both[..., :m, :], both[..., m:, :]
     if m < n:
@@ -379,7 +379,8 @@ def _norm(x, ord=None, axis=None, keepdims=False):
         over = np.sum(np.abs(x), axis=-2 if abs(ord) == 1 else -1)
     else:
         over = np.linalg.svd(x, compute_uv=False)
-    reduce = np.sum if ord == "nuc" else np.max if ord > 0 else np.min
+    of_none = not over.shape[-1] and ord in (1, 2, np.inf)  # 0, as a sum of none is
+    reduce = np.sum if ord == "nuc" or of_none else np.max if ord > 0 else np.min
     norm = reduce(over, axis=-1)
     return np.expand_dims(norm, axes) if keepdims else norm
 

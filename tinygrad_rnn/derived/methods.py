@@ -12,7 +12,7 @@ import numpy as np
 from ..primitive import Function
 from ..rules import scatter
 from .reductions import as_one_axis
-from .table import array, before, beside, constant, value
+from .table import NoDerivative, array, before, beside, constant, value
 
 _REDUCTIONS: dict[np.ufunc, Function] = {
     np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min,
@@ -28,7 +28,7 @@ def reduce(ufunc, a, axis=0, keepdims=False, initial=None, where=True):
         return _REDUCTIONS[ufunc](a, **form)
     if where is not True:
         if ufunc.identity is None:
-            raise TypeError(f"np.{ufunc.__name__}.reduce: no derivative with where=")
+            raise NoDerivative(f"np.{ufunc.__name__}.reduce: no derivative with where=")
         a = np.where(where, a, ufunc.identity)
     flat, kept = as_one_axis(array(a), axis)
     if kept.count(1) > 1:

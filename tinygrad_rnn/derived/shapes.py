@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from .table import along, array, axes_of, axis_of, before, beside, derive
+from .table import NoDerivative, along, array, axes_of, axis_of, before, beside, derive
 
 
 def triangle(m, k):
@@ -41,8 +41,8 @@ def _reshape(a, shape, order="C", copy=None):
     if order not in ("F", "A"):
         raise ValueError(f"reshape: order={order!r}: 'C', 'F' or 'A' is wanted")
     if order == "A":
-        raise TypeError("np.reshape: no derivative with order='A', which looks at the memory; 'C'"
-                        " or 'F' is wanted")
+        raise NoDerivative("np.reshape: no derivative with order='A', which looks at the memory;"
+                           " 'C' or 'F' is wanted")
     shape = tuple(shape) if np.ndim(shape) else (shape,)
     return np.transpose(np.reshape(np.transpose(a), shape[::-1]))
 
@@ -50,8 +50,8 @@ def _reshape(a, shape, order="C", copy=None):
 @derive(np.ravel)
 def _ravel(a, order="C"):
     if order in ("A", "K"):
-        raise TypeError(f"np.ravel: no derivative with order={order!r}, which looks at the memory;"
-                        " 'C' or 'F' is wanted")
+        raise NoDerivative(f"np.ravel: no derivative with order={order!r}, which looks at the"
+                           " memory; 'C' or 'F' is wanted")
     return np.reshape(array(a), (-1,), order=order)
 
 

@@ -22,6 +22,10 @@ def derive(*fns: Function) -> Callable[[Function], Function]:
     return register
 
 
+class NoDerivative(TypeError):
+    """Of a call that has a value alone: where no gradient is wanted, NumPy computes that."""
+
+
 def array(x: Any, like: Any = None) -> Any:
     """An array or Tensor as it is; numbers, and lists of any of these, as an array: where the array
     or Tensor ``like`` is."""
