@@ -34,8 +34,8 @@ HEAD = (
     " version of the Tensor, as with `t[i] = v`.",
     "- **Functions in no table** compute as usual on Tensors that want no gradient, give arrays,"
     " and raise a TypeError for any other: no gradient is lost in silence. So do calls that"
-    " have a value alone, such as `np.linalg.svd` of a matrix that is not square; they give Tensors."
-    " Complex numbers are refused.",
+    " have a value alone, such as `np.linalg.svd` of a matrix that is not square; they give"
+    " Tensors. Complex numbers are refused.",
     "- **NumPy does not ask the Tensor** in `np.array`, `np.asarray`, `np.full`, `np.arange`,"
     " `np.vectorize`, `np.random`, nor for Tensors in a list where one array is wanted"
     " (`np.sum([t, u])`): where a gradient is wanted, these raise. A list of Tensors is joined by"

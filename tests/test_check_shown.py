@@ -5,6 +5,7 @@ import ast
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,24 @@ def test_every_sentence_has_a_translation(lang):
     for english, other in texts.items():
         names = re.findall(r"\{\w+\}", english)
         assert set(names) == set(re.findall(r"\{\w+\}", other)), english
+
+
+@pytest.mark.parametrize("lang", words.LANGUAGES)
+def test_columns_stand_below_each_other(pair, lang):
+    heads, *rows = pair.text(lang=lang).splitlines()[1:5]
+    ends = {words.wide(row[: re.search(r"\de[+-]\d\d", row).end()]) for row in rows}
+    head = words.speaker(lang)("max. error")
+    assert ends == {words.wide(heads[: heads.index(head) + len(head)])}
+    one = types.SimpleNamespace(path=Path("a.py"), reports=[pair], error="")
+    table = command.table([one], lang)
+    heads, first, *_ = table.splitlines()
+    wrong = words.speaker(lang)("wrong")
+    assert words.wide(heads[: heads.index(wrong) + len(wrong)]) == words.wide(first)
+
+
+def test_a_page_counts_what_could_not_be_read(pair):
+    made = page([("a.py", [pair], ""), ("b.py", [], "no Python")])
+    assert made.count("<td>1</td>") == 2 and made.count("<td><b>1</b></td>") == 2
 
 
 READER = Path(__file__).parent / "checked" / "reader"

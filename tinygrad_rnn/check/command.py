@@ -19,7 +19,7 @@ from .loading import LoadError
 from .page import page
 from .patch import patch
 from .report import VERDICTS, Report
-from .words import LANGUAGES, Said, in_language, language, speaker
+from .words import LANGUAGES, Said, in_language, language, padded, speaker, wide
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -191,10 +191,10 @@ def table(done: list[Checked], lang: str) -> str:
     rows += [(str(c.path), [0, 0, 0, 1]) for c in done if c.error]
     columns = zip(*(n for _, n in rows), strict=True)
     rows.append((_in("in all", lang), [sum(n) for n in columns] or [0] * len(VERDICTS)))
-    width = max(len(name) for name, _ in rows)
-    heads = [_in(v, lang) for v in VERDICTS]
-    lines = [f"{'':{width}}  " + "  ".join(f"{v:>10}" for v in heads)]
-    lines += [f"{name:{width}}  " + "  ".join(f"{n or '':>10}" for n in counts)
+    width = max(wide(name) for name, _ in rows)
+    heads = [padded(_in(v, lang), 10, right=True) for v in VERDICTS]
+    lines = [f"{'':{width}}  " + "  ".join(heads)]
+    lines += [f"{padded(name, width)}  " + "  ".join(f"{n or '':>10}" for n in counts)
               for name, counts in rows]
     return "\n".join(line.rstrip() for line in lines)
 

@@ -44,7 +44,7 @@ def fragment(report: Report, lang: str = "en") -> str:
         tags = [({"- ": "del", "+ ": "ins"}.get(line[:2], "div"), escape(line))
                 for line in said.below]
         below = f"<pre>{''.join(f'<{t}>{line}</{t}>' for t, line in tags)}</pre>"
-        parts.append(("<details><summary>{}: {}</summary>{}</details>" if said.folded else
+        parts.append(("<details><summary>{}: {}</summary>{}</details>" if said.folded and tags else
                       "<p><b>{}</b>: {}</p>{}").format(escape(said.head), text, below * bool(tags)))
     return f'<div class="tgcheck">{"".join(parts)}</div>'
 
@@ -74,19 +74,19 @@ def _table(report: Report, lang):
 def page(files: Iterable[tuple[str, list[Report], str]], lang: str = "en") -> str:
     """One page for (path, reports, why there are none) of many files: a table of all, then what is
     not simply right."""
-    files = list(files)
-    counts = {v: sum(r.verdict == v for _, reports, _ in files for r in reports) for v in VERDICTS}
+    files = [(path, reports, error, [r.verdict for r in reports] + ["unchecked"] * bool(error))
+             for path, reports, error in files if reports or error]
     head = "".join(f"<th>{_word(v, v, lang)}</th>" for v in VERDICTS)
     rows = [f'<tr><td><a href="#f{i}">{escape(path)}</a></td>' + "".join(
-        f"<td>{sum(r.verdict == v for r in reports) or ''}</td>" for v in VERDICTS) + "</tr>"
-        for i, (path, reports, error) in enumerate(files) if reports or error]
-    total = "".join(f"<td><b>{counts[v]}</b></td>" for v in VERDICTS)
+        f"<td>{found.count(v) or ''}</td>" for v in VERDICTS) + "</tr>"
+        for i, (path, _, _, found) in enumerate(files)]
+    total = "".join(f"<td><b>{sum(found.count(v) for *_, found in files)}</b></td>"
+                    for v in VERDICTS)
     body = []
-    for i, (path, reports, error) in enumerate(files):
-        if reports or error:
-            body += [f'<h2 id="f{i}">{escape(path)}</h2>',
-                     f"<p>{escape(in_language(error, lang))}</p>" * bool(error),
-                     *(fragment(r, lang) for r in reports)]
+    for i, (path, reports, error, _) in enumerate(files):
+        body += [f'<h2 id="f{i}">{escape(path)}</h2>',
+                 f"<p>{escape(in_language(error, lang))}</p>" * bool(error),
+                 *(fragment(r, lang) for r in reports)]
     return f"""<!DOCTYPE html>
 <html lang="{lang}"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
@@ -95,7 +95,8 @@ def page(files: Iterable[tuple[str, list[Report], str]], lang: str = "en") -> st
 :root {{ color-scheme: light dark; }}
 body {{ max-width: 62em; margin: 2em auto; padding: 0 1em; font-family: system-ui, sans-serif;
   overflow-wrap: anywhere; }}
-@media print {{ details::details-content {{ content-visibility: visible; }} }}</style></head>
+@media print {{ details::details-content {{ content-visibility: visible; }}
+  .tgcheck td {{ white-space: normal; }} }}</style></head>
 <body><h1>tinygrad-rnn check</h1>
 <div class="tgcheck"><div class="wide"><table><tr><th></th>{head}</tr>{''.join(rows)}
 <tr><td>{in_language(say("in all"), lang)}</td>{total}</tr></table></div></div>

@@ -11,7 +11,7 @@ import numpy as np
 from ..address import page
 from ..show import file_name
 from .arguments import GATES
-from .words import in_language, join, language, say, speaker
+from .words import in_language, join, language, padded, say, speaker, wide
 
 if TYPE_CHECKING:
     from .patch import Change
@@ -180,12 +180,14 @@ class Report:
         width = max(len(g.name) for g in self.gradients)
         shapes = [str(g.shape).replace(" ", "") for g in self.gradients]
         first, second = max(8, width + 1), max(5, *map(len, shapes))
-        lines = [f"  {tr('gradient'):{first}}  {tr('shape'):{second}}         {tr('max. error')}"
-                 f"   {tr('relative')}"
+        marks = max(5, *(wide(tr(kind)) for kind in ("ok", "wrong")))
+        heads = [padded(tr("gradient"), first), padded(tr("shape"), second), " " * marks,
+                 padded(tr("max. error"), 10, right=True), padded(tr("relative"), 9, right=True)]
+        lines = ["  " + "  ".join(heads)
                  + f"   {tr('first wrong element')}" * (self.verdict == "wrong")]
         for g, shape in zip(self.gradients, shapes, strict=True):
             kind = "ok" if g.ok else "wrong"
-            mark = f"{tr(kind):5}"
+            mark = padded(tr(kind), marks)
             mark = _PAINT[kind].format(mark) if colour else mark
             place = tr("{place}", place=g.place)
             where = "" if g.index is None else f"{list(g.index)}" + f" ({place})" * bool(place)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import gettext
 import locale
+import unicodedata
 from collections.abc import Callable
 from importlib import resources
 from typing import Any
@@ -60,6 +61,17 @@ def in_language(text: Any, lang: str = "en") -> Any:
 def speaker(lang: str) -> Callable[..., str]:
     """``say``, in a language, as plain text."""
     return lambda template, **values: str(in_language(say(template, **values), lang))
+
+
+def wide(text: str) -> int:
+    """The columns of a text on a terminal: a letter of Korean or Japanese takes two."""
+    return len(text) + sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+
+
+def padded(text: str, width: int, right: bool = False) -> str:
+    """A text with blanks after it, or, ``right``, before it."""
+    blanks = " " * (width - wide(text))
+    return blanks + text if right else text + blanks
 
 
 def language(wanted: str | None = None) -> str:
