@@ -10,7 +10,15 @@ from numpy.testing import assert_allclose
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, nn
-from tinygrad_rnn.interop import from_onnx, from_state_dict, from_torch, load_torch, to_torch
+from tinygrad_rnn.interop import (
+    from_onnx,
+    from_state_dict,
+    from_torch,
+    load_safetensors,
+    load_torch,
+    save_safetensors,
+    to_torch,
+)
 
 if importlib.util.find_spec("torch") is None:
     pytest.skip("PyTorch is not installed: pip install torch", allow_module_level=True)
@@ -289,3 +297,25 @@ def test_what_torch_cannot_express_is_named(make, error, message):
 def test_what_we_cannot_express_is_named(make, error, message):
     with pytest.raises(error, match=message):
         from_torch(make())
+
+
+def test_what_is_taken_for_something_else_is_told(tmp_path):
+    layer, state = nn.LSTM(3, 4), torch.nn.LSTM(3, 4).state_dict()
+    half = torch.nn.LSTM(3, 4).bfloat16()  # NumPy has no such dtype
+    assert from_torch(half).cells[0].Wx.dtype == np.float32
+    for call, said in ((lambda: load_torch("lstm", state), "load_torch: a str came"),
+                       (lambda: load_safetensors("a", layer), "load_safetensors: a str came"),
+                       (lambda: from_state_dict([1]), "path of a file is wanted, list came"),
+                       (lambda: from_onnx(3), "path of a file is wanted, int came")):
+        with pytest.raises(TypeError, match=said):
+            call()
+    with pytest.raises(FileNotFoundError) as missing:
+        save_safetensors(layer, tmp_path / "none" / "a.safetensors")
+    assert missing.value.filename == str(tmp_path / "none" / "a.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
+def test_a_tensor_of_pytorch_in_an_expression_is_told_apart():
+    for call in (lambda x, y: x * y, lambda x, y: y + x, np.maximum):
+        with pytest.raises(TypeError, match=r"torch\.Tensor came, wanted np\.ndarray"):
+            call(Tensor([1.0, 2.0]), torch.ones(2))

@@ -12,6 +12,8 @@ import numpy as np
 
 from .primitive import Function
 
+OTHERS = np.matrix, np.ma.MaskedArray  # whose operators mean something else
+
 
 class Named:
     """What is made with keywords: TypeError for one that it does not take, with what it takes or,
@@ -45,6 +47,11 @@ def name_of(fn: Function) -> str:
         return "np.frompyfunc"
     module = getattr(fn, "__module__", None) or "numpy"
     return f"{module}.{fn.__name__}".replace("numpy", "np")
+
+
+def kind_of(x: object) -> str:
+    """``torch.Tensor``: there is more than one Tensor."""
+    return f"{type(x).__module__}.{type(x).__name__}"
 
 
 def explained(error: Exception, name: str, values: Sequence[Any],

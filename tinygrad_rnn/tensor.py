@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .derived.table import beside
-from .errors import explained, refuse_what_is_gone
+from .errors import OTHERS, explained, kind_of, refuse_what_is_gone
 from .grad_mode import enable_grad, no_grad_blocks
 from .graph import Node, propagate, record, record_pieces
 from .operators import Operators
@@ -62,8 +62,8 @@ def apply(fn: Function, *args: Any, **meta: Any) -> Any:
             return _several(primitive, args, values, parents, needs, meta, out)
         if isinstance(out, np.generic):
             out = out[...]  # type: ignore[index]
-        elif isinstance(out, (np.matrix, np.ma.MaskedArray)):  # its operators mean something else
-            raise TypeError(f"{primitive.name}: a {type(out).__name__} came, wanted np.ndarray")
+        elif isinstance(out, OTHERS) or not hasattr(out, "__array_function__"):
+            raise TypeError(f"{primitive.name}: {kind_of(out)} came, wanted np.ndarray")
     dtype = out.dtype
     if not needs or dtype.kind != "f" or no_grad_blocks.get():
         if dtype.kind not in "fiub":

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["Arrays", "FormatError", "StrPath", "from_bfloat16", "read_bytes", "shown", "spoiled",
-    "text_of", "write_atomically"]
+__all__ = ["Arrays", "FormatError", "StrPath", "from_bfloat16", "numpy_of", "read_bytes", "shown",
+    "spoiled", "text_of", "write_atomically"]
 
 StrPath: TypeAlias = str | PathLike[str]
 
@@ -25,7 +25,10 @@ class FormatError(ValueError):
 
 
 def read_bytes(path: StrPath) -> bytes:
-    """What a file holds. FileNotFoundError for none, FormatError for what is no regular file."""
+    """What a file holds. FileNotFoundError for none, FormatError for what is no regular file,
+    TypeError for what is no path."""
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"the path of a file is wanted, {type(path).__name__} came")
     if Path(path).exists() and not Path(path).is_file():  # a device or a pipe may have no end
         raise FormatError(f"{path}: not a file")
     return Path(path).read_bytes()
@@ -61,6 +64,16 @@ def from_bfloat16(bits: np.ndarray) -> np.ndarray:
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
+def numpy_of(a: Any) -> np.ndarray:
+    """The array behind what a library holds its weights in; float32 for bfloat16."""
+    if hasattr(a, "detach"):  # of PyTorch, or of ours
+        a = a.detach()
+        a = a.cpu() if hasattr(a, "cpu") else a
+        a = a.float() if str(getattr(a, "dtype", "")) == "torch.bfloat16" else a
+        return np.asarray(a.numpy())
+    return np.asarray(a)
+
+
 def spoiled(array: np.ndarray) -> str:
     """What is wrong with the numbers of an array, "3 NaN and 1 infinite"; "" if nothing is."""
     if array.dtype.kind != "f":
@@ -84,9 +97,11 @@ def write_atomically(path: StrPath, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(part)
+        if isinstance(error, OSError) and error.filename == str(part):
+            error.filename = str(path)  # the name that the caller knows
         raise
     _sync_folder(path.parent)
 

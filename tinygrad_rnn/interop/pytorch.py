@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import nn
 from ..tensor import Tensor
+from .files import numpy_of
 from .layouts import LAYERS, TORCH, Weights, array, export, grid, restore, stack, unused
 from .needs import needed
 
@@ -33,7 +34,8 @@ def from_torch(module: Any) -> nn.Module:
     A GRU comes in the form ``reset="after", update="old", recurrent_bias=True``. Our layers are
     batch first, whatever ``batch_first`` says; a single cell has the state (N, H), not (1, N, H).
     The two biases of PyTorch are one here, their sum. A bias or scale that the module leaves out
-    is a parameter that starts at 0, or 1. Weights keep their dtype; inputs and outputs have the
+    is a parameter that starts at 0, or 1. Weights keep their dtype (bfloat16
+    becomes float32); inputs and outputs have the
     shapes that each of our layers names.
 
     Raises:
@@ -98,12 +100,12 @@ def _from_cell(module: Any) -> Any:
 
 
 def _cell(module: Any, kind: type[nn.Cell], suffix: str) -> Any:
-    Wx, Wh = (_array(getattr(module, f"weight_{x}{suffix}")).T for x in ("ih", "hh"))
+    Wx, Wh = (numpy_of(getattr(module, f"weight_{x}{suffix}")).T for x in ("ih", "hh"))
     if module.bias:
-        bx, bh = (_array(getattr(module, f"bias_{x}{suffix}")) for x in ("ih", "hh"))
+        bx, bh = (numpy_of(getattr(module, f"bias_{x}{suffix}")) for x in ("ih", "hh"))
     else:
         bx = bh = np.zeros_like(Wx, shape=Wx.shape[1])
-    Wp = (_array(getattr(module, f"weight_hr{suffix}")).T if getattr(module, "proj_size", 0)
+    Wp = (numpy_of(getattr(module, f"weight_hr{suffix}")).T if getattr(module, "proj_size", 0)
           else None)  # fmt: skip
     cell = restore(kind, Weights(Wx, Wh, bx, bh, Wp), TORCH)
     if kind is nn.RNNCell:
@@ -112,18 +114,18 @@ def _cell(module: Any, kind: type[nn.Cell], suffix: str) -> Any:
 
 
 def _from_linear(module: Any) -> nn.Linear:
-    W = _array(module.weight).T
+    W = numpy_of(module.weight).T
     D, H = W.shape
     layer = nn.Linear(D, H, bias=module.bias is not None, dtype=W.dtype, rng=unused())
     layer.W.data = W
     if layer.b is not None:
-        layer.b.data = _array(module.bias)
+        layer.b.data = numpy_of(module.bias)
     return layer
 
 
 def _from_embedding(module: Any) -> nn.Embedding:
     _only(module, padding_idx=None, max_norm=None, scale_grad_by_freq=False)
-    W = _array(module.weight)
+    W = numpy_of(module.weight)
     layer = nn.Embedding(*W.shape, dtype=W.dtype, rng=unused())
     layer.W.data = W
     return layer
@@ -134,12 +136,12 @@ def _from_layer_norm(module: Any) -> nn.LayerNorm:
         raise ValueError(f"from_torch: LayerNorm over {tuple(module.normalized_shape)}; ours"
                          " normalises the last axis only")
     parameters = list(module.parameters())
-    dtype = _array(parameters[0]).dtype if parameters else np.float32
+    dtype = numpy_of(parameters[0]).dtype if parameters else np.float32
     layer = nn.LayerNorm(module.normalized_shape[0], module.eps, dtype=dtype)
     if module.weight is not None:
-        layer.gamma.data = _array(module.weight)
+        layer.gamma.data = numpy_of(module.weight)
     if module.bias is not None:
-        layer.beta.data = _array(module.bias)
+        layer.beta.data = numpy_of(module.bias)
     return layer
 
 
@@ -150,10 +152,6 @@ def _only(module: Any, **wanted: Any) -> None:
             raise ValueError(f"from_torch: {type(module).__name__} with {name}="
                              f"{getattr(module, name)!r}, which has no counterpart here; wanted"
                              f" {name}={value!r}")
-
-
-def _array(tensor: Any) -> Any:
-    return tensor.detach().cpu().numpy()
 
 
 # --- to PyTorch ----------------------------------------------------------------------------------

@@ -64,6 +64,8 @@ def load_safetensors(module: M, path: StrPath) -> M:
     FormatError if the file is cut off or damaged, with the name of the array that is;
     FileNotFoundError for no file.
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"load_safetensors: a {type(module).__name__} came, wanted a Module")
     arrays = read_safetensors(path)
     module.load_state_dict(arrays)
     for name, a in arrays.items():

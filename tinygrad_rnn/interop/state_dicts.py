@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import nn
 from ..tensor import Tensor
-from .files import Arrays, FormatError, StrPath, shown, spoiled
+from .files import Arrays, FormatError, StrPath, numpy_of, shown, spoiled
 from .found import Found, Left
 from .layouts import LAYERS, TORCH, Weights, restore, stack
 from .safetensors import read_safetensors
@@ -114,6 +114,8 @@ def load_torch(module: nn.Module, source: StrPath | Mapping[str, Any], strict: b
     Raises KeyError for names (see ``strict``), ValueError for shapes and forms that do not fit; an
     error leaves the module as it was. FormatError and FileNotFoundError as ``from_state_dict``.
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"load_torch: a {type(module).__name__} came, wanted a Module")
     arrays = arrays_of(source, prefix)
     missing: list[str] = []
     used: set[str] = set()
@@ -150,18 +152,9 @@ def _gather(source: Mapping[str, Any], path: str, arrays: Arrays) -> None:
             _gather(value, f"{name}.", arrays)
             continue
         try:
-            arrays[name] = _numpy(value)
+            arrays[name] = numpy_of(value)
         except (TypeError, ValueError, RuntimeError) as error:  # of PyTorch: NumPy has no such
             arrays.left[name] = shown(str(error), 100)
-
-
-def _numpy(a: Any) -> np.ndarray:
-    if hasattr(a, "detach"):  # of PyTorch, or of ours
-        a = a.detach()
-        a = a.cpu() if hasattr(a, "cpu") else a
-        a = a.float() if str(getattr(a, "dtype", "")) == "torch.bfloat16" else a
-        return np.asarray(a.numpy())
-    return np.asarray(a)
 
 
 def _layer(group: Mapping[str, np.ndarray]) -> Any:
