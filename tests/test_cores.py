@@ -55,7 +55,7 @@ def test_the_environment_may_ask_for_fewer(machine, monkeypatch):
                                       ("2", TypeError)])  # fmt: skip
 def test_what_is_no_number_of_threads(n, error, machine):
     machine(8)
-    with pytest.raises(error):
+    with pytest.raises(error, match="set_num_threads: "):
         tg.set_num_threads(n)
 
 

@@ -127,6 +127,18 @@ def test_what_has_no_graph():
         tg.draw(loss)
     with pytest.raises(TypeError, match=r"names\['x'\] is a ndarray, wanted a Tensor"):
         tg.draw(x, {"x": np.ones(3)})
+    for options, said in (({"names": [x]}, "names=list"), ({"steps": 3}, "steps=int")):
+        with pytest.raises(TypeError, match=f"draw: {said}, wanted"):
+            tg.draw(x, **options)
+
+
+def test_of_what_is_empty_or_not_finite():
+    x = tg.Tensor(np.ones((0, 3)), requires_grad=True)
+    assert "grad empty" in tg.draw((x * 2.0).sum(), values=True, gradients=True)
+    x = tg.Tensor([0.0], requires_grad=True)
+    with np.errstate(divide="ignore"):
+        y = np.log(x) * 3.0
+    assert "= -inf" in tg.draw(y + 1.0, values=True)  # np.log is computed again
 
 
 def test_long_graphs_are_drawn_without_recursion():
@@ -207,7 +219,7 @@ def test_no_box_lies_on_another_and_arrows_run_down(T, num_layers, bidirectional
 def test_the_picture_has_what_the_text_has(tmp_path):
     picture = drawn_lstm(2, boxes=True)
     nodes, edges = parsed(picture)
-    for suffix in (".svg", ".html", ".dot"):
+    for suffix in (".svg", ".html", ".dot", ".SVG"):
         picture.save(tmp_path / f"graph{suffix}")
     page = (tmp_path / "graph.html").read_text("utf-8")
     assert page.startswith("<!doctype html>") and 'charset="utf-8"' in page and "viewport" in page

@@ -89,6 +89,8 @@ def set_num_threads(n: int) -> int:
     unless it is 1 or more.
     """
     global _chosen
+    if not hasattr(n, "__index__"):
+        raise TypeError(f"set_num_threads: a {type(n).__name__} came, wanted a whole number")
     wanted = operator.index(n)
     if wanted < 1:
         raise ValueError(f"set_num_threads: {n} threads, wanted 1 or more")

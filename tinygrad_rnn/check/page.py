@@ -74,16 +74,16 @@ def _table(report: Report, lang):
 def page(files: Iterable[tuple[str, list[Report], str]], lang: str = "en") -> str:
     """One page for (path, reports, why there are none) of many files: a table of all, then what is
     not simply right."""
-    files = [(path, reports, error, [r.verdict for r in reports] + ["unchecked"] * bool(error))
+    shown = [(path, reports, error, [r.verdict for r in reports] + ["unchecked"] * bool(error))
              for path, reports, error in files if reports or error]
     head = "".join(f"<th>{_word(v, v, lang)}</th>" for v in VERDICTS)
     rows = [f'<tr><td><a href="#f{i}">{escape(path)}</a></td>' + "".join(
         f"<td>{found.count(v) or ''}</td>" for v in VERDICTS) + "</tr>"
-        for i, (path, _, _, found) in enumerate(files)]
-    total = "".join(f"<td><b>{sum(found.count(v) for *_, found in files)}</b></td>"
+        for i, (path, _, _, found) in enumerate(shown)]
+    total = "".join(f"<td><b>{sum(found.count(v) for *_, found in shown)}</b></td>"
                     for v in VERDICTS)
     body = []
-    for i, (path, reports, error, _) in enumerate(files):
+    for i, (path, reports, error, _) in enumerate(shown):
         body += [f'<h2 id="f{i}">{escape(path)}</h2>',
                  f"<p>{escape(in_language(error, lang))}</p>" * bool(error),
                  *(fragment(r, lang) for r in reports)]

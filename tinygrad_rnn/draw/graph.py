@@ -107,6 +107,10 @@ def draw(tensor: Tensor, names: Module | Mapping[str, Tensor] | None = None,
     """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"draw: {type(tensor).__name__}, wanted a Tensor")
+    if not isinstance(names, Module | Mapping | None):
+        raise TypeError(f"draw: names={type(names).__name__}, wanted Tensors by name, or a Module")
+    if not isinstance(steps, list | None):
+        raise TypeError(f"draw: steps={type(steps).__name__}, wanted what cell_steps notes")
     labels = {}
     named = names.named_parameters() if isinstance(names, Module) else (names or {}).items()
     for name, t in named:
@@ -181,12 +185,15 @@ def _values(order: list[Node], tensor: Tensor,
                      for a, parent in zip(node.args, node.parents, strict=False)]  # fmt: skip
         if not any(a is None or isinstance(a, Node) for a in arguments):
             primitive = node.fn if isinstance(node.fn, Primitive) else RULES[node.fn]
-            found = primitive.call(*arguments, **node.meta)
+            with np.errstate(all="ignore"):  # it was told when it came
+                found = primitive.call(*arguments, **node.meta)
             known[node] = np.asarray(found) if isinstance(found, np.generic) else found
     return known
 
 
 def _numbers(word: str, array: np.ndarray) -> str:
+    if not array.size:
+        return f"{word} empty"
     if array.size > 4:
         return f"{word} {extent(array, 3)}"
     return f"{word} " + ", ".join(f"{x:.3g}" for x in array.ravel().tolist())

@@ -110,9 +110,9 @@ class Drawing(str):
                  " @media (prefers-color-scheme: dark) {svg {color: #ddd}}</style>\n<defs>")
         texts = {".svg": lambda: self.svg.replace("<defs>", alone, 1), ".dot": lambda: str(self),
                  ".html": lambda: f"{HEAD}{self.html}"}  # fmt: skip
-        if path.suffix not in texts:
+        if path.suffix.lower() not in texts:
             raise ValueError(f"draw: {path.name}: .svg, .html or .dot is wanted")
-        path.write_text(texts[path.suffix](), encoding="utf-8")
+        path.write_text(texts[path.suffix.lower()](), encoding="utf-8")
 
 
 HEAD = """<!doctype html><html lang="en"><meta charset="utf-8"><title>graph of a Tensor</title>
