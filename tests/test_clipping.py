@@ -99,3 +99,12 @@ def test_averages_of_weights(values, decay, debias):
     with pytest.raises(ValueError, match=r"EMA.load_state_dict: an average of shape \(3,\)"):
         other.load_state_dict(saved | {"averages": [np.zeros(3)]})
     assert other.steps == len(values)
+
+
+@pytest.mark.parametrize("most", [-1.0, float("nan")])
+def test_no_norm_turns_gradients_round(most):
+    p = Tensor([1.0], requires_grad=True)
+    p.grad = [2.0]
+    with pytest.raises(ValueError, match="clip_grad_norm_: max_norm"):
+        optim.clip_grad_norm_([p], most)
+    assert p.grad.item() == 2.0

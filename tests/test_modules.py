@@ -218,10 +218,27 @@ def test_a_module_that_knows_its_parent_is_walked_once():
     (lambda: nn.Recurrent(nn.Linear(3, 4))(np.ones((2, 5, 3))),
      "Recurrent: cell 0, a Linear, has no state_sizes"),
     (lambda: nn.Recurrent([nn.GRUCell(3, 4), np.tanh]), "Recurrent: cell 1 is a ufunc, wanted a"),
+    (lambda: nn.Linear(3, 4).to("cuda"), "Linear.to: 'cuda' came, wanted a library of arrays"),
+    (lambda: nn.Linear(3, 4).load_state_dict([1]), "Linear.load_state_dict: a list came, wanted"),
+    (lambda: tg.checkpoint(np.tanh, 1.0), r"checkpoint: the function alone .* checkpoint\(f\)\("),
+    (lambda: tg.grad(np.sum, tg.Tensor([1.0, 2.0])), r"grad: .* a function stands alone"),
 ])  # fmt: skip
 def test_what_other_libraries_call_it_is_told_in_the_words_of_this_one(make, words):
     with pytest.raises(TypeError, match=words):
         make()
+
+
+def test_attributes_that_a_module_does_not_have():
+    class Broken(nn.Module):
+        @property
+        def size(self):
+            return self.sizes[0]
+
+    for name, here in (("weight", "W"), ("bias", "b"), ("cuda", r"to\(cupy\)")):
+        with pytest.raises(AttributeError, match=f"^Linear.{name}: no such .* here it is {here}$"):
+            getattr(nn.Linear(3, 4), name)
+    with pytest.raises(AttributeError, match="sizes"):  # what is missing, and not what asked
+        Broken().size  # noqa: B018
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, True, "4"])

@@ -244,6 +244,14 @@ def test_saturation_without_warnings():
     assert F.sigmoid(Tensor(np.float32([-1000, 1000]))).dtype == np.float32
 
 
+def test_layer_norm_scales_the_last_axes():
+    x = np.ones((3, 4))
+    for gamma, beta in ((np.ones(3), 0.0), (np.ones(4), np.ones((3, 4))), (np.ones((3, 1)), 0.0)):
+        with pytest.raises(ValueError, match=r"layer_norm: (gamma|beta) of shape"):
+            tg.functional.layer_norm(x, gamma, beta)
+    assert tg.functional.layer_norm(x, np.ones(4), np.zeros(4)).shape == (3, 4)
+
+
 def test_relu_dropout_layer_norm():
     x = Tensor([-1.0, 0.0, 2.0], requires_grad=True)
     F.relu(x).backward(np.array([3.0, 5.0, 7.0]))

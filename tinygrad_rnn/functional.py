@@ -563,6 +563,10 @@ def layer_norm(x: Array, gamma: Array, beta: Array, eps: float = 1e-5) -> Tensor
     """
     x = _tensor(array(x, gamma))
     axes = tuple(range(-max(1, np.ndim(gamma)), 0))
+    for name, p in (("gamma", gamma), ("beta", beta)):
+        if np.ndim(p) and np.shape(p) != x.shape[axes[0] :]:
+            raise ValueError(f"layer_norm: {name} of shape {np.shape(p)}, wanted"
+                             f" {x.shape[axes[0] :]}, the last axes of x")
     d = x - np.mean(x, axis=axes, keepdims=True)
     return d / np.sqrt(np.mean(d * d, axis=axes, keepdims=True) + eps) * gamma + beta
 

@@ -30,7 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
+def checkpoint(f: Callable[P, R], *arguments: Any) -> Callable[P, R]:
     """``f``, of which nothing is kept for backward but arguments and results: it runs again there.
 
     Args:
@@ -41,8 +41,11 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
     Gradients are those of ``f``, of any order; where several calls read one weight, it gets one sum
     of each of them. Within ``no_grad``, and under ``tg.jit``, which plans memory itself, it is
     plain ``f``. In backward, RuntimeError where ``f`` gives something else than at first, because
-    what it reads was changed in between.
+    what it reads was changed in between. TypeError for arguments of ``f``, which come afterwards.
     """
+    if arguments:
+        raise TypeError("checkpoint: the function alone is wanted, and then its arguments:"
+                        " checkpoint(f)(x)")
 
     @functools.wraps(f, updated=())
     def checkpointed(*args: P.args, **kwargs: P.kwargs) -> R:

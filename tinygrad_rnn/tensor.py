@@ -275,7 +275,7 @@ class Tensor(Operators):
             if fn is None:
                 text += ", requires_grad=True"
             else:
-                text += f", from={getattr(fn, 'name', None) or fn.__name__}"
+                text += f", from={(getattr(fn, 'name', '') or fn.__name__).lstrip('_')}"
         return f"Tensor({text})"
 
     def _repr_html_(self) -> str:

@@ -111,7 +111,7 @@ def grad(output: Tensor | Function, inputs: Tensor | Iterable[Tensor] | None = N
     used, for a missing cotangent and for a graph that is freed; ValueError for a cotangent of
     another shape; TypeError for what is no Tensor.
     """
-    if callable(output) and (inputs, grad_output) == (None, None) and not (
+    if callable(output) and inputs is None and grad_output is None and not (
             create_graph or allow_unused or retain_graph):  # fmt: skip
         both = value_and_grad(output)
         return functools.wraps(output)(lambda *args, **kwargs: both(*args, **kwargs)[1])

@@ -38,6 +38,10 @@ class Buffer(Tensor):
         super().__init__(data)
 
 
+_OF_PYTORCH = {"weight": "W", "bias": "b", "cuda": "to(cupy)", "cpu": "to(np)",
+               "float": "dtype= of its making", "double": "dtype= of its making"}  # fmt: skip
+
+
 class _Forward(Protocol[P, R]):
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
@@ -56,6 +60,14 @@ class Module(Named):
     """
 
     training = True
+
+    if not TYPE_CHECKING:  # to a type checker a name that is not there is an error
+
+        def __getattr__(self, name):
+            if name not in _OF_PYTORCH:
+                return object.__getattribute__(self, name)  # the error in Python's words
+            raise AttributeError(f"{type(self).__name__}.{name}: no such attribute; here it is"
+                                 f" {_OF_PYTORCH[name]}", name=name, obj=self)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define forward")
@@ -124,6 +136,8 @@ class Module(Named):
         an error leaves everything as it was."""
         ours = dict(self._named_state())
         kind = f"{type(self).__name__}.load_state_dict"
+        if not isinstance(arrays, Mapping):
+            raise TypeError(f"{kind}: a {type(arrays).__name__} came, wanted arrays by name")
         missing, unknown = ours.keys() - arrays.keys(), arrays.keys() - ours.keys()
         if missing or unknown:
             raise KeyError(f"{kind}: missing {sorted(missing)}, unknown {sorted(unknown)}")
@@ -142,6 +156,9 @@ class Module(Named):
         """Move all parameters and buffers to where the arrays of a library are: ``model.to(cupy)``
         to a GPU, ``model.to(np)`` back. Gradients are forgotten, states reset; an optimizer is made
         afterwards. The library has ``asarray``, and takes part in NumPy's protocols."""
+        if not hasattr(library, "asarray"):
+            raise TypeError(f"{type(self).__name__}.to: {library!r} came, wanted a library of"
+                            " arrays, such as np or cupy")
         for _, t in self._named_state():
             t.data = library.asarray(host(t))
             t.grad = None

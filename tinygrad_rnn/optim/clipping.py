@@ -21,11 +21,14 @@ def clip_grad_norm_(params: Iterable[Tensor], max_norm: float, norm_type: float 
     without one counts as 0. ``norm_type``: p of the p-norm, also infinity. A norm that is NaN or
     infinite makes all gradients NaN or 0, as in PyTorch; ``error_if_nonfinite``: RuntimeError.
     Returns the norm before clipping, in float64: a number, 0-d under ``tg.jit``. ValueError for a
-    norm_type that is not above 0, TypeError for a Module in the place of its parameters.
+    max_norm below 0 or a norm_type that is not above 0, TypeError for a Module in the place of its
+    parameters.
     """
     norm_type = float(norm_type)
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type={norm_type}, wanted more than 0")
+    if not max_norm >= 0:  # it would turn the gradients round
+        raise ValueError(f"clip_grad_norm_: max_norm={max_norm}, wanted at least 0")
     grads = [p.grad.data for p in tensors("clip_grad_norm_", params) if p.grad is not None]
     norm = _norm([_wide(g) for g in grads], norm_type)
     if error_if_nonfinite:
