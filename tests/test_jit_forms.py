@@ -1,6 +1,7 @@
 """tg.jit: ways to write something that are rare, and are what they are without it, or refused."""
 
 import array
+import contextlib
 import copy
 import dataclasses
 import operator
@@ -394,3 +395,29 @@ def test_chains_whose_results_are_pieces_of_an_array(axis):
         for one, other in zip(step(x), f(x), strict=True):
             assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     assert kernels(step)
+
+
+def test_a_line_is_that_of_the_program_and_of_the_engine_where_that_has_made_the_call():
+    """Which of them a call stands in, through NumPy, decorators and functions of Python."""
+    @contextlib.contextmanager
+    def around():
+        yield
+
+    @around()
+    def f(x):
+        w = Tensor(x, requires_grad=True)
+        y = np.apply_along_axis(np.cumsum, 0, x * 2)
+        np.sum(w * y).backward()
+        return w.grad.data
+
+    step = tg.jit(f)
+    step(X[0])
+    first = f.__wrapped__.__code__.co_firstlineno
+    found = {}
+    for call in step._last.recorded.calls:
+        place, _, engine = call.line.partition(" (in ")
+        file, _, line = place.rpartition(":")
+        assert file == __file__
+        found.setdefault(int(line) - first, set()).add(re.sub(r":\d+\)", "", engine))
+    assert found[3] == {""}
+    assert found[4] >= {"tensor.py", "rules.py"} and not {"", "jit/recording.py"} & found[4]
