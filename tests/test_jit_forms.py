@@ -206,15 +206,17 @@ def test_a_graph_from_outside_falls_back():
 
 @pytest.mark.parametrize("size", [3, 4])
 def test_data_of_another_shape_is_put_into_a_tensor(size):
-    held = Tensor(np.zeros(3))
+    held, others = Tensor(np.zeros(3)), [Tensor(np.full(2, k)) for k in range(2)]
 
     @tg.jit
     def step(x):
         held.data = x[0, :size] * 2
+        return others[0] + others[1]
 
     for x in X:
-        step(x)
+        assert_array_equal(step(x).numpy(), [1, 1])
         assert_array_equal(held.numpy(), x[0, :size] * 2)
+        assert [t.numpy().tolist() for t in others] == [[0, 0], [1, 1]]
 
 
 def test_items_of_an_array_of_python_are_put_back():

@@ -387,8 +387,6 @@ def common(Ts, slots) -> Form:
         raise Irregular
     if kind[0] == "list":
         return Form(("list",), runs(Ts, [slot.numbers for slot in slots]))
-    if len({len(slot.numbers) for slot in slots}) > 1:
-        raise Irregular
     return Form(kind, [(fitted(Ts, values), NOUGHT)
                        for values in zip(*(slot.numbers for slot in slots), strict=True)])
 
