@@ -517,7 +517,7 @@ def test_outputs_are_filled_through_their_rows_as_numpys_are():
     reports = check_here(FORMS.parent / "filled.py")
     assert [(r.name, r.verdict) for r in reports if r.name != "WrongInIt"] == [
         (r.name, "ok") for r in reports if r.name != "WrongInIt"]  # fmt: skip
-    assert len(reports) == 9 and reports[-1].verdict == "wrong" and reports[-1].kind == "scaling"
+    assert len(reports) == 10 and reports[-1].verdict == "wrong" and reports[-1].kind == "scaling"
 
 
 @given(seeds)

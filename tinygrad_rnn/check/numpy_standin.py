@@ -171,7 +171,8 @@ def _array(a, dtype=None, *args, copied=True, **kwargs):
         return np.copy(out) if copied else out
     fn = np.array if copied else np.asarray
     made = fn(a, wide(dtype), *args, **kwargs)
-    return made.astype(np.float64) if made.dtype in (np.float32, np.float16) else made
+    made = made.astype(np.float64) if made.dtype in (np.float32, np.float16) else made
+    return _fillable(made) if isinstance(a, list) else made
 
 
 def _sum(a, *args, **kwargs):

@@ -613,10 +613,11 @@ class _Search:
         """Two edits of one path, which mend something only together: of those up to a rank, as far
         as a share of the time goes. The first of them does something, and spoils nothing; what the
         second one does shows only after it, or it has a rank up to ``seen``."""
+        if not self.now:
+            return None
         budget = self.budget.part(share)
-        stirring = {id(e) for e in self.further} | {
-            id(e) for e, a in self.effects if a is None or self.start is None
-            or not np.allclose(a, self.start, rtol=1e-9)}
+        stirring = {id(e) for e, a in self.effects if a is None or self.start is None
+                    or not np.allclose(a, self.start, rtol=1e-9)}
         silent = {id(e) for e in self.edits} - stirring
         likely = [e for e in self.edits if e.rank <= (4 if id(e) in silent else seen)]
         likely.sort(key=lambda e: id(e) not in silent)
@@ -636,8 +637,8 @@ class _Search:
                     both = self.attempt(second) if second is not first else None
                     won = None if both is None else gain(self.now, both)
                     whole = self.all_right(both)
-                    if won is not None and won.names and (whole or not part) and self.is_shown(
-                            second, won) and self.confirmed(second, None if whole else won.names):
+                    if won is not None and won.names and (whole or not part) and self.confirmed(
+                            second, None if whole else won.names):
                         part = [(first, marks or self.now), (second, both)]
                         if whole:
                             return part
