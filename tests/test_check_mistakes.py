@@ -272,6 +272,9 @@ STEPS = Path(__file__).parent / "checked" / "steps.py"
     ("Stored", {"np.sum(dout, axis=0)": "np.sum(dout, axis=1)",
                 "        self.grads[0][...] = self.dW\n": ""}, [
         ("axis=0 belongs", "axis=1"), ("`self.dW` is computed, and never stored", "")]),
+    # what raises later for a kernel than for a matrix is no matter of kernels
+    ("Multiplied", {"np.dot(dout, self.params[0].T)": "np.dot(self.params[0].T, dout)"}, [
+        ("are in the wrong order", "dx =")]),
     # lists: of sums, of parts; an activation as it is written; rows that were put in one
     ("Scales", {"            g[...] = total\n": "            pass\n"}, [
         ("the gradients in `sums` are computed, and never stored", "")]),

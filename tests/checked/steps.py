@@ -95,6 +95,20 @@ class Stored:
         return np.dot(dout, self.params[0].T)
 
 
+class Multiplied:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, x):
+        self.x = x
+        return np.dot(x, self.params[0])
+
+    def backward(self, dout):
+        dx = np.dot(dout, self.params[0].T)
+        self.grads[0][...] = np.dot(self.x.T, dout)
+        return dx
+
+
 class Mixed:
     """Two halves of the columns, one of which is handed on, and both are added up."""
 

@@ -291,8 +291,8 @@ class Search:
 
     def _is_beside_the_point(self, recipe: Recipe):
         """Whether a recipe would hide what is wrong: a square weight that a layer is right only
-        where D = H; integers, where floats have run, that there is a gradient; one sample that
-        the batch is forgotten."""
+        where D = H; a kernel what is wrong with a matrix; integers, where floats have run, that
+        there is a gradient; one sample that the batch is forgotten."""
         held = self.half or (self.running[0] if self.running else None)
         if held is None:
             return False
@@ -302,7 +302,9 @@ class Search:
         held_sizes = [s.value for s in held.init.values() if s.kind == "size"]
         fewer = len(set(sizes)) < len(set(held_sizes))
         columns = not self.running and any(s.shape[1:] == ("N",) for s in held.inputs)  # a guess
-        return square or fewer or _hides(recipe.inputs, held.inputs) or (
+        kernel = any(s.kind == "weight" and len(s.shape) > 2 == len(held.init[n].shape)
+                     for n, s in recipe.init.items() if n in held.init)
+        return square or fewer or kernel or _hides(recipe.inputs, held.inputs) or (
             _is_batch(held.inputs) and not _is_batch(recipe.inputs) and not columns)
 
     def _inputs(self, names, ids_first=False):
