@@ -338,3 +338,23 @@ def test_explain_names_lines_of_the_program_and_not_of_decorators():
     step(np.ones((2, 4, 3), np.float32))
     shown = str(step.explain(slowest=99))
     assert "test_draw.py" in shown and "contextlib" not in shown, shown
+
+
+def test_numbers_indices_and_metadata_as_they_were_written():
+    x = tg.Tensor(np.ones((2, 3)), requires_grad=True)
+    nodes, _ = parsed(tg.draw(x.reshape(2, 3)[:, np.array([0, 2])] * np.array(2.5)))
+    assert {"getitem [:, array]\n(2, 2)", "multiply 2.5\n(2, 2)"} <= set(labels(nodes, "ellipse"))
+    y = np.linalg.norm(np.moveaxis(np.expand_dims(x, 0), 0, 1), axis=None, keepdims=False)
+    assert not re.search("None|False", tg.draw(y))
+
+
+def test_pictures_on_one_page_do_not_meddle_with_each_other():
+    x = tg.Tensor(1.0, requires_grad=True)
+    pages = [tg.draw(x * 2.0)._repr_html_() for _ in range(2)]
+    names = {re.search('<div id="(\\w+)"', page)[1] for page in pages}
+    assert len(names) == 2 and not any("ROOT" in page for page in pages)
+
+
+def test_of_more_axes_than_two_the_first_is_shown():
+    page = tg.Tensor(np.arange(24.0).reshape(2, 3, 4))._repr_html_()
+    assert "below: [0]<" in page and '<svg width="36" height="27"' in page
