@@ -221,6 +221,8 @@ def test_a_module_that_knows_its_parent_is_walked_once():
     (lambda: nn.Linear(3, 4).to("cuda"), "Linear.to: 'cuda' came, wanted a library of arrays"),
     (lambda: nn.Linear(3, 4).load_state_dict([1]), "Linear.load_state_dict: a list came, wanted"),
     (lambda: tg.checkpoint(np.tanh, 1.0), r"checkpoint: the function alone .* checkpoint\(f\)\("),
+    (lambda: tg.distributed.average_gradients(nn.Linear(3, 4)), "average_gradients: a Linear"),
+    (lambda: tg.distributed.broadcast(nn.Linear(3, 4).parameters()), "broadcast: a list came"),
     (lambda: tg.grad(np.sum, tg.Tensor([1.0, 2.0])), r"grad: .* a function stands alone"),
 ])  # fmt: skip
 def test_what_other_libraries_call_it_is_told_in_the_words_of_this_one(make, words):

@@ -22,6 +22,7 @@ import numpy as np
 
 from .jit.once import exchange
 from .nn import Module
+from .optim.optimizers import tensors
 from .primitive import own_function
 from .tensor import Tensor, beside, host
 
@@ -145,11 +146,12 @@ def average_gradients(params: Iterable[Tensor], weight: float | None = None) -> 
             its last ``shard`` gave it, or 1. Together they must not be 0 (ValueError).
 
     Call it between ``backward`` and clipping; ``tg.jit`` records it like any other call.
-    RuntimeError, on every rank, where a parameter has a gradient on some of them only.
+    RuntimeError, on every rank, where a parameter has a gradient on some of them only. TypeError
+    for a Module in the place of its parameters, also where there is one rank.
     """
+    params = tensors("average_gradients", params)
     if size() == 1:
         return
-    params = list({id(p): p for p in params}.values())
     grads = [p.grad.data for p in params if p.grad is not None]
     if not grads:  # also the others have none, or they are told
         grads = [np.zeros_like(p.detach().numpy(), shape=(0,)) for p in params[:1]]
@@ -197,7 +199,9 @@ def _sum_over_ranks(buffer: np.ndarray) -> np.ndarray:
 
 def broadcast(module: Module) -> None:
     """Give the parameters of ``module`` the values that they have on rank 0. The errors of
-    ``load_state_dict`` where it is another module there."""
+    ``load_state_dict`` where it is another module there; TypeError for no Module."""
+    if not isinstance(module, Module):
+        raise TypeError(f"broadcast: a {type(module).__name__} came, wanted a Module")
     comm = communicator()
     if comm is not None:
         module.load_state_dict(arrive().bcast(module.state_dict() if comm.rank == 0 else None))
