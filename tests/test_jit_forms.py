@@ -423,3 +423,26 @@ def test_a_line_is_that_of_the_program_and_of_the_engine_where_that_has_made_the
         found.setdefault(int(line) - first, set()).add(re.sub(r":\d+\)", "", engine))
     assert found[3] == {""}
     assert found[4] >= {"tensor.py", "rules.py"} and not {"", "jit/recording.py"} & found[4]
+
+
+def test_what_stands_around_a_method_is_followed():
+    """Variables, defaults, attributes of a function: what the program changes there is read."""
+    around, by_name, on_it = (np.full(4, k) for k in (1.0, 2.0, 3.0))
+
+    class Layer:
+        def variables(self, x):
+            return x * around
+
+        def defaults(self, x, *, scale=by_name):
+            return x * scale
+
+        def attributes(self, x):
+            return x * Layer.attributes.scale
+
+    Layer.attributes.scale = on_it
+    layer = Layer()
+    for method, held in (("variables", around), ("defaults", by_name), ("attributes", on_it)):
+        step = tg.jit(lambda x, method=method: getattr(layer, method)(x))
+        for x in X:
+            held *= 1.5
+            assert_array_equal(step(x), x * held)
