@@ -27,7 +27,8 @@ def clip_grad_norm_(params: Iterable[Tensor], max_norm: float, norm_type: float 
     norm_type = float(norm_type)
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type={norm_type}, wanted more than 0")
-    if not max_norm >= 0:  # it would turn the gradients round
+    # it would turn the gradients round; a number that is being recorded was looked at before
+    if type(max_norm) in (int, float, np.float32, np.float64) and not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: max_norm={max_norm}, wanted at least 0")
     grads = [p.grad.data for p in tensors("clip_grad_norm_", params) if p.grad is not None]
     norm = _norm([_wide(g) for g in grads], norm_type)
