@@ -504,10 +504,8 @@ class Run:
     """A program on a world of its own."""
 
     def __init__(self, program, mode=None, fallback=None, nudged=False):
-        self.program = program
+        self.program, self.nudged = program, nudged
         self.world = World(program.seed, program.dtype)
-        for p in [self.world.q, *self.world.opt.params] if nudged else ():
-            p.data *= np.where(p.data > 0, 1, 1 + 16 * np.finfo(p.dtype).eps).astype(p.dtype)
         self.drawn = tg.random.state()
         space = space_of(self.world)
         for k in range(len(program.functions)):
@@ -521,6 +519,8 @@ class Run:
     def call(self, k, data, rows, order, before):
         tg.random.restore(self.drawn)
         world, x_y = self.world, self.program.arguments(data, rows, order)
+        for p in [world.q, *world.opt.params] if self.nudged else ():  # as every call rounds
+            p.data *= np.where(p.data > 0, 1, 1 + 16 * np.finfo(p.dtype).eps).astype(p.dtype)
         if before == "eager":
             with contextlib.suppress(Exception):
                 self.plain[0](*(x.copy() for x in x_y), 0.25)
