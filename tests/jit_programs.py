@@ -13,6 +13,7 @@ reached must be equal: bit for bit in float64 without compiled loops. tg.jit may
 import argparse
 import collections
 import contextlib
+import copy
 import itertools
 import random
 import sys
@@ -543,31 +544,31 @@ class Run:
         return [("returned", out), ("x", x_y[0]), ("y", x_y[1]), *world.all()]
 
 
-def different(one, other, tolerance):
-    """What differs, as a text, or None."""
+def different(one, other, tolerance, kinds=True):
+    """What differs, as a text, or None; ``kinds``: whether dtypes count."""
     for (name, a), (_, b) in itertools.zip_longest(one, other, fillvalue=("?", None)):
-        what = apart(a, b, tolerance)
+        what = apart(a, b, tolerance, kinds)
         if what:
             return f"{name}: {what}"
     return None
 
 
-def apart(a, b, tolerance):
+def apart(a, b, tolerance, kinds):
     if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
         if len(a) != len(b):
             return f"{len(a)} items, then {len(b)}"
-        found = ((i, apart(x, y, tolerance)) for i, (x, y) in enumerate(zip(a, b, strict=True)))
-        return next((f"[{i}] {what}" for i, what in found if what), None)
+        found = (apart(x, y, tolerance, kinds) for x, y in zip(a, b, strict=True))
+        return next((f"[{i}] {what}" for i, what in enumerate(found) if what), None)
     if isinstance(a, dict) and isinstance(b, dict):
-        return apart(list(a.items()), list(b.items()), tolerance)
+        return apart(list(a.items()), list(b.items()), tolerance, kinds)
     if isinstance(a, tg.Tensor) and isinstance(b, tg.Tensor):
         if a.requires_grad != b.requires_grad:
             return f"requires_grad {a.requires_grad}, then {b.requires_grad}"
         a, b = a._held, b._held
-    elif type(a) is not type(b):
+    elif type(a) is not type(b) and kinds:
         return f"{type(a).__name__} {a!r:.60}, then {type(b).__name__} {b!r:.60}"
     if isinstance(a, (np.ndarray, np.generic)):
-        if a.shape != b.shape or a.dtype != b.dtype:
+        if a.shape != b.shape or (a.dtype != b.dtype and kinds):
             return f"{a.dtype}{a.shape}, then {b.dtype}{b.shape}"
         if a.dtype.kind not in "fc":
             return None if np.array_equal(a, b) else f"{a}, then {b}"
@@ -608,10 +609,15 @@ def judge(program, mode, fallback=None):
             except Exception as error:
                 return "different", f"call {n}: {type(error).__name__}: {error}"
             what = different(one, other, tolerance)
-            if what and tolerance:  # would a few units in the last place do as much without tg.jit?
-                nudged = Run(program, nudged=True)
-                *_, near = [nudged.call(*call) for call in program.calls[: n + 1]]
-                if different(one, near, tolerance):
+            # would a few units in the last place do as much without tg.jit, or those of float32?
+            others = [Run(program, nudged=True)] if what and tolerance else []
+            if others and program.dtype is np.float32:
+                wide = copy.copy(program)
+                wide.dtype = np.float64
+                others.append(Run(wide))
+            for run in others:
+                *_, near = [run.call(*call) for call in program.calls[: n + 1]]
+                if different(one, near, tolerance, kinds=program.dtype is run.program.dtype):
                     return "unstable", f"call {n}, {what}"
             if what:
                 return "different", f"call {n}, {what}"
