@@ -42,6 +42,17 @@ def test_every_form_is_judged(found, name, gradients):
     assert {g.name for g in found[name].gradients} == gradients
 
 
+def test_two_arrays_may_be_of_one_shape_and_gradients_have_no_names():
+    found = {r.name: r for r in check_here(FORMS.parent / "elementwise.py")}
+    for name, other in (("multiply", "w"), ("plus", "b")):
+        assert found[name].verdict == "convention", str(found[name])
+        assert {g.name for g in found[name].gradients} == {"x", other}
+        assert f"right for x (N, D), {other} (N, D)" in str(found[name]) or (
+            f"right for {other} (N, " in str(found[name])), str(found[name])
+    assert "not summed over the batch: `dout`" in str(found["affine"])
+    assert "wrong sign: `dout` should be negated" in str(found["minus"])
+
+
 def test_nothing_is_silent_about_a_part(found):
     report = found["Forgets"]
     assert report.verdict == "unchecked" and "db not compared" in report.cause

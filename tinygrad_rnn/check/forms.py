@@ -11,6 +11,7 @@ import ast
 import contextlib
 import functools
 import inspect
+import operator
 import re
 import types
 from collections.abc import Callable
@@ -614,10 +615,11 @@ class _Pair:
             names = returned_names(self.backward)
             if len(names) != len(parts):
                 names = [f"d{i}" for i in range(len(parts))]
-            if [*map(np.shape, parts)] == [*map(np.shape, values.values())]:
-                # what has no name stands in the order of the arguments
-                names = [n if n.isidentifier() else f"d{k}"
-                         for n, k in zip(names, values, strict=True)]
+            shapes = [[*map(np.shape, arrays)] for arrays in (parts, values.values())]
+            if len(names) == len(values) and sum(map(operator.eq, *shapes)) * 2 >= len(names):
+                # what has no name of its own stands in the order of the arguments
+                names = [n if n.isidentifier() and n not in handed and names.count(n) == 1
+                         else f"d{k}" for n, k in zip(names, values, strict=True)]
             found = dict(zip(names, parts, strict=True))
         return self._hand_out(layer, found, values)
 

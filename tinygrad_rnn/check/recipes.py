@@ -96,11 +96,12 @@ class Recipe:
         return {**SIZES, **self.sizes}[symbol]
 
     def words(self, beside: Recipe | None = None):
-        """The inputs in words: "x (N, D), t ids (N,)"; ``beside`` a recipe that has the same, what
-        its layer is made of otherwise."""
-        told: Any = zip(self.input_names, self.inputs, strict=False)
-        if beside is not None and beside.inputs == self.inputs:
-            told = ((k, s) for k, s in self.init.items() if s != beside.init[k])
+        """The inputs in words: "x (N, D), t ids (N,)"; ``beside`` another recipe, those alone that
+        are others, and what its layer is made of otherwise."""
+        told: list[Any] = [*zip(self.input_names, self.inputs, strict=False)]
+        if beside is not None:
+            told = told * (beside.inputs != self.inputs) + [
+                (k, s) for k, s in self.init.items() if s != beside.init[k]]
         said = ", ".join(f"{name} {spec.words()}" for name, spec in told)
         return said if self.sizes.get("N") != 1 else said.replace("(N", "(1").replace("N)", "1)")
 
@@ -180,13 +181,18 @@ class Search:
     def others(self, first: Recipe, returned: dict[str, Any], seconds: float = 0.3
                ) -> Iterator[Recipe]:
         """The recipes that run to their end with the same layer and other inputs, or with its
-        biases as rows, of as many axes as the gradients that were ``returned`` for them."""
+        biases as rows, of as many axes as the gradients that were ``returned`` for them, or, of two
+        arrays in all, as x * w, with both of one shape."""
         end = time.process_time() + seconds
         rows = {k: replace(s, shape=("1",) * max(1, np.ndim(returned.get(k, 0)) - 1) + s.shape)
                 if s.kind == "weight" and len(s.shape) == 1 else s for k, s in first.init.items()}
-        inputs = self._inputs(first.input_names)
-        for init, specs in [(rows, first.inputs)] * (rows != first.init) + [
-                (first.init, specs) for _, specs in itertools.islice(ranked(inputs), 120)]:
+        lone = [k for k, s in first.init.items() if s.kind == "weight"
+                and len(first.init) == len(first.input_names) == 1]
+        tried = [first.inputs, *(specs for _, specs in itertools.islice(
+            ranked(self._inputs(first.input_names)), 120))]
+        for init, specs in [(rows, first.inputs)] + [
+                ({k: replace(first.init[k], shape=specs[0].shape) for k in alike} or first.init,
+                 specs) for specs in tried for alike in ([lone, []] if lone else [[]])]:
             recipe = replace(first, init=init, inputs=specs, as_tuple=False, slots=None, notes=[])
             if time.process_time() > end:
                 return
