@@ -26,10 +26,10 @@ HEAD = (
     "- **An argument that is not listed** may stand at NumPy's default. Any other value is a"
     " TypeError that names the call and what it takes.",
     "- **Values are NumPy's**, bit for bit where a function has a rule. What is said in terms of"
-    " others may round its last digit otherwise (`np.std`, `np.cov`, `np.cumprod`, `np.gradient`,"
-    " `np.quantile`, `np.logaddexp2`, `np.degrees` of float32, parts of `np.linalg`), and where it"
-    " chooses between 0.0 and -0.0, which are equal, may return the other one (`np.clip`,"
-    " `np.fmax`, `np.sort`, `np.median`).",
+    " others may round its last digit otherwise (`np.std`, `np.cov`, `np.cumprod`, `np.einsum`,"
+    " `np.vecdot`, `np.float_power`, `np.gradient`, `np.quantile`, `np.logaddexp2`,"
+    " `np.degrees` of float32, parts of `np.linalg`), and where it chooses between 0.0 and -0.0,"
+    " which are equal, may return the other one (`np.clip`, `np.fmax`, `np.sort`, `np.median`).",
     "- **What NumPy writes into** (`np.put`, `np.copyto`, `np.add.at` and the like) becomes a new"
     " version of the Tensor, as with `t[i] = v`.",
     "- **Functions in no table** compute as usual on Tensors that want no gradient, give arrays,"
