@@ -7,6 +7,7 @@ import dataclasses
 import operator
 import queue
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import Tensor, nn
-from tinygrad_rnn.jit import JitError, proof, state
+from tinygrad_rnn.jit import JitError, chains, proof, state
 from tinygrad_rnn.jit.tape import Call, Tape, Value
 
 RNG = np.random.default_rng  # of the tests, made outside of what is recorded
@@ -446,3 +447,40 @@ def test_what_stands_around_a_method_is_followed():
         for x in X:
             held *= 1.5
             assert_array_equal(step(x), x * held)
+
+
+@pytest.mark.parametrize("other", [[1.0, 2.0, 4.0], 3.0, np.float64(3), tg.Tensor([1.0, 2.0, 4.0])])
+def test_an_attribute_may_become_something_of_another_type(other):
+    holder = SimpleNamespace(x=np.ones(3))
+    step, y = tg.jit(lambda y: holder.x * y), np.arange(3.0)
+    for k in range(4):
+        holder.x = np.full(3, float(k))  # another array each time
+        assert_array_equal(step(y), k * y)
+    holder.x = other
+    for _ in range(3):
+        assert_array_equal(np.asarray(tg.Tensor(step(y)).data), np.asarray(
+            other.data if isinstance(other, tg.Tensor) else other) * y)
+
+
+def test_a_dict_of_what_was_made_is_kept_where_it_was_put():
+    holder = SimpleNamespace(kept=None)
+
+    def f(x):
+        holder.kept = {"twice": x * 2, "said": ["so", {"of": x + 1}]}
+        return x * 3
+
+    step = tg.jit(f)
+    for k in range(4):
+        x = np.arange(3.0) + k
+        assert_array_equal(step(x), x * 3)
+        assert_array_equal(holder.kept["twice"], x * 2)
+        assert_array_equal(holder.kept["said"][1]["of"], x + 1)
+
+
+@pytest.mark.parametrize("shape, kind", [
+    ((2, 4, 6), "full"), ((6,), "row"), ((1, 6), "row"), ((1, 1, 6), "row"), ((), "scalar"),
+    ((4, 6), None), ((4, 1), None), ((1, 1, 1, 6), None)])
+def test_how_an_operand_meets_the_rows_of_three_axes(shape, kind):
+    dtype = np.dtype(np.float64)
+    assert chains.kind_of(Value(shape, dtype), (2, 4, 6), dtype) == kind
+    assert chains.kind_of(Value(shape, np.dtype(np.float32)), (2, 4, 6), dtype) is None
