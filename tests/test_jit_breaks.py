@@ -42,6 +42,8 @@ BREAKS = {
         "([pieces[0]] * len(pieces), 0)", "exact", 21),
     "share": (passes.share, "_key((call.fn, call.args, call.kwargs))",
         "_key((call.fn, call.args))", "exact", 48),
+    "longer_stack": (passes.longer_stack, "(slice(1, None), call), (slice(len(after)), other)",
+        "(slice(len(after)), call), (slice(1, None), other)", "exact", 21),
     "keep_softmax": (passes.keep_softmax, "softmax[key], key[1], call.args[3]",
         "key[0], key[1], call.args[3]", "exact", 21),
     "slope_in_softmax": (passes.slope_in_softmax, "if needed.isdisjoint(call.outs) and not any(",

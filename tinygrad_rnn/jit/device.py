@@ -25,7 +25,7 @@ from . import JitError
 from .chains import Chain, gather
 from .memory import Block, joined
 from .outs import lists_as_arrays, opened, written
-from .passes import compute_constants, drop_unused, one_join, share, sooner
+from .passes import compute_constants, drop_unused, longer_stack, one_join, share, sooner
 from .proof import interpret
 from .replay import Program
 from .state import foreign
@@ -33,7 +33,7 @@ from .tape import Call, Tape, Value, name_of, replace
 
 __all__ = ["DeviceBlock", "Divided", "library_of", "on_host"]
 
-PASSES = (opened, lists_as_arrays, drop_unused, compute_constants, one_join, share)
+PASSES = (opened, lists_as_arrays, drop_unused, compute_constants, one_join, share, longer_stack)
 CAPTURES = 8  # of one program, after which it is replayed call by call
 
 

@@ -41,6 +41,7 @@ from .passes import (
     compute_constants,
     drop_unused,
     keep_softmax,
+    longer_stack,
     one_join,
     share,
     slope_in_softmax,
@@ -71,8 +72,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 PROOFS = 2  # how often a recording must give what the function gives, before it is believed
-PASSES = (drop_unused, compute_constants, one_join, share, keep_softmax, slope_in_softmax,
-          bias_in_softmax)  # fmt: skip
+PASSES = (drop_unused, compute_constants, one_join, share, longer_stack, keep_softmax,
+          slope_in_softmax, bias_in_softmax)  # fmt: skip
 # if numba is installed
 FUSION = (elementary, share, drop_unused, tables_first, compiled_calls, sum_in_softmax,
           moved_alone, slices_first, look_up_late, share, drop_unused, fuse)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from bisect import bisect_left
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..functional import _nll, _nll_slope
 from .blocks import softmax_nll, softmax_slope
 from .tape import Call, Tape, Value, replace, values_in
 
-__all__ = ["bias_in_softmax", "compute_constants", "drop_unused", "keep_softmax",
+__all__ = ["bias_in_softmax", "compute_constants", "drop_unused", "keep_softmax", "longer_stack",
            "one_join", "share", "slope_in_softmax", "sooner"]  # fmt: skip
 
 
@@ -57,6 +58,42 @@ def one_join(tape: Tape) -> Tape:
         else:
             calls.append(call)
     return Tape(calls, tape.inputs, tape.constants, tape.results)
+
+
+def longer_stack(tape: Tape) -> Tape:
+    """The states before and after each time step, stacked, are views of one longer stack: the
+    loops of an LSTM are then alike for every number of steps (roll.py)."""
+    known = {*tape.inputs, *tape.constants}
+    later = [call for call in tape.calls if _stacks_rows(call)]
+    views: dict[Value, Call] = {}
+    calls = []
+    for call in tape.calls:
+        if call.out in views:
+            call = views[call.out]
+        elif call in later:
+            later.remove(call)
+            after = call.args[0]
+            for other in later:
+                before = other.args[0]
+                if [*before[1:]] == [*after[:-1]] and before[0] in known and (
+                        call.out.dtype == other.out.dtype):
+                    whole = Value((len(after) + 1, *call.out.shape[1:]), call.out.dtype)
+                    calls.append(Call(np.stack, ([before[0], *after], 0), {}, whole,
+                                      line=call.line))
+                    for at, part in ((slice(1, None), call), (slice(len(after)), other)):
+                        views[part.out] = Call(operator.getitem, (whole, at), {}, part.out,
+                                               view=True, line=part.line)
+                    later.remove(other)
+                    call = views[call.out]
+                    break
+        calls.append(call)
+        known.update(call.outs)
+    return Tape(calls, tape.inputs, tape.constants, tape.results)
+
+
+def _stacks_rows(call):
+    return (call.fn is np.stack and call.args[1:] in ((), (0,)) and not call.kwargs
+            and call.out.order is None and all(isinstance(v, Value) for v in call.args[0]))
 
 
 def share(tape: Tape) -> Tape:
