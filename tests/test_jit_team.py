@@ -144,6 +144,23 @@ def test_functions_of_python_go_to_the_helpers_too(shared, monkeypatch):
     assert team.here() is None
 
 
+def test_what_is_called_beside_something_is_handed_to_others(shared, monkeypatch):
+    monkeypatch.setattr(blocks, "threads", lambda: 2)
+    step, x = layer(5)
+    recorded = tg.jit(step)
+    for _ in range(3):
+        recorded(x)
+    done = []
+
+    def within(name):
+        blocks.beside(*[lambda i=i: done.append((name, i)) for i in range(2)])
+
+    for _ in range(20):
+        with teams(recorded):
+            blocks.beside(lambda: within("a"), lambda: within("b"))
+    assert sorted(done) == sorted([("a", 0), ("a", 1), ("b", 0), ("b", 1)] * 20)
+
+
 @pytest.mark.parametrize("who", [0, 1])
 def test_errors_of_helpers_reach_the_replay(shared, who):
     step, x = layer(5)
