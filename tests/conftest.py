@@ -36,10 +36,10 @@ FAST = {
 }  # fmt: skip
 
 
-# Searches over many layers, and notebooks and examples that train: two fifths of the time of all.
+# Searches over many layers, and what trains, notebooks and examples too: nearly half of the time of all.
 # CI runs them with the first Python alone.
 SLOW = {"test_check_files", "test_check_forms", "test_check_mistakes", "test_check_mutants",
-        "test_examples", "test_notebooks"}
+        "test_command_line_interrupted", "test_examples", "test_notebooks", "test_training"}
 
 
 def pytest_addoption(parser):
