@@ -36,7 +36,7 @@ FAST = {
 }  # fmt: skip
 
 
-# Searches over many layers, and what trains, notebooks and examples too: nearly half of the time of all.
+# Searches over many layers, and what trains, notebooks and examples too: nearly half of the time.
 # CI runs them with the first Python alone.
 SLOW = {"test_check_files", "test_check_forms", "test_check_mistakes", "test_check_mutants",
         "test_command_line_interrupted", "test_examples", "test_notebooks", "test_training"}
