@@ -3,7 +3,7 @@
 A network over a few characters looks up thousands of rows of a small table E. Their product with
 a matrix is the product of the table, looked up: E[ids] W = (E W)[ids]. In the backward pass, with
 the gradients g of the rows, equal rows are added up first, S[i] = sum of g[n] where ids[n] = i;
-then the gradient of W is E^T S, and that of E is S W^T.
+then the gradient of W is E^T S, that of E is S W^T, and that of a bias is the sum of S.
 
 A network over many words looks up a few rows of a large table. Gradient descent moves these alone.
 """
@@ -71,6 +71,11 @@ class _TablesFirst:
             used = self.emit(used_rows, rows.table, self.ordered(rows), shape=rows.table.shape)
             turned = self.emit(np.transpose, used, shape=used.shape[::-1], view=True)
             self.emit(np.matmul, turned, s, out=call.out)
+        elif b in self.gradients and len(a.shape) == 1 and np.all(self.constants.get(a, 0) == 1):
+            s = self.sum(b, self.gradients[b][0])
+            ones = Value(s.shape[:1], FLOAT)
+            self.constants[ones] = np.ones(ones.shape, FLOAT)
+            self.emit(np.matmul, ones, s, out=call.out)
         else:
             return False
         return True
