@@ -3,9 +3,9 @@ sizes, generation.
 
 Every cell is written once, on whatever has the functions of NumPy that it needs, and trained by
 ``tg.jit`` and eagerly, by PyTorch eagerly and compiled, and by JAX (``scan`` under ``jit``): loss,
-gradients, a step of gradient descent. All run in one process, in turns, with one thread each, after
-their gradients have been found equal; but for first calls, time is that of the CPU. Who is not
-installed is left out, with a word.
+gradients, a step of gradient descent. All run in one process, in turns, after their gradients have
+been found equal; with one thread each, where time is that of the CPU but for first calls, or with
+``--threads`` of the clock on the wall. Who is not installed is left out, with a word.
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-if __name__ == "__main__":  # one thread for everybody, before NumPy is imported
+THREADS = 1
+if __name__ == "__main__":  # so many threads for everybody, before NumPy is imported
+    early = argparse.ArgumentParser(add_help=False)
+    early.add_argument("--threads", type=int, default=THREADS)
+    THREADS = early.parse_known_args()[0].threads
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
+        os.environ[name] = str(THREADS)
     os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    if THREADS == 1:
+        os.environ["XLA_FLAGS"] = (
+            "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
 import numpy as np
 
@@ -129,7 +135,7 @@ def ours(kind: str, w: Any, x: np.ndarray, record: bool) -> Any:
 def torch_ones(kind: str, w: Any, x: np.ndarray, record: bool) -> Any:
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     m = SimpleNamespace(
         split=lambda a, k: torch.chunk(a, k, -1), sigmoid=torch.sigmoid, tanh=torch.tanh,
         exp=torch.exp, sqrt=torch.sqrt, maximum=torch.maximum, unstack=torch.unbind,
@@ -195,8 +201,10 @@ CONTENDERS: dict[str, tuple[str, Callable[..., Any]]] = {
 }
 
 
-def clock(f: Callable[[], Any], timer: Callable[[], float] = time.process_time) -> float:
-    """Seconds of the CPU, which has one thread: what else the machine does is left out."""
+def clock(f: Callable[[], Any], timer: Callable[[], float] | None = None) -> float:
+    """Seconds: of the CPU where that has one thread, so that what else the machine does is left
+    out."""
+    timer = timer or (time.process_time if THREADS == 1 else time.perf_counter)
     before = timer()
     f()
     return timer() - before
@@ -220,6 +228,8 @@ def training(kind: str, sizes: tuple[int, int, int], names: list[str], rounds: i
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name, step in steps.items():
+            if THREADS > 1:  # threads of the one before still look for work
+                time.sleep(0.1)
             times[name].append(min(clock(step) for _ in range(3 if T > 20 else 20)))
     cells = []
     for name in names:
@@ -340,6 +350,7 @@ def main() -> None:
                         help="these contenders, and tg.jit")
     parser.add_argument("--kinds", nargs="+", metavar="CELL", choices=CELLS, default=[*CELLS])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1, help="of everybody (1)")
     parser.add_argument("--long", nargs="+", type=int, default=[1000, 3000], metavar="T")
     parser.add_argument("--sizes", nargs="+", type=int, default=[32, 26, 20, 7], metavar="N")
     args = parser.parse_args()
