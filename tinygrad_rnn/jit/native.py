@@ -20,7 +20,7 @@ from numba.extending import intrinsic
 
 from .loops import spared
 
-__all__ = ["FUNCTIONS", "add_rows", "address", "elementwise", "gemm", "in_turn", "pause", "product",
+__all__ = ["FUNCTIONS", "add_rows", "address", "blas", "elementwise", "in_turn", "pause", "product",
            "run", "serve", "side_by_side", "softmax_rows", "subtract_rows", "sum_rows", "sums",
            "works"]  # fmt: skip
 
@@ -194,12 +194,28 @@ def sgemm(typing, function, across, down, m, n, k, a, lda, b, ldb, c, ldc):
     return types.void(*[types.int64] * 12), code
 
 
+@intrinsic
+def sgemv(typing, function, turned, m, n, a, lda, x, incx, y, incy):
+    """cblas_sgemv of an array (m, n) that lies row by row: y = a x, or y = x a."""
+
+    def code(context, builder, signature, values):
+        function, turned, m, n, a, lda, x, incx, y, incy = values
+        kind = ir.FunctionType(ir.VoidType(), [INT] * 2 + [LONG] * 2 + [FLOAT] + [LONG] * 4
+                               + [FLOAT] + [LONG] * 2)
+        builder.call(builder.inttoptr(function, kind.as_pointer()), [
+            INT(101), builder.trunc(turned, INT), m, n, FLOAT(1), a, lda, x, incx, FLOAT(0),
+            y, incy])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 10), code
+
+
 @cache
-def gemm() -> int:
-    """The address of the sgemm of NumPy's own OpenBLAS, or 0: another library is not asked."""
+def blas(name: str) -> int:
+    """The address of a function of NumPy's own OpenBLAS, or 0: another library is not asked."""
     with contextlib.suppress(Exception):  # other names, another library, another system
         numpy = importlib.import_module("numpy._core._multiarray_umath")
-        function = ctypes.CDLL(numpy.__file__).scipy_cblas_sgemm64_  # of a library that it loads
+        function = getattr(ctypes.CDLL(numpy.__file__), f"scipy_cblas_{name}64_")
         return ctypes.cast(function, ctypes.c_void_p).value or 0
     return 0
 
@@ -350,6 +366,17 @@ def product(at):
                        p[18] + i * p[3] + j * p[7])
             sgemm(p[8], p[9], p[10], p[11], p[12], p[13],  # type: ignore[call-arg]
                   a, p[15], b, p[17], c, p[19])
+
+
+def vector_product(at):
+    """How many, and how far apart matrix, x and y of each are, twice; then what sgemv is told. Of
+    one row, sgemm takes up to ten times as long."""
+    p = longs(at)
+    for i in range(p[0]):
+        for j in range(p[4]):
+            a, x, y = (p[12] + i * p[1] + j * p[5], p[14] + i * p[2] + j * p[6],
+                       p[16] + i * p[3] + j * p[7])
+            sgemv(p[8], p[9], p[10], p[11], a, p[13], x, p[15], y, p[17])  # type: ignore[call-arg]
 
 
 # what ``elementwise`` does, by number

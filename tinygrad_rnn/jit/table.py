@@ -176,29 +176,40 @@ def products_are_native() -> bool:
     """Whether NumPy's own BLAS was found."""
     from . import native
 
-    return native.gemm() != 0
+    return native.blas("sgemm") != 0
 
 
 def product(a: Any, b: Any, out: Any) -> list[Op] | None:
-    from .native import address, gemm
+    from .native import address, blas, vector_product
     from .native import product as native
 
-    if not gemm() or not is_floats(a, b, out) or a.ndim < 1 or b.ndim < 2:
+    if not blas("sgemm") or not is_floats(a, b, out):
         return None
+    if b.ndim == 1:
+        b, out = b[:, None], out[..., None]
     if a.ndim == 1:
         a, out = a[None], out[..., None, :]
     (n, k), m = a.shape[-2:], b.shape[-1]
     if out.ndim > 4 or out.shape[-2:] != (n, m):
         return None
+    if m == 1:  # a matrix by a column: the row by the matrix that is turned
+        a, b, out = (x.swapaxes(-1, -2) for x in (b, a, out))
+        n, m = m, n
     before = out.shape[:-2]
     stacks = [np.broadcast_to(x, (*before, *x.shape[-2:])) for x in (a, b, out)]
     found = [lies(x[(0,) * len(before)]) for x in stacks]
-    if None in found or found[2][0] != 111:  # type: ignore[index]
+    if None in found or (n > 1 and found[2][0] != 111):  # type: ignore[index]
         return None
     (across, lda), (down, ldb), (_, ldc) = found  # type: ignore[misc]
     outer = [(1, 0, 0, 0)] * (2 - len(before)) + [
         (before[i], *(x.strides[i] for x in stacks)) for i in range(len(before))]
-    return [Op(address(native), [*outer[0], *outer[1], gemm(), across, down, n, m, k,
+    if n == 1:
+        outer = [(many, two, one, three) for many, one, two, three in outer]
+        steps = [1 if how == 111 else apart for how, apart in (found[0], found[2])]
+        return [Op(address(vector_product), [
+            *outer[0], *outer[1], blas("sgemv"), *((112, k, m) if down == 111 else (111, m, k)),
+            b, ldb, a, steps[0], out, steps[1]], [out])]
+    return [Op(address(native), [*outer[0], *outer[1], blas("sgemm"), across, down, n, m, k,
                                  a, lda, b, ldb, out, ldc], [out])]
 
 
@@ -273,15 +284,19 @@ def shared(a: Any, b: Any, out: Any, team: Team) -> list[Op] | None:
     """A product of which each thread does as many rows, or as many columns; of a stack with one
     factor (..., n, k, m) as many of the n."""
     many = threads()
-    if out.ndim == 2:
+    if out.ndim == 1:
+        n, m = (1, out.size) if a.ndim == 1 else (out.size, 1)
+    elif out.ndim == 2:
         n, m = out.shape
-    elif a.ndim == b.ndim == out.ndim and a.shape[-3] == 1:
+    elif a.ndim == b.ndim == out.ndim > 2 and a.shape[-3] == 1:
         n, m = 1, out.shape[-3]
     else:
         return None
+    if max(n, m) < many:
+        return None
     cuts = [slice(max(n, m) * i // many, max(n, m) * (i + 1) // many) for i in range(many)]
     parts = [product(a, b[..., cut, :, :], out[..., cut, :, :]) if out.ndim > 2 else
-             product(a, b[:, cut], out[:, cut]) if m >= n else product(a[cut], b, out[cut])
+             product(a, b[:, cut], out[..., cut]) if m >= n else product(a[cut], b, out[cut])
              for cut in cuts]
     if None in parts:
         return None
@@ -306,7 +321,7 @@ def op_of(fn: Any, args: Any, kwargs: dict[str, Any], team: Team | None = None) 
             return None
         if fn is np.matmul:
             a, b, *_ = args
-            large = team and out.ndim > 1 and out.size * a.shape[-1] >= LARGE
+            large = team and out.size * a.shape[-1] >= LARGE
             return (shared(a, b, out, team) if team and large else None) or product(a, b, out)
         ops = alone(fn, args[: fn.nin], out)
         if team and ops and len(ops) > 1 and out.size >= LARGE // 8:

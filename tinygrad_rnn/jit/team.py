@@ -101,9 +101,9 @@ class Team:
 
 def can_share() -> bool:
     """Whether this system and NumPy's BLAS have what it takes."""
-    from .native import gemm, pause
+    from .native import blas, pause
 
-    return bool(gemm() and pause() and _blas_threads())
+    return bool(blas("sgemm") and pause() and _blas_threads())
 
 
 def here() -> Team | None:
