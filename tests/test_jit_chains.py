@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from jit_worlds import kernels
+from jit_worlds import kernels, recorded
 from leaves import seeds
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -195,3 +195,18 @@ def test_an_array_that_does_not_lie_in_one_piece_is_edited(part):
         assert_allclose(jitted(recorded, x), step(eager, x), rtol=1e-6)
         assert_allclose(recorded, eager, rtol=1e-6)
     assert kernels(jitted)
+
+
+def test_a_chain_in_blocks_is_the_same_whenever_it_is_made(monkeypatch):
+    """What is free at the same time is taken in the order of the call, and not of addresses."""
+    monkeypatch.setattr(cut, "LARGE", 0)
+
+    def f(x):
+        a, b = x * 2, x * 3
+        return (a + b) * (x * 4) + x * 5
+
+    def made():
+        (call,) = cut.cut(recorded(f, np.ones((2, 3)))).calls
+        return call.fn.function({}).like
+
+    assert len({made() for _ in range(20)}) == 1

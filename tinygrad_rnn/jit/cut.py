@@ -36,7 +36,7 @@ class Blocks(Chain):
         free: list[int] = []
         self._many = 0
         for i, call in enumerate(chain):
-            free += [self.place[v] for v in set(call.inputs())
+            free += [self.place[v] for v in dict.fromkeys(call.inputs())
                      if v in self.place and self.last[v] == i]
             if call.out not in kept:
                 if not free:
