@@ -59,7 +59,8 @@ def attribute_of_a_metaclass():
 
 
 class Given:
-    value = 1.0
+    def __init__(self, value=1.0):
+        self.value = value
 
     def __get__(self, *_):
         return self.value
@@ -76,6 +77,33 @@ def descriptor():
         vars(Described)["scale"].value = 1.0 + (i == 3)
 
     return lambda x: x * described.scale, change
+
+
+KINDS = {
+    "function": lambda v: lambda self: v, "property": lambda v: property(lambda self: lambda: v),
+    "static method": lambda v: staticmethod(lambda: v),
+    "class method": lambda v: classmethod(lambda cls: v),
+    "partial method": lambda v: functools.partialmethod(lambda self, w: w, v),
+    "descriptor": lambda v: Given(lambda: v), "number": lambda v: v,
+}  # fmt: skip
+
+
+def in_a_class(kind):
+    class Own:
+        @property
+        def scale(self):
+            return self.part() if callable(self.part) else self.part
+
+    def there_is():
+        own, one, other = Own(), KINDS[kind](1.0), KINDS[kind](2.0)
+
+        def change(i):
+            Own.part = other if i == 3 else one
+
+        return lambda x: x * own.scale, change
+
+    there_is.__name__ = f"another {kind} in a class"
+    return there_is
 
 
 def default_of_a_dict():
@@ -354,7 +382,8 @@ def what_a_property_hides():
 
 
 @pytest.mark.parametrize("there_is", [
-    bases_of_a_class, attribute_of_a_metaclass, descriptor, default_of_a_dict,
+    bases_of_a_class, attribute_of_a_metaclass, descriptor, *map(in_a_class, KINDS),
+    default_of_a_dict,
     all_attributes_at_once, value_of_a_kind_of_float, sign_of_a_complex_zero,
     items_of_a_kind_of_array, items_of_a_masked_array, mask_of_an_array,
     attribute_of_a_named_tuple, attribute_of_a_kind_of_set, private_slot, partial_method,

@@ -382,6 +382,22 @@ def test_it_is_recorded_once_and_run_for_real_twice():
     assert kinds == [True, False, True]
 
 
+def test_a_recording_that_was_found_to_be_wrong_is_made_anew():
+    away = types.ModuleType("away")
+    away.scale = 1.0
+
+    @tg.jit
+    def f(x):
+        return x * vars(away)["scale"]
+
+    f(X[0])
+    away.scale = 2.0
+    with pytest.raises(JitError, match="not what it was in the last call"):
+        f(X[0])
+    for x in X:
+        assert_array_equal(f(x), 2 * x)
+
+
 # ---- interrupted, forked, cut off ----
 
 
