@@ -127,6 +127,45 @@ def test_what_is_rare_is_what_it_is_without(name):
     assert mine.random() == other.random()
 
 
+ARITHMETIC, WHOLE = "add sub mul truediv floordiv pow mod", "and_ or_ xor lshift rshift"
+METHODS = {
+    "sum mean prod any all max min argmax argmin cumsum cumprod var std repeat": (1,),
+    "argsort sort partition": (0,), "ravel flatten squeeze copy view conj conjugate transpose": (),
+    "swapaxes": (0, 2), "diagonal trace": (1, 0, 2), "clip": (2, 5), "round": (1,),
+    "reshape": (3, 8), "astype": (np.float32,), "fill": (3,), "put": ([1, -1], 7), "take": (1, 0),
+}  # fmt: skip
+
+
+def each(y, n):
+    """Every operator, method and attribute of floats (2, 3, 4), and of whole numbers."""
+    out = []
+    for words, a, b in (ARITHMETIC, y, y[:1] * 0.7), (WHOLE, n, n[1:] % 3):
+        for word in words.split():
+            operate, edit = getattr(operator, word), getattr(operator, f"i{word.rstrip('_')}")
+            out += [operate(a, b), operate(a, 2), operate(2, a), edit(a.copy(), b)]
+    for operate in operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne:
+        out += [operate(n, n[::-1]), operate(n, 4), operate(4, n)]
+    for words, given in METHODS.items():
+        for word in words.split():
+            a = y * 0.3
+            made = getattr(a, word)(*given)
+            out += [a] if made is None else [a, made]
+    square = operator.imatmul(y[..., :3].copy(), y[0, :, :3])
+    sizes = y.ndim, y.size, y.itemsize, y.nbytes, len(y), *y.shape, *y.strides
+    return [*out, square, y @ y[0].T, -y, +y, abs(y - 4), ~n, *divmod(y, 1.5), *divmod(1.5, y),
+            y.T, y.mT, y.real, y.imag, y[0, 0].dot(y[1, 1]), y[0, 0].searchsorted(2.5),
+            copy.copy(y), copy.deepcopy(y), y.transpose(1, 2, 0), y.transpose((2, 0, 1)),
+            y.reshape((4, 6)), y.flatten("F"), y.copy("F").ravel("K"), y * sizes[0], y * sum(sizes)]
+
+
+def test_every_operator_method_and_attribute_is_that_of_numpy():
+    rng, step = np.random.default_rng(0), tg.jit(each, fast=False)
+    for _ in range(3):
+        y, n = rng.uniform(1, 4, (2, 3, 4)), rng.integers(1, 9, (2, 3, 4))
+        for i, (a, b) in enumerate(zip(step(y, n), each(y, n), strict=True)):
+            assert_array_equal(a, b, strict=True, err_msg=f"{i}")
+
+
 BAD = {
     "a list of texts": (lambda x, r: np.einsum_path("ij,kj", x, x)[0], "which cannot be recorded"),
     "two draws at once": (lambda x, r: r.pair(), "several arrays"),
