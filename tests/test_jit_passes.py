@@ -14,6 +14,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import functional as F
 from tinygrad_rnn import nn
 from tinygrad_rnn.jit import blocks
+from tinygrad_rnn.jit.memory import laid
 from tinygrad_rnn.jit.passes import compute_constants, drop_unused, one_join, share, sooner
 from tinygrad_rnn.jit.replay import Program
 from tinygrad_rnn.jit.tape import Call, Tape, Value, values_in
@@ -270,3 +271,23 @@ def test_checks_stay_where_they_are():
              Call(len, (large,), {}, number, effect=True)]  # fmt: skip
     tape = Tape(calls, [x], {}, [other, number])
     assert sooner(tape).calls == calls
+
+
+@given(seeds, st.integers(0, 12))
+def test_each_buffer_lies_in_the_lowest_place_that_is_free_while_it_lives(seed, many):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 9, many).tolist()
+    begins, lanes = rng.integers(0, 12, many), rng.integers(-1, 2, many)
+    lives = [(b, b + int(rng.integers(0, 6)), of, int(rng.integers(0, 2)) if of >= 0 else -1)
+             for b, of in zip(begins.tolist(), lanes.tolist(), strict=True)]
+    offsets, end = laid(sizes, lives)
+    placed: list[int] = []
+    for b in sorted(range(many), key=lambda b: -sizes[b]):
+        first, last, of, lane = lives[b]
+        taken = [(offsets[x], offsets[x] + sizes[x]) for x in placed
+                 if (lives[x][0] <= last and lives[x][1] >= first)
+                 or (lives[x][2] == of and lives[x][3] != lane)]  # fmt: skip
+        assert offsets[b] == min(at for at in [0, *(stop for _, stop in taken)] if all(
+            at + sizes[b] <= start or at >= stop for start, stop in taken))
+        placed.append(b)
+    assert end == max((offsets[b] + sizes[b] for b in placed), default=0)
