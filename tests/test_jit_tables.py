@@ -263,3 +263,23 @@ def test_rows_that_are_turned_over_are_no_longer_rows(turned):
         ids = draw.integers(0, 9, (6, 6))
         for a, b in zip(f(ids), recorded(ids), strict=True):
             assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_only_a_row_of_ones_sums_what_a_table_sums():
+    """Beside the product that is done with the table, rows of other numbers by the same matrix."""
+    draw = np.random.default_rng(0)
+    table = draw.normal(size=(3, 4)).astype(np.float32)
+
+    def f(table, ids, g, row):
+        ones, halves = np.ones_like(row), np.full_like(row, 0.5)
+        return table[ids].T @ g, ones @ g, halves @ g, row @ g, np.stack([ones, ones]) @ g
+
+    recorded = tg.jit(f)
+    for _ in range(3):
+        ids = draw.integers(0, 3, 24)
+        g, row = (draw.normal(size=s).astype(np.float32) for s in ((24, 5), 24))
+        for a, b in zip(*(h(table, ids, g, row) for h in (f, recorded)), strict=True):
+            assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    calls = recorded._last.program.tape.calls
+    assert [c.args[0].shape for c in calls if c.fn is np.matmul and c.out.shape == (5,)].count(
+        (3,)) == 1
