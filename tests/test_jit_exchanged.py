@@ -1,11 +1,13 @@
 """tg.jit: what is exchanged behind an object's back, in its class, its values or its dict, once its
 step is replayed without looking at all that it reaches, is seen all the same."""
 
+import argparse
 import collections
 import configparser
 import ctypes
 import functools
 import threading
+import types
 import weakref
 from decimal import Decimal
 from typing import NamedTuple
@@ -381,6 +383,15 @@ def what_a_property_hides():
     return lambda x: x * kept.scale, lambda i: vars(kept)["scale"].fill(1.0 + (i == 3))
 
 
+def object_of_another_class_with_the_same_in_it():
+    kept, kinds = Thing(), (types.SimpleNamespace, argparse.Namespace)
+
+    def change(i):
+        kept.part = kinds[i == 3](scale=2.0)
+
+    return lambda x: x * kept.part.scale if type(kept.part) is kinds[0] else x, change
+
+
 @pytest.mark.parametrize("there_is", [
     bases_of_a_class, attribute_of_a_metaclass, descriptor, *map(in_a_class, KINDS),
     default_of_a_dict,
@@ -392,7 +403,8 @@ def what_a_property_hides():
     *map(weakly_held, (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)),
     array_behind_a_reference, number_of_c, field_of_a_record, dict_behind_its_method,
     array_behind_its_method, dict_behind_its_values, static_method_in_a_list,
-    whether_it_is_read_only, what_a_property_hides])  # fmt: skip
+    whether_it_is_read_only, what_a_property_hides,
+    object_of_another_class_with_the_same_in_it])  # fmt: skip
 def test_what_is_exchanged_is_seen(there_is):
     f, change = there_is()
     jitted = tg.jit(f)

@@ -347,3 +347,14 @@ def test_weights_are_drawn_with_the_scales_of_the_book():
     assert not nn.Linear(D, H).b.detach().numpy().any()
     first, again = (nn.LSTM(4, 3, rng=np.random.default_rng(5)) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(arrays(first), arrays(again), strict=True))
+
+
+@pytest.mark.parametrize("word, said", [
+    ("batch_first", "batches always come first"), ("time_major", "batches always come first"),
+    ("return_sequences", "gives all steps"), ("return_state", "gives all steps"),
+    ("input_size", "is D"), ("hidden_size", "is H"), ("units", "is H"), ("bias", "always one bias"),
+    ("nonlinearity", "is activation="), ("go_backwards", "bidirectional=True"),
+])  # fmt: skip
+def test_words_of_other_libraries_are_told_in_ours(word, said):
+    with pytest.raises(TypeError, match=said):
+        nn.LSTM(3, 4, **{word: 5})
