@@ -205,7 +205,7 @@ def product(a: Any, b: Any, out: Any) -> list[Op] | None:
         (before[i], *(x.strides[i] for x in stacks)) for i in range(len(before))]
     if n == 1:
         outer = [(many, two, one, three) for many, one, two, three in outer]
-        steps = [1 if how == 111 else apart for how, apart in (found[0], found[2])]
+        steps = [1 if at[0] == 111 else at[1] for at in found[::2]]  # type: ignore[index]
         return [Op(address(vector_product), [
             *outer[0], *outer[1], blas("sgemv"), *((112, k, m) if down == 111 else (111, m, k)),
             b, ldb, a, steps[0], out, steps[1]], [out])]
