@@ -567,3 +567,46 @@ def test_a_state_that_each_forward_makes_anew_is_no_weight():
     reports = check_here(FORMS.parent / "restarted.py")
     assert {r.name: r.verdict for r in reports} == {"Step": "ok", "Restarted": "ok"}
     assert {g.name for g in reports[-1].gradients} == {"W", "xs"}
+
+
+NEARBY = FORMS.parent / "nearby.py"
+
+
+@pytest.fixture(scope="module")
+def nearby():
+    return {r.name: r for r in check_here(NEARBY, explain=False)}
+
+
+@pytest.mark.parametrize("name, verdict, words", [
+    ("tagged", "ok", ""),
+    ("model", "convention", "the cross entropy (divided by N)"),
+    ("cost_n", "unchecked", "dx not compared"),
+    ("forward_propagation", "wrong", ""),
+    ("n", "ok", ""),  # of a name of its own, not the backward of another
+    ("Reshaped", "ok", ""),
+    ("Gelu", "ok", ""),
+    ("Decayed", "convention", "backward adds to dW the gradient of an L2 penalty"),
+    ("Updated", "convention", "hands its gradients to an optimizer"),
+    ("Normalized", "convention", "right in training (self._is_training = True), wrong without"),
+    ("Classified", "convention", "what the softmax is taken of"),
+    ("Probabilities", "convention", "handed what forward returns"),
+    ("Characters", "convention", "clips its gradients"),
+])  # fmt: skip
+def test_what_stands_elsewhere_is_judged(nearby, name, verdict, words):
+    report = nearby[name]
+    assert report.verdict == verdict and words in str(report), str(report)
+
+
+@pytest.mark.parametrize("name, right, wrong", [
+    ("Decayed", "2 * self.decay * self.W", "2 * self.decay * self.W**2"),
+    ("Updated", "dout.sum(axis=0)])", "-dout.sum(axis=0)])"),
+    ("Normalized", "(d * self.normal).mean(axis=0)", "(d * self.normal).sum(axis=0)"),
+    ("Gelu", "* np.exp(-(self.x**2) / 2)", "* np.exp(-(self.x**2))"),
+    ("Classified", "kept.T @ deltas, deltas", "kept.T @ deltas, -deltas"),
+])  # fmt: skip
+def test_a_mistake_in_what_stands_elsewhere_is_found(name, right, wrong, tmp_path):
+    text = NEARBY.read_text()
+    assert text.count(right) == 1
+    (tmp_path / "m.py").write_text(text.replace(right, wrong))
+    (report,) = check_here(tmp_path / "m.py", only=name, explain=False)
+    assert report.verdict == "wrong", str(report)

@@ -89,7 +89,7 @@ class Spec:
         if self.kind == "mask":
             mask = values.ids(shape, 2).astype(bool)
             mask[..., 0] = True  # something is left in every row
-            mask.reshape(-1)[1] = False
+            mask.reshape(-1)[1:2] = False
             return mask
         if self.kind == "distribution":
             e = np.exp(values.array(shape))
@@ -217,7 +217,7 @@ _INPUTS = [
     (r"v", r" beside .*\bu\b", "H,V"),
     (r"q|query|k|key|v|value|enc_src|memory", r"^\S*(att|coder)", "N,T,D N,T,H N,D N,H"),
     (r"src|trg|tgt", "", "N,T,D i:N,T N,T,H"),
-    (r"(h|c|s|a|hidden|cell|state)_?(prev|in(put)?|0|t|tm1|old|last|pre|state)|h|c|s|h_?c|hidden"
+    (r"(h|c|s|a|hidden|cell|state)s?_?(prevs?|in(put)?|0|t|tm1|old|last|pre|state)|h|c|s|h_?c|hidden"
      r"|state|cell|prev_?(h|c|s|a|state|hidden|cell)|query|q", "", "N,H N,D N,T,H"),
     (r"hs_dec(oder)?|dec_hs|queries", "", "N,U,H N,T,H"),
     (r"hs_enc(oder)?|enc_hs", r" beside .*\bxs\b", "N,U,H N,T,H N,T,D"),  # of another sentence
@@ -237,7 +237,7 @@ _INPUTS = [
     (r".*", " over time", "N,T,D N,T,H N,T,V N,T N,D,T N,H,T N,D N,H N,V i:N,T i:N"),
     (r".*", "", "N,D N,H N,V N,T,D N,T,H N,T,V N,T N,D,T N,H,T i:N i:N,T"),
 ]  # fmt: skip
-_LAST = " N,C,X,X i:T D H N,1 T,D,1 T,N,D"
+_LAST = " D N,C,X,X i:T H N,1 T,D,1 T,N,D"
 
 
 def is_label(name: str) -> bool:

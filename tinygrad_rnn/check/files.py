@@ -240,6 +240,9 @@ class Checks:
         if report.ok:
             first.cause = join([first.cause, say("{text} every gradient is right", text=text)])
             return first
+        if report.verdict == "unchecked":  # by what is raised there, or was not meant
+            first.notes.append(say("{error}; checked {text}", error=report.cause, text=text))
+            return first
         report.notes.insert(0, say("{error}; checked {text}", error=first.cause, text=text))
         return report
 

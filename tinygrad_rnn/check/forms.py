@@ -34,9 +34,9 @@ from .source import (
 )
 from .words import say
 
-_FORWARD = re.compile(r"(feed_?forward|forward|f_?prop|fwd)(_?(prop(agat\w+)?|pass))?", re.I)
+_FORWARD = re.compile(r"(feed_?forward|forward|f_?prop|fwd)(_?(prop(agat[a-z]+)?|pass))?", re.I)
 _BACKWARD = re.compile(
-    r"(back_?ward|back_?prop(agat\w+)?|b_?prop|bwd)(_?(prop(agat\w+)?|pass))?", re.I)
+    r"(back_?ward|back_?prop(agat[a-z]+)?|b_?prop|bwd)(_?(prop(agat[a-z]+)?|pass))?", re.I)
 _LOSS = re.compile(r"loss|cost|error|^j$|objective|nll|^l$", re.I)
 _WEIGHT = re.compile(r"[WUV]\w*|w|w_\w+|w\d+|b|b_\w+|b\w?\w?|bias\w*|gamma|beta|weights?|embed\w*")
 _DICTS = re.compile(r"param\w*|weights?|theta|p|model")
@@ -457,9 +457,10 @@ class _Pair:
         self.forward, self.backward = forward, backward
         self.only = ""  # what the one gradient is called, where it has no name of its own
         self.renamed: int | None = None  # the output whose gradient has the name of another
-        parameters = inspect.signature(forward).parameters.values()
+        parameters = list(inspect.signature(forward).parameters.values())
         self.arguments = [p.name for p in parameters if is_positional(p) and (
             p.default is p.empty or is_large_size(p))]
+        self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self.keys = {n: keys for n in self.arguments if (keys := self._keys(n))}
         self.weights = [n for n in self.arguments if n not in self.keys and _WEIGHT.fullmatch(n)]
         if len(self.weights) == len(self.arguments):
@@ -592,13 +593,14 @@ class _Pair:
             (dout,), (made, values) = douts, layer.kept
             return self._hand_out(layer, {k: v * dout for k, v in _flat(made).items()}, values)
         values, outputs, caches = layer.kept
+        known = {**self.defaults, **values}
         handed, caches = dict(zip(self._douts(), douts, strict=False)), list(caches)
         arguments: list[Any] = []
         for name in self._taken():
             if name in handed:
                 arguments.append(handed[name])
-            elif name in values:
-                arguments.append(values[name])
+            elif name in known:
+                arguments.append(known[name])
             elif keys := self.sums(name):
                 slots = dict(zip(self.slots, layer.params, strict=True)) | values
                 arguments.append({k: np.copy(handed[k]) if k in handed else np.zeros(np.shape(

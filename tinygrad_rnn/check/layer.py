@@ -362,7 +362,7 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
     report.file = file_name(filename) if filename else ""
     outcome: Any = None
     first: Any = None
-    conventions: list[Cause] = []
+    setup, conventions = _in_training(setup, seed)
     with noting_float32() as narrowed:
         try:
             with time_limit(seconds):
@@ -447,6 +447,24 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
 
 
 
+
+
+_TRAINING = re.compile(r"_*(is_?|in_?)?train(ing)?(_?(mode|flag|flg|phase))?")
+
+
+def _in_training(setup: Setup, seed: int):
+    """A layer that is right only while its own flag says that it is in training, in training, and
+    that as a convention; any other as it is."""
+    flags = [k for k, v in getattr(setup.layer, "__dict__", {}).items()
+             if v is False and _TRAINING.fullmatch(k)]
+    there = replace(setup, prepare=lambda layer: vars(layer).update(dict.fromkeys(flags, True)))
+    with contextlib.suppress(CannotRun):
+        if flags and evaluate(there, seed, light=True).right and not evaluate(
+                setup, seed, light=True).right:
+            return there, [Cause("training", say(
+                "right in training (self.{flag} = True), wrong without", flag=flags[0]),
+                wrong=False)]
+    return setup, []
 
 
 def _idle(outcome: Outcome):

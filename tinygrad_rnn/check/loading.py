@@ -34,7 +34,7 @@ import numpy as np
 from . import notebooks
 from .book import StandIn, contents_of
 from .limits import TimeUp, time_limit
-from .numpy_standin import as_float, cupy_standin, numpy_standin, wide
+from .numpy_standin import as_float, cupy_standin, numpy_standin, shaped, wide
 from .words import say
 
 # Never wanted for a gradient, slow to import or seldom installed.
@@ -54,7 +54,21 @@ class LoadError(Exception):
 
 class _Widen(ast.NodeTransformer):
     """``x.astype(a)`` and ``dtype=a`` ask for float64 where they ask for float32; ``float(x)``
-    leaves a Tensor as it is."""
+    leaves a Tensor as it is; ``x.shape = s`` gives the name x to what has that shape."""
+
+    def visit_Assign(self, node):
+        self.generic_visit(node)
+        (target, *others) = node.targets
+        if others or not isinstance(target, ast.Attribute) or target.attr != "shape":
+            return node
+        x = ast.parse(ast.unparse(target.value), mode="eval").body
+        call = ast.Call(ast.Name("__shaped__", ast.Load()), [x, node.value], [])
+        name: Any = target.value
+        name.ctx = ast.Store()
+        new = ast.copy_location(ast.Assign([name], call), node)
+        for part in ast.walk(call):
+            ast.copy_location(part, node)
+        return new
 
     def visit_Call(self, node):
         self.generic_visit(node)
@@ -250,7 +264,7 @@ class Program:
         self.moved: dict[str, Path] = {}  # modules of the author's that stand elsewhere
         self.encodings: dict[str, str] = {}  # of files that Python does not read
         self.builtins = {**vars(builtins), "__import__": self.importer, "__wide__": wide,
-                         "__float__": as_float}
+                         "__float__": as_float, "__shaped__": shaped}
         self.depth = 0
         self.trying = False  # what is not there is not replaced: a "try" has its own answer
         self.asked = ""  # the whole name of what is imported

@@ -630,7 +630,7 @@ def _input_in_cache(p):
     bound = [name_of(n) for t in getattr(p.node, "targets", ()) for n in ast.walk(t)]
     for own, value in p.scope.arrays().items():
         here = own in bound if own in p.scope.names else (
-            own.startswith("self.") and p.node is first_statement(body))
+            re.fullmatch(r"self\.\w+", own) and p.node is first_statement(body))
         if not here or value.dtype.kind != "f" or own in p.scope.arguments:
             continue
         nodes: Any = ast.walk(p.function.node)

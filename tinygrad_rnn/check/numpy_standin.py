@@ -56,6 +56,14 @@ def as_float(*x):
     return x[0] if kept else float(*x)
 
 
+def shaped(x, shape):
+    """What has the name of x after ``x.shape = shape``."""
+    if isinstance(x, Tensor):
+        return x.reshape(shape)
+    x.shape = shape
+    return x
+
+
 def is_tracing() -> bool:
     return _tracing.get()
 

@@ -84,6 +84,9 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
     if any(a is not None and getattr(a, "dtype", None) in (np.float32, np.float16)
            for a in (*seen.grads, *seen.returned, *seen.outputs)):
         outcome.tolerance = TOLERANCE_FLOAT32
+    if right.by_differences:
+        outcome.tolerance = TOLERANCE_FLOAT32
+        outcome.notes.append(say("compared with central differences: forward takes arrays alone"))
     context = {"layer_name": type(setup.layer).__name__, "hidden": _hidden(setup)}
     batch = _batch(setup)
     for name, got, wanted in pairs(outcome, seen):
@@ -95,61 +98,106 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
     if fixed_truth is not None or outcome.right:
         return outcome
     other = None
+    if clipped and not is_unclipped():
+        with unclipped():
+            other = evaluate(setup, seed, light)
+        other.clipped = True
+        other.problems.append(Cause("clipped", say(
+            "backward clips its gradients (np.clip): compared as they are before"), wrong=False))
+        if other.right or not _is_loss(outcome):
+            return other
     if _is_loss(outcome):
         other = _as_last(outcome, light) or _before_activation(outcome, light) or (
             _without_epsilon(outcome, used, light))
     elif any(np.ndim(y) == 0 and not np.any(g) for y, g in zip(seen.outputs, used, strict=True)):
         # a loss beside other outputs, for which backward takes no gradient: that is 1
         ones = [g if np.ndim(g) else 1.0 for g in used]
-        other = _if_right(evaluate(setup, seed, light, truth(setup, ones)))
-    elif clipped and not is_unclipped():
-        with unclipped():
-            other = evaluate(setup, seed, light)
-        other.clipped = True
-        other.problems.append(Cause("clipped", say(
-            "backward clips its gradients (np.clip): compared as they are before"), wrong=False))
+        other = _if_right(evaluate(setup, seed, light, truth(setup, ones))) or (
+            _of_outputs(outcome, light))
     else:
-        other = _mean_of_batch(outcome, light) or _of_logits(outcome, light)
+        other = _by_convention(outcome, light) or _of_logits(outcome, light)
     return other or outcome
 
 
-def _mean_of_batch(outcome: Outcome, light: bool):
+def _by_convention(outcome: Outcome, light: bool):
     """The same comparison where the gradients of all parameters, and of nothing else, are divided
-    by the batch, None if they are not."""
-    setup = outcome.setup
-    if setup.recipe is None or len(setup.slots.names) < 2 or not (
-            {g.name for g in outcome.wrong_gradients} == {*setup.slots.names} < {*outcome.got}):
+    by the batch, or have that of an L2 penalty added, or both; None if they have not."""
+    setup, names = outcome.setup, outcome.setup.slots.names
+    wrong = {g.name for g in outcome.wrong_gradients}
+    if not wrong or not wrong <= {*names}:
         return None
-    N, right = setup.recipe.size("N"), outcome.truth
-    mean = replace(right, params=[p / N for p in right.params])
-    return _if_right(evaluate(setup, outcome.seed, light, mean), "mean_of_batch", say(
+    mean, sizes = ("mean_of_batch", say(
         "the gradients of all parameters are divided by the batch, and that of the input is not:"
-        " right where the loss is a mean whose own gradient is not divided"))
+        " right where the loss is a mean whose own gradient is not divided")), [1]
+    if setup.recipe is not None and 1 < len(names) == len(wrong) < len(outcome.got):
+        sizes.append(setup.recipe.size("N"))
+    for n in sizes:
+        right = replace(outcome.truth, params=[p / n for p in outcome.truth.params])
+        decayed, added = _with_decay(outcome, right)
+        for wanted, told in ((right, []), (decayed, [("weight_decay", say(
+                "backward adds to {gradients} the gradient of an L2 penalty, a multiple of the"
+                " parameter: right where the penalty stands in the loss, elsewhere",
+                gradients=listed(added)))])):
+            told = [mean] * (n > 1) + told
+            if told and (added or wanted is right) and (found := _if_right(
+                    evaluate(setup, outcome.seed, light, wanted), *told)):
+                return found
+    return None
+
+
+def _with_decay(outcome: Outcome, right: Truth):
+    """The right gradients with so many times the parameter added as explains the most of what is
+    wrong, and the names of those parameters."""
+    slots, added, sums = outcome.setup.slots, [], []
+    for name, p, g in zip(slots.names, slots.params(outcome.setup.layer), right.params,
+                          strict=True):
+        got, square = outcome.got.get(name), np.vdot(p, p)
+        rate = np.vdot(got - g, p) / square if np.shape(got) == p.shape and p.size > 1 and (
+            square) else 0.0
+        added += [name] * bool(rate > TOLERANCE)
+        sums.append(g + max(rate, 0.0) * p)
+    return replace(right, params=sums), added
 
 
 def _of_logits(outcome: Outcome, light: bool):
     """The same comparison where backward is handed, as its name says, the gradient of something
     else than the probabilities that forward returns: of what the softmax was taken of."""
     named, setup = getattr(type(outcome.setup.layer), "renamed", None), outcome.setup
+    if named is None and setup.slots.names and len(outcome.observation.outputs) == 1:
+        named = 0  # a whole classifier
     if named is None or named >= len(outcome.cotangents):
         return None
     p, handed = outcome.observation.outputs[named], list(outcome.cotangents)
-    axis = next((a for a in range(np.ndim(p)) if np.allclose(np.sum(p, axis=a), 1)), None)
+    axis = next((a for a, n in enumerate(np.shape(p)) if n > 1 and np.all(p > 0)
+                 and np.allclose(np.sum(p, axis=a), 1)), None)
     if axis is None:
         return None
     handed[named] = handed[named] - np.mean(handed[named], axis=axis, keepdims=True)
     used = [*handed[:named], handed[named] / p, *handed[named + 1:]]
     left = iter(handed)
     planned = types.SimpleNamespace(normal=lambda size: next(left))
-    return _if_right(evaluate(setup, outcome.seed, light, truth(setup, used), planned), "of_logits",
-                     say("backward is handed the gradient of what the softmax is taken of, not that"
-                         " of the probabilities that forward returns"))
+    return _if_right(evaluate(setup, outcome.seed, light, truth(setup, used), planned), (
+        "of_logits", say("backward is handed the gradient of what the softmax is taken of, not that"
+                         " of the probabilities that forward returns")))
 
 
-def _if_right(other: Outcome, kind: str = "", text: str = ""):
-    """An Outcome with the convention by which it is right, None where it is not."""
-    if other.right and kind:
-        other.problems.append(Cause(kind, text, wrong=False))
+def _of_outputs(outcome: Outcome, light: bool):
+    """The same comparison where backward is handed what forward returns beside its loss, in place
+    of a gradient."""
+    outputs = outcome.observation.outputs
+    left = iter(y if np.ndim(y) else np.array(1.0) for y in outputs)
+    planned = types.SimpleNamespace(normal=lambda size: next(left))
+    used = [0 * y if np.ndim(y) else 1.0 for y in outputs]
+    return _if_right(evaluate(outcome.setup, outcome.seed, light, truth(outcome.setup, used),
+                              planned), ("of_outputs", say(
+        "backward is handed what forward returns, not a gradient: right where the loss is the last"
+        " layer")))
+
+
+def _if_right(other: Outcome, *told: tuple[str, str]):
+    """An Outcome with the conventions by which it is right, None where it is not."""
+    if other.right:
+        other.problems += [Cause(kind, text, wrong=False) for kind, text in told]
     return other if other.right else None
 
 
@@ -169,9 +217,9 @@ def _as_last(outcome: Outcome, light: bool):
     last = evaluate(outcome.setup, outcome.seed, light, truth(outcome.setup, ones))
     if not last.right:
         last = _without_epsilon(last, ones, light) or last
-    return _if_right(last, "dout_ignored", say(
+    return _if_right(last, ("dout_ignored", say(
         "backward does not look at the gradient that it is handed: right where the loss is the last"
-        " layer, and that gradient is 1"))
+        " layer, and that gradient is 1")))
 
 
 def _before_activation(outcome: Outcome, light: bool):
@@ -185,10 +233,10 @@ def _before_activation(outcome: Outcome, light: bool):
                              ("sigmoid", p * (1 - p) * g)):
             inputs = [*right.inputs[:i], before, *right.inputs[i + 1:]]
             other = _if_right(evaluate(setup, outcome.seed, light, replace(right, inputs=inputs)),
-                              "before_activation", say(
+                              ("before_activation", say(
                 "backward gives the gradient before the {activation} that made {name}, not that"
                 " of {name}: the backward of that layer must hand it on as it is",
-                activation=made, name=name))
+                activation=made, name=name)))
             if other is not None:
                 return other
     return None

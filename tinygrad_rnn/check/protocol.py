@@ -79,6 +79,9 @@ def protocol_problems(outcome: Outcome):
         yield Cause("updates", say(
             "backward applies the update itself, as a step of {rate} times the gradient: an"
             " optimizer would make it a second time", rate=f"{outcome.setup.rate:g}"), wrong=False)
+    elif outcome.setup.handed:
+        yield Cause("updates", say(
+            "backward hands its gradients to an optimizer itself: these are compared"), wrong=False)
     elif not unwritten and not seen.replaced and outcome.setup.rounds == 1:
         yield from _second(outcome)
 

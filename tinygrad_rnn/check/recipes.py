@@ -7,6 +7,7 @@ A recipe is symbolic: shapes are tuples of N (batch), T (time), U (a second time
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import heapq
 import inspect
@@ -48,6 +49,7 @@ from .running import (
     file_of,
     forward_names,
     gradient_of,
+    handing,
     line_of,
     named_slots,
     observe,
@@ -62,7 +64,7 @@ from .running import is_float as _is_float
 from .source import compared, keys_read, may_be_none, weights_first
 from .words import say
 
-PATIENCE = 2.0  # seconds of CPU time, until no other recipe is tried
+PATIENCE = 1.2  # seconds of CPU time, until no other recipe is tried
 ALIKE = 100  # recipes that raise the very same, no matter of shapes, until none is tried any more
 INDEXED = 8  # of the same kinds of values, whose floats are used as indices, until others are tried
 _NO_FLOATS = {"ids": "ids", "lengths": "ids", "onehot": "onehot", "mask": "mask"}
@@ -85,11 +87,13 @@ class Recipe:
     sizes: dict[str, int] = field(default_factory=dict)  # other than SIZES
     slots: Slots | None = None  # where they are found only once backward has run
     rate: float = 0.0  # see Setup
+    handed: bool = False  # see Setup
     loss: Any = None  # see Setup
     primed: bool = False  # the first forward makes the parameters
     first_error: CannotRun | None = None  # what likelier recipes raised, where it came furthest
     notes: list[str] = field(default_factory=list)  # what a report should say of it
     wider: list[tuple[str, CannotRun]] = field(default_factory=list)  # uses, and what they raised
+    drawn: Any = None  # what it was chosen from, and what was chosen: see Search._drawn
 
     def size(self, symbol: str):
         """How large N, T, D ... are."""
@@ -126,7 +130,7 @@ class Recipe:
                     raise CannotRun("forward", error) from error
         arrays = [k for k, v in arguments.items() if isinstance(v, np.ndarray)]
         return Setup(layer, inputs, self.input_names, self.slots or slots_of(layer, arrays), self,
-                     as_tuple=self.as_tuple, rate=self.rate, loss=self.loss,
+                     as_tuple=self.as_tuple, rate=self.rate, handed=self.handed, loss=self.loss,
                      labels=frozenset(i for i, s in enumerate(self.inputs)
                                       if s.kind in ("onehot", "mask")))
 
@@ -158,6 +162,7 @@ class Search:
     error: CannotRun | None = None
     failed: list[tuple[Recipe, CannotRun]] = field(default_factory=list)
     indexed: bool = False  # floats were used as indices
+    tried: set[Any] = field(default_factory=set)  # of these, what was handed over
 
     def __post_init__(self):
         cls = self.cls if self.like is None else type(self.like)
@@ -169,6 +174,18 @@ class Search:
         self.input_names = names[1:] if names[:1] == ["self"] else names
         self.starred = starred and not self.input_names
         self.attempts = self._attempts()
+
+    @functools.cached_property
+    def variants(self) -> list[tuple[str, dict[str, int]]]:
+        """How a batch stands in the arguments, and the sizes that are others then."""
+        if self.like is not None:
+            return [("rows", sizes) for sizes in _sizes_of(self.like)] + [
+                ("columns", {**sizes, "N": n}) for n in (SIZES["N"], 1)
+                for sizes in _sizes_of(self.like, True) if self.columns]
+        return [("rows", {}), ("columns", {}), ("rows", DIVISIBLE), ("single", {}),
+                *[("row", {"N": 1})] * takes_rate(self.cls),
+                *[("columns", {"N": 1})] * self.columns,
+                ("vectors", {}), ("column", {"N": 1, "D": SIZES["V"]})]
 
     def next(self) -> Recipe | None:
         """The next recipe that runs to its end, or None."""
@@ -208,6 +225,13 @@ class Search:
         if unset:
             self.init_names = [*self.init_names, *unset]
             yield from self._tried(self._recipes())
+        half = self.half_error or self.error
+        if not self.running and half is not None and isinstance(half.error, (
+                ValueError, IndexError, AssertionError) if self.half else Exception):
+            said = self.half, self.half_error, self.error
+            yield from self._tried(self._nearby())
+            if not self.running:  # of the likeliest
+                self.half, self.half_error, self.error = said
 
     def _tried(self, recipes) -> Iterator[Recipe]:
         end = time.process_time() + PATIENCE
@@ -218,9 +242,12 @@ class Search:
             if time.process_time() > end:
                 return
             key = tuple(recipe.init.values())
+            whole = key, tuple(recipe.inputs), tuple(recipe.sizes.items())
             kinds = tuple(_NO_FLOATS.get(s.kind) for s in (*key, *recipe.inputs))
-            if key in broken or indexed[kinds] > INDEXED or self._is_beside_the_point(recipe):
+            if whole in self.tried or key in broken or indexed[kinds] > INDEXED or (
+                    self._is_beside_the_point(recipe)):
                 continue
+            self.tried.add(whole)
             error = _attempt(recipe, self.seconds)
             if error is None or self._is_further(error):
                 recipe.first_error = self._furthest(lambda _: True)
@@ -241,7 +268,7 @@ class Search:
                 self.indexed = self.indexed or bool(indexed[kinds])
                 alike[error.line, str(error)] += 1
                 if alike[error.line, str(error)] > ALIKE and error.depth >= self.error.depth and (
-                        not isinstance(error.error, (ValueError, IndexError))):
+                        not isinstance(error.error, (ValueError, IndexError, AssertionError))):
                     return
             if self.error is None or error.depth > self.error.depth:
                 self.error = error
@@ -310,8 +337,9 @@ class Search:
         columns = not self.running and any(s.shape[1:] == ("N",) for s in held.inputs)  # a guess
         kernel = any(s.kind == "weight" and len(s.shape) > 2 == len(held.init[n].shape)
                      for n, s in recipe.init.items() if n in held.init)
+        returned = self.half is held and self.half_error and self.half_error.phase == "returned"
         return square or fewer or kernel or _hides(recipe.inputs, held.inputs) or (
-            _is_batch(held.inputs) and not _is_batch(recipe.inputs) and not columns)
+            _is_batch(held.inputs) and not _is_batch(recipe.inputs) and not (columns or returned))
 
     def _inputs(self, names, ids_first=False):
         layer = self.cls if self.like is None else self.like
@@ -365,17 +393,8 @@ class Search:
                 starts.append((2.0 * rank + 3 * len(input_names) * self.starred, init, inputs,
                                input_names))
         streams = []
-        variants = [("rows", {}), ("columns", {}), ("rows", DIVISIBLE), ("single", {}),
-                    *[("row", {"N": 1})] * takes_rate(self.cls),
-                    *[("columns", {"N": 1})] * self.columns,
-                    ("vectors", {}), ("column", {"N": 1, "D": SIZES["V"]})]
-        if self.like is not None:
-            variants = [("rows", sizes) for sizes in _sizes_of(self.like)]
-            if self.columns:
-                variants += [("columns", {**sizes, "N": n}) for n in (SIZES["N"], 1)
-                             for sizes in _sizes_of(self.like, True)]
         likeliest = ("columns", "column") if self.columns else ("rows",)
-        for form, sizes in variants:
+        for form, sizes in self.variants:
             for cost, init, inputs, input_names in starts:
                 extra = cost + 7 * (form not in likeliest) + 5 * (
                     bool(sizes and form != "column") + (form == "vectors"))
@@ -383,36 +402,85 @@ class Search:
         yield from heapq.merge(*streams, key=lambda pair: pair[0])
 
     def _ranked(self, cost: float, init, inputs, input_names, form: str, sizes):
+        groups = self._groups(init, inputs, input_names)
+        for total, found in itertools.islice(ranked([c for _, c in groups]), 4000):
+            recipe = self._drawn(groups, found, input_names, form, sizes)
+            if recipe is not None:
+                yield cost + total, recipe
+
+    def _groups(self, init, inputs, input_names):
+        """The arguments, those of a family together, and what each may be."""
         choices = [*init, *inputs]
         families: dict[Any, list[int]] = {}
-        for i, argument in enumerate([*self.init_names, *input_names]):  # of a family: the same
+        for i, argument in enumerate([*self.init_names, *input_names]):
             families.setdefault((family(argument), tuple(choices[i])), []).append(i)
-        for total, found in itertools.islice(
-                ranked([choices[at[0]] for at in families.values()]), 4000):
-            chosen = {i: spec for at, spec in zip(families.values(), found, strict=True)
-                      for i in at}
-            specs = [chosen[i] for i in range(len(choices))]
-            n = len(init)
-            if form == "vectors":  # one sample, and weights on its left
-                specs = [s.transposed() if len(s.shape) == 2 and "N" not in s.shape else s
-                         for s in specs]
-            if form in ("single", "vectors"):
-                if any(spec.shape == ("N",) for spec in specs[n:]):
-                    continue  # labels and lengths of one sample are no arrays
-                specs[n:] = [spec.single() for spec in specs[n:]]
-            elif form == "column":  # ids of one sentence, and a state (H, 1)
-                if {len(s.shape) for s in specs[n:] if s.kind == "ids"} != {1}:
-                    continue
-                specs = [replace(s, shape=("T",)) if s.kind == "ids" and s.shape == ("N",)
-                         else s.transposed() for s in specs]
-            elif form == "columns":
-                if not self.columns and any(s.kind == "float" and len(s.shape) == 1
-                                            for s in specs[n:]):
-                    continue  # one column is no batch: what forgets to sum over it looks right
-                specs = [spec.transposed() for spec in specs]
-            yield cost + total, (Recipe if self.like is None else _Sized)(
-                self.cls, dict(zip(self.init_names, specs[:n], strict=True)), list(specs[n:]),
-                input_names, sizes=dict(sizes))
+        return [(at, choices[at[0]]) for at in families.values()]
+
+    def _drawn(self, groups, found, input_names, form: str, sizes) -> Recipe | None:
+        """The recipe in which the arguments of each group are what was ``found`` for it."""
+        chosen = {i: spec for (at, _), spec in zip(groups, found, strict=True) for i in at}
+        specs = [chosen[i] for i in range(len(chosen))]
+        n = len(self.init_names)
+        if form == "vectors":  # one sample, and weights on its left
+            specs = [s.transposed() if len(s.shape) == 2 and "N" not in s.shape else s
+                     for s in specs]
+        if form in ("single", "vectors"):
+            if any(spec.shape == ("N",) for spec in specs[n:]):
+                return None  # labels and lengths of one sample are no arrays
+            specs[n:] = [spec.single() for spec in specs[n:]]
+        elif form == "column":  # ids of one sentence, and a state (H, 1)
+            if {len(s.shape) for s in specs[n:] if s.kind == "ids"} != {1}:
+                return None
+            specs = [replace(s, shape=("T",)) if s.kind == "ids" and s.shape == ("N",)
+                     else s.transposed() for s in specs]
+        elif form == "columns":
+            if not self.columns and any(s.kind == "float" and len(s.shape) == 1
+                                        for s in specs[n:]):
+                return None  # one column is no batch: what forgets to sum over it looks right
+            specs = [spec.transposed() for spec in specs]
+        return (Recipe if self.like is None else _Sized)(
+            self.cls, dict(zip(self.init_names, specs[:n], strict=True)), list(specs[n:]),
+            input_names, sizes=dict(sizes), drawn=(groups, found, input_names, form, sizes))
+
+    def _nearby(self) -> Iterator[tuple[float, Recipe]]:
+        """Recipes that differ in one argument, or in two, from that which came furthest; from there
+        again, once one of them has come further; then from the next that raised something else."""
+        done: set[Any] = set()
+        while ahead := [pair for pair in self.failed if _key(pair[1]) not in done]:
+            recipe, error = max(ahead, key=lambda pair: pair[1].progress)
+            done.add(_key(error))
+            for near in self._near(*recipe.drawn):
+                if near is not None:
+                    yield 0.0, near
+                if self.failed[-1][1].progress > error.progress:
+                    break
+
+    def _near(self, groups, found, names, *how) -> Iterator[Recipe | None]:
+        """The recipes in which another argument, another form, or both, or two arguments are other
+        than in one."""
+        one = sorted(((cost, k, spec) for k, (_, choices) in enumerate(groups)
+                      for cost, spec in choices if spec != found[k]), key=lambda c: c[:2])
+        two = sorted(itertools.combinations(one, 2), key=lambda c: c[0][0] + c[1][0])
+        forms = [(groups, found, v) for v in self.variants if v != (*how,)]
+        for k in gates_of(self.name) if self.like is None else ():
+            other = self._groups([self._init(n, k) for n in self.init_names],
+                                 self._inputs(names), names)
+            at = [next((i for i, (_, s) in enumerate(choices) if s == spec), 0)
+                  for (_, choices), spec in zip(groups, found, strict=True)]
+            if len(other) == len(groups) and other != groups:
+                forms.append((other, [choices[min(i, len(choices) - 1)][1] for (_, choices), i
+                                      in zip(other, at, strict=True)], how))
+        here = (groups, found, how)
+        far = [(f, (c,)) for c in one[:30] for f in forms], [(here, c) for c in two[:300]]
+        for (group, picks, form), changes in itertools.chain(
+                ((here, (c,)) for c in one), ((f, ()) for f in forms),
+                (c for both in itertools.zip_longest(*far) for c in both if c)):
+            picked = {k: spec for _, k, spec in changes}
+            yield self._drawn(group, [picked.get(k, s) for k, s in enumerate(picks)], names, *form)
+
+
+def _key(error: CannotRun):
+    return error.progress[0], *error.progress[1], str(error)
 
 
 def _layer_of(recipe: Recipe, sizes, values):
@@ -522,14 +590,14 @@ def attempt(setup: Setup):
     backward does not take them one by one. How it is run goes into the recipe."""
     recipe = setup.recipe
     try:
-        seen, _ = observe(setup, np.random.default_rng(1), light=True)
+        seen, cotangents = observe(setup, np.random.default_rng(1), light=True)
     except CannotRun as error:
         if error.phase != "backward" or isinstance(error.error, TimeUp):
             return error
         target = target_of(setup.layer) is not None
         setup.as_tuple, setup.loss = not target, LOSSES[0] if target else None
         try:
-            seen, _ = observe(setup, np.random.default_rng(1), light=True)
+            seen, cotangents = observe(setup, np.random.default_rng(1), light=True)
             if not target and seen.kind == "single":
                 raise error  # (g,) is multiplied with arrays, too, and another axis is summed over
         except CannotRun:
@@ -552,12 +620,16 @@ def attempt(setup: Setup):
     if not setup.slots.names and (not params or callable(params)):
         edited, setup.rate = updated(setup)
         before = [path for path, _ in places(setup.layer)]
-        setup.slots = named_slots(setup.layer, [
-            p for p in before if p in edited or gradient_of(seen.layer, p) is not None])
+        found = [p for p in before if p in edited or gradient_of(seen.layer, p) is not None]
+        if len(found) < len(before):
+            handed = _handed(setup, cotangents, seen.kind)
+            setup.handed = any(p in handed and p not in found for p in before)
+            found = [p for p in before if p in found or p in handed]
+        setup.slots = named_slots(setup.layer, found)
     elif any(g is None for g in seen.grads):
         setup.rate = updated(setup)[1]
     if recipe is not None:
-        recipe.slots, recipe.rate = setup.slots, setup.rate
+        recipe.slots, recipe.rate, recipe.handed = setup.slots, setup.rate, setup.handed
     values = [y for y in seen.outputs if isinstance(y, (np.ndarray, np.generic, float))]
     if not values:
         return CannotRun("output", ValueError(say("forward returns no array")))
@@ -575,6 +647,18 @@ def attempt(setup: Setup):
     if not _fits(seen, setup):
         return CannotRun("returned", ValueError(say("shapes do not fit")))
     return None
+
+
+def _handed(setup: Setup, cotangents, kind):
+    """The paths of arrays of the layer that backward hands to others beside a gradient."""
+    with contextlib.suppress(Exception), at_work(setup.layer) as layer:
+        setup.start(layer)
+        layer.forward(*copies(setup.inputs))
+        own = {path: id(a) for path, a in places(layer)}
+        with handing(layer) as found:
+            setup.backward(layer, copies(cotangents), kind)
+        return [path for path, a in own.items() if a in found]
+    return []
 
 
 def _are_kept(setup: Setup, paths):

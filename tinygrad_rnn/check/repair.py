@@ -40,9 +40,9 @@ from .running import (
     call_forward,
     clone,
     copies,
-    depth_of,
     file_of,
     gradients,
+    lines_run,
     numpy_replaced,
     objects_of,
     outputs_of,
@@ -129,7 +129,7 @@ class Bench:
             with time_limit(0.2):  # an edit may make a loop endless
                 result, grads = setup.backward(self.layer, copies(outcome.cotangents), self.kind)
         except (Exception, TimeUp) as error:
-            self.far = depth_of(error), repr(error)
+            self.far = next(iter(lines_run(error)), 0), repr(error)
             return None
         seen = Observation([], gradients(result), gradients(grads),
                            state=state_gradients(self.layer))

@@ -10,6 +10,7 @@ import io
 import itertools
 import random
 import re
+import time
 import traceback
 import types
 import warnings
@@ -25,8 +26,10 @@ from .arguments import is_label
 from .limits import TimeUp
 from .loading import is_widened
 from .numpy_standin import numpy_standin, tracing
-from .source import profiled, returned_names
+from .source import displays, profiled, returned_names
 from .words import say
+
+_HERE = str(Path(__file__).parent)
 
 
 class CannotRun(Exception):
@@ -37,7 +40,9 @@ class CannotRun(Exception):
         super().__init__(f"{type(error).__name__}: {error}")
         self.phase, self.error, self.line = phase, error, line
         self.file = ""
-        self.depth = (_PHASES.get(phase, 2), depth_of(error))  # how far it came
+        lines = lines_run(error)
+        self.depth = (_PHASES.get(phase, 2), lines[0] if lines else 0)  # how far it came
+        self.progress = self.depth[0], lines  # also in what it called
 
 
 def is_of_the_call(error: BaseException):
@@ -54,17 +59,18 @@ _PHASES = {"construction": 0, "forward": 1, "output": 2, "backward": 3, "unwritt
            "returned": 5}
 
 
-def depth_of(error):
-    """How many lines of the outermost function, that of the layer, were run before an exception.
-    How far the functions that it calls came is no measure: arrays of an odd shape pass the product
-    that those of the likeliest fail in, and fail later all the same."""
-    trace = error.__traceback__
+def lines_run(error: BaseException) -> list[int]:
+    """How many lines of each function of theirs were run before an exception, the outermost, that
+    of the layer, first. How far a run came is told by that one alone: arrays of an odd shape pass
+    the product that those of the likeliest fail in, in what it calls, and fail later all the same.
+    """
+    trace, found = error.__traceback__, []
     while trace is not None:
         code = trace.tb_frame.f_code
-        if is_widened(trace.tb_frame) or Path(code.co_filename).parent != Path(__file__).parent:
-            return trace.tb_lineno - code.co_firstlineno
+        if is_widened(trace.tb_frame) or not code.co_filename.startswith(_HERE):
+            found.append(trace.tb_lineno - code.co_firstlineno)
         trace = trace.tb_next
-    return 0
+    return found
 
 
 # --- the arrays of a layer, and copies of it -----------------------------------------------------
@@ -508,8 +514,9 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
     result = list(returned) if isinstance(returned, (tuple, list)) else [returned]
     called = returned_names(inspect.unwrap(type(layer).backward))
     if any(isinstance(r, (tuple, list)) for r in result):  # dx, (dW, db)
-        parts = [n.strip("()[]").split(", ") if isinstance(r, (tuple, list)) else [n]
-                 for n, r in zip(called, result, strict=False)]
+        shown = displays(type(layer).backward)
+        parts = [shown.get(n) or n.strip("()[]").split(", ") if isinstance(r, (tuple, list))
+                 else [n] for n, r in zip(called, result, strict=False)]
         called, result = [n for part in parts for n in part], _flat(
             tuple(r) if isinstance(r, list) else r for r in result)
     dicts = [r for r in result if isinstance(r, dict)]
@@ -517,10 +524,11 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
         layer.returned_gradients = dicts[0]
         called = [n for n, r in zip(called, result, strict=False) if not isinstance(r, dict)]
         result = [r for r in result if not isinstance(r, dict)]
-    held = {id(a): k for k, a in getattr(layer, "__dict__", {}).items()
-            if isinstance(a, np.ndarray) and isinstance(getattr(setup.layer, k, 0), np.ndarray)}
+    held = {k.lower(): k for k, a in getattr(setup.layer, "__dict__", {}).items()
+            if isinstance(a, np.ndarray)}
     own = [None if n in names or (t := gradient_target(n)) in names else held.get(
-        id(getattr(layer, str(t), None))) for n in called]
+        str(t).lower(), held.get(re.sub(r"d[a-z]\w*?_d_?", "", n.lower(), count=1)))
+        for n in called]
     if any(own) and len(called) == len(result):  # of parameters, by their names
         layer.returned_gradients = {k: g for k, g in zip(own, result, strict=True) if k}
         called, result = ([x for k, x in zip(own, some, strict=True) if k is None]
@@ -534,9 +542,8 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
     places = [next((k for k, n in enumerate(called) if n in gradient_names(name)), None)
               for name in names]
     found = [k for k in places if k is not None]
-    optional = len(found) == len(names) < len(forward_names(layer))  # these are not given
-    if len(called) != len(result) or (len(found) < len(result) and not optional):
-        return result
+    if len(called) != len(result) or len(found) < min(len(result), len(names)):
+        return result  # more than these is for others
     return [None if k is None else result[k] for k in places]
 
 
@@ -595,6 +602,7 @@ class Setup:
     rounds: int = 1  # forward and backward so many times on one layer; the last one counts
     labels: frozenset[int] = frozenset()  # inputs that are labels, whatever they are called
     rate: float = 0.0  # backward applies the update itself, by so many times the gradient
+    handed: bool = False  # backward hands parameters and gradients to an optimizer
     loss: tuple[str, str] | None = None  # of LOSSES: backward takes the target, not a gradient
     output: Any = None  # of the last forward, for a backward that takes that, too
 
@@ -615,16 +623,43 @@ class Setup:
 
     def backward(self, layer, cotangents, kind):
         """Run backward; what it gives as gradients of the inputs and of the parameters."""
-        before = copies(self.slots.params(layer)) if self.rate else ()
-        returned = layer.backward(*backward_arguments(layer, cotangents, kind, self))
+        held = self.slots.params(layer)
+        before = copies(held) if self.rate else ()
+        arguments = backward_arguments(layer, cotangents, kind, self)
+        with handing(layer, self.handed) as handed:
+            returned = layer.backward(*arguments)
         result = handed_back(self, layer, returned)
         grads = self.slots.grads(layer)
+        if handed:
+            grads = [handed.get(id(p)) if g is None else g for g, p in zip(
+                grads, held, strict=True)]
         if self.rate:
             grads = [(a - b) / self.rate if g is None and np.shape(a) == np.shape(b) else g
                      for g, a, b in zip(grads, before, self.slots.params(layer), strict=True)]
         # (H,) for a bias (1, H): whoever subtracts it does not mind
         return result, [g[None] if isinstance(g, np.ndarray) and (1, *g.shape) == np.shape(p) else g
                         for g, p in zip(grads, self.slots.params(layer), strict=True)]
+
+
+@contextlib.contextmanager
+def handing(layer, watched: bool = True):
+    """Yields the gradients, by the ids of arrays of a layer, that functions are handed beside these
+    arrays inside the block: optimizer.update(self.W, dW), or lists of both."""
+    own = {id(a): a for _, a in places(layer)} if watched else {}
+    found: dict[int, np.ndarray] = {}
+
+    def note(frame, event, value):
+        if event == "call":
+            for a, b in itertools.permutations(list(frame.f_locals.values()), 2):
+                both = zip(a, b, strict=False) if isinstance(a, (list, tuple)) and isinstance(
+                    b, (list, tuple)) else [(a, b)]
+                for x, g in both:
+                    if id(x) in own and id(g) not in own and isinstance(g, np.ndarray) and (
+                            x.shape == g.shape):
+                        found.setdefault(id(x), g.copy())
+
+    with profiled(note) if watched else contextlib.nullcontext():
+        yield found
 
 
 def takes_rate(cls) -> bool:
@@ -765,7 +800,7 @@ def observe(setup: Setup, rng, light: bool = False):
                         if _differs(a, b)]
     seen.dout_returned = any(isinstance(r, np.ndarray) and np.may_share_memory(r, handed[i])
                              for i in seen.dout_edited for r in passed)
-    if not setup.rate:
+    if not setup.rate and not setup.handed:
         seen.params_edited = [i for i, (a, b) in enumerate(zip(params, before, strict=True))
                               if _differs(a, b)]
     seen.aliased = _aliases(setup.slots.names, params, grads)
@@ -820,13 +855,14 @@ def _aliases(names, params, grads):
 
 @dataclass
 class Truth:
-    """Gradients of the layer's own forward: by automatic differentiation."""
+    """Gradients of the layer's own forward: by automatic differentiation, if that is possible."""
 
     outputs: list[np.ndarray]
     inputs: list[np.ndarray | None]  # None: integers
     params: list[np.ndarray]
     states: dict[str, np.ndarray] = field(default_factory=dict)
     others: list[np.ndarray] = field(default_factory=list)
+    by_differences: bool = False
 
 
 def truth(setup: Setup, cotangents: list[Any], others=()):
@@ -837,11 +873,67 @@ def truth(setup: Setup, cotangents: list[Any], others=()):
     try:
         return _truth(setup, cotangents, others)
     except CannotRun as error:
-        if others or "cannot hold a gradient" not in str(error):
+        if error.phase != "trace":
             raise
-    # it adds to an array of its own, as a running mean is: one that can hold a gradient
-    own = {id(p) for p in setup.slots.params(setup.layer)}
-    return _truth(setup, cotangents, [p for p, a in places(setup.layer) if id(a) not in own])
+        if "cannot hold a gradient" in str(error):
+            # it adds to an array of its own, as a running mean is: one that can hold a gradient
+            own = {id(p) for p in setup.slots.params(setup.layer)}
+            with contextlib.suppress(CannotRun):
+                found = _truth(setup, cotangents, [*others, *(
+                    p for p, a in places(setup.layer) if id(a) not in own and p not in others)])
+                found.others = found.others[: len(others)]
+                return found
+        return _by_differences(setup, cotangents, others, error)
+
+
+DIFFERENCES = 2.0  # seconds of CPU time that central differences may take
+
+
+def _by_differences(setup: Setup, cotangents: list[Any], others, error: CannotRun):
+    """Gradients by central differences, for a forward that takes no Tensors; its ``error`` is
+    raised where they would take too long."""
+    inputs, end = copies(setup.inputs), time.process_time() + DIFFERENCES
+    floats = [i for i, x in enumerate(inputs) if is_float(x)]
+    with at_work(setup.layer) as layer:
+        setup.start(layer)
+        states = [k for k in setup.states if isinstance(getattr(layer, k, None), np.ndarray)]
+        # the one that people's layers draw from
+        drawn = np.random.get_state(), random.getstate()  # noqa: NPY002
+
+        def outputs(given, path=(), at=(), more=0.0):
+            twin = clone(layer)[0]
+            if path:
+                item_at(twin, path)[at] += more
+            np.random.set_state(drawn[0])  # noqa: NPY002
+            random.setstate(drawn[1])
+            with _phase("trace", setup.layer):
+                return outputs_of(twin.forward(*given))[0]
+
+        def slopes(x, run):
+            found = np.zeros(np.shape(x))
+            for at in np.ndindex(found.shape):
+                if time.process_time() > end:
+                    raise error
+                ends = ([np.sum(y * g) for y, g in zip(run(at, h), cotangents, strict=False)]
+                        for h in (1e-6, -1e-6))
+                found[at] = (sum(next(ends)) - sum(next(ends))) / 2e-6
+            return found
+
+        def moved(i, at, h):
+            given = copies(inputs)
+            given[i][at] += h
+            return given
+
+        values = outputs(copies(inputs))
+        of_inputs = {i: slopes(inputs[i], lambda at, h, i=i: outputs(moved(i, at, h)))
+                     for i in floats}
+
+        def of(paths):
+            return [slopes(item_at(layer, path), lambda at, h, path=path: outputs(
+                copies(inputs), path, at, h)) for path in paths]
+
+        return Truth(values, [of_inputs.get(i) for i in range(len(inputs))], of(setup.slots.paths),
+                     dict(zip(states, of((k,) for k in states), strict=True)), of(others), True)
 
 
 def _truth(setup: Setup, cotangents: list[Any], others):

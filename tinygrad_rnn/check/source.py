@@ -76,6 +76,14 @@ def returned_names(fn) -> list[str]:
     return [ast.unparse(v) for v in (value.elts if isinstance(value, ast.Tuple) else [value])]
 
 
+def displays(fn) -> dict[str, list[str]]:
+    """What stands in the tuples and lists that a function assigns to names: grads = dW, db."""
+    nodes: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
+    return {t.id: [ast.unparse(v) for v in n.value.elts] for n in nodes if isinstance(n, ast.Assign)
+            and isinstance(n.value, (ast.Tuple, ast.List)) for t in n.targets
+            if isinstance(t, ast.Name)}
+
+
 def attributes_set(fn) -> list[str]:
     """The attributes of ``self`` that a method assigns to."""
     found: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
@@ -115,10 +123,12 @@ def keys_read(fn, name: str, seen=()) -> dict[str, list[Any]] | None:
     n: Any
 
     def key_of(n):
-        return n.slice.value if isinstance(n, ast.Subscript) and isinstance(
-            n.slice, ast.Constant) and isinstance(n.slice.value, str) and (
-            ast.unparse(n.value) == name) else None
+        keys = _keys(n.slice) if isinstance(n, ast.Subscript) and (
+            ast.unparse(n.value) == name) else []
+        layered.extend(keys[1:])
+        return keys[0] if keys else None
 
+    layered: list[str] = []  # of a second layer
     for n in ast.walk(node) if node else ():
         if isinstance(n, ast.Call):
             called: Any = n.func
@@ -145,7 +155,17 @@ def keys_read(fn, name: str, seen=()) -> dict[str, list[Any]] | None:
             key = key_of(n.left) or holds.get(ast.unparse(n.left))
             if key in found:
                 found[key].append(n.comparators[0].value)
-    return found
+    return {**found, **{k: [] for k in layered}} if found else found
+
+
+def _keys(n) -> list[str]:
+    """The keys that an expression stands for: one, or those of two layers, "W" + str(l)."""
+    if isinstance(n, ast.Constant):
+        return [n.value] if isinstance(n.value, str) else []
+    text = ast.unparse(n)
+    stem = re.fullmatch(r"'([A-Za-z_]+)' \+ (?:str|repr)\(.*\)|f'([A-Za-z_]+)\{.*\}'"
+                        r"|'([A-Za-z_]+)%[di]' % .*", text)
+    return [f"{stem[stem.lastindex]}{k}" for k in (1, 2)] if stem else []
 
 
 def items_read(fn, name: str) -> list[str]:

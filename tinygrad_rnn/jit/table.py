@@ -197,10 +197,10 @@ def product(a: Any, b: Any, out: Any) -> list[Op] | None:
         n, m = m, n
     before = out.shape[:-2]
     stacks = [np.broadcast_to(x, (*before, *x.shape[-2:])) for x in (a, b, out)]
-    found = [lies(x[(0,) * len(before)]) for x in stacks]
-    if None in found or (n > 1 and found[2][0] != 111):  # type: ignore[index]
+    found: list[Any] = [lies(x[(0,) * len(before)]) for x in stacks]
+    if None in found or (n > 1 and found[2][0] != 111):
         return None
-    (across, lda), (down, ldb), (_, ldc) = found  # type: ignore[misc]
+    (across, lda), (down, ldb), (_, ldc) = found
     outer = [(1, 0, 0, 0)] * (2 - len(before)) + [
         (before[i], *(x.strides[i] for x in stacks)) for i in range(len(before))]
     if n == 1:
