@@ -21,15 +21,14 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-THREADS = 1
 if __name__ == "__main__":  # so many threads for everybody, before NumPy is imported
     early = argparse.ArgumentParser(add_help=False)
-    early.add_argument("--threads", type=int, default=THREADS)
-    THREADS = early.parse_known_args()[0].threads
+    early.add_argument("--threads", type=int, default=1)
+    many = early.parse_known_args()[0].threads
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(THREADS)
+        os.environ[name] = str(many)
     os.environ["JAX_PLATFORMS"] = "cpu"
-    if THREADS == 1:
+    if many == 1:
         os.environ["XLA_FLAGS"] = (
             "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
@@ -40,6 +39,7 @@ from models.language import Rnnlm  # noqa: E402
 from models.seq2seq import Seq2seq  # noqa: E402
 
 RATE = 0.01
+THREADS = 1
 SIZES = {"N 32, T 64, H 128": (32, 64, 128), "N 8, T 10, H 32": (8, 10, 32)}
 
 
@@ -354,6 +354,8 @@ def main() -> None:
     parser.add_argument("--long", nargs="+", type=int, default=[1000, 3000], metavar="T")
     parser.add_argument("--sizes", nargs="+", type=int, default=[32, 26, 20, 7], metavar="N")
     args = parser.parse_args()
+    global THREADS
+    THREADS = args.threads
     known = ["cells", "small", "long", "sizes", "generation"]
     rows = args.rows or known
     if unknown := set(rows) - set(known):
