@@ -92,6 +92,39 @@ def test_outside_a_recording_numpys_functions_are_its_own():
     assert [getattr(np, name) for name in names] == before
 
 
+def drawn_beside_a_made_one(x, f):
+    out = np.empty(x.shape)
+    out[...] = x + np.random.normal(np.empty(1) * 0, size=x.shape)  # noqa: NPY002
+    return out
+
+
+def drawn_by_another_name(x, f):
+    draw = np.random.standard_normal
+    return x + draw(size=x.shape)
+
+
+@pytest.mark.parametrize("f", [drawn_beside_a_made_one, drawn_by_another_name])
+def test_functions_of_c_get_arrays_of_numpys_own(f):
+    # they have no frame, and use the memory of what np.empty gives without a look: a crash
+    with pytest.raises(JitError, match="global random generator"):
+        tg.jit(f)(X[0], 0.5)
+
+
+def test_arrays_made_over_several_lines_and_by_another_name_are_recorded():
+    def f(x):
+        make = np.zeros
+        out = [np
+               .zeros(
+                   x.shape), make(x.shape)]
+        out[0][1:] = x[1:]
+        out[1][:1] = 2 * x[:1]
+        return out
+
+    step = tg.jit(f, fast=False)
+    for x in X:
+        assert_array_equal(step(x), f(x))
+
+
 WORLD = SimpleNamespace(seen=[], n=0.0)
 REFUSED = {
     "x * math.cos(f)": "np.cos in place of math.cos", "x * min(f, 1.0)": "np.minimum in place of",

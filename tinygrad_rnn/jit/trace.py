@@ -7,13 +7,14 @@ back, whatever has happened.
 from __future__ import annotations
 
 import copy
+import dis
 import gc
 import random as stdlib_random
 import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -546,12 +547,18 @@ class _Exchanged:
 @cache
 def exchanged(original):
     """What the program finds in its place."""
+    def calls(frame):
+        # or a function of C's does, which has no frame of its own, as those of np.random: they use
+        # the memory of what they get without a look at what it is
+        name = _called(frame.f_code, frame.f_lasti)
+        return name == original.__name__ or frame.f_locals.get(name) is call
+
     @wraps(original)
     def call(*args, **kwargs):
-        recorder = _Exchanged.recorders.get(threading.get_ident())
-        caller = sys._getframe(1).f_globals.get("__name__", "")
-        if recorder is None or caller == "tinygrad_rnn.random" or (
-                original in MAKERS and ("like" in kwargs or not ours_module(caller))):
+        recorder, frame = _Exchanged.recorders.get(threading.get_ident()), sys._getframe(1)
+        caller = frame.f_globals.get("__name__", "")
+        if recorder is None or caller == "tinygrad_rnn.random" or (original in MAKERS and (
+                "like" in kwargs or not ours_module(caller) or not calls(frame))):
             return original(*args, **kwargs)
         if original in MAKERS:
             return recorder.makes(original, args, kwargs)
@@ -559,6 +566,25 @@ def exchanged(original):
                        " repeat; make it outside, where the recording can see it")
 
     return call
+
+
+@lru_cache(1024)
+def _called(code, at):
+    """The last name of what is called there, as in np.zeros(3). None where it has none, or the
+    code does not say where in a line it stands."""
+    positions = [*code.co_positions()]
+    first, last, begin, end = positions[at // 2]
+    name = None
+    if begin is None:
+        return name
+    for i in dis.get_instructions(code):
+        a, b, c, d = positions[i.offset // 2]
+        if c is None or (a, c) < (first, begin) or (b, d) > (last, end) or i.opname == "PUSH_NULL":
+            continue
+        if name is not None and i.opname not in ("LOAD_ATTR", "LOAD_METHOD"):
+            break
+        name = i.argval
+    return name
 
 
 def forget_recordings():
