@@ -32,11 +32,11 @@ if __name__ == "__main__":  # so many threads for everybody, before NumPy is imp
         os.environ["XLA_FLAGS"] = (
             "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import tinygrad_rnn as tg  # noqa: E402
-from models.language import Rnnlm  # noqa: E402
-from models.seq2seq import Seq2seq  # noqa: E402
+import tinygrad_rnn as tg
+from models.language import Rnnlm
+from models.seq2seq import Seq2seq
 
 RATE = 0.01
 THREADS = 1
