@@ -65,17 +65,10 @@ def programs(mode):
         patch.setattr(loops, "load", interpreted)
         patch.setattr(jitted, "prove", proven)
         patch.setattr(table.Tables, "table", native)
-        seeds = [seed for seed in range(first, first + 40) if seed != UNSTEADY]
-        counts, _, found = campaign(seeds, [mode], 600, quiet=True)
-    if len(seeds) < 40:
-        found += campaign([UNSTEADY], [mode], 600, quiet=True)[2]
+        counts, _, found = campaign(range(first, first + 40), [mode], 600, quiet=True)
     said_of_plans = ", ".join(f"{k} {v}" for k, v in sorted(total.items()))
     return counts, found, said, said_of_plans, sum(map(len, calls))
 
-
-# In few runs one of its signatures is recorded once, not twice: right both times, but another plan.
-# What that hangs on is not known.
-UNSTEADY = 120
 
 # What the recordings of these programs have, all together. Other figures are other plans: if they
 # are better ones, put them here: python tests/test_jit_proof.py
@@ -95,16 +88,16 @@ PLANS = {
         "12616, loops 37, read by chains 1377, recorded 22212, their buffers 468, their lines "
         "1279",
     "loops":
-        "ForSize 3, Recording 129, buffer 6327, buffers 4965, bytes 218496, calls 12666, "
-        "chained 6544, chains 1841, copy 112, edit 249, home 167, in lanes 3184, kept 470, "
-        "lines 11138, loops 0, read by chains 5715, recorded 27011, their buffers 3, their "
+        "ForSize 3, Recording 133, buffer 6369, buffers 5008, bytes 220224, calls 12787, "
+        "chained 6565, chains 1849, copy 120, edit 257, home 173, in lanes 3184, kept 471, "
+        "lines 11287, loops 0, read by chains 5734, recorded 27226, their buffers 3, their "
         "lines 16",
     "columns":
         "ForSize 9, Recording 123, buffer 4412, buffers 3825, bytes 268608, calls 11539, "
         "chained 4361, chains 1221, copy 176, edit 177, home 195, in lanes 0, kept 437, lines "
         "8477, loops 7, read by chains 3626, recorded 20438, their buffers 22, their lines 98",
 }  # fmt: skip
-NATIVE = {"loops": 4696, "columns": 3796}  # at the least
+NATIVE = {"loops": 4731, "columns": 3796}  # at the least
 
 
 def plan(recording):

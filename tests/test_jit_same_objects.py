@@ -1,6 +1,8 @@
 """What a recorded function returns or keeps is the very array or object that it is in eager runs:
 who edits it afterwards edits the same things."""
 
+import threading
+import types
 import warnings
 from types import SimpleNamespace
 
@@ -166,3 +168,33 @@ def test_looking_a_number_up_and_keeping_warnings_are_refused():
     for f, match in ((look, "a look-up"), (caught, "warnings are caught")):
         with pytest.raises(JitError, match=match):
             tg.jit(f)(np.array([1.0, -1.0, 2.0]))
+
+
+def test_another_thread_may_keep_warnings_as_a_compiler_does():
+    away, caught, done = types.ModuleType("away"), threading.Event(), threading.Event()
+
+    def other():
+        with warnings.catch_warnings(record=True):
+            caught.set()
+            done.wait(60)
+
+    thread, times = threading.Thread(target=other), []
+
+    def meet():
+        times.append(1)
+        if len(times) == 2:  # the call that is recorded
+            thread.start()
+            assert caught.wait(60)
+
+    away.meet = meet
+
+    def f(x):
+        vars(away)["meet"]()
+        with warnings.catch_warnings():
+            return np.negative(x)
+
+    try:
+        assert_array_equal(tg.jit(f)(np.ones(3)), -np.ones(3))
+    finally:
+        done.set()
+        thread.join()

@@ -183,7 +183,7 @@ def product(a: Any, b: Any, out: Any) -> list[Op] | None:
     from .native import address, blas, vector_product
     from .native import product as native
 
-    if not blas("sgemm") or not is_floats(a, b, out):
+    if not (blas("sgemm") and blas("sgemv")) or not is_floats(a, b, out):
         return None
     if b.ndim == 1:
         b, out = b[:, None], out[..., None]

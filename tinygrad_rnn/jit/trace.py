@@ -12,6 +12,7 @@ import gc
 import random as stdlib_random
 import sys
 import threading
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, lru_cache, wraps
@@ -512,16 +513,21 @@ def _spawn(recorder, spawn):
     return RecordingGenerator(recorder, spawn(), value)
 
 
+CATCH = warnings.catch_warnings.__enter__
+
+
 class _Exchanged:
-    """While a function is recorded it may not make a generator of its own, and arrays that it makes
-    are recorded. Several threads may record at a time: the first one in changes NumPy's functions,
+    """While a function is recorded it may not make a generator of its own, nor catch and keep
+    warnings (another thread may, as numba's compiler does), and arrays that it makes are recorded.
+    Several threads may record at a time: the first one in changes NumPy's functions,
     and the last one out restores them.
     """
 
     lock = threading.Lock()
     recorders: ClassVar[dict[int, Recorder]] = {}  # of threads
-    originals: ClassVar[list[Any]] = [(np.random, np.random.default_rng)] + [
-        (np, make) for make in MAKERS]
+    originals: ClassVar[list[Any]] = [
+        (np.random, np.random.default_rng), (warnings.catch_warnings, CATCH),
+        *((np, make) for make in MAKERS)]
 
     def __init__(self, recorder):
         self.recorder = recorder
@@ -547,9 +553,9 @@ class _Exchanged:
 @cache
 def exchanged(original):
     """What the program finds in its place."""
-    def calls(frame):
-        # or a function of C's does, which has no frame of its own, as those of np.random: they use
-        # the memory of what they get without a look at what it is
+    def is_called(frame):
+        """Or a function of C's calls it, which has no frame: those of np.random use the memory of
+        what they get without a look at what it is."""
         name = _called(frame.f_code, frame.f_lasti)
         return name == original.__name__ or frame.f_locals.get(name) is call
 
@@ -558,10 +564,15 @@ def exchanged(original):
         recorder, frame = _Exchanged.recorders.get(threading.get_ident()), sys._getframe(1)
         caller = frame.f_globals.get("__name__", "")
         if recorder is None or caller == "tinygrad_rnn.random" or (original in MAKERS and (
-                "like" in kwargs or not ours_module(caller) or not calls(frame))):
+                "like" in kwargs or not ours_module(caller) or not is_called(frame))):
             return original(*args, **kwargs)
         if original in MAKERS:
             return recorder.makes(original, args, kwargs)
+        if original is CATCH:
+            if not args[0]._record or not ours_module(caller):
+                return original(*args)
+            raise recorder.refuse("warnings are caught and kept, which a replay would not do; look"
+                                  " at the values with NumPy calls, as np.isfinite")
         raise JitError("jit: the function makes a random generator, whose numbers a replay would"
                        " repeat; make it outside, where the recording can see it")
 
