@@ -62,6 +62,26 @@ def test_shared_products_are_products(shared, seed):
     assert_array_equal(found[1].data, grad.data)
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seeds)
+def test_rows_and_columns_by_a_matrix_are_products_of_all_of_it(shared, seed):
+    rng = np.random.default_rng(seed)
+    n, k = rng.integers(1, 20, 2)
+
+    def step(A, u, v, rows):
+        turned, stack = np.ascontiguousarray(A.T), np.stack([A, -A, 2 * A])
+        return (u @ A, A @ v, u @ A @ v, u[None] @ A, A @ v[:, None], turned @ u, v @ turned,
+                turned.T @ v, v[None] @ A.T, A.T @ u, rows @ A, rows @ stack, stack @ v,
+                u @ stack, stack @ v[:, None])
+
+    recorded = tg.jit(step)
+    for _ in range(4):
+        given = [rng.integers(-3, 4, size=shape).astype(np.float32)
+                 for shape in ((n, k), n, k, (3, 1, n))]
+        for a, b in zip(recorded(*given), step(*given), strict=True):
+            assert_array_equal(a, b)
+
+
 def test_whoever_takes_a_part_gives_the_same_bits(shared, monkeypatch):
     step, x = layer(5)
     recorded = tg.jit(step)

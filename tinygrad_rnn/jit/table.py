@@ -284,10 +284,8 @@ def shared(a: Any, b: Any, out: Any, team: Team) -> list[Op] | None:
     """A product of which each thread does as many rows, or as many columns; of a stack with one
     factor (..., n, k, m) as many of the n."""
     many = threads()
-    if out.ndim == 1:
-        n, m = (1, out.size) if a.ndim == 1 else (out.size, 1)
-    elif out.ndim == 2:
-        n, m = out.shape
+    if max(a.ndim, b.ndim) < 3:
+        n, m = len(a) if a.ndim > 1 else 1, b.shape[1] if b.ndim > 1 else 1
     elif a.ndim == b.ndim == out.ndim > 2 and a.shape[-3] == 1:
         n, m = 1, out.shape[-3]
     else:
