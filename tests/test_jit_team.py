@@ -72,7 +72,7 @@ def test_rows_and_columns_by_a_matrix_are_products_of_all_of_it(shared, seed):
         turned, stack = np.ascontiguousarray(A.T), np.stack([A, -A, 2 * A])
         return (u @ A, A @ v, u @ A @ v, u[None] @ A, A @ v[:, None], turned @ u, v @ turned,
                 turned.T @ v, v[None] @ A.T, A.T @ u, rows @ A, rows @ stack, stack @ v,
-                u @ stack, stack @ v[:, None])
+                u @ stack, stack @ v[:, None], np.stack([A @ v, A @ (v + v)], axis=1))
 
     recorded = tg.jit(step)
     for _ in range(4):
