@@ -18,6 +18,15 @@ from tinygrad_rnn.check.filled import Filled
 FORMS = Path(__file__).parent / "checked" / "forms.py"
 
 
+def mistaken(path, name, right, wrong, folder, **how):
+    """The report on what has this name in a file, with a mistake."""
+    text = path.read_text()
+    assert text.count(right) == 1
+    (folder / "m.py").write_text(text.replace(right, wrong))
+    (report,) = check_here(folder / "m.py", only=name, **how)
+    return report
+
+
 @pytest.fixture(scope="module")
 def found():
     return {r.name: r for r in check_here(FORMS)}
@@ -82,10 +91,7 @@ def test_a_loss_alone_with_global_weights_is_found_in_a_folder(tmp_path):
     ("Shared", "1 * self.part.dW", "2 * self.part.dW"),
 ])  # fmt: skip
 def test_a_mistake_is_found_in_every_form(name, right, wrong, tmp_path):
-    text = FORMS.read_text()
-    assert text.count(right) == 1
-    (tmp_path / "m.py").write_text(text.replace(right, wrong))
-    (report,) = check_here(tmp_path / "m.py", only=name, explain=False)
+    report = mistaken(FORMS, name, right, wrong, tmp_path, explain=False)
     assert report.verdict == "wrong", str(report)
 
 
@@ -237,10 +243,7 @@ def test_what_assignments_ask_for_is_judged(assignment, name, gradients, words):
     ("Named", "grad_bias = dout.sum(axis=0)", "grad_bias = dout.mean(axis=0)"),
 ])  # fmt: skip
 def test_a_mistake_in_what_assignments_ask_for_is_found(name, right, wrong, tmp_path):
-    text = ASSIGNMENTS.read_text()
-    assert text.count(right) == 1
-    (tmp_path / "m.py").write_text(text.replace(right, wrong))
-    (report,) = check_here(tmp_path / "m.py", only=name, explain=False)
+    report = mistaken(ASSIGNMENTS, name, right, wrong, tmp_path, explain=False)
     assert report.verdict == "wrong", str(report)
 
 
@@ -257,10 +260,7 @@ def test_what_is_not_written_yet_is_not_called_wrong(course):
     ("Regression", "return d @ self.W.T", "return -d @ self.W.T", "wrong sign"),
 ])  # fmt: skip
 def test_a_mistake_in_what_courses_ask_for_has_its_cause(name, right, wrong, cause, tmp_path):
-    text = COURSES.read_text()
-    assert text.count(right) == 1
-    (tmp_path / "m.py").write_text(text.replace(right, wrong))
-    (report,) = check_here(tmp_path / "m.py", only=name)
+    report = mistaken(COURSES, name, right, wrong, tmp_path)
     assert report.verdict == "wrong" and cause in report.cause, str(report)
 
 
@@ -605,8 +605,5 @@ def test_what_stands_elsewhere_is_judged(nearby, name, verdict, words):
     ("Classified", "kept.T @ deltas, deltas", "kept.T @ deltas, -deltas"),
 ])  # fmt: skip
 def test_a_mistake_in_what_stands_elsewhere_is_found(name, right, wrong, tmp_path):
-    text = NEARBY.read_text()
-    assert text.count(right) == 1
-    (tmp_path / "m.py").write_text(text.replace(right, wrong))
-    (report,) = check_here(tmp_path / "m.py", only=name, explain=False)
+    report = mistaken(NEARBY, name, right, wrong, tmp_path, explain=False)
     assert report.verdict == "wrong", str(report)
