@@ -21,6 +21,7 @@ arguments ``logaddexp`` gives each half at inf and nothing at -inf (NaN in PyTor
 what could leave the range of its dtype. tests/test_special_values.py holds every rule to this.
 """
 
+import functools
 import itertools
 import math
 import operator
@@ -29,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from .primitive import Erase, Product, Scatter, own_function, rule, rule_of_sequence
-from .speed import add_at, array_split, matmul, names_nothing_twice, rows, times_transposed, unstack
+from .speed import add_at, matmul, names_nothing_twice, rows, split, times_transposed, unstack
 
 # --- functions of ours that the table needs beside NumPy's ---------------------------------------
 
@@ -285,8 +286,9 @@ rule(np.astype, lambda g, _y, _x, *, dtype: np.astype(g, _x.dtype),
 # joining and splitting
 rule_of_sequence(np.concatenate, _concatenate)
 rule_of_sequence(np.stack, lambda g, _y, *_xs, axis=0: unstack(g, axis))
-rule(np.array_split, lambda g, _y, _x, *, indices_or_sections, axis=0: _joined(
-    g, _x.shape, indices_or_sections, axis), call=array_split)  # fmt: skip
+for _fn in (np.split, np.array_split):
+    rule(_fn, lambda g, _y, _x, *, indices_or_sections, axis=0: _joined(
+        g, _x.shape, indices_or_sections, axis), call=functools.partial(split, _fn))  # fmt: skip
 rule(np.unstack, lambda g, _y, _x, axis=0: np.stack(g, axis), call=unstack)
 
 # indexing

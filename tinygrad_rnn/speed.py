@@ -72,13 +72,14 @@ def times_transposed(g: Any, b: Any) -> Any:
     return g @ np.swapaxes(b, -1, -2)
 
 
-def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    """``np.array_split``; but equal pieces, as those of gates, are slices (half of the time)."""
+def split(fn: Any, x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+    """``fn(...)``, np.split or np.array_split; but equal pieces, as those of gates, are slices
+    (half of the time)."""
     n = indices_or_sections
     if type(x) is np.ndarray and type(n) is int and n > 0 and x.shape[axis] % n == 0:
         size, before = x.shape[axis] // n, (slice(None),) * (axis % x.ndim)
         return [x[(*before, slice(i * size, i * size + size))] for i in range(n)]
-    return np.array_split(x, n, axis)
+    return fn(x, n, axis)
 
 
 def unstack(x: Any, axis: int = 0) -> Any:

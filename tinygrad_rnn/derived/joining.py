@@ -81,15 +81,6 @@ def _delete(arr, obj, axis=None):
     return np.take(arr, np.delete(np.arange(arr.shape[axis]), obj), axis)
 
 
-@derive(np.split)
-def _split(ary, indices_or_sections, axis=0):
-    n = indices_or_sections
-    if isinstance(n, (int, np.integer)) and (n < 1 or ary.shape[axis] % n):
-        raise ValueError(f"split: {ary.shape[axis]} elements along axis {axis} are not divisible"
-                         f" by {n}")
-    return np.array_split(ary, n, axis)
-
-
 def _split_along(fn, axis_of, least):
     @derive(fn)
     def split(ary, indices_or_sections):
