@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .primitive import RULES, Erase, Primitive, Product, Scatter, own
+from .primitive import Erase, Primitive, Product, Scatter, own
 from .rules import scatter, write
 from .speed import add_at, add_reduce, keep_freed_memory
 
@@ -30,7 +30,8 @@ class Node:
     ``args`` are arrays, or, where no rule reads one, something that has its shape and dtype.
     ``parents`` are the nodes of the arguments (None: no gradient wanted), and None when freed.
     ``steps`` are the rules to run, as pairs (argument, rule); None: one rule for a sequence.
-    ``shape`` is a list of shapes for a call with several outputs; each of them is a ``getitem``.
+    ``shape`` is a list of shapes for a call with several outputs; each of them is a ``getitem``
+    without steps.
     """
 
     __slots__ = ("args", "birth", "dtype", "fn", "grad", "meta", "out", "parents", "shape", "steps")
@@ -75,14 +76,9 @@ def record(primitive: Primitive, given: Sequence[Any], values: Sequence[Any], pa
 _NONE = itertools.repeat(False)
 
 
-def record_pieces(primitive: Primitive, given: Sequence[Any], values: Sequence[Any], parents: Any,
-                  needs: int, meta: dict[str, Any], pieces: Sequence[Any]) -> list[Node]:
-    """A call with several outputs: a node for the call, and one for each of its pieces."""
-    whole = record(primitive, given, values, parents, needs, meta, None,
-                   [piece.shape for piece in pieces], values[0].dtype)
-    getitem = RULES[operator.getitem]
-    steps, _, _ = getitem.plans.get(1) or getitem.plan(1)
-    return [Node(piece.shape, piece.dtype, operator.getitem, (whole, k), {}, (whole, None), steps)
+def pieces_of(whole: Node, pieces: Sequence[Any]) -> list[Node]:
+    """The nodes of the outputs of a call with several: each takes its cotangent to its place."""
+    return [Node(piece.shape, piece.dtype, operator.getitem, (whole, k), {}, (whole, None))
             for k, piece in enumerate(pieces)]
 
 
@@ -209,6 +205,9 @@ def _step(node: Node, g: Any, owned: bool, pending: dict[Node, Any], wanted: set
         out = None if out is None else wrap(out, node)
         args = [wrap(a, p) if p is not None and type(a) is not Node else a
                 for a, p in zip(args, parents, strict=True)]
+    if node.steps == ():  # one of several outputs
+        pending.setdefault(args[0], [None] * len(args[0].shape))[args[1]] = g
+        return
     if node.steps is None:  # a sequence: one rule for all
         for parent, c in zip(parents, node.fn.vjps[0](g, out, *args, **meta), strict=True):
             if c is not None and parent is not None and (wanted is None or parent in wanted):
@@ -233,12 +232,8 @@ def _erase(g: Any, index: Any, node: Node) -> Sum:
 def _give(parent: Node, c: Any, pending: dict[Node, Any], wrap: Wrap | None) -> None:
     """Add one share to what a node has got so far."""
     held, kind = pending.get(parent), type(c)
-    if kind is Scatter:
-        if type(parent.shape) is list:  # the k-th of several outputs
-            pending.setdefault(parent, [None] * len(parent.shape))[c.index] = c.g
-            return
-        if wrap:
-            c = kind = scatter(c.g, c.index, shape=parent.shape)
+    if kind is Scatter and wrap:
+        c = kind = scatter(c.g, c.index, shape=parent.shape)
     if kind is not Product and kind is not Scatter:
         if kind is not Sum and (c.shape != parent.shape or c.dtype != parent.dtype):
             c = cast(c, parent)

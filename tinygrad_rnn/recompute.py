@@ -10,7 +10,6 @@ does so on arrays, or, where gradients are recorded themselves, on Tensors: so i
 from __future__ import annotations
 
 import functools
-import operator
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ParamSpec, TypeVar
@@ -19,9 +18,9 @@ import numpy as np
 
 from . import random
 from .grad_mode import no_grad_blocks
-from .graph import Node, ancestry, births, propagate
+from .graph import Node, ancestry, births, pieces_of, propagate
 from .jit.state import rebuilt, walk
-from .primitive import RULES, Primitive, own
+from .primitive import Primitive, own
 from .tensor import Tensor, _wrap
 
 __all__ = ["checkpoint"]
@@ -84,9 +83,8 @@ def checkpoint(f: Callable[P, R], *arguments: Any) -> Callable[P, R]:
             parents = tuple(n for n in ancestry(_joined(ys, ys), start) if n.birth < start)
             primitive = Primitive(checkpointed, (again,), lambda *_: None, sequence=True)
             whole = Node([y.shape for y in ys], ys[0].dtype, primitive, parents, {}, parents, None)
-            for k, y in enumerate(ys):
-                y._node = Node(y.shape, y.dtype, operator.getitem, (whole, k), {}, (whole, None),
-                               RULES[operator.getitem].plan(1)[0])
+            for y, node in zip(ys, pieces_of(whole, ys), strict=True):
+                y._node = node
         return out
 
     checkpointed.__name__ = "checkpoint"

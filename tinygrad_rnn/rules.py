@@ -21,7 +21,6 @@ arguments ``logaddexp`` gives each half at inf and nothing at -inf (NaN in PyTor
 what could leave the range of its dtype. tests/test_special_values.py holds every rule to this.
 """
 
-import functools
 import itertools
 import math
 import operator
@@ -189,12 +188,12 @@ def _concatenate(g, _y, *_xs, axis=0):
     return pieces
 
 
-def _joined(g, shape, indices, axis):
+def _joined(g, _y, _x, *, indices_or_sections, axis=0):
     c = np.concatenate(g, axis)
-    if c.shape == shape:
+    if c.shape == _x.shape:  # otherwise pieces overlap
         return c
-    places = np.concatenate(np.array_split(np.arange(shape[axis]), indices))  # pieces overlap
-    return scatter(c, (*(slice(None),) * (axis % len(shape)), places), shape=shape)
+    places = np.concatenate(np.array_split(np.arange(_x.shape[axis]), indices_or_sections))
+    return scatter(c, (*(slice(None),) * (axis % len(_x.shape)), places), shape=_x.shape)
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -286,9 +285,8 @@ rule(np.astype, lambda g, _y, _x, *, dtype: np.astype(g, _x.dtype),
 # joining and splitting
 rule_of_sequence(np.concatenate, _concatenate)
 rule_of_sequence(np.stack, lambda g, _y, *_xs, axis=0: unstack(g, axis))
-for _fn in (np.split, np.array_split):
-    rule(_fn, lambda g, _y, _x, *, indices_or_sections, axis=0: _joined(
-        g, _x.shape, indices_or_sections, axis), call=functools.partial(split, _fn))  # fmt: skip
+for _split in (np.split, np.array_split):
+    rule(_split, _joined, call=lambda x, _fn=_split, **meta: split(_fn, x, **meta))
 rule(np.unstack, lambda g, _y, _x, axis=0: np.stack(g, axis), call=unstack)
 
 # indexing

@@ -79,7 +79,10 @@ def split(fn: Any, x: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     if type(x) is np.ndarray and type(n) is int and n > 0 and x.shape[axis] % n == 0:
         size, before = x.shape[axis] // n, (slice(None),) * (axis % x.ndim)
         return [x[(*before, slice(i * size, i * size + size))] for i in range(n)]
-    return fn(x, n, axis)
+    try:
+        return fn(x, n, axis)
+    except ZeroDivisionError:  # np.split's way of putting it
+        raise ValueError("number of pieces must be larger than 0") from None
 
 
 def unstack(x: Any, axis: int = 0) -> Any:

@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike
 from .derived.table import beside
 from .errors import OTHERS, explained, kind_of, refuse_what_is_gone
 from .grad_mode import enable_grad, no_grad_blocks
-from .graph import Node, propagate, record, record_pieces
+from .graph import Node, pieces_of, propagate, record
 from .operators import Operators
 from .primitive import RULES, Function, Primitive, own
 from .rules import write
@@ -78,8 +78,9 @@ def _several(primitive: Primitive, args: Any, values: list[Any], parents: Any, n
     pieces = list(map(_array, pieces))
     if not needs or no_grad_blocks.get():
         return [_wrap(piece, None) for piece in pieces]
-    nodes = record_pieces(primitive, args, values, parents, needs, meta, pieces)
-    return list(map(_wrap, pieces, nodes))
+    shapes = [piece.shape for piece in pieces]
+    whole = record(primitive, args, values, parents, needs, meta, None, shapes, values[0].dtype)
+    return list(map(_wrap, pieces, pieces_of(whole, pieces)))
 
 
 def _wrap(array: Any, node: Node | None) -> Tensor:
@@ -272,10 +273,8 @@ class Tensor(Operators):
         text = text.replace("\n", "\n ")  # rows stand below each other: "Tensor(" is longer
         if self._node is not None:
             fn = self._node.fn
-            if fn is None:
-                text += ", requires_grad=True"
-            else:
-                text += f", from={(getattr(fn, 'name', '') or fn.__name__).lstrip('_')}"
+            text += ", requires_grad=True" if fn is None else (
+                f", from={(getattr(fn, 'name', '') or fn.__name__).lstrip('_')}")
         return f"Tensor({text})"
 
     def _repr_html_(self) -> str:
