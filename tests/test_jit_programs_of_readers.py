@@ -125,6 +125,29 @@ def test_a_constant_that_someone_else_edits_is_noticed():
         assert_array_equal(jitted(X), X * value)
 
 
+def test_what_is_recorded_or_cached_in_a_class_is_followed():
+    rate = [2.0]
+
+    class Model:
+        @staticmethod
+        @tg.jit
+        def scaled(x):
+            Model.scaled.calls += 1
+            return x * rate[0]
+
+        @property
+        @functools.cache  # noqa: B019
+        def table(self):
+            return {"shift": 1.0}
+
+    Model.scaled.calls, model = 0, Model()
+    jitted = tg.jit(lambda x: model.scaled(x) + model.table["shift"])
+    for i in range(1, 8):
+        rate[0], model.table["shift"] = float(i // 3), float(i // 4)
+        assert_array_equal(jitted(X), X * (i // 3) + i // 4)
+        assert Model.scaled.calls == i
+
+
 def test_edits_of_what_is_cached_are_refused_and_taken_back():
     @functools.cache
     def table():

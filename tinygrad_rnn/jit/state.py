@@ -27,7 +27,7 @@ import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextvars import ContextVar
-from functools import cache, partial, partialmethod, wraps
+from functools import cache, partial, partialmethod, singledispatchmethod, wraps
 from itertools import chain, compress
 from typing import Any
 
@@ -612,6 +612,13 @@ class Parts:
             inner = next((f for what in ("__func__", "fget", "func", "__wrapped__")
                           if isinstance(f := getattr(value, what, None), types.FunctionType)),
                          value)
+            inside = getattr(value, "__func__", getattr(value, "fget", value))
+            if isinstance(inside, CACHED) or sort_of(type(inside)) == "jitted":
+                self.inner.append(inside)  # what lies at it, or in it, is the program's, too
+                self.descriptors.append(inside)
+                continue
+            if isinstance(value, singledispatchmethod):
+                self.descriptors.append(value.dispatcher)
             if isinstance(value, partialmethod):
                 self.inner.append(value)
                 self.descriptors += [value.args, value.keywords]
