@@ -217,6 +217,17 @@ class Centred:
         return dout - np.mean(dout, axis=0)
 
 
+class Spread:
+    """x minus the mean of the batch, as a product."""
+
+    def forward(self, x):
+        return x - np.ones(len(x)) @ x / len(x)
+
+    def backward(self, dout):
+        N, D = dout.shape
+        return dout - np.ones(N) @ dout / N
+
+
 class Recentred:
     """x minus the mean of its units, by a matrix."""
 

@@ -8,6 +8,7 @@ said to be unexplained.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import linecache
@@ -18,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..show import file_name
+from . import recipes
 from .gates import tell_gates
 from .mistakes import ratio_of
 from .numpy_standin import is_unpoisoned, unpoisoned
 from .outcome import evaluate
 from .repair import Budget, factor_in_words, find_repair, forward_repair
 from .report import Cause, listed
-from .running import CannotRun, arrays_of, objects_of, observe
-from .source import replaced, traced
+from .running import CannotRun, arrays_of, gradient_names, objects_of, observe
+from .source import node_of, replaced, traced
 from .words import join, say
 
 if TYPE_CHECKING:
@@ -167,6 +169,8 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
         most = budget.part(0.85)  # what is left is for forward
         repair = find_repair(outcome, most, telling, trusted, edited)
         budget.used_up |= most.used_up
+        if not outcome.gradients and len(repair.edits) > 1:
+            _leave_what_is_enough(repair, outcome)
         if repair.edits:
             shown = _all_shown(outcome, wrong, repair.got)
         if wrong and not repair.edits and in_forward(stored=True):
@@ -199,6 +203,20 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
     report.unexplained = [n for n in left if n not in told]
     _put(report, report.causes + causes)
     return repair
+
+
+def _leave_what_is_enough(repair, outcome: Outcome):
+    """Where backward raised, how it is to be called was not known: one edit is enough if all is
+    right with it alone, in the way of calling it that is found then."""
+    cls = getattr(outcome.setup.recipe, "cls", None)
+    for i, codes in enumerate(repair.alone) if isinstance(cls, type) else ():
+        with replaced(codes), contextlib.suppress(CannotRun, recipes.CannotMake):
+            found = recipes.find(cls, 1.0).running
+            if found and evaluate(found[0].setup(), outcome.seed, light=True).right:
+                for those in (repair.edits, repair.mended, repair.alone):
+                    those[:] = those[i : i + 1]
+                repair.codes = repair.alone[0]
+                return
 
 
 def _merged(fact: Cause, seen: Outcome, repair, causes):
@@ -375,11 +393,27 @@ def _line(cause, outcome: Outcome, filename: str):
         if line is not None:
             return line
     wrong = cause.gradients or [g.name for g in outcome.wrong_gradients]
+    if cause.gradients and not {*wrong} & {*setup.slots.names}:
+        line = _line_of_name(type(setup.layer).backward, filename, wrong)
+        if line is not None:
+            return line
     slots = [i for i, n in enumerate(setup.slots.names) if n in wrong]
     watch = _Watch(filename, cause.kind, setup, slots)
     with contextlib.suppress(CannotRun):
         watch.run(outcome)
     return watch.line
+
+
+def _line_of_name(backward, filename: str, names):
+    """The last line of backward that gives a value to what is named as a gradient of one of these
+    inputs, or writes into it."""
+    fn = inspect.unwrap(backward)
+    called = {g for name in names for g in gradient_names(name)}
+    nodes: Any = ast.walk(node_of(fn) or ast.Module([], []))
+    lines = [n.lineno for n in nodes if isinstance(n, (ast.Assign, ast.AugAssign))
+             for t in getattr(n, "targets", [getattr(n, "target", None)])
+             if called & {m.id for m in ast.walk(t) if isinstance(m, ast.Name)}]
+    return max(lines, default=None) if fn.__code__.co_filename == filename else None
 
 
 _MARKS = {"aliased": ("__init__", r"self\.grads\b.*="), "uninitialised": ("backward", r"\bempty"),
@@ -407,6 +441,7 @@ class _Watch:
         self.layer: Any = None
         self.arrays: list[Any] = []  # that are watched, where these are no parameters or gradients
         self.held = self.where = self.line = self.return_line = None
+        self.backward = inspect.unwrap(type(setup.layer).backward).__code__
 
     def state(self):
         """What is watched, as bytes or identities."""
@@ -442,7 +477,7 @@ class _Watch:
                     else layer is self.layer):
                 self.begin(layer, frame.f_locals.values(), code.co_name == "backward")
             return self.trace
-        if event == "return" and code.co_name == "backward":
+        if event == "return" and code is self.backward:
             self.return_line = frame.f_lineno
         now = self.state()
         if now is not None:

@@ -528,7 +528,7 @@ class _Pair:
 
     def _taken(self):
         """The names of what backward takes."""
-        return [p.name for p in inspect.signature(self.backward).parameters.values()
+        return [p.name for p in arguments_of(self.backward)
                 if p.default is p.empty] if self.backward else []
 
     def _douts(self):

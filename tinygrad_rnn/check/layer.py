@@ -455,9 +455,8 @@ _TRAINING = re.compile(r"_*(is_?|in_?)?train(ing)?(_?(mode|flag|flg|phase))?")
 def _in_training(setup: Setup, seed: int):
     """A layer that is right only while its own flag says that it is in training, in training, and
     that as a convention; any other as it is."""
-    flags = [k for k, v in getattr(setup.layer, "__dict__", {}).items()
-             if v is False and _TRAINING.fullmatch(k)]
-    there = replace(setup, prepare=lambda layer: vars(layer).update(dict.fromkeys(flags, True)))
+    flags = _training_flags(setup)
+    there = replace(setup, prepare=_with_flags(flags))
     with contextlib.suppress(CannotRun):
         if flags and evaluate(there, seed, light=True).right and not evaluate(
                 setup, seed, light=True).right:
@@ -465,6 +464,20 @@ def _in_training(setup: Setup, seed: int):
                 "right in training (self.{flag} = True), wrong without", flag=flags[0]),
                 wrong=False)]
     return setup, []
+
+
+def _training_flags(setup: Setup):
+    """The attributes of a layer that say that it is not in training."""
+    return [k for k, v in getattr(setup.layer, "__dict__", {}).items()
+            if v is False and _TRAINING.fullmatch(k)] if setup.prepare is None else []
+
+
+def _with_flags(flags):
+    def prepare(layer: Any):
+        for flag in flags:
+            setattr(layer, flag, True)
+
+    return prepare
 
 
 def _idle(outcome: Outcome):
@@ -584,6 +597,13 @@ def _scenarios(setup: Setup, seed: int):
     if hasattr(setup.layer, "stateful"):
         yield from _with_state(setup, seed)
     yield from _with_one_hot(plain)
+    if flags := _training_flags(setup):
+        with contextlib.suppress(CannotRun):
+            yield evaluate(replace(setup, prepare=_with_flags(flags), scenario="in training"), seed)
+    if two := setup.recipe and setup.recipe.with_two():
+        with contextlib.suppress(CannotRun):
+            yield evaluate(replace(two.setup(), scenario=(
+                "with two heads or layers, where one is the default")), seed)
 
 
 def _with_one_hot(plain: Outcome):
@@ -726,7 +746,7 @@ def _raised(report: Report, error: CannotRun, setup: Setup, limits: _Limits) -> 
     if limits.explain:
         with contextlib.suppress(Exception, TimeUp), time_limit(limits.seconds):
             explain_wrong(report, _forward_outcome(setup, seed), limits.budget(), filename,
-                          limits.trusted, _more(setup, seed))
+                          limits.trusted, _more_behind(setup, limits))
         # to leave out the line that raises ends the error: a cause only if nothing reads it
         if report.causes and not any(
                 c.kind == "extra" and c.line == error.line and is_read(
@@ -751,6 +771,21 @@ def _forward_outcome(setup: Setup, seed: int):
     outcome.wanted |= {n: g for n, g in zip(setup.names, right.inputs, strict=False)
                        if g is not None}
     return outcome
+
+
+def _more_behind(setup: Setup, limits: _Limits):
+    """The same where backward raised: how it is to be called shows only once it does not."""
+
+    def more(told):
+        there = setup
+        cls = getattr(setup.recipe, "cls", None)
+        if isinstance(cls, type) and setup.recipe.fixed_inputs is None:
+            with contextlib.suppress(CannotRun, CannotMake):
+                search = recipes.find(cls, limits.seconds)
+                there = search.running[0].setup() if search.running else setup
+        return _more(there, limits.seed)(told)
+
+    return more
 
 
 def _more(setup: Setup, seed: int):

@@ -29,6 +29,7 @@ To add a mistake, write one entry, and its sentence into languages/*.po.
 from __future__ import annotations
 
 import ast
+import builtins
 import difflib
 import itertools
 import re
@@ -196,6 +197,7 @@ class Scope:
     globals: dict[str, Any] = field(default_factory=dict)
     idle: list[str] = field(default_factory=list)  # inner layers whose backward did not run
     idle_lists: list[str] = field(default_factory=list)  # and lists of such
+    unused: set[str] = field(default_factory=set)  # what is computed, and read nowhere
 
     def __post_init__(self):
         self._arrays: dict[Any, dict[str, np.ndarray]] = {}
@@ -244,7 +246,7 @@ class Evidence:
     setup: Setup
     wanted: dict[str, np.ndarray]
     ratios: dict[float, str]  # and in words
-    raised: bool = False  # there are none: an array of another shape may be what is wrong
+    misshapen: bool = False  # an array of another shape may be what is wrong
 
 
 @dataclass
@@ -317,6 +319,7 @@ def edits(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Edit
     names: Any = [n for n in ast.walk(function.node) if isinstance(n, ast.Name)]
     unused = {n.id for n in names if isinstance(n.ctx, ast.Store)} - {
         n.id for n in names if isinstance(n.ctx, ast.Load)} - {"_"}
+    scope.unused = unused
     for p in places(function, scope, evidence):
         for m in MISTAKES:
             if p.value if m.on == "value" else isinstance(p.node, m.on):
@@ -362,16 +365,18 @@ def statement(text: str):
 
 def placed(new, old):
     """New nodes stand where the old one stood; nodes that were there before keep their place."""
-    node: Any
-    for tree in new if isinstance(new, list) else [new]:
-        for node in ast.walk(tree):
-            if "lineno" in node._attributes and not hasattr(node, "original") and not hasattr(
-                    node, "settled"):
-                node.settled = True
-                node.lineno = getattr(old, "lineno", 1)
-                node.end_lineno = getattr(old, "end_lineno", node.lineno)
-                node.col_offset = getattr(old, "col_offset", 0)
-                node.end_col_offset = getattr(old, "end_col_offset", 0)
+    nodes: list[Any] = list(new) if isinstance(new, list) else [new]
+    while nodes:
+        node = nodes.pop()
+        if hasattr(node, "original") or hasattr(node, "settled"):
+            continue  # and so has what is below it
+        if "lineno" in node._attributes:
+            node.settled = True
+            node.lineno = getattr(old, "lineno", 1)
+            node.end_lineno = getattr(old, "end_lineno", node.lineno)
+            node.col_offset = getattr(old, "col_offset", 0)
+            node.end_col_offset = getattr(old, "end_col_offset", 0)
+        nodes.extend(ast.iter_child_nodes(node))
     return new
 
 
@@ -581,9 +586,10 @@ def _derivative_missing(p):
          example="Sigmoid: dout * self.out * (1.0 - self.out) -> sigmoid(dout)")
 def _activated_gradient(p):
     fn = called(p.node)
-    if fn not in ("tanh", "sigmoid", "relu", "maximum", "forward") or not p.node.args:
-        return
     arguments = [a for a in p.node.args if number(a) is None]
+    if fn not in ("tanh", "sigmoid", "relu", "maximum", "forward") or isinstance(
+            p.parent, ast.Expr) or (fn == "forward" and len(arguments) > 1):
+        return
     for argument in arguments[:1]:
         form = {"tanh": _DERIVATIVES[0][1], "sigmoid": _DERIVATIVES[1][1]}.get(fn)
         for other in p.scope.arrays():
@@ -675,9 +681,9 @@ def _another_variable(p):
     own = p.name
     value = p.array
     if own is None or (isinstance(p.parent, ast.Call) and p.field == "func") or (
-            isinstance(p.parent, ast.Attribute) and value is None and not _is_bound(p, own)) or (
-            p.written and isinstance(p.parent, ast.Subscript)):
+            isinstance(p.parent, ast.Attribute) and value is None and not _is_bound(p, own)):
         return
+    filled = p.written and isinstance(p.parent, ast.Subscript)
     returned = isinstance(p.parent, ast.Return) or (
         isinstance(p.parent, ast.Tuple) and isinstance(p.parent.ctx, ast.Load))
     wanted = {g.shape for g in p.evidence.wanted.values()} if returned and (
@@ -685,10 +691,14 @@ def _another_variable(p):
     for other, candidate in p.scope.values.items():
         if other == own or (p.stored and not isinstance(p.parent, ast.For)):
             continue
-        fits = _alike(value, candidate) or _shape(candidate) in wanted or (
-            (p.evidence.raised or (_is_weight(own) and _is_weight(other)))
-            and isinstance(candidate, np.ndarray) and isinstance(value, np.ndarray)
-            and candidate.ndim == value.ndim)
+        arrays = isinstance(candidate, np.ndarray) and isinstance(value, np.ndarray)
+        like = arrays and candidate.ndim == value.ndim
+        fits = like and is_gradient(other, p.scope) if filled else (
+            _alike(value, candidate) or _shape(candidate) in wanted
+            or (other in p.scope.unused and isinstance(candidate, np.ndarray))
+            or (like and (p.evidence.misshapen or (_is_weight(own) and _is_weight(other))))
+            or (value is None and p.evidence.misshapen and own not in p.scope.globals
+                and not hasattr(builtins, own)))
         if not fits:
             continue
         new: Any = other
@@ -849,7 +859,8 @@ rewrite("complement", "`{old}` stands where `{new}` belongs", 3, "1 - v => v", u
          example="GRU: dh_next * (1.0 - z) -> dh_next * z")
 def _complement(p):
     if isinstance(p.array, np.ndarray) and p.array.dtype.kind == "f" and not p.stored and (
-            not is_gradient(p.name, p.scope) and isinstance(p.parent, ast.BinOp)):
+            not is_gradient(p.name, p.scope)) and (isinstance(p.parent, ast.BinOp) or (
+                isinstance(p.parent, ast.Call) and called(p.parent) == "multiply")):
         yield f"(1 - {p.text})"
 
 
@@ -1023,6 +1034,30 @@ def _product_missing(p):
                 yield f"{p.text} + {form}", {"form": form}
 
 
+@mistake("label", "the label `{other}` is not subtracted from `{old}`",
+         on=(ast.Name, ast.Attribute), rank=3,
+         example="SigmoidWithLoss: self.y - self.t -> self.y")
+def _label_missing(p):
+    own = p.scope.value(p.node)
+    if not isinstance(own, np.ndarray) or own.dtype.kind != "f" or not own.ndim or (
+            p.stored or p.written or not isinstance(p.parent, (ast.Assign, ast.BinOp, ast.Return))):
+        return
+    for other, value in p.scope.values.items():
+        if isinstance(value, np.ndarray) and value.shape == own.shape and (
+                value.dtype.kind in "iu" or set(value.ravel()) <= {0, 1}) and other not in p.held:
+            yield f"({p.text} - {other})", {"other": other}
+
+
+@mistake("scaling", "the size `{other}` is missing: `{new}` belongs here", on="value", rank=5,
+         example="Spread: @ dout / N -> @ dout")
+def _size_missing(p):
+    if isinstance(p.parent, (ast.Assign, ast.AugAssign, ast.BinOp)) and "shape" not in p.text:
+        for other, value in p.scope.names.items():
+            if type(value) is int and value > 1 and other not in p.held:
+                yield f"{_operand(p)} / {other}", {"other": other}
+                yield _product(p, other), {"other": other}
+
+
 # --- scale ---------------------------------------------------------------------------------------
 
 
@@ -1152,8 +1187,16 @@ def _another_axis(p):
 @mistake("batch", "not summed over the batch: `{old}`", on="value", rank=4,
          example="BiasOnly: np.sum(dout, axis=0) -> dout")
 def _not_summed(p):
-    if not (isinstance(p.parent, (ast.Assign, ast.AugAssign)) and "shape" in p.text):
-        yield f"np.sum({p.text}, axis=0)"
+    if isinstance(p.parent, (ast.Assign, ast.AugAssign)) and "shape" in p.text:
+        return
+    yield f"np.sum({p.text}, axis=0)"
+    shape = p.scope.shape(p.node) if p.evidence.misshapen else None
+    wanted = {g.shape for g in p.evidence.wanted.values()}
+    for axis, keep in itertools.product(range(len(shape or ())), (False, True)):
+        left = (*shape[:axis], *[1] * keep, *shape[axis + 1:])
+        if left in wanted and left != shape and (axis or keep):
+            yield f"np.sum({p.text}, axis={axis}{', keepdims=True' * keep})", {
+                "kind": "axis", "words": "not summed: `{new}` belongs here"}
 
 
 rewrite("batch", "not summed over the batch: `{old}` is one sample of it", 1,
@@ -1200,7 +1243,8 @@ def _by_ids(target, scope: Scope):
          " where += belongs", on=ast.Assign, rank=1,
          example="TimeAttention: dhs_enc = dhs_enc + dhs -> dhs_enc = dhs")
 def _overwritten(p):
-    if len(p.node.targets) == 1 and not isinstance(p.node.targets[0], (ast.Tuple, ast.List)):
+    if len(p.node.targets) == 1 and not _is_zero(p.node.value) and not isinstance(
+            p.node.targets[0], (ast.Tuple, ast.List)):
         target = p.node.targets[0]
         time = {"words": "overwritten instead of summed in the loop: `{target}` is assigned with ="
                          " where += belongs"} if p.inside else {}
@@ -1215,12 +1259,19 @@ def _overwritten(p):
 def _overwritten_from_nothing(p):
     for k, inner in enumerate(p.node.body):
         if isinstance(inner, ast.Assign) and len(inner.targets) == 1 and isinstance(
-                inner.targets[0], ast.Name):
+                inner.targets[0], ast.Name) and not _is_zero(inner.value):
             target = inner.targets[0]
             body = list(p.node.body)
             body[k] = ast.AugAssign(target, ast.Add(), inner.value)
             yield [statement(f"{target.id} = 0"), like(p.node, body=body)], {
                 "target": target.id, "line": inner.lineno}
+
+
+def _is_zero(node):
+    """Whether zeros are made there, where a sum begins."""
+    parts = node.elts if isinstance(node, ast.Tuple) else [node]
+    return all(number(n) == 0 or (isinstance(n, ast.Call) and called(n).startswith("zeros"))
+               for n in parts)
 
 
 rewrite("stale", "added to what `{target}` holds from before, with += where = belongs", 3,
@@ -1352,6 +1403,30 @@ def _steps(p):
     values = {"whole": show(p.parent)}
     for form in ("{} + 1", "{} - 1", "0"):
         yield form.format(p.text), dict(values)
+
+
+@mistake("no_start", "`{name}` has no value in the first step: `{name} = 0` is missing before the"
+         " loop", on=ast.For, rank=0, example="TimeRNN: dh: Any = 0\n -> pass\n")
+def _no_start(p):
+    if not p.evidence.misshapen or p.at is None:
+        return
+    names: Any = [n for n in ast.walk(p.function.node) if isinstance(n, ast.Name)]
+    there = {n.id for n in names if isinstance(n.ctx, ast.Store) and n.lineno < p.node.lineno}
+    inside = [n for n in names if n.lineno > p.node.lineno]
+    later = {n.id for n in inside if isinstance(n.ctx, ast.Store)} - there
+    for name in {n.id: 0 for n in inside if isinstance(n.ctx, ast.Load) and n.id in later}:
+        yield [statement(f"{name} = 0"), p.node], {"name": name}
+
+
+@mistake("order", "`{what}` stands in the loop, and is done in each step: it belongs before the"
+         " loop", on=ast.For, rank=2, example="TimeRNN: layer = self.layers[t]\n            dx, ->"
+                                     " layer = self.layers[t]\n            dh = 0\n"
+                                     "            dx,")
+def _in_each_step(p):
+    for k, inner in enumerate(p.node.body):
+        if isinstance(inner, ast.Assign) and _is_zero(inner.value):
+            body = [*p.node.body[:k], *p.node.body[k + 1 :]] or [ast.Pass()]
+            yield [inner, like(p.node, body=body)], {"what": show(inner), "line": inner.lineno}
 
 
 @mistake("return_in_loop", "return stands inside the loop: backward ends after one step",

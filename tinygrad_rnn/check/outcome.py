@@ -289,7 +289,8 @@ def _returned(outcome: Outcome, seen, right):
         return  # ids and labels: whatever is returned is not used
     loss = len(inputs) > 1 and any(np.ndim(y) == 0 for y in right.outputs)
     if (outcome.setup.rate or loss) and outcome.setup.slots.names and all(
-            g is None or np.ndim(g) == 0 < np.ndim(inputs[floats[0]]) for g in returned):
+            g is None or (np.ndim(g) == 0 < np.ndim(inputs[floats[0]]) and not any(
+                np.array_equal(g, h) for h in outcome.cotangents)) for g in returned):
         outcome.problems.append(_no_gradient_of(names[i] for i in needed))
         return
     if loss and len(returned) < len(needed) and all(

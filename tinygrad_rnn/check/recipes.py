@@ -67,6 +67,7 @@ from .words import say
 PATIENCE = 1.2  # seconds of CPU time, until no other recipe is tried
 ALIKE = 100  # recipes that raise the very same, no matter of shapes, until none is tried any more
 INDEXED = 8  # of the same kinds of values, whose floats are used as indices, until others are tried
+_COUNTS = re.compile(r"h|(n|num)_?(heads?|layers?)|heads?|layers?")
 _NO_FLOATS = {"ids": "ids", "lengths": "ids", "onehot": "onehot", "mask": "mask"}
 
 
@@ -98,6 +99,16 @@ class Recipe:
     def size(self, symbol: str):
         """How large N, T, D ... are."""
         return {**SIZES, **self.sizes}[symbol]
+
+    def with_two(self) -> Recipe | None:
+        """The same layer with two heads, or two layers, where the constructor has one for a
+        default, with which what is wrong with more does not show; None where it does not run."""
+        ones = [p.name for p in arguments_of(self.cls) if type(p.default) is int and p.default == 1
+                and p.name not in self.init and _COUNTS.fullmatch(p.name)]
+        two = {n: Spec("value", value=2) for n in ones}
+        recipes = [replace(self, init=self.init | two, sizes=self.sizes | sizes, slots=None)
+                   for sizes in ({}, DIVISIBLE) if two]
+        return next((r for r in recipes if _attempt(r) is None), None)
 
     def words(self, beside: Recipe | None = None):
         """The inputs in words: "x (N, D), t ids (N,)"; ``beside`` another recipe, those alone that
@@ -276,9 +287,9 @@ class Search:
     def _is_further(self, error: CannotRun):
         """Whether a recipe whose forward runs comes further than those before it."""
         held = self.half_error
-        if held is None or error.phase != "backward":
-            return held is None and error.phase in ("backward", "returned")
-        return held.phase == "backward" and error.depth > held.depth
+        if held is None:
+            return error.phase in ("backward", "returned")
+        return error.phase == held.phase and error.depth > held.depth
 
     def _instead_of(self, recipe: Recipe):
         """What is to be said of a recipe that is not the likeliest: what others raised."""
@@ -644,8 +655,9 @@ def attempt(setup: Setup):
             _is_float(x) and i not in setup.labels for i, x in enumerate(setup.inputs)):
         return CannotRun("output", ValueError(say(
             "nothing to compare: no parameter and no input of floats")))
-    if not _fits(seen, setup):
-        return CannotRun("returned", ValueError(say("shapes do not fit")))
+    fits = _fitting(seen, setup)
+    if not all(fits):
+        return CannotRun("returned", ValueError(say("shapes do not fit")), how_far=sum(fits))
     return None
 
 
@@ -678,14 +690,15 @@ def _is_unwritten(setup: Setup):
     return all(np.isfinite(y).all() for y in seen.outputs if isinstance(y, np.ndarray))
 
 
-def _fits(seen, setup: Setup):
-    """Whether what backward returned has the shapes of the inputs: else another recipe may."""
+def _fitting(seen, setup: Setup):
+    """Which gradients that backward returned have the shapes of the inputs: where not all have,
+    another recipe may."""
     floats = [x for x in setup.inputs if _is_float(x)]
     found = [r for r in seen.returned if isinstance(r, np.ndarray)]
     both = zip(seen.returned, setup.inputs, strict=True) if len(seen.returned) == len(
         setup.inputs) else zip(found, floats, strict=False)
-    return len(found) > len(floats) or all(
-        r.shape == x.shape for r, x in both if r is not None and _is_float(x))
+    return [] if len(found) > len(floats) else [
+        r.shape == x.shape for r, x in both if r is not None and _is_float(x)]
 
 
 def from_expression(text, module):

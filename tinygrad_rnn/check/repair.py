@@ -74,7 +74,7 @@ RETURNS = "backward returns"  # as many gradients as forward takes inputs
 # What shows as one kind in the numbers, and is another in the source.
 _MAY_BE = {"uninitialised": ("return_in_loop", "steps"),
            "zero": ("never_called", "not_added", "overwritten", "last_step", "path_dropped",
-                    "slot")}
+                    "slot", "mask")}
 
 
 class Budget:
@@ -525,7 +525,9 @@ class _Search:
             ratio = None if marks.all() or wanted is None else ratio_of(got, wanted)
             if ratio is not None and not any(np.isclose(ratio, r, rtol=1e-6) for r in ratios):
                 ratios[ratio] = factor_in_words(name, ratio, self.outcome)
-        return Evidence(self.outcome.setup, self.outcome.wanted, ratios, not self.now)
+        right = self.outcome.wanted
+        return Evidence(self.outcome.setup, right, ratios, not self.now or any(
+            np.shape(g) != right[n].shape for n, g in self.now.got.items() if n in right))
 
     def allowed(self, edit: Edit, won: Gain):
         """Where the numbers of a gradient show the kind of its mistake, only that kind explains

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
 import io
 import itertools
@@ -34,14 +35,15 @@ _HERE = str(Path(__file__).parent)
 
 class CannotRun(Exception):
     """The layer could not be run to its end. ``phase``: "forward", "backward", ...; ``line``:
-    where, in the file of the layer; ``error``: what was raised."""
+    where, in the file of the layer; ``error``: what was raised; ``how_far``: it came, where no
+    line tells."""
 
-    def __init__(self, phase, error, line=None):
+    def __init__(self, phase, error, line=None, how_far: int = 0):
         super().__init__(f"{type(error).__name__}: {error}")
         self.phase, self.error, self.line = phase, error, line
         self.file = ""
         lines = lines_run(error)
-        self.depth = (_PHASES.get(phase, 2), lines[0] if lines else 0)  # how far it came
+        self.depth = (_PHASES.get(phase, 2), lines[0] if lines else how_far)  # how far it came
         self.progress = self.depth[0], lines  # also in what it called
 
 
@@ -205,6 +207,7 @@ class Slots:
         return [gradient_of(layer, path) for path in self.paths]
 
 
+@functools.cache
 def gradient_names(name: str) -> list[str]:
     """What the gradient of W may be called."""
     forms = "d{0} d_{0} grad_{0} {0}_grad {0}_gradient gradient_{0} gradients_{0} g{0} g_{0}" \
@@ -212,6 +215,7 @@ def gradient_names(name: str) -> list[str]:
     return [form.format(name) for form in forms.split()]
 
 
+@functools.cache
 def gradient_target(name: str) -> str | None:
     """ "dWx", "grad_Wx", "Wx_grad" -> "Wx"; None for what is no name of a gradient."""
     for pattern in (r"dL_?d_?(\w+)", r"(?:grad|gradients?|delta|nabla|diff|g)_(\w+)",
@@ -450,8 +454,14 @@ _RATES = re.compile(r"lr|eta|alpha|(learn(ing)?_?)?rate|step_?size", re.IGNORECA
 
 def arguments_of(fn) -> list[inspect.Parameter]:
     """What a function takes; ``*args``, where that is not known."""
+    is_method = isinstance(fn, types.MethodType)
+    return list(_arguments_of(fn.__func__ if is_method else fn, is_method))
+
+
+@functools.cache  # asked for in each run of a backward
+def _arguments_of(fn, is_method: bool):
     try:
-        return list(inspect.signature(fn).parameters.values())
+        return inspect.signature(types.MethodType(fn, "") if is_method else fn).parameters.values()
     except (TypeError, ValueError):
         return [inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)]
 

@@ -66,6 +66,7 @@ def node_of(fn) -> Any:
     return definitions(code.co_filename).get((code.co_name, code.co_firstlineno)) if code else None
 
 
+@functools.cache  # asked for in each run of a backward
 def returned_names(fn) -> list[str]:
     """What stands in the last return of a function: ["next_h", "cache"]."""
     node = node_of(fn)
@@ -76,6 +77,7 @@ def returned_names(fn) -> list[str]:
     return [ast.unparse(v) for v in (value.elts if isinstance(value, ast.Tuple) else [value])]
 
 
+@functools.cache  # asked for in each run of a backward
 def displays(fn) -> dict[str, list[str]]:
     """What stands in the tuples and lists that a function assigns to names: grads = dW, db."""
     nodes: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
@@ -99,6 +101,7 @@ def is_array_there(fn, name: str) -> bool:
         [n.value] if isinstance(n, (ast.Attribute, ast.Subscript)) else []))
 
 
+@functools.cache  # asked for in each run of a backward
 def keys_of(fn, name: str) -> set[str]:
     """The keys of a dict that a function reads or sets."""
     nodes: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))

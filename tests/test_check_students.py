@@ -1,0 +1,197 @@
+"""Mistakes as they were put into layers that people wrote: small layers of the same kinds."""
+
+import runpy
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn.check import check_layer, layer
+from tinygrad_rnn.check.files import check_here
+
+SOURCE = '''
+import numpy as np
+
+
+def column_forward(x, W, b):
+    cache = (x, W)
+    return np.dot(W, x) + b, cache
+
+
+def column_backward(dout, cache):
+    x, W = cache
+    dW = np.dot(dout, x.T)
+    db = np.sum(dout, axis=1, keepdims=True)
+    dx = np.dot(W.T, dout)
+    return dx, dW, db
+
+
+def positive_forward(x):
+    return x * (x > 0), x
+
+
+def positive_backward(dout, cache):
+    dx = np.zeros_like(cache)
+    dx[cache > 0] = 1
+    dx = dx * dout
+    return dx
+
+
+class Affine:
+    def __init__(self, W, b):
+        self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]
+
+    def forward(self, x):
+        self.x = x
+        return np.dot(x, self.params[0]) + self.params[1]
+
+    def backward(self, dout):
+        dx = np.dot(dout, self.params[0].T)
+        dW = np.dot(self.x.T, dout)
+        db = np.sum(dout, axis=0)
+        self.grads[0][...] = dW
+        self.grads[1][...] = db
+        return dx
+
+
+class Product:
+    def forward(self, a, b):
+        self.a, self.b = a, b
+        return np.matmul(a, b)
+
+    def backward(self, dout):
+        da = np.matmul(dout, self.b.swapaxes(-2, -1))
+        db = np.matmul(self.a.swapaxes(-2, -1), dout)
+        return da, db
+
+
+class Dropped:
+    def __init__(self):
+        self.is_training = False
+
+    def forward(self, x):
+        self.mask = np.random.rand(*x.shape) > 0.5 if self.is_training else np.ones(x.shape)
+        return x * self.mask
+
+    def backward(self, dout):
+        if self.is_training:
+            return dout * self.mask
+        return dout
+
+
+class Halves:
+    def __init__(self, W, h=1):
+        self.params, self.grads, self.h = [W], [np.zeros_like(W)], h
+
+    def forward(self, x):
+        self.x = x
+        d = self.params[0].shape[1] // self.h
+        parts = [x @ self.params[0][:, i * d:(i + 1) * d] for i in range(self.h)]
+        return np.concatenate(parts, axis=1)
+
+    def backward(self, dout):
+        d = self.params[0].shape[1] // self.h
+        dx = 0
+        for i in range(self.h):
+            g = dout[:, i * d:(i + 1) * d]
+            self.grads[0][:, i * d:(i + 1) * d] = self.x.T @ g
+            dx += g @ self.params[0][:, i * d:(i + 1) * d].T
+        return dx
+
+
+class Bent:
+    def forward(self, x):
+        self.y = 1 / (1 + np.exp(-x))
+        return self.y
+
+    def backward(self, dout):
+        return np.multiply(np.multiply(self.y, 1 - self.y), dout)
+
+
+class ScoreLoss:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, x, t):
+        self.x, self.t = x, t
+        return -np.sum(np.dot(x, self.params[0])[np.arange(len(x)), t])
+
+    def backward(self, dout=1):
+        dy = np.zeros((len(self.x), self.params[0].shape[1]))
+        dy[np.arange(len(self.x)), self.t] = -dout
+        self.grads[0][...] = np.dot(self.x.T, dy)
+        dx = np.dot(dy, self.params[0].T)
+        return dx
+
+
+class Steps:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, xs):
+        self.xs, h = xs, 0
+        hs = np.empty((*xs.shape[:2], self.params[0].shape[1]))
+        for t in range(xs.shape[1]):
+            h = hs[:, t, :] = xs[:, t, :] @ self.params[0] + h
+        return hs
+
+    def backward(self, dhs):
+        dh, dW = 0, 0
+        dxs = np.empty_like(self.xs)
+        for t in reversed(range(dhs.shape[1])):
+            dh = dhs[:, t, :] + dh
+            dW += self.xs[:, t, :].T @ dh
+            dxs[:, t, :] = dh @ self.params[0].T
+        self.grads[0][...] = dW
+        return dxs
+'''
+MISTAKES = [
+    ("Affine", "= dW\n        self.grads[1]", "= db\n        self.grads[1]",
+     "`db` stands where `dW` belongs"),
+    ("Product", "swapaxes(-2, -1), dout)", "swapaxes(-2, -1), da)",
+     "`da` stands where `dout` belongs"),
+    ("Product", "np.matmul(dout, self.b", "np.matmul(da, self.b",
+     "`da` stands where `dout` belongs"),
+    ("column", "db = np.sum(dout, axis=1, keepdims=True)", "db = dout",
+     "not summed: `np.sum(dout, axis=1, keepdims=True)` belongs here"),
+    ("positive", "dx[cache > 0] = 1\n    dx = dx * dout", "pass\n    dx = dx * dout",
+     "dx is left at zero"),
+    ("Dropped", "return dout * self.mask\n", "return dout\n", "not applied to `dout`"),
+    ("Halves", "dx += g @", "dx = g @", "`dx` is assigned with = where += belongs"),
+    ("Bent", "np.multiply(self.y, 1 - self.y)", "np.multiply(self.y, self.y)",
+     "`self.y` stands where `1 - self.y` belongs"),
+    ("Steps", "dxs[:, t, :] = dh @", "dhs[:, t, :] = dh @", "`dhs` stands where `dxs` belongs"),
+    ("Steps", "dhs[:, t, :] + dh\n", "dhs[:, t, :] + dx\n", "`dx` stands where `dh` belongs"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_example(monkeypatch):
+    monkeypatch.setattr(layer, "smallest_example", lambda *_: ("", []))  # has tests of its own
+
+
+def test_they_are_right_without_them(tmp_path):
+    (tmp_path / "own.py").write_text(SOURCE)
+    reports = check_here(tmp_path / "own.py", explain=False)
+    assert len(reports) == 9 and not [str(r) for r in reports if not r.ok]
+
+
+@pytest.mark.parametrize("name, right, wrong, said", MISTAKES)
+def test_a_mistake_of_a_student(name, right, wrong, said, tmp_path):
+    assert SOURCE.count(right) == 1
+    line = SOURCE[: SOURCE.index(right)].count("\n") + 1
+    (tmp_path / "own.py").write_text(SOURCE.replace(right, wrong))
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert report.verdict == "wrong", str(report)
+    assert len(report.causes) == 1 or not said, str(report)
+    for cause in report.causes:
+        assert said in cause.text and cause.line in (line, line + 1), str(report)
+
+
+def test_a_loss_that_returns_what_it_is_handed(tmp_path):
+    (tmp_path / "handed.py").write_text(SOURCE.replace("return dx\n\n\nclass Steps",
+                                                       "return dout\n\n\nclass Steps"))
+    names = runpy.run_path(str(tmp_path / "handed.py"))
+    rng = np.random.default_rng(0)
+    loss = names["ScoreLoss"](rng.normal(size=(5, 7)))
+    report = check_layer(loss, rng.normal(size=(3, 5)), np.array([1, 0, 6]))
+    assert report.verdict == "wrong" and not report.gradients[-1].ok, str(report)
