@@ -27,7 +27,7 @@ from .outcome import evaluate
 from .repair import Budget, factor_in_words, find_repair, forward_repair
 from .report import Cause, listed
 from .running import CannotRun, arrays_of, gradient_names, objects_of, observe
-from .source import node_of, replaced, traced
+from .source import node_of, replaced, returned_names, traced
 from .words import join, say
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def explain_wrong(report: Report, outcome: Outcome, budget: Budget, filename: st
             outcome.problems = [p for p in outcome.problems if p.kind not in known]
     if report.unexplained or not report.causes:
         report.searched = say("none of the known mistakes") if not budget.used_up else (
-            say("not found within {seconds} s of CPU time (--time-limit)",
+            say("not found within the work of {seconds} s (--time-limit)",
                 seconds=f"{budget.limit:.3g}"))
     return list(codes.items())
 
@@ -405,10 +405,10 @@ def _line(cause, outcome: Outcome, filename: str):
 
 
 def _line_of_name(backward, filename: str, names):
-    """The last line of backward that gives a value to what is named as a gradient of one of these
-    inputs, or writes into it."""
+    """The last line of backward that gives a value to what it returns as the gradient of one of
+    these inputs, by its name, or writes into it."""
     fn = inspect.unwrap(backward)
-    called = {g for name in names for g in gradient_names(name)}
+    called = {g for name in names for g in gradient_names(name)} & {*returned_names(fn)}
     nodes: Any = ast.walk(node_of(fn) or ast.Module([], []))
     lines = [n.lineno for n in nodes if isinstance(n, (ast.Assign, ast.AugAssign))
              for t in getattr(n, "targets", [getattr(n, "target", None)])

@@ -67,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help=tr(
         "of the random values (default {n})", n=0))
     parser.add_argument("--time-limit", type=float, default=SECONDS, metavar="SECONDS", help=tr(
-        "of CPU time, for one run of one layer and for the search for its mistakes (default {n})",
-        n=f"{SECONDS:g}"))
+        "of CPU time, for one run of one layer; and of the search for its mistakes, the work that"
+        " is done in that time (default {n})", n=f"{SECONDS:g}"))
     parser.set_defaults(run=run)
 
 

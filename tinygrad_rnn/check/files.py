@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import re
-import time
 import types
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -25,7 +24,7 @@ from .forms import (
     take_in_methods,
 )
 from .layer import SECONDS, check_class, check_layer, could_not_run, unchecked
-from .limits import TimeUp, time_limit
+from .limits import TimeUp, time_limit, worked
 from .loading import LoadError, Program
 from .parts import mended, parts_of
 from .recipes import CannotMake
@@ -124,7 +123,7 @@ class Checks:
                  explain: bool, seconds: float):
         self.program, self.seed, self.explain, self.seconds = program, seed, explain, seconds
         # causes are looked for as long as there is time
-        self.end = time.process_time() + 1.5 * seconds
+        self.end = worked() + 1.5 * seconds
         own, home = program.main.own, program.module.__name__
         self.taken_in = take_in_methods(own, home)
         layers = layers_of(own, home, self._beside(own))
@@ -166,7 +165,7 @@ class Checks:
             Report(name), say("{name} cannot be defined: {why}", name=name, why=why))])
 
     def _layer(self, name, cls):
-        now = time.process_time()
+        now = worked()
         share = now + max(1.0, (self.end - now) / min(self.left, 3)) if self.end > now else now
         self.left -= 1
         try:
@@ -229,7 +228,7 @@ class Checks:
             self.known.clear()
             for names in modules:
                 names.setdefault(undefined[1], thing)
-            report = self._with_parts(name, cls, max(end, time.process_time() + 1))
+            report = self._with_parts(name, cls, max(end, worked() + 1))
         for names in modules:
             for k in put:
                 if names[k] is anywhere(k):

@@ -7,7 +7,6 @@ import contextlib
 import inspect
 import linecache
 import re
-import time
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from . import recipes
 from .causes import explain_wrong
 from .forms import is_empty
 from .formulas import compare_forward
-from .limits import TimeUp, time_limit
+from .limits import SLOWEST, TimeUp, time_limit, worked
 from .loading import LIBRARIES
 from .numpy_standin import noting_float32, unclipped
 from .outcome import Outcome, evaluate
@@ -114,11 +113,11 @@ class _Limits:
     trusted: Sequence[type] = ()
 
     def __post_init__(self):
-        self.end = time.process_time() + self.seconds if self.deadline is None else self.deadline
+        self.end = worked() + self.seconds if self.deadline is None else self.deadline
 
     def budget(self):
-        """The time that is left for causes."""
-        return Budget(self.end - time.process_time() if self.explain else 0.0, self.seconds)
+        """The work that is left for causes."""
+        return Budget(self.end - worked() if self.explain else 0.0, self.seconds)
 
 
 def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: int = 0,
@@ -744,7 +743,7 @@ def _raised(report: Report, error: CannotRun, setup: Setup, limits: _Limits) -> 
         return report
     kind = report.kind  # perhaps it is not meant to be called like this: not wrong yet
     if limits.explain:
-        with contextlib.suppress(Exception, TimeUp), time_limit(limits.seconds):
+        with contextlib.suppress(Exception, TimeUp), time_limit(SLOWEST * limits.seconds):
             explain_wrong(report, _forward_outcome(setup, seed), limits.budget(), filename,
                           limits.trusted, _more_behind(setup, limits))
         # to leave out the line that raises ends the error: a cause only if nothing reads it

@@ -1,5 +1,6 @@
-"""A limit on the time that foreign code may take: CPU time, so that a busy machine finds what an
-idle one finds; and, for what waits and does not compute, ``WAITING`` times as much by the clock."""
+"""A limit on the time that foreign code may take: CPU time, and, for what waits and does not
+compute, ``WAITING`` times as much by the clock. And a limit on the work of a search: trials are
+counted, not timed, so that a slow or a busy machine finds what a fast one finds."""
 
 from __future__ import annotations
 
@@ -14,6 +15,24 @@ from typing import Any
 
 WAITING = 4.0
 _AGAIN = 0.2  # seconds, until a limit that was caught rings again
+
+
+SLOWEST = 4.0  # times as long as a machine of today may one take for the same work
+_work = [0.0, 0.0, 0.0]  # done since it was asked for, the reading then, and the CPU time then
+
+
+def work(seconds: float):
+    """Note work that a machine of today does in so many seconds of CPU time."""
+    _work[0] += seconds
+
+
+def worked() -> float:
+    """The work that has been done, in seconds of CPU time of a machine of today; a machine of any
+    age is not let work for more than ``SLOWEST`` times as long."""
+    done, reading, before = _work
+    now = time.process_time()
+    _work[:] = 0.0, reading + max(done, (now - before) / SLOWEST), now
+    return _work[1]
 
 
 class TimeUp(BaseException):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import is_label
+from .limits import work
 from .numpy_standin import is_unclipped, noting_clips, unclipped
 from .protocol import epsilon_problem, protocol_problems
 from .report import Cause, Gradient, compare, listed
@@ -29,6 +30,7 @@ from .source import codes_run, functions_of, replaced, without_epsilon
 from .words import say
 
 _DATA = re.compile(r"(x|xt|xs|inputs?|data)(_\w+)?", re.IGNORECASE)  # of a whole network
+EVALUATION = 2e-3  # work, in seconds
 TOLERANCE = 1e-6  # relative to the largest element; float64 agrees to about 1e-14
 TOLERANCE_FLOAT32 = 1e-4  # where the layer's own code narrows to float32 and cannot be widened
 
@@ -64,6 +66,7 @@ class Outcome:
 def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None, rng=None):
     """Run and compare once; returns an Outcome. ``rng``: draws the cotangents. Raises
     CannotRun."""
+    work(EVALUATION)
     outcome = Outcome(setup, seed=seed)
     rng = rng or np.random.default_rng(seed + 1)
     with noting_clips() as clipped:

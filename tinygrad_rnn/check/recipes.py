@@ -13,7 +13,6 @@ import heapq
 import inspect
 import itertools
 import re
-import time
 import types
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,7 +35,7 @@ from .arguments import (
     named_size,
     settings,
 )
-from .limits import TimeUp, time_limit
+from .limits import TimeUp, time_limit, work, worked
 from .numpy_standin import numpy_standin, unpoisoned
 from .running import (
     LOSSES,
@@ -64,7 +63,8 @@ from .running import is_float as _is_float
 from .source import compared, keys_read, may_be_none, weights_first
 from .words import say
 
-PATIENCE = 1.2  # seconds of CPU time, until no other recipe is tried
+PATIENCE = 1.2  # seconds of work, until no other recipe is tried
+ATTEMPT = 6e-4  # work, in seconds
 ALIKE = 100  # recipes that raise the very same, no matter of shapes, until none is tried any more
 INDEXED = 8  # of the same kinds of values, whose floats are used as indices, until others are tried
 _COUNTS = re.compile(r"h|(n|num)_?(heads?|layers?)|heads?|layers?")
@@ -211,7 +211,7 @@ class Search:
         """The recipes that run to their end with the same layer and other inputs, or with its
         biases as rows, of as many axes as the gradients that were ``returned`` for them, or, of two
         arrays in all, as x * w, with both of one shape."""
-        end = time.process_time() + seconds
+        end = worked() + seconds
         rows = {k: replace(s, shape=("1",) * max(1, np.ndim(returned.get(k, 0)) - 1) + s.shape)
                 if s.kind == "weight" and len(s.shape) == 1 else s for k, s in first.init.items()}
         lone = [k for k, s in first.init.items() if s.kind == "weight"
@@ -222,7 +222,7 @@ class Search:
                 ({k: replace(first.init[k], shape=specs[0].shape) for k in alike} or first.init,
                  specs) for specs in tried for alike in ([lone, []] if lone else [[]])]:
             recipe = replace(first, init=init, inputs=specs, as_tuple=False, slots=None, notes=[])
-            if time.process_time() > end:
+            if worked() > end:
                 return
             if (init, specs) != (first.init, first.inputs) and not self._is_beside_the_point(
                     recipe) and _attempt(recipe) is None:
@@ -245,12 +245,12 @@ class Search:
                 self.half, self.half_error, self.error = said
 
     def _tried(self, recipes) -> Iterator[Recipe]:
-        end = time.process_time() + PATIENCE
+        end = worked() + PATIENCE
         broken: dict[Any, CannotRun] = {}
         alike: Counter[Any] = Counter()
         indexed: Counter[Any] = Counter()  # by what is no float: how often one was an index
         for _, recipe in recipes:
-            if time.process_time() > end:
+            if worked() > end:
                 return
             key = tuple(recipe.init.values())
             whole = key, tuple(recipe.inputs), tuple(recipe.sizes.items())
@@ -587,6 +587,7 @@ def _in_rows(inputs):
 
 def _attempt(recipe, seconds: float = 5.0):
     """None if the recipe runs to the end, else CannotRun."""
+    work(ATTEMPT)
     try:
         with time_limit(seconds):
             return attempt(recipe.setup())

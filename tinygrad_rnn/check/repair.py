@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import time
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .limits import TimeUp, time_limit
+from .limits import TimeUp, time_limit, work, worked
 from .mistakes import (
     Edit,
     Evidence,
@@ -57,6 +56,7 @@ from .source import (
     compiled,
     functions_of,
     is_ours,
+    lines_run_in,
     one_of,
     profiled,
     with_source,
@@ -68,6 +68,8 @@ if TYPE_CHECKING:
 ELSEWHERE = {"N": 2, "T": 5}  # sizes to confirm what was found
 LIKELY = 6  # the highest rank of edits that are not many
 MOST = 3  # mistakes that are looked for in one layer
+# Work, in seconds: of a run of backward with an edit, of each line that it runs, of a place's edit
+TRIAL, LINE, PLACE = 150e-6, 5e-6, 40e-6
 RETURNS = "backward returns"  # as many gradients as forward takes inputs
 
 
@@ -78,22 +80,22 @@ _MAY_BE = {"uninitialised": ("return_in_loop", "steps"),
 
 
 class Budget:
-    """CPU time of this process, so that a busy machine finds what an idle one finds."""
+    """Work (see ``limits``): so many seconds of it, from now on."""
 
     def __init__(self, seconds: float, limit: float | None = None):
         self.limit = seconds if limit is None else limit  # of which these are a part
-        self.seconds, self.end = max(0.0, seconds), time.process_time() + seconds
+        self.seconds, self.end = max(0.0, seconds), worked() + seconds
         self.used_up = False  # whether something was left undone for want of time
 
     @property
     def over(self):
-        late = time.process_time() > self.end
+        late = worked() > self.end
         self.used_up |= late
         return late
 
     def part(self, share: float):
         """A share of what is left."""
-        return Budget(share * (self.end - time.process_time()), self.limit)
+        return Budget(share * (self.end - worked()), self.limit)
 
 
 class Bench:
@@ -110,6 +112,7 @@ class Bench:
         self.lists = [(x, list(x)) for x in _lists(self.dicts)]
         self.arrays = [(a, a.copy()) for a in arrays_of(self.layer)]
         self.far: Any = 0, None  # how far backward came where it raised, and what
+        self.cost = TRIAL  # of a run
 
     def restore(self):
         for attributes, before in self.dicts:
@@ -124,6 +127,7 @@ class Bench:
         """Backward as it now is: which elements of each gradient are right, name -> booleans; None
         if it raises."""
         outcome, setup = self.outcome, self.outcome.setup
+        work(self.cost)
         self.restore()
         try:
             with time_limit(0.2):  # an edit may make a loop endless
@@ -315,6 +319,7 @@ class _Search:
         self.scopes: dict[Any, dict[str, Any]] = {}
         filename = file_of(type(outcome.setup.layer))
         codes = codes_run(self.bench.run, filename, self.scopes)
+        self.bench.cost += LINE * lines_run_in(self.bench.run, codes)
         known = {f for cls in trusted for f in vars(cls).values() if callable(f)}
         alone = getattr(type(self.bench.layer), "backward_alone", None)
         own = [fn for fn in functions_of(codes, objects_of(self.bench.layer))
@@ -506,6 +511,7 @@ class _Search:
         for depth, f in enumerate(reversed(self.functions)):
             scope = scope_of(f, self.scopes.get(f.fn.__code__, {}), self.idle)
             found += [(e.rank, depth, e) for e in edits(f, scope, evidence)]
+        work(PLACE * len(found))
         beside: dict[Any, list[Edit]] = {}
         for rank, _, e in found:
             here = id(e.node), e.field, e.at

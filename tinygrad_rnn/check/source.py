@@ -281,6 +281,20 @@ def codes_run(call, filename: str, local=None):
     return found
 
 
+def lines_run_in(call, codes) -> int:
+    """How many lines of these code objects ``call()`` runs."""
+    count = 0
+
+    def note(frame, event, _):
+        nonlocal count
+        count += event == "line"
+        return note if frame.f_code in codes else None
+
+    with traced(note):
+        call()
+    return count
+
+
 @contextlib.contextmanager
 def _watching(note, get, put):
     """One written in C cannot be put back from here."""
