@@ -483,7 +483,7 @@ def test_what_is_not_found_is_said_and_no_cause_is_made_up():
     assert "none of the known mistakes" in str(report) and "likely cause" not in str(report)
     assert report.example  # where there is no cause it is needed most
     report = check_class(Unknown, deadline=0.0)  # no time at all
-    assert "not found within the work of 5 s (--time-limit)" in str(report)
+    assert "not found within the work of 0 s (--time-limit)" in str(report)
 
 
 ELSEWHERE = FORMS.parent / "elsewhere.py"

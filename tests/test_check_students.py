@@ -107,6 +107,43 @@ class Bent:
         return np.multiply(np.multiply(self.y, 1 - self.y), dout)
 
 
+def loud(method):
+    def wrap(*args):
+        return method(*args)
+
+    return wrap
+
+
+class Squared:
+    @loud
+    def forward(self, x):
+        self.x = x
+        return x**2 - x
+
+    @loud
+    def backward(self, dout):
+        return dout * 2 * self.x - dout
+
+
+class Weighed:
+    def forward(self, a, b):
+        self.a, self.b = a, b
+        return a**2 - a * b
+
+    def backward(self, dout):
+        return 2 * self.a * dout - dout * self.b, -dout * self.a
+
+
+class Gated:
+    def forward(self, data):
+        self.data_out = 1 / (1 + np.exp(-data))
+        return self.data_out
+
+    def backward(self, grad_in):
+        grad_out = grad_in * self.data_out * (1 - self.data_out)
+        return grad_out
+
+
 class ScoreLoss:
     def __init__(self, W):
         self.params, self.grads = [W], [np.zeros_like(W)]
@@ -159,6 +196,10 @@ MISTAKES = [
     ("Halves", "dx += g @", "dx = g @", "`dx` is assigned with = where += belongs"),
     ("Bent", "np.multiply(self.y, 1 - self.y)", "np.multiply(self.y, self.y)",
      "`self.y` stands where `1 - self.y` belongs"),
+    ("Gated", "self.data_out * (1 - self.data_out)", "self.data_out",
+     "the factor `(1 - self.data_out)` is missing"),
+    ("Weighed", "2 * self.a * dout - dout * self.b,", "2 * self.a * dout,",
+     "`-dout * self.b` is not added"),
     ("Steps", "dxs[:, t, :] = dh @", "dhs[:, t, :] = dh @", "`dhs` stands where `dxs` belongs"),
     ("Steps", "dhs[:, t, :] + dh\n", "dhs[:, t, :] + dx\n", "`dx` stands where `dh` belongs"),
 ]
@@ -172,7 +213,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 9 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 12 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)
@@ -185,6 +226,18 @@ def test_a_mistake_of_a_student(name, right, wrong, said, tmp_path):
     assert len(report.causes) == 1 or not said, str(report)
     for cause in report.causes:
         assert said in cause.text and cause.line in (line, line + 1), str(report)
+
+
+def test_what_a_decorator_wraps_is_in_its_own_file(tmp_path):
+    (tmp_path / "loud.py").write_text(
+        "def loud(method):\n    def wrap(*args):\n        return method(*args)\n    return wrap\n")
+    whole = SOURCE.replace("dout * 2 * self.x - dout", "0 * dout")
+    begin = whole.index("class Squared")
+    (tmp_path / "own.py").write_text(
+        "from loud import loud\n" + whole[begin : whole.index("class Weighed")])
+    (report,) = check_here(tmp_path / "own.py")
+    assert report.verdict == "wrong" and report.file == "own.py", str(report)
+    assert {c.file.rpartition("/")[2] for c in report.causes} == {"own.py"}, str(report)
 
 
 def test_a_loss_that_returns_what_it_is_handed(tmp_path):

@@ -112,7 +112,7 @@ def explain_wrong(report: Report, outcome: Outcome, budget: Budget, filename: st
     if report.unexplained or not report.causes:
         report.searched = say("none of the known mistakes") if not budget.used_up else (
             say("not found within the work of {seconds} s (--time-limit)",
-                seconds=f"{budget.limit:.3g}"))
+                seconds=f"{budget.limit:.2g}"))
     return list(codes.items())
 
 

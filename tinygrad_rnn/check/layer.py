@@ -117,7 +117,7 @@ class _Limits:
 
     def budget(self):
         """The work that is left for causes."""
-        return Budget(self.end - worked() if self.explain else 0.0, self.seconds)
+        return Budget(self.end - worked() if self.explain else 0.0)
 
 
 def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: int = 0,

@@ -439,7 +439,12 @@ def _is_value(parent, name, at, node):
 def is_gradient(name: str, scope: Scope):
     """Whether a variable is named as gradients are."""
     bare = name.rpartition(".")[2]
-    return (bare.startswith(("d", "grad")) and len(bare) > 1) or name in scope.arguments
+    return _of_gradients(bare) or name in scope.arguments
+
+
+def _of_gradients(bare: str):
+    return bare.startswith(("d", "grad")) and len(bare) > 1 and not re.match(
+        "data|dec|deriv|dim|dist|drop", bare)
 
 
 def _is_mask(value):
@@ -575,7 +580,7 @@ _DERIVATIVES = (("tanh", "(1 - {0} ** 2)"), ("the sigmoid", "{0} * (1 - {0})"),
 def _derivative_missing(p):
     for other, value, same in _factors(p):
         bare = other.removeprefix("self.")
-        if same and (not bare.startswith("d") or len(bare) < 2) and not _is_mask(value):
+        if same and not _of_gradients(bare) and not _is_mask(value):
             for what, form in _DERIVATIVES:
                 factor = form.format(other)
                 yield _product(p, factor), {"what": what, "factor": factor}
@@ -693,7 +698,8 @@ def _another_variable(p):
             continue
         arrays = isinstance(candidate, np.ndarray) and isinstance(value, np.ndarray)
         like = arrays and candidate.ndim == value.ndim
-        fits = like and is_gradient(other, p.scope) if filled else (
+        fits = arrays and is_gradient(other, p.scope) and (
+            like or p.evidence.misshapen) if filled else (
             _alike(value, candidate) or _shape(candidate) in wanted
             or (other in p.scope.unused and isinstance(candidate, np.ndarray))
             or (like and (p.evidence.misshapen or (_is_weight(own) and _is_weight(other))))
@@ -1027,6 +1033,7 @@ def _product_missing(p):
             if value.shape == arrays[d].shape and other != d:
                 for form in (f"{d} * {other}", f"{d} * (1 - {other})"):
                     yield f"{p.text} + {form}", {"form": form}
+                yield f"{p.text} - {d} * {other}", {"form": f"-{d} * {other}"}
     if isinstance(p.node, ast.Name) and isinstance(p.parent, ast.Assign):
         for d, v, w in itertools.product(scope.arguments, arrays, arrays):
             if d in arrays and arrays[d].shape == arrays[v].shape == arrays[w].shape:

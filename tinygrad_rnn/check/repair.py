@@ -83,8 +83,8 @@ class Budget:
     """Work (see ``limits``): so many seconds of it, from now on."""
 
     def __init__(self, seconds: float, limit: float | None = None):
-        self.limit = seconds if limit is None else limit  # of which these are a part
         self.seconds, self.end = max(0.0, seconds), worked() + seconds
+        self.limit = self.seconds if limit is None else limit  # of which these are a part
         self.used_up = False  # whether something was left undone for want of time
 
     @property
@@ -596,8 +596,10 @@ class _Search:
         if self.now:
             return None
         budget, held, found = self.budget, dict(self.__dict__), None
-        right = {id(e): len((self.attempt(e) or Marks()).right) for e in self.whole}
-        firsts = [e for e in self.whole if right[id(e)] == max(right.values())]
+        right = {id(e): self.attempt(e) or Marks() for e in self.whole}
+        most = max((len(marks.right) for marks in right.values()), default=0)
+        firsts = [e for e in self.whole if len(right[id(e)].right) == most]
+        firsts.sort(key=lambda e: -sum(int(m.sum()) for m in right[id(e)].values()))
         turns: dict[Any, list[Edit]] = {}  # one of each kind in each place, then another
         ran = [e for e, _ in self.effects]
         for edit in sorted([*ran, *self.further], key=lambda e: e.rank):

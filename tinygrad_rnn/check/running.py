@@ -406,6 +406,10 @@ def file_of(cls: Any):
     """The file that a class's own forward or backward was compiled from."""
     for name in ("backward", "forward"):
         fn = inspect.unwrap(getattr(cls, name, None) or (lambda: None))
+        inner = [c.cell_contents for c in getattr(fn, "__closure__", None) or ()
+                 if isinstance(c.cell_contents, types.FunctionType) and c.cell_contents is not fn]
+        if len(inner) == 1:  # a decorator that does not say what it wraps
+            fn = inner[0]
         code = getattr(fn, "__code__", None)
         if code is not None and code.co_filename != __file__:
             return code.co_filename
