@@ -17,7 +17,7 @@ from .limits import TimeUp, time_limit
 from .outcome import evaluate
 from .recipes import Recipe
 from .running import CannotRun, observe
-from .source import codes_run, definitions, replaced, traced
+from .source import codes_run, replaced, to_read, traced
 from .words import Said, join, say
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _rows(outcome: Outcome, pool: Pool):
 
 def _statements(filename: str):
     """The assignments and returns of a file, by the line where they begin."""
-    return {s.lineno: s for f in definitions(filename).values() for s in ast.walk(f)
+    return {s.lineno: s for f in to_read(filename).values() for s in ast.walk(f)
             if isinstance(s, (ast.Assign, ast.AugAssign, ast.Return)) and hasattr(s, "original")}
 
 

@@ -47,9 +47,22 @@ class _Bare(ast.NodeTransformer):
 def definitions(filename: str):
     """The functions that a file or a cell defines, by name and first line. The trees are new each
     time, for the caller to edit: the nodes that came from the source are marked ``original``."""
+    return _parsed(filename, _text(filename))
+
+
+def to_read(filename: str):
+    """The same, not to be edited: made once, as in a long file they take as long as a judgement."""
+    return _parsed_once(filename, _text(filename))
+
+
+def _text(filename):
     linecache.checkcache(filename)
+    return "".join(linecache.getlines(filename))
+
+
+def _parsed(filename, text):
     try:
-        tree = _Bare().visit(ast.parse("".join(linecache.getlines(filename)), filename))
+        tree = _Bare().visit(ast.parse(text, filename))
     except (SyntaxError, ValueError):
         return {}
     node: Any
@@ -59,11 +72,14 @@ def definitions(filename: str):
             for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
+_parsed_once = functools.lru_cache(16)(_parsed)
+
+
 @functools.cache
 def node_of(fn) -> Any:
-    """The definition of a function, None if it is not found."""
+    """The definition of a function, to be read, None if it is not found."""
     code = getattr(fn, "__code__", None)
-    return definitions(code.co_filename).get((code.co_name, code.co_firstlineno)) if code else None
+    return to_read(code.co_filename).get((code.co_name, code.co_firstlineno)) if code else None
 
 
 @functools.cache  # asked for in each run of a backward
