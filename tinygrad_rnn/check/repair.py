@@ -269,18 +269,19 @@ def forward_repair(outcome: Outcome, budget: Budget, stored=False):
                     break
                 if edit.old not in kept if stored else edit.kind != "overwritten":
                     continue
-                edit.said, edit.change = edit.text, change_of(edit)
-                held, undo = f.fn.__code__, edit.make()
+                held, undo, mends = f.fn.__code__, edit.make(), False
                 try:
                     code = compiled(f, f.node)
                     if code is not None:
                         f.fn.__code__ = code
                         with contextlib.suppress(Exception):
-                            if _mends(outcome, stored):
-                                return edit
+                            mends = _mends(outcome, stored)
                 finally:
                     f.fn.__code__ = held
                     undo()
+                if mends:
+                    edit.said, edit.change = edit.text, change_of(edit)
+                    return edit
     return None
 
 

@@ -426,8 +426,8 @@ def _phase(name, layer):
 
 def line_of(error: BaseException, filename: str):
     """The last line of a file that was run before an exception."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-             if frame.filename == filename]
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__)
+             if frame.f_code.co_filename == filename]
     return lines[-1] if lines else None
 
 
