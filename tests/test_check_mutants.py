@@ -13,7 +13,7 @@ MUTANTS = mutants()
 BY_KIND = defaultdict(list)
 for _mutant in MUTANTS:
     BY_KIND[_mutant.kind].append(_mutant)
-MOST = max(1, settings().max_examples // 15)  # of a kind that are tried; all with profile long
+MOST = max(1, settings().max_examples // 30)  # of a kind that are tried; all with profile long
 
 # A mutant of these is right by itself, in a program that does its share: a convention; so is a
 # loss that does not look at its dout, where it is the last layer.
