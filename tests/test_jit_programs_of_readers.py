@@ -2,10 +2,14 @@
 function itself, or asked for, and classes of all kinds."""
 
 import collections
+import copy
 import functools
 import gc
+import pickle
 import queue
 import random
+import statistics
+import types
 import weakref
 
 import numpy as np
@@ -246,6 +250,55 @@ def test_what_a_failed_recording_leaves_is_harmless():
     kept[0][0] += 1
     assert kept[0].tolist() == [1, 2, 4]
     assert f"{kept[1]}" == "3.0"
+
+
+class Slotted:
+    __slots__ = ("a", "b")
+
+    def __init__(self, name):
+        setattr(self, name, 2.0)
+
+
+NAMES, DOUBLED = {"a": 1.0}, Result()
+
+
+@pytest.mark.parametrize("kinds", [
+    (Slotted("a"), Slotted("b")), (NAMES, types.MappingProxyType(NAMES)),
+    (NAMES, NAMES.values(), NAMES.keys()), (DOUBLED, weakref.ref(DOUBLED)),
+    (abs, functools.cache(abs)), (numbers, staticmethod(numbers))], ids=str)  # fmt: skip
+def test_the_signature_says_what_is_looked_through(kinds):
+    jitted = tg.jit(lambda thing, x: x * (
+        1 + len(type(thing).__name__) + 10 * hasattr(thing, "b")))
+    for thing in (*kinds, *kinds, *kinds):
+        assert_array_equal(jitted(thing, X), jitted.f(thing, X))
+
+
+@tg.jit
+def doubled(x):
+    return x * 2
+
+
+def test_a_recorded_function_is_pickled_by_its_name():
+    assert pickle.loads(pickle.dumps(doubled)) is doubled
+    assert copy.copy(doubled) is not copy.deepcopy(doubled) is not doubled
+
+
+def test_what_is_not_in_a_signature_is_not_asked():
+    whole = np.arange(8.0)
+    jitted = tg.jit(lambda x, y: x * (2 if np.shares_memory(x, y) else 3))
+    with pytest.raises(tg.JitError, match="shares_memory"):
+        jitted(whole[:4], whole[4:])
+        jitted(whole[:4], whole[4:])
+    own = tg.jit(lambda x: x * (2 if np.shares_memory(x, x[1:]) else 3))
+    for _ in range(3):
+        assert_array_equal(own(whole), 2 * whole)
+
+
+def test_the_line_is_the_readers_and_not_that_of_a_library():
+    jitted = tg.jit(lambda x: statistics.mean(x))
+    with pytest.raises(tg.JitError, match=r"readers\.py:\d+"):
+        jitted(X)
+        jitted(X)
 
 
 def test_classes_are_not_kept_alive():

@@ -111,8 +111,20 @@ class Jitted(Generic[P, R]):
         """As a method: the object is the first argument."""
         return self if instance is None else MethodType(self, instance)
 
-    def __reduce__(self) -> Any:
+    def __copy__(self) -> Jitted[P, R]:
         """A copy has recordings of its own."""
+        return Jitted(self.f, self.fallback, self.cache_size, self.fast)
+
+    def __deepcopy__(self, memo: dict) -> Jitted[P, R]:
+        return Jitted(copy.deepcopy(self.f, memo), self.fallback, self.cache_size, self.fast)
+
+    def __reduce__(self) -> Any:
+        """By its name, as a function is pickled, where the program finds it by that."""
+        name = getattr(self.f, "__qualname__", "")
+        with contextlib.suppress(AttributeError):
+            found: Any = sys.modules.get(getattr(self.f, "__module__", ""))
+            if functools.reduce(getattr, name.split("."), found) is self:
+                return name
         return Jitted, (self.f, self.fallback, self.cache_size, self.fast)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

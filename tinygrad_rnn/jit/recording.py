@@ -38,15 +38,13 @@ class JitAttributeError(JitError, AttributeError):
 
 
 def here() -> tuple[FrameType | None, str | None]:
-    """Where the program stands: the innermost frame outside this library, outside NumPy, and
-    outside the decorators of contextlib (``no_grad`` on a function of the engine); and the
-    innermost line of the engine."""
+    """Where the program stands: the innermost frame outside this library, NumPy and Python's own;
+    and the innermost line of the engine."""
     frame: FrameType | None = sys._getframe(1)
     engine = None
     while frame is not None:
         file = frame.f_code.co_filename
-        ours = file.startswith(HERE) or file == contextlib.__file__
-        if not ours and NUMPY not in file and "<__array_" not in file:
+        if not file.startswith(HERE) and not is_a_librarys(file):
             if not file.startswith(PACKAGE):
                 return frame, engine
             engine = engine or f"{file[len(PACKAGE):]}:{frame.f_lineno}"
@@ -80,13 +78,21 @@ def line_of(error):
     line, trail = "jit", error.__traceback__
     while trail is not None:
         file = trail.tb_frame.f_code.co_filename
-        if not file.startswith(PACKAGE) and NUMPY not in file and "<__array_" not in file:
+        if not file.startswith(PACKAGE) and not is_a_librarys(file):
             line = f"{cell_name(file) or file}:{trail.tb_lineno}"
         trail = trail.tb_next
     return line
 
 
-NUMPY = f"{os.sep}numpy{os.sep}"
+NUMPY, PYTHONS = f"{os.sep}numpy{os.sep}", os.path.dirname(os.__file__) + os.sep
+
+
+def is_a_librarys(file: str) -> bool:
+    """Whether it is NumPy's or Python's: a line of theirs says nothing to the one who reads it."""
+    return NUMPY in file or "<__array_" in file or file.endswith((".pyx", ".pxd")) or (
+        file.startswith((PYTHONS, "<frozen ")) and "site-packages" not in file)
+
+
 # what does for arrays what these do for numbers
 INSTEAD = {"min": "np.minimum", "max": "np.maximum", "round": "np.round", "sorted": "np.sort",
            "int": "np.floor", "range": "a loop of fixed length and np.where"}  # fmt: skip
@@ -527,13 +533,13 @@ def _shaping(fn, args, kwargs):
                or (name == "bins" and np.ndim(x) == 0))  # else their edges
 
 
-def _refused(what, look=None):
+def _refused(what, look=None, also=""):
     """A method that a recorded value does not have; of what hangs on no input, ``look`` at it."""
     def refuse(self, *args, **kwargs):
         if look is not None and (self._recorder.over or not self._recorder.sources(self)):
             return look(self.value, *args, **kwargs)
         hint = (". An argument may decide if it is an int, a bool or a string: for each, the step"
-                " is recorded anew") if isinstance(self, RecordingNumber) else ""
+                " is recorded anew") if isinstance(self, RecordingNumber) else also
         call = said_here().partition("(")[0]
         numpys = INSTEAD.get(call) or call.replace("math.", "np.") * hasattr(np, call[5:])
         if numpys != call:
@@ -636,6 +642,11 @@ class RecordingArray:
             return NotImplemented
         args = [list(x) if hasattr(x, "__getitem__") and hasattr(x, "__iter__") and not isinstance(
             x, KNOWN) else x for x in args]  # a deque
+        if func in (np.shares_memory, np.may_share_memory) and not self._recorder.over and len(
+                {id(x if getattr(x, "base", None) is None else x.base) for x in args[:2]}) > 1:
+            raise self._recorder.refuse(f"np.{func.__name__}: where arrays lie that come from"
+                                        " outside is not what a recording is known by; ask outside"
+                                        " the recorded step")
         if func in _QUESTIONS or self._recorder.over:
             return func(*_plain(args), **_plain(kwargs))
         if not args:  # the first one, on which so much hangs, is given without its name
@@ -748,7 +759,8 @@ class RecordingArray:
 
     __bool__, __float__, __int__, __complex__ = (
         _refused(kind.__name__, kind) for kind in (bool, float, int, complex))
-    __index__ = _refused("an index", operator.index)
+    __index__ = _refused("an index", operator.index, ". A table that is read at recorded indices,"
+                         " np.eye(n)[ids], is made outside the recorded step")
     item, tolist, tobytes = (
         _refused(name, getattr(np.ndarray, name)) for name in ("item", "tolist", "tobytes"))
     __hash__ = object.__hash__

@@ -64,6 +64,10 @@ HOLDERS |= dict.fromkeys((
     "_ctypes._SimpleCData", "_ctypes.Array", "_ctypes.Structure", "_ctypes.Union"), "values")
 
 
+THROUGH = frozenset(("cached", "jitted", "method", "partial", "proxy", "reference", "variable",
+                     "view"))
+
+
 class Place:
     """Where something is kept, so that it can be exchanged: an attribute, an entry of an object's
     ``__dict__`` (whatever the class makes of that name), an item, a cell, an item of the tuple in
@@ -378,6 +382,8 @@ def walk(f, given=(), watch=None) -> Reached:
                 found.generators_again.append((Place(*spot), at[1]))
             return
         seen[id(x)] = len(seen)
+        if sort in THROUGH:  # what is behind it says nothing of it
+            key.append(kind)
         if sort == "tensor":
             found.tensors.append(x)
             node = x._node
@@ -397,6 +403,7 @@ def walk(f, given=(), watch=None) -> Reached:
             for name in slots(kind):
                 watch.loose.append((x, name, getattr(x, name, None)))
                 if hasattr(x, name):
+                    key.append(name)
                     keep(("attribute", x, name), getattr(x, name), given)
             if hasattr(x, "__dict__"):
                 attributes(x, vars(x), given)
