@@ -36,10 +36,12 @@ FAST = {
 }  # fmt: skip
 
 
-# Searches over many layers, and what trains, notebooks and examples too: nearly half of the time.
-# CI runs them with the first Python alone.
+# Searches over many layers, and what trains, is killed and goes on, notebooks and examples too:
+# half of the time, with the tests that are marked so where they stand. CI runs them with the first
+# Python alone.
 SLOW = {"test_check_files", "test_check_forms", "test_check_mistakes", "test_check_mutants",
-        "test_command_line_interrupted", "test_examples", "test_notebooks", "test_training"}
+        "test_check_students", "test_command_line_interrupted", "test_examples", "test_notebooks",
+        "test_reliability", "test_sweep", "test_training", "test_wasi"}
 
 
 def pytest_addoption(parser):

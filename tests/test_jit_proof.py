@@ -153,6 +153,7 @@ def all_kinds(x):
     return part + 1, c * d + b.sum(), np.cumsum(d, 1) - a
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BREAKS)
 def test_what_is_broken_is_refused_and_never_silent(name, monkeypatch):
     """Nothing wrong comes out even of a recording that is made, or planned, wrongly."""
@@ -402,6 +403,7 @@ def test_a_recording_that_was_found_to_be_wrong_is_made_anew():
 
 
 # Python itself drops what is raised while it collects an object
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_in_the_first_calls_leaves_plain_arrays():

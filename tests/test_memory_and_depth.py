@@ -28,6 +28,7 @@ def test_long_chains_backpropagate_and_are_freed():
     assert node() is None
 
 
+@pytest.mark.slow
 def test_a_recurrence_of_100_000_steps():
     w, h = Tensor(np.eye(1) * 0.5, requires_grad=True), Tensor(np.zeros((1, 1)))
     for _ in range(100_000):
