@@ -180,6 +180,17 @@ class Steps:
             dxs[:, t, :] = dh @ self.params[0].T
         self.grads[0][...] = dW
         return dxs
+
+
+def scaled_forward(x, w, b, scale_param):
+    return (x @ w + b) * scale_param.get("scale", 1.0), (x, w, scale_param)
+
+
+def scaled_backward(dout, cache):
+    x, w, scale_param = cache
+    da = dout * scale_param.get("scale", 1.0)
+    dx, dw, db = da @ w.T, x.T @ da, np.sum(da, axis=0)
+    return dx, dw, db
 '''
 MISTAKES = [
     ("Affine", "= dW\n        self.grads[1]", "= db\n        self.grads[1]",
@@ -200,6 +211,7 @@ MISTAKES = [
      "the factor `(1 - self.data_out)` is missing"),
     ("Weighed", "2 * self.a * dout - dout * self.b,", "2 * self.a * dout,",
      "`-dout * self.b` is not added"),
+    ("scaled", "return dx, dw, db", "return dout, dw, db", "`dout` stands where `dx` belongs"),
     ("Steps", "dxs[:, t, :] = dh @", "dhs[:, t, :] = dh @", "`dhs` stands where `dxs` belongs"),
     ("Steps", "dhs[:, t, :] + dh\n", "dhs[:, t, :] + dx\n", "`dx` stands where `dh` belongs"),
 ]
@@ -213,7 +225,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 12 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 13 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)

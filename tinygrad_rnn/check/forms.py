@@ -617,11 +617,12 @@ class _Pair:
             names = returned_names(self.backward)
             if len(names) != len(parts):
                 names = [f"d{i}" for i in range(len(parts))]
-            shapes = [[*map(np.shape, arrays)] for arrays in (parts, values.values())]
-            if len(names) == len(values) and sum(map(operator.eq, *shapes)) * 2 >= len(names):
+            own = {k: np.shape(v) for k, v in values.items() if not isinstance(v, dict)}  # settings
+            same = map(operator.eq, map(np.shape, parts), own.values())
+            if len(names) == len(own) and sum(same) * 2 >= len(names):
                 # what has no name of its own stands in the order of the arguments
                 names = [n if n.isidentifier() and n not in handed and names.count(n) == 1
-                         else f"d{k}" for n, k in zip(names, values, strict=True)]
+                         else f"d{k}" for n, k in zip(names, own, strict=True)]
             found = dict(zip(names, parts, strict=True))
         return self._hand_out(layer, found, values)
 
