@@ -70,6 +70,7 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=exempt)
         items[:] = [i for i in items if i not in exempt]
     for item in items:
+        assert " at 0x" not in item.nodeid, f"another name in each process: {item.nodeid}"
         for mark, files in (("fast", FAST), ("slow", SLOW)):
             if item.path.stem in files:
                 item.add_marker(mark)

@@ -44,7 +44,7 @@ def numbers():
 
 @pytest.mark.parametrize("make", [
     lambda: (i for i in range(3)), numbers, lambda: iter([1]), Result,
-    lambda: [zip([1], [2], strict=True)], lambda: {"a": map(abs, [1])}], ids=str)  # fmt: skip
+    lambda: [zip([1], [2], strict=True)], lambda: {"a": map(abs, [1])}])  # fmt: skip
 def test_what_only_the_first_call_could_hand_out_is_refused(make):
     jitted, eager = tg.jit(lambda x: (x * 2, make())), tg.jit(
         lambda x: (x * 2, make()), fallback="eager")
@@ -265,7 +265,7 @@ NAMES, DOUBLED = {"a": 1.0}, Result()
 @pytest.mark.parametrize("kinds", [
     (Slotted("a"), Slotted("b")), (NAMES, types.MappingProxyType(NAMES)),
     (NAMES, NAMES.values(), NAMES.keys()), (DOUBLED, weakref.ref(DOUBLED)),
-    (abs, functools.cache(abs)), (numbers, staticmethod(numbers))], ids=str)  # fmt: skip
+    (abs, functools.cache(abs)), (numbers, staticmethod(numbers))])  # fmt: skip
 def test_the_signature_says_what_is_looked_through(kinds):
     jitted = tg.jit(lambda thing, x: x * (
         1 + len(type(thing).__name__) + 10 * hasattr(thing, "b")))
