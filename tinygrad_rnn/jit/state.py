@@ -68,6 +68,13 @@ THROUGH = frozenset(("cached", "jitted", "method", "partial", "proxy", "referenc
                      "view"))
 
 
+class Aside:
+    """Holds what no recording looks at: the counts of the one who lets something be recorded."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
 class Place:
     """Where something is kept, so that it can be exchanged: an attribute, an entry of an object's
     ``__dict__`` (whatever the class makes of that name), an item, a cell, an item of the tuple in
