@@ -83,8 +83,8 @@ class Budget:
     """Work (see ``limits``): so many seconds of it, from now on."""
 
     def __init__(self, seconds: float, limit: float | None = None):
-        self.seconds, self.end = max(0.0, seconds), worked() + seconds
-        self.limit = self.seconds if limit is None else limit  # of which these are a part
+        self.end = worked() + seconds
+        self.limit = max(0.0, seconds) if limit is None else limit  # of which these are a part
         self.used_up = False  # whether something was left undone for want of time
 
     @property
