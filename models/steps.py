@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.jit.state import Aside
 from tinygrad_rnn.tensor import host, plain
 
 PAYS = 100  # steps of one kind until one is recorded, which costs as much as 50 to 100 of them
@@ -77,7 +78,10 @@ def _recorded(model: Writer, ids: np.ndarray, state: Any) -> Any:
 def _taken() -> Any:
     """Of models: how many steps with which shapes. They are kept where a recording does not look:
     what changes with every step would be another thing to record."""
-    return vars(_recorded).setdefault("taken", WeakKeyDictionary())
+    return _TAKEN.held
+
+
+_TAKEN = Aside(WeakKeyDictionary())
 
 
 def _shapes(x: Any) -> tuple[Any, ...]:

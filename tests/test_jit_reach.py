@@ -166,8 +166,10 @@ def test_what_is_kept_where_nobody_looks_is_noticed():
         return (x * k for k in range(3))
 
     for f in (caches, stores, generates):
-        with pytest.raises(JitError, match="keeps float64"):
-            tg.jit(f)(X[0])
+        jitted = tg.jit(f)
+        with pytest.raises(JitError, match=r"keeps (float64|a generator)"):
+            for _ in range(2):  # the first call of caches fills the cache
+                jitted(X[0])
 
 
 def test_attributes_that_are_made_again_and_again_are_refused_and_taken_away():

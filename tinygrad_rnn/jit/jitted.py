@@ -49,6 +49,7 @@ from .passes import (
 )
 from .products import takes_blocks
 from .proof import Noise, Snapshot, coarsest, explained, interpret, prove
+from .recording import same_bits
 from .replay import Program, describe
 from .roll import Irregular
 from .state import Place, Reached, Watch, foreign, sort_of, walk, where
@@ -82,6 +83,11 @@ FUSION = (elementary, share, drop_unused, tables_first, compiled_calls, sum_in_s
 class Jitted(Generic[P, R]):
     """A function under ``jit``."""
 
+    # ``__dict__`` has what the program keeps here: ``step.calls += 1``, in the function, too
+    __slots__ = ("__dict__", "__weakref__", "_block", "_crowded", "_families", "_last", "_lock",
+                 "_mode", "_numbers", "_parts", "_reached", "_ready", "_watch", "cache_size", "f",
+                 "fallback", "fast", "recordings")  # fmt: skip
+
     def __init__(self, f: Callable[P, R], fallback: str | None, cache_size: int,
                  fast: bool) -> None:
         functools.update_wrapper(self, f)
@@ -95,6 +101,7 @@ class Jitted(Generic[P, R]):
         self._mode = (False, 0)  # whether that was made without gradients, for how many threads
         self._ready: set[tuple] = set()  # for which arguments something was made at a first call
         self._numbers: dict[tuple, Any] = {}  # where some lie that change; what must keep its id
+        self._parts: dict[type, Any] = {}  # what there is in the classes that are reached
         self._crowded = False  # whether it was said that the recordings are too many
         # of a signature without one size: a recording, or how many numbers of steps were tried
         self._families: dict[tuple, Any] = {}
@@ -104,8 +111,20 @@ class Jitted(Generic[P, R]):
         """As a method: the object is the first argument."""
         return self if instance is None else MethodType(self, instance)
 
-    def __reduce__(self) -> Any:
+    def __copy__(self) -> Jitted[P, R]:
         """A copy has recordings of its own."""
+        return Jitted(self.f, self.fallback, self.cache_size, self.fast)
+
+    def __deepcopy__(self, memo: dict) -> Jitted[P, R]:
+        return Jitted(copy.deepcopy(self.f, memo), self.fallback, self.cache_size, self.fast)
+
+    def __reduce__(self) -> Any:
+        """By its name, as a function is pickled, where the program finds it by that."""
+        name = getattr(self.f, "__qualname__", "")
+        with contextlib.suppress(AttributeError):
+            found: Any = sys.modules.get(getattr(self.f, "__module__", ""))
+            if functools.reduce(getattr, name.split("."), found) is self:
+                return name
         return Jitted, (self.f, self.fallback, self.cache_size, self.fast)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -121,9 +140,17 @@ class Jitted(Generic[P, R]):
         reached: Reached | None = None
         if self._watch is not None and mode == self._mode:
             reached = self._watch.reached(given)
+            if reached is not None and recording.stale(reached):
+                reached = None
         if reached is None:
-            watch = Watch(Reached(), self._numbers)
-            reached, self._mode = walk(self.f, given, watch), mode
+            watch = Watch(Reached(), self._numbers, self._parts)
+            try:
+                reached, self._mode = walk(self.f, given, watch), mode
+            except Exception as error:  # of a method of the program's, or it is nested too deep
+                if self.fallback is None:
+                    raise JitError("jit: what the function reaches cannot be looked through:"
+                                   f" {type(error).__name__}: {error}") from error
+                return self.f(*args, **kwargs)
             key = (mode, *reached.signature())
             if key in self.recordings:
                 self.recordings.move_to_end(key)
@@ -135,7 +162,7 @@ class Jitted(Generic[P, R]):
             if key not in self.recordings or recording.proofs < PROOFS:
                 self._watch = None
                 return self._proven(key, reached, given)
-            self._watch = watch if recording.steady(reached) and not recording.masks else None
+            self._watch = watch if recording.steady(reached) else None
         assert recording is not None
         self._last, self._reached = recording, reached
         try:
@@ -164,9 +191,7 @@ class Jitted(Generic[P, R]):
             again()
             return self.f(*given[0], **given[1])
         real = Snapshot(reached, before)
-        kinds = *((type(x), getattr(x, "shape", None), getattr(x, "dtype", None),
-                   x if type(x) in (int, bool, str) else None)
-                  for x in (*given[0], *given[1].values())),
+        kinds = reached.signature()[: reached.given["key"]]
         if kinds not in self._ready and real.has_more(before):
             self._ready.add(kinds)
             return returned
@@ -432,6 +457,7 @@ class Recording:
         self.rounds, self.eps = rounding(better, fast), coarsest(tape)
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
         self.masks = [(tape.inputs.index(value), mask) for value, mask in tape.masks.items()]
+        self.looked_at = tape.looked_at
         self.proofs = 0  # how often it has given what the function gave
         self.plain_is_proven = False  # for other numbers of steps
         self.kept: list[Any] = []  # what the signature knows by its id
@@ -444,9 +470,14 @@ class Recording:
         return interpret(self.recorded, self.homes, noise)
 
     def stale(self, reached: Reached) -> bool:
-        """Whether a mask is another one than when it was recorded."""
-        inputs = self.inputs(reached) if self.masks else []
-        return any(not np.array_equal(host(inputs[i]), mask) for i, mask in self.masks)
+        """Whether a mask, or what was taken for constant, is not what it was when it was
+        recorded."""
+        if not self.looked_at:
+            return False
+        inputs, cached = self.inputs(reached) if self.masks else [], set(map(id, reached.cached))
+        return any(not np.array_equal(host(inputs[i]), mask) for i, mask in self.masks) or any(
+            id(x) not in cached for x, _ in self.recorded.cached) or any(
+            not same_bits(*pair) for pair in (*self.recorded.cached, *self.recorded.kept_outside))
 
     def replay(self, reached: Reached, run=None):
         again()
@@ -508,6 +539,7 @@ class OnDevice(Recording):
         self.recorded, self.homes = tape, homes
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
         self.masks = [(tape.inputs.index(value), mask) for value, mask in tape.masks.items()]
+        self.looked_at = tape.looked_at
         better = tape
         for improve in PASSES_THERE:
             better = improve(better)
@@ -534,7 +566,7 @@ class ForSize(Recording):
         self.program = known.program.at(T, block, native=known.native)
         self.shape, self.assigned = known.shape, known.assigned
         self.rounds, self.eps, self.edited = known.rounds, known.eps, known.edited
-        self.masks: list[tuple[int, Any]] = []
+        self.looked_at = False
         self.proofs, self.kept, self.plain_is_proven = 0, [], known.proofs >= PROOFS
 
     def plainly(self, noise):

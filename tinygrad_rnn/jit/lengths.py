@@ -60,7 +60,7 @@ class AnyLength:
             raise Irregular("no loop")
         made += [trace(f, reached, given, (T, t)) for t in self.Ts[2:]]
         tape, homes, self.shape, self.assigned = made[0]
-        if any(repr(other[2:]) != repr(made[0][2:]) or other[0].masks for other in made):
+        if any(repr(other[2:]) != repr(made[0][2:]) or other[0].looked_at for other in made):
             raise Irregular("results")
         self.plain = Rolled([Plain(tape, homes) for tape, homes, *_ in made], self.Ts)
         better = [improve(tape, homes, times=T / t)
@@ -79,7 +79,7 @@ class AnyRows:
 
     def __init__(self, pair: Sequence[Any], Ns: tuple[int, int], tried: int) -> None:
         one, other = pair
-        if one.masks or other.masks or repr((one.shape, one.assigned)) != repr(
+        if one.looked_at or other.looked_at or repr((one.shape, one.assigned)) != repr(
                 (other.shape, other.assigned)):
             raise Irregular("results")
         self.tried, self.Ts, self.proofs = tried, Ns, one.proofs + other.proofs

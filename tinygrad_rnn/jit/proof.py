@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import random as stdlib_random
 import weakref
+from collections import deque
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from .blocks import ctrl_c_later
 from .once import again
 from .recording import draw, holder
 from .replay import Program
-from .state import Place, Reached, foreign, refill
+from .state import Place, Reached, content, foreign, refill
 from .tape import Call, Tape, Value, name_of, replace
 from .trace import copied, trace
 
@@ -48,7 +49,8 @@ class Snapshot:
     def __init__(self, reached: Reached, earlier: Snapshot | None = None) -> None:
         self.insides = [(inside, dict(inside) if isinstance(inside, dict) else list(inside))
                         for _, inside, _ in reached.containers]
-        self.bags = [(bag, list(bag)) for bag in reached.bags]
+        self.bags = [(bag, content(bag)) for bag in reached.bags]
+        self.cached = sum(map(len, reached.caches))
         self.places = [(place, _held(place)) for place in reached.places if place.kind != "tuple"]
         self.tensors = [(t, weakref.ref(t._held), copied(t._held), t._exposed, t._node)
                         for t in reached.tensors]
@@ -63,15 +65,20 @@ class Snapshot:
             id(x): (x, copied(x)) for x in arrays if isinstance(x, np.ndarray) or foreign(x)}
         self.generators = [(g, g.bit_generator.state) for g in map(_held, reached.generators)
                            if g is not _MISSING]
+        self.sources = [(x, state_of(x)) for place in reached.sources
+                        if state_of(x := _source(_held(place))) is not None]
         self.random = random.state(), np.random.get_state(), stdlib_random.getstate()  # noqa: NPY002
 
     def restore(self, bags: bool = False) -> None:
         """Put all of it back; sets and the like only as if the call had not happened: what it has
         put there, once and for all, its recording may find there."""
         with ctrl_c_later():
-            for inside, was in self.insides + (self.bags if bags else []):
+            for inside, was in self.insides:
                 if not _same_items(inside, was):
                     refill(inside, was)
+            for bag, was in self.bags if bags else ():
+                if content(bag) != was:
+                    refill(bag, was)
             for held, values in self.old:
                 array = held()
                 if array is not None and _writable(array):
@@ -91,14 +98,18 @@ class Snapshot:
                     array[...] = values
             for generator, state in self.generators:
                 generator.bit_generator.state = state
+            for source, state in self.sources:
+                state_of(source, state)
             random.restore(self.random[0])
             np.random.set_state(self.random[1])  # noqa: NPY002
             stdlib_random.setstate(self.random[2])
 
     def has_more(self, before: Snapshot) -> bool:
-        """Whether there are new attributes, or entries of dicts: a table, a mask made ready."""
-        return any(isinstance(was, dict) and len(now) > len(was) for (_, now), (_, was) in zip(
-            self.insides, before.insides, strict=True))
+        """Whether there are new attributes, or entries of dicts or of functools.cache: a table, a
+        mask made ready."""
+        pairs = zip(self.insides, before.insides, strict=True)
+        return self.cached > before.cached or any(
+            isinstance(was, dict) and len(now) > len(was) for (_, now), (_, was) in pairs)
 
     def then(self, x: Any) -> Any:
         """What was in an array, or in that of a Tensor."""
@@ -120,6 +131,25 @@ class Snapshot:
                     memory = holder(was).ravel("K")
                     return np.ndarray(x.shape, x.dtype, memory, offset, x.strides)
         return x
+
+
+def _source(x: Any) -> Any:
+    """What it belongs to, where it is a method of a random generator's."""
+    owner = getattr(x, "__self__", None)
+    return x if state_of(owner) is None else owner
+
+
+def state_of(x: Any, new: Any = None) -> Any:
+    """The state of a random generator, or put it back; None of what has none that one may set."""
+    if isinstance(x, stdlib_random.Random):
+        return x.getstate() if new is None else x.setstate(new)
+    if isinstance(x, np.random.RandomState):
+        return x.get_state() if new is None else x.set_state(new)
+    if isinstance(x, np.random.BitGenerator):
+        if new is not None:
+            x.state = new
+        return x.state
+    return None
 
 
 def in_pieces(x: Any) -> bool:
@@ -246,8 +276,8 @@ def _agree(trio, outcomes, eps, what) -> None:
         return
     if type(a) is not type(b):
         raise Difference(f"{what}: {b!r:.60} in a replay, and {a!r:.60}")
-    if isinstance(a, (tuple, list)) and len(a) == len(b):
-        c = c if isinstance(c, (tuple, list)) and len(c) == len(a) else a
+    if isinstance(a, (tuple, list, deque)) and len(a) == len(b):
+        c = c if type(c) is type(a) and len(c) == len(a) else a
         for i, items in enumerate(zip(a, b, c, strict=True)):
             _agree(items, outcomes, eps, f"{what}[{i}]")
     elif isinstance(a, dict) and list(a) == list(b):

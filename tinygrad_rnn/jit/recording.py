@@ -5,11 +5,13 @@ NumPy's protocols (NEP 13, NEP 18), as CuPy's do, and know nothing of the record
 """
 
 import contextlib
+import gc
 import itertools
 import linecache
 import operator
 import os
 import sys
+import warnings
 import weakref
 from functools import cache
 from types import FrameType
@@ -27,7 +29,7 @@ from .state import ARRAYS, rebuilt
 from .tape import Call, Tape, Value, name_of
 
 __all__ = ["MAKERS", "Recorder", "RecordingArray", "RecordingGenerator", "RecordingNumber",
-           "RecordingSource", "added", "draw", "holder", "line_of", "overwritten",
+           "RecordingSource", "added", "draw", "holder", "line_of", "overwritten", "same_bits",
            "source_line"]  # fmt: skip
 
 
@@ -36,15 +38,13 @@ class JitAttributeError(JitError, AttributeError):
 
 
 def here() -> tuple[FrameType | None, str | None]:
-    """Where the program stands: the innermost frame outside this library, outside NumPy, and
-    outside the decorators of contextlib (``no_grad`` on a function of the engine); and the
-    innermost line of the engine."""
+    """Where the program stands: the innermost frame outside this library, NumPy and Python's own;
+    and the innermost line of the engine."""
     frame: FrameType | None = sys._getframe(1)
     engine = None
     while frame is not None:
         file = frame.f_code.co_filename
-        ours = file.startswith(HERE) or file == contextlib.__file__
-        if not ours and NUMPY not in file and "<__array_" not in file:
+        if not file.startswith(HERE) and not is_a_librarys(file):
             if not file.startswith(PACKAGE):
                 return frame, engine
             engine = engine or f"{file[len(PACKAGE):]}:{frame.f_lineno}"
@@ -78,13 +78,21 @@ def line_of(error):
     line, trail = "jit", error.__traceback__
     while trail is not None:
         file = trail.tb_frame.f_code.co_filename
-        if not file.startswith(PACKAGE) and NUMPY not in file and "<__array_" not in file:
+        if not file.startswith(PACKAGE) and not is_a_librarys(file):
             line = f"{cell_name(file) or file}:{trail.tb_lineno}"
         trail = trail.tb_next
     return line
 
 
-NUMPY = f"{os.sep}numpy{os.sep}"
+NUMPY, PYTHONS = f"{os.sep}numpy{os.sep}", os.path.dirname(os.__file__) + os.sep
+
+
+def is_a_librarys(file: str) -> bool:
+    """Whether it is NumPy's or Python's: a line of theirs says nothing to the one who reads it."""
+    return NUMPY in file or "<__array_" in file or file.endswith((".pyx", ".pxd")) or (
+        file.startswith((PYTHONS, "<frozen ")) and "site-packages" not in file)
+
+
 # what does for arrays what these do for numbers
 INSTEAD = {"min": "np.minimum", "max": "np.maximum", "round": "np.round", "sorted": "np.sort",
            "int": "np.floor", "range": "a loop of fixed length and np.where"}  # fmt: skip
@@ -111,7 +119,9 @@ class Recorder:
         self.drawing = False
         self.outside: dict[Value, Any] = {}  # inputs that are no arguments, as they came in
         self._sources: dict[Value, frozenset[Value | None]] = {}  # of what calls made, see below
+        self._steady: dict[tuple, bool] = {}  # see below
         self.refused: JitError | None = None  # the first refusal: it counts, even if it is caught
+        self.over = False  # then its arrays, should something have them yet, are as any others
 
     def alive(self):
         """The recording arrays that something still holds."""
@@ -166,6 +176,16 @@ class Recorder:
             held = self._constants[id(array)] = array, self.tape.constants[value], value
         return held[2]
 
+    def kept_outside(self):
+        """Constants that someone holds besides this recorder, each with what is on the tape."""
+        kept = [held[:2] for held in self._constants.values()]
+        self._constants = {}
+        for collect in (lambda: None, gc.collect):  # what only cycles hold is not kept
+            if kept:
+                collect()
+            kept = [pair for pair in kept if _held_elsewhere(pair)]
+        return kept
+
     def sources(self, array):
         """The inputs on which an array hangs; None among them stands for chance."""
         value, calls = array._symbol(), self.tape.calls
@@ -196,12 +216,33 @@ class Recorder:
             return out
         return self.record(original, args, kwargs, out)
 
+    def steady(self, func, args, kwargs, result):
+        """Whether the function gives the same shapes and dtypes for other numbers: roots of a
+        polynomial, edges of bins, residuals of least squares do not."""
+        kinds: list[Any] = []
+
+        def kind(x):
+            kinds.append((np.shape(x), getattr(x, "dtype", type(x))))
+            return x
+
+        _plain((args, kwargs), kind)
+        known = func, *kinds
+        if known not in self._steady:
+            self._steady[known] = True
+            for other in (_zeros, _normal):
+                with np.errstate(all="ignore"), warnings.catch_warnings(), (
+                        contextlib.suppress(Exception)):
+                    warnings.simplefilter("ignore")
+                    got = func(*_plain(args, other), **_plain(kwargs, other))
+                    self._steady[known] &= _kinds(got) == _kinds(result)
+        return self._steady[known]
+
     # calls
 
     def call(self, fn, args, kwargs, effect=False):
         """Compute ``fn(*args, **kwargs)``, and record it."""
         out = fn(*_plain(args), **_plain(kwargs))
-        return self.record(fn, args, kwargs, out, effect)
+        return out if self.over else self.record(fn, args, kwargs, out, effect)
 
     def record(self, fn, args, kwargs, out, effect=False):
         """What the program gets for ``out``, which ``fn`` has given."""
@@ -313,6 +354,11 @@ class Recorder:
         if root is None:
             target._version += 1
         return target
+
+
+def _held_elsewhere(pair):
+    root = holder(pair[0])
+    return sys.getrefcount(root) > 3  # of these one is root, one getrefcount's, one in the pair
 
 
 def holder(x):
@@ -487,13 +533,13 @@ def _shaping(fn, args, kwargs):
                or (name == "bins" and np.ndim(x) == 0))  # else their edges
 
 
-def _refused(what, look=None):
+def _refused(what, look=None, also=""):
     """A method that a recorded value does not have; of what hangs on no input, ``look`` at it."""
     def refuse(self, *args, **kwargs):
-        if look is not None and not self._recorder.sources(self):
+        if look is not None and (self._recorder.over or not self._recorder.sources(self)):
             return look(self.value, *args, **kwargs)
         hint = (". An argument may decide if it is an int, a bool or a string: for each, the step"
-                " is recorded anew") if isinstance(self, RecordingNumber) else ""
+                " is recorded anew") if isinstance(self, RecordingNumber) else also
         call = said_here().partition("(")[0]
         numpys = INSTEAD.get(call) or call.replace("math.", "np.") * hasattr(np, call[5:])
         if numpys != call:
@@ -572,6 +618,9 @@ class RecordingArray:
         if any(isinstance(x, Tensor) for x in inputs):
             return NotImplemented
         recorder = _first((inputs, out, kwargs))._recorder
+        if recorder.over:
+            kwargs |= {"out": _plain(out)} if out is not None else {}
+            return getattr(ufunc, method)(*_plain(inputs), **_plain(kwargs))
         if method == "at":
             recorder.edit(self._target(inputs[0]), edited(ufunc.at), inputs[1:])
             return None
@@ -591,14 +640,21 @@ class RecordingArray:
     def __array_function__(self, func, types, args, kwargs):
         if any(issubclass(t, Tensor) for t in types):
             return NotImplemented
-        if func in _QUESTIONS:
+        args = [list(x) if hasattr(x, "__getitem__") and hasattr(x, "__iter__") and not isinstance(
+            x, KNOWN) else x for x in args]  # a deque
+        if func in (np.shares_memory, np.may_share_memory) and not self._recorder.over and len(
+                {id(x if getattr(x, "base", None) is None else x.base) for x in args[:2]}) > 1:
+            raise self._recorder.refuse(f"np.{func.__name__}: where arrays lie that come from"
+                                        " outside is not what a recording is known by; ask outside"
+                                        " the recorded step")
+        if func in _QUESTIONS or self._recorder.over:
             return func(*_plain(args), **_plain(kwargs))
         if not args:  # the first one, on which so much hangs, is given without its name
-            args = tuple([kwargs.pop(name) for name in itertools.islice(
-                signature(func).parameters, 1) if name in kwargs])
+            args = [kwargs.pop(name) for name in itertools.islice(
+                signature(func).parameters, 1) if name in kwargs]
         if func in _OWN:
             return _OWN[func](*args, **kwargs)
-        recorder = self._recorder
+        args, recorder = tuple(args), self._recorder
         if func in _EDITING:
             recorder.edit(self._target(args[0]), edited(func), args[1:], kwargs)
             return None
@@ -616,6 +672,8 @@ class RecordingArray:
             raise recorder.refuse(f"np.{func.__name__} edits its argument in this form, which"
                                   " cannot be recorded; write a[index] = value, or use np.where"
                                   ) from None
+        if not any(map(callable, args)) and not recorder.steady(func, args, kwargs, result):
+            raise recorder.refuse_choice(f"np.{func.__name__}")
         return recorder.record(func, args, kwargs, _writable(func, result))
 
     @staticmethod
@@ -624,6 +682,8 @@ class RecordingArray:
         if (tensor := next((x for x in args if isinstance(x, Tensor)), None)) is not None:
             return tensor.__primitive__(fn, *args, **kwargs)
         recorder = _first((args, kwargs))._recorder
+        if recorder.over:
+            return fn(*_plain(args), **_plain(kwargs))
         if fn is add_at:
             recorder.edit(_first((args, kwargs))._target(args[0]), added, args[1:])
             return None
@@ -642,20 +702,24 @@ class RecordingArray:
         return out
 
     def __array__(self, *args, **kwargs):
-        if not self._recorder.sources(self):
+        if self._recorder.over or not self._recorder.sources(self):
             return np.array(self.value)
         raise self._recorder.refuse(
             f"{said_here()} would make a plain array of one that is being recorded, which a replay"
             " could not follow: write a.astype(np.float32) for np.float32(a), and fill what was"
             " made with np.zeros_like(a, shape=...) or, of floats, with np.zeros")
 
-    def __reduce_ex__(self, _):
+    def __reduce_ex__(self, protocol):
+        if self._recorder.over:
+            return self.value.__reduce_ex__(protocol)
         raise self._recorder.refuse("pickling an array that is being recorded: return it, and save"
                                     " it outside the recorded step")
 
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
+        if self._recorder.over:
+            return getattr(self.value, name)
         raise self._recorder.refuse(f".{name} of an array that is being recorded: use the function"
                                     f" np.{name}, if there is one", JitAttributeError)
 
@@ -681,7 +745,8 @@ class RecordingArray:
     # A text that hangs on values is marked: should it come out of the function, the proof sees it.
 
     def _marked(self, text):
-        return f"recorded {text}" if self._recorder.sources(self) else text
+        over = self._recorder.over or not self._recorder.sources(self)
+        return text if over else f"recorded {text}"
 
     def __repr__(self):
         return self._marked(repr(self.value))
@@ -694,7 +759,8 @@ class RecordingArray:
 
     __bool__, __float__, __int__, __complex__ = (
         _refused(kind.__name__, kind) for kind in (bool, float, int, complex))
-    __index__ = _refused("an index", operator.index)
+    __index__ = _refused("an index", operator.index, ". A table that is read at recorded indices,"
+                         " np.eye(n)[ids], is made outside the recorded step")
     item, tolist, tobytes = (
         _refused(name, getattr(np.ndarray, name)) for name in ("item", "tolist", "tobytes"))
     __hash__ = object.__hash__
@@ -702,6 +768,8 @@ class RecordingArray:
     # indexing
 
     def __getitem__(self, index):
+        if self._recorder.over:
+            return self.value[_plain(index)]
         parts = index if isinstance(index, tuple) else (index,)
         if any(isinstance(i, RecordingArray) and i.dtype == np.bool_
                and not self._recorder.keeps(i) for i in parts):
@@ -715,6 +783,9 @@ class RecordingArray:
         return self._recorder.call(operator.getitem, (self, index), {})
 
     def __setitem__(self, index, value):
+        if self._recorder.over:
+            self.value[_plain(index)] = _plain(value)
+            return
         if isinstance(value, RecordingArray) and value.base is not None and (
                 value.base is self or value.base is self.base):
             here = self.value[_plain(index)]
@@ -801,6 +872,9 @@ class RecordingArray:
 
     def fill(self, value):
         self[...] = value
+
+
+KNOWN = RecordingArray, np.ndarray, list, tuple, dict, str
 
 
 class RecordingScalar(RecordingArray):
@@ -975,6 +1049,30 @@ def same_memory(a, b):
     one, other = a.__array_interface__, b.__array_interface__
     return one["data"][0] == other["data"][0] and all(
         one[key] == other[key] for key in ("shape", "strides", "typestr"))
+
+
+def _zeros(x):
+    return np.zeros_like(x) if isinstance(x, np.ndarray) else x
+
+
+def _normal(x):
+    """Other numbers of this shape and dtype, negative ones among them."""
+    if not isinstance(x, np.ndarray):
+        return x
+    rng = np.random.Generator(np.random.PCG64(0))
+    return np.asarray(rng.normal(0, 2, x.shape)).astype(x.dtype)
+
+
+def _kinds(x):
+    if isinstance(x, (tuple, list)):
+        return [_kinds(one) for one in x]
+    return (x.shape, x.dtype) if hasattr(x, "dtype") else type(x)
+
+
+def same_bits(a, b):
+    """Whether the same numbers are in two arrays, of which NaN is one."""
+    return a.shape == b.shape and a.dtype == b.dtype and np.array_equal(
+        a, b, equal_nan=a.dtype.kind in "fc")
 
 
 def _writable(fn, result):

@@ -11,8 +11,10 @@ learning rate and step count of an optimizer) is part of its signature.
 from __future__ import annotations
 
 import array
+import copy
 import dataclasses
 import dis
+import enum
 import gc
 import io
 import operator
@@ -25,7 +27,7 @@ import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextvars import ContextVar
-from functools import cache, partial, partialmethod
+from functools import cache, partial, partialmethod, singledispatchmethod, wraps
 from itertools import chain, compress
 from typing import Any
 
@@ -33,12 +35,12 @@ import numpy as np
 
 from ..tensor import Tensor
 
-__all__ = ["ARRAYS", "Place", "Reached", "foreign", "ours_module", "rebuilt", "refill",
-           "walk", "where"]
+__all__ = ["ARRAYS", "Place", "Reached", "content", "foreign", "lasting", "ours_module", "rebuilt",
+           "refill", "walk", "where"]
 
 MANY = 1_000  # items
 LISTS = ("tensors", "arrays", "again", "generators", "generators_again", "numbers", "sources",
-         "spots", "held", "containers", "kept", "key")  # of what is reached
+         "spots", "held", "containers", "kept", "cached", "key")  # of what is reached
 ARRAYS = (np.ndarray, np.memmap)  # other subclasses compute in ways of their own
 SCALARS = frozenset((type(None), bool, int, float, str, bytes, complex))
 BASES = (int, float, complex, str, bytes)  # of classes of one's own
@@ -56,7 +58,21 @@ HOLDERS: dict[str, str] = dict.fromkeys((
     "weakref.WeakValueDictionary", "multiprocessing.sharedctypes.SynchronizedBase",
     "builtins.BaseException"), "object")
 HOLDERS |= dict.fromkeys((
+    "queue.Queue", "_queue.SimpleQueue", "asyncio.queues.Queue", "multiprocessing.queues.Queue",
+    "multiprocessing.queues.SimpleQueue", "multiprocessing.connection._ConnectionBase"), "source")
+HOLDERS |= dict.fromkeys((
     "_ctypes._SimpleCData", "_ctypes.Array", "_ctypes.Structure", "_ctypes.Union"), "values")
+
+
+THROUGH = frozenset(("cached", "jitted", "method", "partial", "proxy", "reference", "variable",
+                     "view"))
+
+
+class Aside:
+    """Holds what no recording looks at: the counts of the one who lets something be recorded."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
 
 
 class Place:
@@ -105,8 +121,18 @@ class Place:
 
 
 def rebuilt(x: Any, items: Any) -> Any:
-    """A tuple, a named one too, or a list of the kind of ``x`` with these items."""
-    return x._make(items) if hasattr(x, "_make") else type(x)(items)
+    """A tuple, a named one too, or a list of the kind of ``x`` with these items; how the class
+    makes its own is not asked."""
+    kind: Any = type(x)
+    if kind.__module__ in OPAQUE or hasattr(x, "n_sequence_fields"):  # or of C's
+        return kind(items)
+    if isinstance(x, tuple):
+        new = tuple.__new__(kind, items)
+        getattr(new, "__dict__", {}).update(getattr(x, "__dict__", {}))
+    else:
+        new = copy.copy(x)
+        new[:] = items
+    return new
 
 
 class Reached:
@@ -123,7 +149,9 @@ class Reached:
         self.spots: list[tuple] = []  # all places, as they are made, with what they hold
         self.held: list[Any] = []
         self.containers: list[tuple[Any, Any, tuple]] = []  # whose, what, and what was in it
-        self.bags: list[Any] = []  # sets and bytes
+        self.bags: list[Any] = []  # sets and bytes, whose items no place stands for
+        self.caches: list[dict] = []  # of functools.cache
+        self.cached: list[np.ndarray] = []  # the arrays in them
         self.kept: list[Any] = []  # known by id in the signature: nothing else may get that id
         self.key: list[Any] = []
         self.seen: dict[int, Any] = {}
@@ -145,15 +173,16 @@ class Watch:
     """What a walk from a function has read, so that the next walk can be spared: where it would
     read the same, other than in numbers and arrays that are inputs."""
 
-    def __init__(self, found: Reached, numbers: Any = ()) -> None:
+    def __init__(self, found: Reached, numbers: Any = (), parts: Any = None) -> None:
         self.found = found
         self.numbers = numbers  # where numbers lie that the function changes
+        self.parts: dict[type, Parts] = {} if parts is None else parts  # of classes met before
         self.complete = True  # whether all that was read is known here
         self.loose: list[tuple[Any, str, Any]] = []  # attributes
         self.cells: list[tuple[Any, Any]] = []
         self.names: list[tuple[dict, str, Any]] = []  # globals
         self.functions: list[tuple[Any, ...]] = []  # with their parts
-        self.classes: list[tuple[type, tuple, Same]] = []
+        self.classes: list[tuple[type, tuple, Same, list, Same]] = []
         self.lengths: list[tuple[Any, int]] = []
         self.twice: set[int] = set()  # what was met again, by id
 
@@ -184,7 +213,7 @@ class Watch:
         """What the function reaches with these arguments, or None if it has to be walked."""
         if not self.complete:
             return None
-        new = walk(None, given, Watch(Reached(), self.numbers))
+        new = walk(None, given, Watch(Reached(), self.numbers, self.parts))
         if new.key != self.given_key or not self._unchanged(new.seen.keys()):
             return None
         for name, items in self.lists.items():
@@ -220,7 +249,8 @@ class Watch:
             and all(f.__code__ is code and f.__defaults__ is defaults and f.__kwdefaults__ is named
                     and len(f.__dict__) == n for f, code, defaults, named, n in self.functions)
             and all(cls.__mro__ is mro and values == tuple(vars(cls).values())
-                    for cls, mro, values in self.classes)
+                    and codes == codes_of(plain)
+                    for cls, mro, values, plain, codes in self.classes)
             and all(len(x) == n for x, n in self.lengths))
 
     def _values(self) -> list[Any]:
@@ -280,10 +310,15 @@ def changed(inside, names) -> bool:
     return len(inside) != len(names) or not all(map(operator.is_, inside, names))
 
 
+def content(bag) -> Any:
+    """What is in a set, or in bytes."""
+    return bag.tobytes() if isinstance(bag, np.ndarray) and not bag.dtype.hasobject else tuple(bag)
+
+
 def refill(inside, items) -> None:
     """Put into a list, dict, set ... what was in it."""
     if isinstance(inside, np.ndarray):
-        inside[:] = items
+        inside[:] = np.frombuffer(items, inside.dtype) if isinstance(items, bytes) else items
         return
     if hasattr(inside, "clear"):
         inside.clear()
@@ -354,6 +389,8 @@ def walk(f, given=(), watch=None) -> Reached:
                 found.generators_again.append((Place(*spot), at[1]))
             return
         seen[id(x)] = len(seen)
+        if sort in THROUGH:  # what is behind it says nothing of it
+            key.append(kind)
         if sort == "tensor":
             found.tensors.append(x)
             node = x._node
@@ -373,6 +410,7 @@ def walk(f, given=(), watch=None) -> Reached:
             for name in slots(kind):
                 watch.loose.append((x, name, getattr(x, name, None)))
                 if hasattr(x, name):
+                    key.append(name)
                     keep(("attribute", x, name), getattr(x, name), given)
             if hasattr(x, "__dict__"):
                 attributes(x, vars(x), given)
@@ -440,6 +478,15 @@ def walk(f, given=(), watch=None) -> Reached:
             visit(gc.get_referents(x)[0])
         elif sort == "cached":
             visit(x.__wrapped__)
+            for result in results_in(x, watch) if kind is CACHED else ():
+                if type(result) not in ARRAYS:
+                    visit(result)
+                # There may be one for each length of a sequence, so they are no part of the
+                # signature; a recording looks at those that it has found.
+                else:
+                    found.cached.append(result)
+                    if result.flags.c_contiguous and result.flags.writeable:
+                        found.bags.append(result.reshape(-1))
         elif sort == "values":
             watch.complete = False
             strided = isinstance(x, np.ndarray) or not memoryview(x).contiguous
@@ -455,6 +502,7 @@ def walk(f, given=(), watch=None) -> Reached:
                 found.bags.append(x)
         elif sort == "jitted":
             visit(x.f)
+            attributes(x, vars(x))
         elif isinstance(x, types.ModuleType):
             known(x)
         else:  # of Python's own: the flag of a threading.Event, the level of a logger
@@ -530,14 +578,14 @@ def walk(f, given=(), watch=None) -> Reached:
                 continue
             seen.setdefault(id(base), len(seen))
             values = tuple(vars(base).values())
-            parts = classes.get(base)
-            if parts is None or parts.values != values:
+            parts = watch.parts.get(base)
+            if parts is None or parts.values != values or parts.codes != codes_of(parts.plain):
                 made = Parts(base, values)
-                if parts is not None and parts.inner == made.inner:  # something of Python's own
-                    parts.values = made.values
+                if parts is not None and parts.inner == made.inner and parts.codes == made.codes:
+                    parts.values = made.values  # something of Python's own
                 else:
-                    parts = classes[base] = made
-            watch.classes.append((base, base.__mro__, parts.values))
+                    parts = watch.parts[base] = made
+            watch.classes.append((base, base.__mro__, parts.values, parts.plain, parts.codes))
             key.append(parts)
             if type(base) is not type and ours_module(type(base).__module__):
                 visit(type(base))
@@ -572,11 +620,19 @@ class Parts:
         self.data: list[str] = []
         self.descriptors: list[Any] = []
         self.inner: list[Any] = []
+        self.plain: list[types.FunctionType] = []  # with no parts but these, which may change
         plain: dict[int, tuple[dict, list, list]] = {}
         for name, value in vars(cls).items():
             inner = next((f for what in ("__func__", "fget", "func", "__wrapped__")
                           if isinstance(f := getattr(value, what, None), types.FunctionType)),
                          value)
+            inside = getattr(value, "__func__", getattr(value, "fget", value))
+            if isinstance(inside, CACHED) or sort_of(type(inside)) == "jitted":
+                self.inner.append(inside)  # what lies at it, or in it, is the program's, too
+                self.descriptors.append(inside)
+                continue
+            if isinstance(value, singledispatchmethod):
+                self.descriptors.append(value.dispatcher)
             if isinstance(value, partialmethod):
                 self.inner.append(value)
                 self.descriptors += [value.args, value.keywords]
@@ -584,6 +640,7 @@ class Parts:
                 self.inner.append(inner)
                 if not (inner.__closure__ or inner.__kwdefaults__ or vars(inner)) and all(
                         type(x) in SCALARS for x in inner.__defaults__ or ()):
+                    self.plain.append(inner)
                     found = plain.setdefault(id(inner.__globals__), (inner.__globals__, [], []))
                     for into, names in zip(found[1:], names_of(inner.__code__), strict=True):
                         into += names
@@ -598,6 +655,17 @@ class Parts:
                 self.inner.append(name)
         self.named = [(inside, tuple(dict.fromkeys(names)), tuple(dict.fromkeys(attributes)))
                       for inside, names, attributes in plain.values()]
+        self.codes = Same(codes_of(self.plain))
+
+
+def codes_of(functions) -> tuple:
+    """What may be exchanged in a function while it stays the same one, as a notebook that loads a
+    module again does it."""
+    return tuple(chain.from_iterable(map(PARTS_OF_A_FUNCTION, functions)))
+
+
+PARTS_OF_A_FUNCTION = operator.attrgetter(
+    "__code__", "__defaults__", "__kwdefaults__", "__closure__")
 
 
 class Same(tuple):
@@ -612,9 +680,6 @@ class Same(tuple):
         return not self == other
 
     __hash__ = None  # type: ignore[assignment]
-
-
-classes: weakref.WeakKeyDictionary[type, Parts] = weakref.WeakKeyDictionary()
 
 
 def exactly(x) -> tuple[type, Any]:
@@ -648,13 +713,58 @@ class Variable:
         self.held.set(value)
 
 
+def by_class(f: Any) -> Any:
+    """functools.cache for a function of a class, without keeping that alive."""
+    known: dict[int, Any] = {}
+
+    @wraps(f)
+    def of(kind):
+        found = known.get(id(kind))
+        if found is None:
+            at = id(kind)
+            found = known[at] = f(kind), weakref.ref(kind, lambda _: known.pop(at))
+        return found[0]
+
+    return of
+
+
+def lasting(x) -> bool:
+    """Whether it is a thing that stays as it is: a number, a function, a dtype, a range, a path.
+    What Python's own make is if it is equal to others like it."""
+    kind: Any = type(x)
+    sort = sort_of(kind)
+    if sort == "other":
+        return kind.__eq__ is not object.__eq__ or x is ... or isinstance(x, types.ModuleType)
+    return isinstance(x, enum.Enum) or sort in (
+        "scalar", "number", "function", "class", "method", "partial", "cached", "jitted", "set")
+
+
+def results_in(x, watch) -> list[Any]:
+    """What functools.cache keeps and someone could edit."""
+    found, most = gc.get_referents(x), x.cache_parameters()["maxsize"]
+    caches = [d for d in found if type(d) is dict and d is not vars(x) and (
+        most is None or all(type(link).__name__ == "_lru_list_elem" for link in d.values()))]
+    if most is None:
+        found = list(chain.from_iterable(map(dict.values, caches)))
+    for result in found:
+        if isinstance(result, tuple):
+            found.extend(result)
+    hidden = {id(vars(x)), *map(id, caches)}
+    watch.found.caches += caches
+    watch.lengths += [(d, len(d)) for d in caches]
+    watch.complete &= most is None or not any(len(d) == most for d in caches)
+    # in an order that a look-up does not change
+    return sorted((r for r in found if id(r) not in hidden and (
+        sort_of(type(r)) in ("object", "container", "tensor", "array", "generator"))), key=id)
+
+
 def source_of(x) -> bool:
     """Whether it is a method of an iterator, or of something else that changes by being asked."""
     kind: Any = type(getattr(x, "__self__", None))
     return sort_of(kind) == "source"
 
 
-@cache
+@by_class
 def sort_of(kind) -> str:
     """How objects of this class are looked into."""
     if kind in SCALARS:
@@ -716,7 +826,7 @@ def names_of(code) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(variables), tuple(attributes)
 
 
-@cache
+@by_class
 def slots(kind) -> tuple[str, ...]:
     found: list[str] = []
     for base in kind.__mro__:

@@ -94,13 +94,22 @@ class Call:
 @dataclass(eq=False, slots=True)
 class Tape:
     """``inputs`` come in at each replay, ``constants`` do not change, ``results`` go out.
-    ``masks``: what is in inputs of which others take their shape."""
+    ``masks``: what is in inputs of which others take their shape. ``kept_outside``: constants that
+    something holds which a replay does not see, and what was in them. ``cached``: the same of what
+    functools.cache keeps."""
 
     calls: list[Call] = field(default_factory=list)
     inputs: list[Value] = field(default_factory=list)
     constants: dict[Value, Any] = field(default_factory=dict)
     results: list[Value] = field(default_factory=list)
     masks: dict[Value, Any] = field(default_factory=dict)
+    kept_outside: list[tuple[Any, Any]] = field(default_factory=list)
+    cached: list[tuple[Any, Any]] = field(default_factory=list)
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether it holds only for what was in some arrays."""
+        return bool(self.masks or self.kept_outside or self.cached)
 
     def users(self) -> dict[Value, list[Call]]:
         """Which calls read a value."""

@@ -13,6 +13,7 @@ import random as stdlib_random
 import sys
 import threading
 import warnings
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, lru_cache, wraps
@@ -38,7 +39,18 @@ from .recording import (
     same_memory,
     source_line,
 )
-from .state import Place, Reached, changed, foreign, ours_module, rebuilt, refill, sort_of
+from .state import (
+    Place,
+    Reached,
+    changed,
+    content,
+    foreign,
+    lasting,
+    ours_module,
+    rebuilt,
+    refill,
+    sort_of,
+)
 from .tape import Call, Tape, Value
 
 __all__ = ["Counted", "SharedMemory", "TensorData", "build", "copied", "cut_graphs",
@@ -60,8 +72,12 @@ def trace(f, reached: Reached, given, short=None) -> Any:
             raise
         raise JitError(f"{line_of(error)}: under recording: {type(error).__name__}: {error}"
                        ) from error
+    finally:
+        recorder.over = True
     if recorder.refused is not None:  # and the function has gone on in another way
         raise recorder.refused
+    traced[0].kept_outside += recorder.kept_outside()
+    traced[0].cached += [(x, x.copy()) for x in reached.cached]
     if recorder.alive():
         gc.collect()  # what only cycles hold is not kept
     for array in recorder.alive():
@@ -137,7 +153,7 @@ class State:
         self.slots: list[Any] = slots_of(reached)
         self.originals = [slot.get() for slot in self.slots]
         self.nodes = [t._node for t in reached.tensors]
-        self.bags = [(bag, tuple(bag)) for bag in reached.bags]
+        self.bags = [(bag, content(bag)) for bag in reached.bags]
         self.inputs: list[tuple[Any, Any]] = []  # what was put in each slot, its first value
         self.put: list[Any] = []  # what each place held then
 
@@ -202,7 +218,7 @@ class State:
                 raise JitError(f"jit: the function makes or deletes the attribute {name!r} of a"
                                f" {type(owner).__name__}; set it before the first call")
         for bag, items in self.bags:
-            if tuple(bag) != items:
+            if content(bag) != items:
                 raise JitError(f"jit: the function changes which items a {type(bag).__name__} has;"
                                " return them instead, and keep them outside")
         found = []
@@ -228,7 +244,7 @@ class State:
             if changed(inside, names):
                 refill(inside, dict.fromkeys(names) if isinstance(inside, dict) else names)
         for bag, items in self.bags:
-            if tuple(bag) != items:  # another process may write there, too
+            if content(bag) != items:  # another process may write there, too
                 refill(bag, items)
         for place, old in zip(self.reached.places, self.reached.held, strict=True):
             if not holds(place, old):
@@ -392,10 +408,15 @@ def _mapped(x, change):
         for name, v in getattr(items, "__dict__", {}).items():  # a dict of one's own
             items.__dict__[name] = change(v)
         return items
+    if isinstance(x, deque):
+        new: Any = copy.copy(x)
+        for i, v in enumerate(x):
+            new[i] = change(v)
+        return new
     if isinstance(x, (set, bytearray)):
         return copy.copy(x)
     if is_dataclass(x) and not isinstance(x, (type, _Made, _Known, _View)):
-        new: Any = copy.copy(x)
+        new = copy.copy(x)
         for part in fields(x):
             object.__setattr__(new, part.name, change(getattr(x, part.name)))
         return new
@@ -411,6 +432,7 @@ class _Marks:
         self.recorder, self.reached = recorder, state.reached
         self.results: list[Value] = []
         self.complete = False  # whether all but views has a mark
+        self.open: set[int] = set()  # what contains what is looked at
         self.marks: dict[int, Any] = {}  # by id
         self.views: dict[int, list[Any]] = {}  # of an array that has no mark: the view, its mark
         for kind, known in (("containers", [x for x, _, _ in state.reached.containers]),
@@ -435,7 +457,16 @@ class _Marks:
         if id(x) in self.reached.seen and sort_of(kind) not in ("class", "other"):
             raise JitError(f"jit: the function returns a {type(x).__name__} that it reaches; a"
                            " replay would return that of the first call")
+        if id(x) in self.open:
+            raise JitError(f"jit: the function returns or keeps a {kind.__name__} that contains"
+                           " itself, which a replay does not make; return what is in it")
+        self.open.add(id(x))
         new = _mapped(x, lambda item: self(item, kept))
+        self.open.remove(id(x))
+        if new is None and id(x) not in self.reached.seen and not lasting(x):
+            raise JitError(f"jit: the function returns or keeps a {kind.__name__} that it makes; a"
+                           " replay would hand out that of the first call again: return arrays,"
+                           " numbers and texts, in tuples, lists, dicts or dataclasses")
         return x if new is None else new
 
     def _made(self, x, value, **what):

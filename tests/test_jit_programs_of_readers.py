@@ -1,0 +1,325 @@
+"""tg.jit: programs as readers write them: what is handed out again, kept in a cache or at the
+function itself, or asked for, and classes of all kinds."""
+
+import collections
+import copy
+import functools
+import gc
+import pickle
+import queue
+import random
+import statistics
+import types
+import weakref
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.jit import JitError
+
+X = np.arange(3.0)
+
+
+class Dotted(dict):
+    """A dict with attributes, of which there is none that it does not have."""
+
+    __getattr__ = dict.__getitem__
+
+
+class Pair(tuple):
+    def __new__(cls, a, b):
+        return super().__new__(cls, (a, b))
+
+
+class Result:
+    pass
+
+
+def numbers():
+    yield from X * 2
+
+
+@pytest.mark.parametrize("make", [
+    lambda: (i for i in range(3)), numbers, lambda: iter([1]), Result,
+    lambda: [zip([1], [2], strict=True)], lambda: {"a": map(abs, [1])}])  # fmt: skip
+def test_what_only_the_first_call_could_hand_out_is_refused(make):
+    jitted, eager = tg.jit(lambda x: (x * 2, make())), tg.jit(
+        lambda x: (x * 2, make()), fallback="eager")
+    with pytest.raises(JitError, match="that it makes; a replay would hand out"):
+        jitted(X)
+    one, other = (eager(X)[1] for _ in range(2))
+    assert one is not other
+
+
+def test_what_comes_out_is_a_new_one_each_time():
+    jitted = tg.jit(lambda x: (collections.deque([1, x * 2], 3), (..., int, np.dtype("f4"))))
+    for _ in range(4):
+        made, _ = jitted(X)
+        assert made.maxlen == 3
+        assert len(made) == 2
+        made.append(3)
+
+
+def test_what_contains_itself_is_refused():
+    def f(x):
+        node = {"x": x}
+        node["me"] = node
+        return node
+
+    with pytest.raises(JitError, match="returns or keeps a dict that contains itself"):
+        tg.jit(f)(X)
+
+
+def test_attributes_of_the_function_are_followed():
+    @tg.jit
+    def step(x):
+        step.calls += 1
+        step.total = step.total + x.sum()
+        return x * step.rate
+
+    step.calls, step.total, step.rate = 0, np.float64(0), 1.0
+    for i in range(1, 7):
+        step.rate = float(i // 3)
+        assert_array_equal(step(X), X * (i // 3))
+        assert (step.calls, step.total) == (i, 3.0 * i)
+    assert type(step.total) is np.float64
+
+
+def test_what_functools_caches_is_followed():
+    @functools.cache
+    def model():
+        return nn.Linear(3, 2, dtype=np.float64), {"calls": 0, "scale": 1.0}
+
+    @functools.lru_cache(2)
+    def positions(T):
+        return np.arange(T, dtype=float)
+
+    def step(x):
+        layer, more = model()
+        more["calls"] += 1
+        loss = np.sum(layer(x + positions(len(x)) * 2)) * more["scale"]
+        loss.backward()
+        layer.W.data -= 0.1 * layer.W.grad.data
+        layer.zero_grad()
+        return loss
+
+    jitted = tg.jit(step)
+    changes = {4: lambda: model()[1].update(scale=3.0), 6: lambda: model()[0].W.data.fill(1),
+               8: lambda: positions(3).fill(5)}  # fmt: skip
+    losses = []
+    for f in (step, jitted):
+        tg.manual_seed(0)
+        model.cache_clear()
+        positions.cache_clear()
+        for i in range(11):
+            changes.get(i, int)()
+            losses.append(f(X).item())
+        assert model()[1]["calls"] == 11
+    assert losses[:11] == losses[11:]
+
+
+def test_a_constant_that_someone_else_edits_is_noticed():
+    kept = [np.ones(3)] * 2000
+    jitted = tg.jit(lambda x: x * kept[7])
+    for value in (1, 1, 1, 5, 5, 5):
+        kept[7][:] = value
+        assert_array_equal(jitted(X), X * value)
+
+
+def test_what_is_recorded_or_cached_in_a_class_is_followed():
+    rate = [2.0]
+
+    class Model:
+        @staticmethod
+        @tg.jit
+        def scaled(x):
+            Model.scaled.calls += 1
+            return x * rate[0]
+
+        @property
+        @functools.cache  # noqa: B019
+        def table(self):
+            return {"shift": 1.0}
+
+    Model.scaled.calls, model = 0, Model()
+    jitted = tg.jit(lambda x: model.scaled(x) + model.table["shift"])
+    for i in range(1, 8):
+        rate[0], model.table["shift"] = float(i // 3), float(i // 4)
+        assert_array_equal(jitted(X), X * (i // 3) + i // 4)
+        assert Model.scaled.calls == i
+
+
+def test_edits_of_what_is_cached_are_refused_and_taken_back():
+    @functools.cache
+    def table():
+        return np.array([1.0, np.nan, 1.0])
+
+    def f(x):
+        table()[0] += 1
+        return x * 2
+
+    jitted = tg.jit(f)
+    jitted(X)
+    with pytest.raises(JitError, match="changes which items a ndarray has"):
+        jitted(X)
+    assert table()[0] == 2
+
+
+def test_the_code_of_a_method_may_be_exchanged():
+    class Model:
+        def scaled(self, x, k=2):
+            return x * k
+
+    def scaled(self, x, k=2):
+        return x * k * 10
+
+    model = Model()
+    jitted = tg.jit(lambda x: model.scaled(x))
+    for i in range(9):
+        if i == 3:
+            Model.scaled.__code__ = scaled.__code__
+        if i == 6:
+            Model.scaled.__defaults__ = (5,)
+        assert_array_equal(jitted(X), model.scaled(X))
+
+
+def test_classes_of_all_kinds_may_be_arguments_and_state():
+    state = Result()
+    state.pair = Pair(np.zeros(3), 1.0)
+
+    @tg.jit
+    def step(batch):
+        state.pair = Pair(state.pair[0] + batch.x, 1.0)
+        return np.stack(collections.deque([state.pair[0], batch.x]))
+
+    for i in range(1, 5):
+        assert_array_equal(step(Dotted(x=X)), [X * i, X])
+    assert type(state.pair) is Pair
+
+
+def test_what_cannot_be_looked_through_is_refused():
+    chain = None
+    for _ in range(2000):
+        chain = [chain]
+    for options in ({}, {"fallback": "eager"}):
+        jitted = tg.jit(lambda x: x * len(chain), **options)
+        if options:
+            assert_array_equal(jitted(X), X)
+        else:
+            with pytest.raises(JitError, match="cannot be looked through: RecursionError"):
+                jitted(X)
+
+
+@pytest.mark.parametrize("f", [
+    lambda a: np.sum(np.ones(len(np.roots(a)))), lambda a: np.histogram(a, "auto"),
+    lambda a: np.linalg.lstsq(np.vstack([np.diag(a), a]), np.ones(5))[1],
+    lambda a: np.unique_counts(a), lambda a: np.emath.sqrt(a) * 2,
+    lambda a: np.linalg.eigvals(a.reshape(2, 2)).dtype])
+def test_shapes_and_dtypes_that_hang_on_values_are_refused(f):
+    with pytest.raises(JitError):
+        tg.jit(f)(np.array([1.0, 2.0, 3.0, 4.0]))
+
+
+def test_a_refused_call_draws_and_takes_nothing():
+    coin, old, items = random.Random(0), np.random.RandomState(0), queue.Queue()
+    for i in range(9):
+        items.put(i)
+    for ask in (coin.random, old.normal, lambda: coin.random() + old.normal()):
+        before = coin.getstate(), old.get_state()[2:]
+        with pytest.raises(JitError):
+            tg.jit(lambda x, ask=ask: x * ask())(X)
+        assert before == (coin.getstate(), old.get_state()[2:])
+    jitted = tg.jit(lambda x: x * items.get(), fallback="eager")
+    for i in range(9):
+        assert_array_equal(jitted(X), X * i)
+
+
+def test_what_a_failed_recording_leaves_is_harmless():
+    kept = [None] * 2000
+
+    def f(x):
+        kept[0], kept[1] = x * 2, x.sum()
+        return x
+
+    tg.jit(f, fallback="eager")(X)
+    assert_array_equal(np.exp(kept[0][1:]) + kept[0].sum(), np.exp(X[1:] * 2) + 6)
+    assert float(kept[1]) == 3
+    kept[0][0] += 1
+    assert kept[0].tolist() == [1, 2, 4]
+    assert f"{kept[1]}" == "3.0"
+
+
+class Slotted:
+    __slots__ = ("a", "b")
+
+    def __init__(self, name):
+        setattr(self, name, 2.0)
+
+
+NAMES, DOUBLED = {"a": 1.0}, Result()
+
+
+@pytest.mark.parametrize("kinds", [
+    (Slotted("a"), Slotted("b")), (NAMES, types.MappingProxyType(NAMES)),
+    (NAMES, NAMES.values(), NAMES.keys()), (DOUBLED, weakref.ref(DOUBLED)),
+    (abs, functools.cache(abs)), (numbers, staticmethod(numbers))])  # fmt: skip
+def test_the_signature_says_what_is_looked_through(kinds):
+    jitted = tg.jit(lambda thing, x: x * (
+        1 + len(type(thing).__name__) + 10 * hasattr(thing, "b")))
+    for thing in (*kinds, *kinds, *kinds):
+        assert_array_equal(jitted(thing, X), jitted.f(thing, X))
+
+
+@tg.jit
+def doubled(x):
+    return x * 2
+
+
+def test_a_recorded_function_is_pickled_by_its_name():
+    assert pickle.loads(pickle.dumps(doubled)) is doubled
+    assert copy.copy(doubled) is not copy.deepcopy(doubled) is not doubled
+
+
+def test_what_is_not_in_a_signature_is_not_asked():
+    whole = np.arange(8.0)
+    jitted = tg.jit(lambda x, y: x * (2 if np.shares_memory(x, y) else 3))
+    with pytest.raises(tg.JitError, match="shares_memory"):
+        jitted(whole[:4], whole[4:])
+        jitted(whole[:4], whole[4:])
+    own = tg.jit(lambda x: x * (2 if np.shares_memory(x, x[1:]) else 3))
+    for _ in range(3):
+        assert_array_equal(own(whole), 2 * whole)
+
+
+def test_the_line_is_the_readers_and_not_that_of_a_library():
+    jitted = tg.jit(lambda x: statistics.mean(x))
+    with pytest.raises(tg.JitError, match=r"readers\.py:\d+"):
+        jitted(X)
+        jitted(X)
+
+
+def test_classes_are_not_kept_alive():
+    def make():
+        data = np.zeros(3)
+
+        class Model:
+            __slots__ = ("w",)
+
+            def __init__(self):
+                self.w = data
+
+            def add(self, x):
+                return x + self.w + data
+
+        model = Model()
+        jitted = tg.jit(lambda x: model.add(x))
+        for _ in range(4):
+            jitted(X)
+        return [weakref.ref(thing) for thing in (Model, data, jitted)]
+
+    made = make()
+    gc.collect()
+    assert [thing() for thing in made] == [None] * 3
