@@ -140,8 +140,11 @@ class Gated:
         return self.data_out
 
     def backward(self, grad_in):
-        grad_out = grad_in * self.data_out * (1 - self.data_out)
+        grad_out = self.__kept(grad_in) * self.data_out * (1 - self.data_out)
         return grad_out
+
+    def __kept(self, grad):
+        return grad
 
 
 class ScoreLoss:
@@ -199,8 +202,13 @@ MISTAKES = [
      "`da` stands where `dout` belongs"),
     ("Product", "np.matmul(dout, self.b", "np.matmul(da, self.b",
      "`da` stands where `dout` belongs"),
+    ("Affine", "np.dot(dout, self.params[0].T)", "dout * self.params[0].T",
+     "`dout * self.params[0].T` should be `dout @ self.params[0].T`"),
+    ("Product", "return da, db", "return dout, db", "`dout` stands where `da` belongs"),
     ("column", "db = np.sum(dout, axis=1, keepdims=True)", "db = dout",
      "not summed: `np.sum(dout, axis=1, keepdims=True)` belongs here"),
+    ("column", "x, W = cache\n    dW = np.dot(dout, x.T)",
+     "dW = np.dot(dout, x.T)\n    x, W = cache", "`x, W = cache` stands too late"),
     ("positive", "dx[cache > 0] = 1\n    dx = dx * dout", "pass\n    dx = dx * dout",
      "dx is left at zero"),
     ("Dropped", "return dout * self.mask\n", "return dout\n", "not applied to `dout`"),
@@ -209,9 +217,18 @@ MISTAKES = [
      "`self.y` stands where `1 - self.y` belongs"),
     ("Gated", "self.data_out * (1 - self.data_out)", "self.data_out",
      "the factor `(1 - self.data_out)` is missing"),
+    ("Gated", "grad_out = self",
+     "grad_in = grad_in + grad_in**2\n        grad_out = self", "does not belong there"),
+    ("Weighed", "2 * self.a * dout - dout", "(2 + self.a) * dout - dout",
+     "`2 + self.a` should be `2 * self.a`"),
     ("Weighed", "2 * self.a * dout - dout * self.b,", "2 * self.a * dout,",
      "`-dout * self.b` is not added"),
     ("scaled", "return dx, dw, db", "return dout, dw, db", "`dout` stands where `dx` belongs"),
+    ("Steps", "dW += self.xs[:, t, :].T @ dh",
+     "dW += self.xs[:, t, :].T @ dh; dW += self.xs[:, t, :].T @ dh",
+     "`dW += self.xs[:, t, :].T @ dh` does not belong there"),
+    ("Steps", "dW += self.xs[:, t, :].T", "dW += self.xs[:, t - 1, :].T",
+     "`self.xs[:, t - 1, :]` is a step off: `self.xs[:, t, :]` belongs here"),
     ("Steps", "dxs[:, t, :] = dh @", "dhs[:, t, :] = dh @", "`dhs` stands where `dxs` belongs"),
     ("Steps", "dhs[:, t, :] + dh\n", "dhs[:, t, :] + dx\n", "`dx` stands where `dh` belongs"),
 ]
@@ -237,6 +254,34 @@ def test_a_mistake_of_a_student(name, right, wrong, said, tmp_path):
     assert report.verdict == "wrong", str(report)
     (cause,) = report.causes
     assert said in cause.text and cause.line in (line, line + 1), str(report)
+
+
+# two mistakes: ..., what is said of each
+PAIRS = [
+    ("Gated", [("self.data_out * (1", "self.data_out / (1"), ("return grad_out", "return grad_in")],
+     ["self.data_out / (1 - self.data_out)` multiplies", "where `grad_out` belongs"]),
+    ("column", [("db = np.sum(dout, axis=1, keepdims=True)", "dz = dout * dout\n    db = dz")],
+     ["`dz` stands where `dout` belongs", "`np.sum(dz, axis=1, keepdims=True)` belongs"]),
+]
+
+
+@pytest.mark.parametrize("name, changes, said", PAIRS)
+def test_two_mistakes_of_a_student(name, changes, said, tmp_path):
+    source = SOURCE
+    for right, wrong in changes:
+        assert source.count(right) == 1
+        source = source.replace(right, wrong)
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert len(report.causes) == 2 and all(
+        any(words in c.text for c in report.causes) for words in said), str(report)
+
+
+def test_what_stands_in_the_same_line_stays(tmp_path):
+    added = "dW += self.xs[:, t, :].T @ dh"
+    (tmp_path / "own.py").write_text(SOURCE.replace(added, f"{added}; {added}"))
+    (report,) = check_here(tmp_path / "own.py", only="Steps")
+    assert report.causes[0].diff == [f"- {added}; {added}", f"+ pass; {added}"], str(report)
 
 
 def test_what_a_decorator_wraps_is_in_its_own_file(tmp_path):

@@ -169,7 +169,8 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
         most = budget.part(0.85)  # what is left is for forward
         repair = find_repair(outcome, most, telling, trusted, edited)
         budget.used_up |= most.used_up
-        if not outcome.gradients and len(repair.edits) > 1:
+        if len(repair.edits) > 1 and (not outcome.gradients or any(
+                np.shape(outcome.got[n]) != outcome.wanted[n].shape for n in wrong)):
             _leave_what_is_enough(repair, outcome)
         if repair.edits:
             shown = _all_shown(outcome, wrong, repair.got)
@@ -206,8 +207,8 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
 
 
 def _leave_what_is_enough(repair, outcome: Outcome):
-    """Where backward raised, how it is to be called was not known: one edit is enough if all is
-    right with it alone, in the way of calling it that is found then."""
+    """How backward is to be called is not known while it raises, or gives another shape: one edit
+    is enough if all is right with it alone, in the way of calling it that is found then."""
     cls = getattr(outcome.setup.recipe, "cls", None)
     for i, codes in enumerate(repair.alone) if isinstance(cls, type) else ():
         with replaced(codes), contextlib.suppress(CannotRun, recipes.CannotMake):

@@ -61,6 +61,7 @@ class Mistake:
 
 
 MISTAKES: list[Mistake] = []
+LATE = 8  # the rank of mistakes that are looked for when nothing else was found
 
 
 def mistake(kind: str, words: str, on: Any, rank: int, example: str = ""):
@@ -313,16 +314,19 @@ def places(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Pla
                                 _is_value(parent, name, at, node))
 
 
-def edits(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Edit]:
-    """All edits of one function: every mistake at every place. Likelier than others are those that
-    use what is computed and used nowhere, or something more where a name is only copied."""
+def edits(function: Function, scope: Scope, evidence: Evidence, late=False) -> Iterator[Edit]:
+    """All edits of one function: every mistake at every place; ``late``: those, as many as the
+    others, that are tried last. Likelier than others are those that use what is computed and used
+    nowhere, or something more where a name is only copied."""
     names: Any = [n for n in ast.walk(function.node) if isinstance(n, ast.Name)]
     unused = {n.id for n in names if isinstance(n.ctx, ast.Store)} - {
         n.id for n in names if isinstance(n.ctx, ast.Load)} - {"_"}
     scope.unused = unused
+    idle = {np.shape(scope.values.get(u)) for u in unused if is_gradient(u, scope)}
     for p in places(function, scope, evidence):
         for m in MISTAKES:
-            if p.value if m.on == "value" else isinstance(p.node, m.on):
+            if (m.rank == LATE) == late and (
+                    p.value if m.on == "value" else isinstance(p.node, m.on)):
                 for found in m.undo(p):
                     new, values = found if isinstance(found, tuple) else (found, {})
                     if not isinstance(new, str):
@@ -336,7 +340,11 @@ def edits(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Edit
                     uses = {n.id for t in trees if unused for n in ast.walk(t)
                             if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
                     rank = values.get("rank", m.rank)
-                    values["rank"] = (min(rank, 1 + rank / 10) if uses & unused else rank) - (
+                    if p.name and isinstance(p.parent, (ast.Return, ast.Tuple)) and (
+                            np.shape(p.array) in idle and not uses & unused):
+                        rank = max(rank, 6.5)  # it is there, and needs no other form
+                    values["rank"] = (min(rank, 1 + rank / 10) if uses & unused and not late
+                                      else rank) - (
                         0.5 if p.name and p.value and isinstance(p.parent, ast.Assign) else 0)
                     yield Edit(function, p.parent, p.field, at, p.node, new, m, values, line, count)
 
@@ -483,6 +491,11 @@ rewrite("sign", "wrong sign in `{old}`", 2,
 rewrite("scaling", "`{old}` multiplies where it should divide, or the reverse", 2,
         "a * b => a / b", "a / b => a * b", "a *= b => a /= b", "a /= b => a *= b",
         example="SoftmaxWithLoss: dx *= dout / max -> dx *= dout * max")
+
+rewrite("operation", "the wrong operation: `{old}` should be `{new}`", 3,
+        "a + b => a * b", "a * b => a + b", "a * b => a @ b", "a @ b => a * b",
+        "dot(a, b) => a * b", "matmul(a, b) => a * b",
+        example="RNN: np.dot(dA, Wx.T) -> dA * Wx.T")
 
 rewrite("sign", "wrong sign: `{old}` should be `{new}`", 2, "a - b => b - a",
         example="GRU: dh_next * (h_hat - h_prev) -> dh_next * (h_prev - h_hat)")
@@ -670,7 +683,7 @@ def _softmax_diagonal(p):
         with np.errstate(all="ignore"):
             rows = same and value.ndim > 1 and value.dtype.kind == "f" and np.allclose(
                 value.sum(-1), 1)
-        if rows:
+        if rows and y in p.held:
             for d in p.scope.arrays(value.shape):
                 if d != y:
                     yield f"{y} * ({d} - np.sum({d} * {y}, axis=-1, keepdims=True))"
@@ -883,6 +896,21 @@ def _another_index(p):
                 yield like(p.node, slice=ast.Constant(other)), dict(slot)
 
 
+@mistake("wrong_index", "`{old}` is a step off: `{new}` belongs here", on=ast.Subscript, rank=2,
+         example="TimeRNN: dhs[:, t, :] -> dhs[:, t - 1, :]")
+def _step_off(p):
+    index = p.node.slice
+    parts = index.elts if isinstance(index, ast.Tuple) else [index]
+    for t in _indices(p) if p.inside else ():
+        steps = {form: expression(form) for form in (t, f"{t} - 1", f"{t} + 1")}
+        for k, part in enumerate(parts):
+            for form, other in steps.items() if ast.unparse(part) in steps else ():
+                if form != ast.unparse(part):
+                    new = like(index, elts=[*parts[:k], other, *parts[k + 1 :]]) if isinstance(
+                        index, ast.Tuple) else other
+                    yield like(p.node, slice=new)
+
+
 @mistake("into_parameter", "`{old}` is written into: that is the parameter itself, its gradient"
          " belongs into `{new}`", on=ast.Attribute, rank=1,
          example="RNN: self.grads[2][...] = -> self.params[2][...] =")
@@ -1018,7 +1046,7 @@ def _rows_not_masked(p):
 
 
 @mistake("path_dropped", "a path of the gradient is dropped: `{form}` is not added to `{old}`",
-         on="value", rank=7, example="GRU: du * r + dh_next * (1.0 - z) -> du * r")
+         on="value", rank=LATE, example="GRU: du * r + dh_next * (1.0 - z) -> du * r")
 def _product_missing(p):
     if not isinstance(p.parent, (ast.Return, ast.Assign, ast.Tuple)):
         return
@@ -1199,9 +1227,12 @@ def _not_summed(p):
     yield f"np.sum({p.text}, axis=0)"
     shape = p.scope.shape(p.node) if p.evidence.misshapen else None
     wanted = {g.shape for g in p.evidence.wanted.values()}
-    for axis, keep in itertools.product(range(len(shape or ())), (False, True)):
-        left = (*shape[:axis], *[1] * keep, *shape[axis + 1:])
-        if left in wanted and left != shape and (axis or keep):
+    every = range(len(shape or ()))
+    for axes, keep in itertools.product(itertools.chain.from_iterable(
+            itertools.combinations(every, n) for n in every if n), (False, True)):
+        left = tuple(1 if k in axes else shape[k] for k in every if keep or k not in axes)
+        if left in wanted and left != shape and (axes != (0,) or keep):
+            axis = axes[0] if len(axes) == 1 else axes
             yield f"np.sum({p.text}, axis={axis}{', keepdims=True' * keep})", {
                 "kind": "axis", "words": "not summed: `{new}` belongs here"}
 
@@ -1312,9 +1343,12 @@ def _ids_once(p):
 def _statement_too_much(p):
     if isinstance(p.node, ast.Expr) and isinstance(p.node.value, ast.Constant):
         return
-    twice = {"kind": "ids_twice", "words": "repeated ids are counted too often: `{old}` does not"
-             " belong there"} if "add.at" in p.text else {}
-    yield ast.Pass(), twice
+    block = getattr(p.parent, p.field)
+    twice = {"rank": 0} if p.at is not None and any(
+        same(p.node, after) for after in block[p.at + 1 : p.at + 2]) else {}
+    yield ast.Pass(), {**twice, **({
+        "kind": "ids_twice", "words": "repeated ids are counted too often: `{old}` does not belong"
+        " there"} if "add.at" in p.text else {})}
 
 
 @mistake("order", "`{old}` stands too late: it belongs before `{other}`", on=ast.stmt, rank=7,
@@ -1327,11 +1361,24 @@ def _too_late(p):
     # moved up by one to three places: the tuple of statements is replaced at its first
     for back in range(1, min(p.at, 3) + 1):
         passed = block[p.at - back : p.at]
-        bound = {n.id for s in passed for n in ast.walk(s) if isinstance(n, ast.Name)
-                 and isinstance(n.ctx, ast.Store)}
+        bound = _bound_in(passed)
         reads = any(isinstance(n, ast.Name) and n.id in bound for n in ast.walk(p.node))
+        if reads and not p.inside and not any(
+                isinstance(n, ast.Name) and n.id in bound and isinstance(n.ctx, ast.Load)
+                for s in block[p.at + 1 :] for n in ast.walk(s)):
+            continue  # what is passed would do nothing then: it does not belong there
+        # what is read there has no value yet: this statement gives it one
+        early = {n.id for s in passed for n in ast.walk(s) if isinstance(n, ast.Name)
+                 and isinstance(n.ctx, ast.Load)} & _bound_in([p.node]) - {
+            *p.scope.arguments, *_bound_in(block[: p.at - back])}
         yield Block(p.at - back, back + 1, [p.node, *passed]), {
-            "other": show(passed[0]), "rank": 3 if reads else 7}
+            "other": show(passed[0]), "rank": 1 if early and not p.inside else 3 if reads else 7}
+
+
+def _bound_in(statements):
+    """The names to which statements give a value."""
+    return {n.id for s in statements for n in ast.walk(s) if isinstance(n, ast.Name)
+            and isinstance(n.ctx, ast.Store)}
 
 
 class Block(list[ast.stmt]):

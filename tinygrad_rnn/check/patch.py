@@ -127,6 +127,10 @@ def _of_statements(edit: Edit, filename: str, lines) -> Change:
     first, last = gone[0].lineno, gone[-1].end_lineno + 1
     indent = len(lines[first - 1]) - len(lines[first - 1].lstrip())
     new = [line for item in items for line in _rendered(item, indent, lines)]
+    head = lines[first - 1].encode()[: gone[0].col_offset].decode()
+    tail = lines[last - 2].encode()[gone[-1].end_col_offset :].decode()
+    if head.strip() or tail.lstrip().startswith(";"):  # others in the same line stay
+        new = [head + "; ".join(line.strip() for line in new) + tail]
     return _change(filename, first, last, tuple(new), lines)
 
 

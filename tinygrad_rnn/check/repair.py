@@ -20,6 +20,7 @@ import numpy as np
 
 from .limits import TimeUp, time_limit, work, worked
 from .mistakes import (
+    LATE,
     Edit,
     Evidence,
     Scope,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 
 ELSEWHERE = {"N": 2, "T": 5}  # sizes to confirm what was found
 LIKELY = 6  # the highest rank of edits that are not many
+ENOUGH = 3  # edits of a place that are tried, where each makes something wrong that is right
 MOST = 3  # mistakes that are looked for in one layer
 # Work, in seconds: of a run of backward with an edit, of each line that it runs, of a place's edit
 TRIAL, LINE, PLACE = 150e-6, 5e-6, 40e-6
@@ -460,6 +462,7 @@ class _Search:
         self.edits = self.candidates()
         self.wrong = [n for n, marks in self.now.items() if n in self.outcome.wanted
                       and not marks.all()]
+        self.shown = {n for n in self.now.right - {RETURNS} if np.any(self.outcome.wanted.get(n))}
         n = sum(self.outcome.wanted[name].size for name in self.wrong)
         self.directions = np.random.default_rng(0).normal(size=(n, 2))
         self.start = self.along(self.now.got)
@@ -471,12 +474,19 @@ class _Search:
     def scan(self, low, high):
         """Try every edit of these ranks: notes those that mend a part, some whole gradient, and
         what each does; returns one that mends all."""
+        if high > LATE and not self.budget.over:
+            self.edits += self.candidates(late=True)
+        spoilt: dict[int, int] = {}  # places whose value reaches what is right: no other helps
         for edit in self.edits:
             if not low < edit.rank <= high:
                 continue
             if self.budget.over:
                 break
+            if edit.is_expression and spoilt.get(id(edit.old), 0) == ENOUGH:
+                continue
             marks = self.attempt(edit)
+            if marks is not None and any(not marks[n].all() for n in self.shown & marks.keys()):
+                spoilt[id(edit.old)] = spoilt.get(id(edit.old), 0) + 1
             if marks is None:
                 there, what = self.bench.far
                 self.further += [edit] if there > self.far[0] or (
@@ -490,6 +500,8 @@ class _Search:
                 return [(edit, marks)]
             if not self.now and edit.kind == "extra":
                 continue  # what raises is left out: something else may belong there
+            if 3 * len(won.names - {RETURNS}) >= 2 * len(self.wrong) > 4:
+                high = min(high, edit.rank)  # that is one, and the other comes next
             self.partial.append(edit)
             self.whole += [edit] if won.names - {RETURNS} else []
         return None
@@ -502,7 +514,7 @@ class _Search:
             return None
         return np.concatenate([g.ravel() for g in parts]) @ self.directions
 
-    def candidates(self):
+    def candidates(self, late=False):
         """All edits, in the order in which they are tried: of the functions that others call, as
         they come first to blame, before those of their callers."""
         self.scopes.clear()
@@ -511,7 +523,7 @@ class _Search:
         found = []
         for depth, f in enumerate(reversed(self.functions)):
             scope = scope_of(f, self.scopes.get(f.fn.__code__, {}), self.idle)
-            found += [(e.rank, depth, e) for e in edits(f, scope, evidence)]
+            found += [(e.rank, depth, e) for e in edits(f, scope, evidence, late)]
         work(PLACE * len(found))
         beside: dict[Any, list[Edit]] = {}
         for rank, _, e in found:
@@ -592,9 +604,10 @@ class _Search:
         return None
 
     def one_behind_another(self, share):
-        """Where backward raises: two edits, of which the first lets it come further, or to its end.
-        What is wrong behind it, and what may belong there, is looked for anew with each."""
-        if self.now:
+        """Where backward raises, or gives another shape: two edits, of which the first lets it come
+        further, or to its end, or gives the shape. What is wrong behind it, and what may belong
+        there, is looked for anew with each."""
+        if self.now and (self.start is not None or self.whole):
             return None
         budget, held, found = self.budget, dict(self.__dict__), None
         right = {id(e): self.attempt(e) or Marks() for e in self.whole}
@@ -602,7 +615,7 @@ class _Search:
         firsts = [e for e in self.whole if len(right[id(e)].right) == most]
         firsts.sort(key=lambda e: -sum(int(m.sum()) for m in right[id(e)].values()))
         turns: dict[Any, list[Edit]] = {}  # one of each kind in each place, then another
-        ran = [e for e, _ in self.effects]
+        ran = [e for e, a in self.effects if a is not None or not self.now]
         for edit in sorted([*ran, *self.further], key=lambda e: e.rank):
             turns.setdefault((id(edit.old), id(edit.mistake)), []).append(edit)
         firsts += [] if firsts else filter(None, chain(*zip_longest(*turns.values())))
