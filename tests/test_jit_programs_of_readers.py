@@ -1,14 +1,19 @@
 """tg.jit: programs as readers write them: what is handed out again, kept in a cache or at the
 function itself, or asked for, and classes of all kinds."""
 
+import abc
 import collections
 import copy
+import dataclasses
 import functools
 import gc
+import os
 import pickle
 import queue
 import random
+import signal
 import statistics
+import sys
 import types
 import weakref
 
@@ -323,3 +328,153 @@ def test_classes_are_not_kept_alive():
     made = make()
     gc.collect()
     assert [thing() for thing in made] == [None] * 3
+
+
+# ---- where arrays lie; what is registered; signals; what is set ----
+
+
+@pytest.mark.parametrize("ask", [
+    lambda x: x.base is None, lambda x: x.flags.owndata, lambda x: x.flags["O"],
+    lambda x: x[1:].base is x, lambda x: x.flags.aligned])  # fmt: skip
+def test_where_an_argument_lies_is_asked_outside(ask):
+    with pytest.raises(JitError, match="where arrays lie that come from outside"):
+        tg.jit(lambda x: x * (2 if ask(x) else 3))(X.copy())
+
+
+def test_what_a_signature_says_of_memory_may_be_asked():
+    def f(x):
+        y = x * 2
+        return y * (1 + x.flags.c_contiguous + 2 * (y[1:].base is y) + 4 * x.flags["W"])
+
+    jitted = tg.jit(f)
+    for x in (X, X[::-1], np.broadcast_to(X, (3,))) * 3:
+        assert_array_equal(jitted(x), f(x))
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    (lambda x: setattr(x.flags, "writeable", False), "flags.writeable of an array|is set"),
+    (lambda x: setattr(x, "shape", (3, 1)), r"write a = a.reshape"),
+    (lambda x: setattr(x, "dtype", int), r"write a = a.astype"),
+    (lambda x: x.view(int), "as one of another kind"),
+    (lambda x: x.setflags(write=False), "a replay would not do that")])  # fmt: skip
+def test_the_form_of_an_array_stays(change, told):
+    with pytest.raises(JitError, match=told):
+        tg.jit(lambda x: change(x * 2))(X)
+
+
+Shape = abc.ABCMeta("Shape", (), {})
+
+
+@pytest.mark.parametrize("ask", [lambda x: isinstance(x, Shape),
+                                 lambda x: isinstance(x, collections.abc.Mapping)])
+def test_what_is_registered_later_counts(ask):
+    kind = type("Kind", (), {})
+    thing = kind()
+    jitted = tg.jit(lambda x: x * (2 if ask(thing) else 3))
+    for factor in [3] * 3 + [2] * 3:
+        if factor == 2:
+            Shape.register(kind)
+            collections.abc.Mapping.register(kind)
+        assert_array_equal(jitted(X), X * factor)
+
+
+class Alarm(Exception):
+    pass
+
+
+@pytest.mark.parametrize("fallback", [None, "eager"])
+def test_what_a_handler_of_a_signal_raises_comes_out_and_leaves_nothing_half_done(fallback):
+    """At the first call of each of the functions here that record and prove."""
+    weight, rng, seen, at = np.ones(3), np.random.default_rng(0), [], []
+
+    def step(x):
+        weight[:] += rng.random(3)
+        return weight * x
+
+    def raises(*_):
+        raise Alarm
+
+    def tracer(frame, event, arg):
+        code = frame.f_code
+        if event == "call" and os.sep + "jit" + os.sep in code.co_filename and code not in seen:
+            seen.append(code)
+            if len(seen) == at[-1]:
+                signal.raise_signal(signal.SIGTERM)
+
+    before, traced = signal.signal(signal.SIGTERM, raises), sys.gettrace()
+    try:
+        for n in range(1, 400, 7):
+            at.append(n)
+            seen.clear()
+            weight[:], rng.bit_generator.state = 1, np.random.default_rng(0).bit_generator.state
+            states = [1.0, *(1 + np.cumsum(np.random.default_rng(0).random((3, 3)), 0)[:, 0])]
+            jitted, came = tg.jit(step, fallback=fallback), 0
+            sys.settrace(tracer)
+            try:
+                for _ in range(3):
+                    jitted(X)
+            except Alarm:
+                came = 1
+            finally:
+                sys.settrace(traced)
+            assert came == (n <= len(seen)), n
+            done = states.index(weight[0])
+            assert rng.random() == np.random.default_rng(0).random(3 * done + 1)[-1], n
+            assert signal.getsignal(signal.SIGTERM) is raises
+            if not came:
+                break
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(at) > 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Carried:
+    h: object
+
+
+def test_a_frozen_state_is_replaced_and_lists_are_begun_anew():
+    def made():
+        model = types.SimpleNamespace(state=Carried(np.zeros(3)), layers=None, seen={1})
+
+        def step(x):
+            model.state = dataclasses.replace(model.state, h=model.state.h + x)
+            model.layers, model.seen = [], {2}
+            return model.state.h * 2
+
+        return model, step
+
+    (one, eager), (other, step) = made(), made()
+    jitted = tg.jit(step)
+    for _ in range(6):
+        assert_array_equal(eager(X), jitted(X))
+        assert_array_equal(one.state.h, other.state.h)
+        assert (other.layers, other.seen) == ([], {2})
+        other.layers.append(1)
+    assert [recording.proofs for recording in jitted.recordings.values()] == [1, 2]
+
+
+TICKS = [0]
+
+
+def ticked():
+    globals()["TICKS"][0] += 1  # by a name that no recording sees
+    return TICKS[0]
+
+
+@pytest.mark.parametrize("kind", [set, frozenset, bytearray, tuple])
+def test_what_is_in_a_set_or_in_bytes_is_compared(kind):
+    with pytest.raises(JitError):
+        tg.jit(lambda x: (x * 2, kind([globals()["ticked"]()])))(X)
+
+
+def test_memory_that_others_look_at_is_put_back():
+    held = bytearray(24)
+
+    def f(x):
+        np.frombuffer(held)[:] += 1
+        return x * np.frombuffer(held)
+
+    jitted = tg.jit(f, fallback="eager")
+    for n in range(1, 5):
+        assert_array_equal(jitted(X), X * n)

@@ -106,7 +106,7 @@ def test_ctrl_c_waits_for_the_end_of_what_is_updated_in_blocks():
             time.sleep(0.1)
         done.append(1)
 
-    with pytest.raises(KeyboardInterrupt), blocks.ctrl_c_later():
+    with pytest.raises(KeyboardInterrupt), blocks.signals_later():
         work()
     assert done == [1]
 
@@ -178,16 +178,16 @@ def test_a_thread_that_outlives_the_main_one_replays():
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_a_recording_is_made_comes_when_all_is_in_its_place():
     before, done = signal.getsignal(signal.SIGINT), []
-    with pytest.raises(KeyboardInterrupt), blocks.ctrl_c_between() as critical:
+    with pytest.raises(KeyboardInterrupt), blocks.signals_later() as critical:
         signal.raise_signal(signal.SIGINT)  # waits
         done.append("kept")
         critical(False)
-    with pytest.raises(KeyboardInterrupt), blocks.ctrl_c_between() as critical:
+    with pytest.raises(KeyboardInterrupt), blocks.signals_later() as critical:
         critical(False)
         critical(True)
         signal.raise_signal(signal.SIGINT)
         done.append("to the end")
-    with blocks.ctrl_c_between() as critical, pytest.raises(KeyboardInterrupt):
+    with blocks.signals_later() as critical, pytest.raises(KeyboardInterrupt):
         critical(False)
         try:
             signal.raise_signal(signal.SIGINT)

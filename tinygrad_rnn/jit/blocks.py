@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +23,19 @@ from ..cores import get_num_threads as threads
 from ..functional import _nll_slope, _row_totals, nll_slope_rows, row_totals
 from .team import here
 
-__all__ = ["BLOCKED", "beside", "ctrl_c_between", "ctrl_c_later", "each", "softmax_nll",
+__all__ = ["BLOCKED", "beside", "each", "signals_later", "softmax_nll",
            "softmax_nll_compiled", "softmax_slope", "threads"]  # fmt: skip
 
 SMALL = 1 << 18  # elements below which handing over costs more than it gives
 SHARES = 4  # of the rows, for each thread
 THREAD_BLOCK = 1 << 18  # elements; smaller ones wait for the interpreter lock more than they work
+# of which a program may have handlers that raise something
+SIGNALS = [getattr(signal, name) for name in (
+    "SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGVTALRM", "SIGPROF",
+    "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGCHLD", "SIGIO") if hasattr(signal, name)]
+# as C has them: the enums of Python's are slow
+_get_handler: Any = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+_set_handler: Any = getattr(signal.signal, "__wrapped__", signal.signal)
 
 
 @cache
@@ -62,12 +70,12 @@ def beside(first: Callable, *others: Callable) -> None:
     apart = [partial(copy_context().run, other) for other in others]
     team = here()
     if team is not None and len(apart) <= len(team.desks):
-        with ctrl_c_later():
+        with signals_later():
             team.beside([first, *apart])
         return
     helpers: list[Future] = []
     mine = [first]
-    with ctrl_c_later():
+    with signals_later():
         try:
             for other in apart:
                 try:
@@ -82,54 +90,58 @@ def beside(first: Callable, *others: Callable) -> None:
         helper.result()
 
 
-@contextmanager
-def ctrl_c_later() -> Iterator[None]:
-    """Ctrl-C comes at the end of this: what is in here takes milliseconds, and is not to be left
-    half done."""
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield  # it does not come here
-        return
-    came: list[tuple] = []
-    signal.signal(signal.SIGINT, lambda *event: came.append(event))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            handler(*came[0])
+class Signalled(BaseException):
+    """An error that a handler of a signal raises, where nothing else should take it for its own."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 @contextmanager
-def ctrl_c_between() -> Iterator[Callable[[bool], None]]:
-    """Ctrl-C comes between ``critical(False)`` and ``critical(True)`` alone, or at the end; when
-    it comes, what follows is critical."""
-    handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield lambda on: None
-        return
-    came: list[tuple] = []
+def signals_later(apart: bool = False) -> Iterator[Callable[[bool], None]]:
+    """What the program does on a signal (Ctrl-C, an alarm) it does at the end of this, as what is
+    in here is not to be left half done; or between ``critical(False)`` and ``critical(True)``.
+    When it raises something, what follows is critical. ``apart``: what it raises is seen as such
+    outside alone, and nothing in here catches it as an Exception."""
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # it does not come elsewhere
+        handlers = {number: handler for number in SIGNALS if callable(
+            handler := _get_handler(number))}
+    came: dict[int, Any] = {}
     now = [True]
 
-    def on_signal(*event):
+    def on_signal(number, frame):
         if now[0]:
-            came.append(event)
-        else:
+            came[number] = frame
+            return
+        try:
+            handlers[number](number, frame)
+        except BaseException as error:
             now[0] = True
-            handler(*event)
+            if apart and isinstance(error, Exception):
+                raise Signalled(error) from error
+            raise
 
     def critical(on):
         now[0] = on
-        if came and not on:
-            on_signal(*came.pop())
+        while came and not now[0]:
+            on_signal(*came.popitem())
 
-    signal.signal(signal.SIGINT, on_signal)
+    for number in handlers:
+        _set_handler(number, on_signal)
     try:
         yield critical
+    except Signalled as signalled:
+        if apart:
+            raise signalled.error from signalled.error.__cause__
+        raise
     finally:
-        signal.signal(signal.SIGINT, handler)
-        if came:
-            handler(*came[0])
+        now[0] = True
+        for number, handler in handlers.items():
+            if _get_handler(number) is on_signal:  # nobody has set another one meanwhile
+                _set_handler(number, handler)
+        for number, frame in came.items():
+            handlers[number](number, frame)
 
 
 def _row_blocks(x):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .blocks import ctrl_c_later
+from .blocks import signals_later
 from .chains import Chain, gather, kind_of
 from .tape import Call, Tape, Value, name_of
 
@@ -86,6 +86,6 @@ class Blocks(Chain):
                 for fn, args, out in steps:
                     fn(*[x if i is None else parts[i] for i, x in args], out=parts[out])
 
-        whole_run: Any = ctrl_c_later()(run)  # what is edited is not to be left half new
+        whole_run: Any = signals_later()(run)  # what is edited is not to be left half new
         whole_run.like = repr((BLOCK, whole, [(name_of(fn), *more) for fn, *more in steps]))
         return whole_run

@@ -26,7 +26,7 @@ from ..show import bars_html
 from ..speed import collector_paused
 from ..tensor import host
 from . import JitError
-from .blocks import BLOCKED, threads
+from .blocks import BLOCKED, signals_later, threads
 from .cut import cut
 from .device import PASSES as PASSES_THERE
 from .device import Divided, on_host
@@ -144,12 +144,15 @@ class Jitted(Generic[P, R]):
                 reached = None
         if reached is None:
             watch = Watch(Reached(), self._numbers, self._parts)
-            try:
-                reached, self._mode = walk(self.f, given, watch), mode
-            except Exception as error:  # of a method of the program's, or it is nested too deep
-                if self.fallback is None:
-                    raise JitError("jit: what the function reaches cannot be looked through:"
-                                   f" {type(error).__name__}: {error}") from error
+            with signals_later(apart=True) as critical:
+                critical(False)
+                try:
+                    reached, self._mode = walk(self.f, given, watch), mode
+                except Exception as error:  # of a method of the program's, or it is nested too deep
+                    if self.fallback is None:
+                        raise JitError("jit: what the function reaches cannot be looked through:"
+                                       f" {type(error).__name__}: {error}") from error
+            if reached is None:
                 return self.f(*args, **kwargs)
             key = (mode, *reached.signature())
             if key in self.recordings:
@@ -181,8 +184,10 @@ class Jitted(Generic[P, R]):
         """
         before = Snapshot(reached)
         try:
-            with _plainly(), cut_graphs(reached):
+            with signals_later() as critical, _plainly(), cut_graphs(reached):
+                critical(False)
                 returned = self.f(*given[0], **given[1])
+                critical(True)
         except JitError:  # a graph from outside is wanted
             before.restore(bags=True)
             if self.fallback is None:
@@ -195,31 +200,40 @@ class Jitted(Generic[P, R]):
         if kinds not in self._ready and real.has_more(before):
             self._ready.add(kinds)
             return returned
-        before.restore()
         try:
-            with collector_paused():  # which walks thousands of calls, and frees none
-                recording, result, difference = self._recorded(
-                    key, reached, given, before, (returned, real))
-            if difference:
-                before.restore()
-                raise JitError(difference if self.fallback else explained(
-                    self.f, recording, reached, given, difference))
+            with signals_later(apart=True) as critical:
+                return self._believed(key, reached, given, before, (returned, real), critical)
         except Counted as counted:  # once more, with that number as one that changes
-            before.restore(bags=True)
             place = counted.place
             self._numbers[where(place.kind, place.container, place.key)] = place.container
             again()
             return self._called(given)
+
+    def _believed(self, key, reached, given, before, real, critical) -> R:
+        """What a replay gives, if that is what the function gave. Else, or when a signal comes
+        between, the call has not happened."""
+        try:
+            before.restore()
+            critical(False)
+            with collector_paused():  # which walks thousands of calls, and frees none
+                recording, result, difference = self._recorded(key, reached, given, before, real)
+            critical(True)
+            if difference:
+                before.restore()
+                raise JitError(difference if self.fallback else explained(
+                    self.f, recording, reached, given, difference))
         except BaseException as error:
-            if not isinstance(error, Exception) or self.fallback is None:
+            critical(True)
+            if self.fallback is None or not isinstance(error, Exception) or (
+                    isinstance(error, Counted)):
                 self.recordings.pop(key, None)
                 before.restore(bags=True)
                 if not isinstance(error, Exception) or isinstance(error, JitError):
                     raise
                 # the function itself did not raise
                 raise JitError(f"jit: a replay raises {type(error).__name__}: {error}") from error
-            real.restore(bags=True)
-            recording, result = None, returned
+            real[1].restore(bags=True)
+            recording, result = None, real[0]
         else:
             recording.proofs += 1
             self._block = recording.program.block

@@ -21,7 +21,7 @@ from numpy.lib.array_utils import byte_bounds
 
 from .. import random
 from ..tensor import Tensor, host
-from .blocks import ctrl_c_later
+from .blocks import signals_later
 from .once import again
 from .recording import draw, holder
 from .replay import Program
@@ -72,7 +72,7 @@ class Snapshot:
     def restore(self, bags: bool = False) -> None:
         """Put all of it back; sets and the like only as if the call had not happened: what it has
         put there, once and for all, its recording may find there."""
-        with ctrl_c_later():
+        with signals_later():
             for inside, was in self.insides:
                 if not _same_items(inside, was):
                     refill(inside, was)
@@ -290,8 +290,8 @@ def _agree(trio, outcomes, eps, what) -> None:
     elif isinstance(a, float) and eps:
         if not _same_numbers(np.asarray(a), np.asarray(b), np.asarray(c), eps):
             raise Difference(f"{what}: {b} in a replay, and {a}")
-    elif isinstance(a, (int, float, complex, str, bytes, tuple, list, dict)) and not (
-            a == b or (a != a and b != b)):
+    elif isinstance(a, (int, float, complex, str, bytes, bytearray, set, frozenset, tuple, list,
+                        dict)) and not (a == b or (a != a and b != b)):
         text = ("; a text that is made of recorded values cannot be made again: return the values"
                 if isinstance(b, str) and "recorded " in b else "")
         raise Difference(f"{what}: {b!r:.60} in a replay, and {a!r:.60}{text}")

@@ -148,7 +148,9 @@ class Recorder:
             return RecordingGenerator(self, x, value)
         value = Value.of(x)
         self.tape.inputs.append(value)
-        return self.wrap(x, value)
+        array = self.wrap(x, value)
+        array._given = isinstance(x, np.ndarray)
+        return array
 
     def wrap(self, x, value, base=None, path=()):
         """What the program sees of ``x``, which ``value`` is on the tape."""
@@ -278,7 +280,7 @@ class Recorder:
         if same is not None:  # which NumPy has handed back as it is
             step, path, first, out = (operator.getitem, (...,), {}), same._path, same, (
                 same.value[...])
-        elif isinstance(first, RecordingArray) and (root is first or root is first.base) and (
+        elif isinstance(first, RecordingArray) and (root is first or root is first._base) and (
                 _first((args[1:], kwargs)) is None):
             step, path = (fn, args[1:], kwargs), first._path
         else:  # a view of something else than of the first argument
@@ -342,7 +344,7 @@ class Recorder:
 
     def edited(self, target, fn, args, kwargs):
         """What is in the memory of ``target`` now is ``fn(*args)``."""
-        value, root = Value.of(target.value), target.base
+        value, root = Value.of(target.value), target._base
         self.add(fn, args, kwargs, value)
         if root is None:
             target._now = value
@@ -395,7 +397,7 @@ def window(root, offset, shape, strides):
 def editing(edit, name):
     """The function that gives a copy of its first argument, edited; ``edit`` works in place."""
     def fn(array, *args, **kwargs):
-        array = array.copy(order="K")
+        array = np.copy(array, order="K")  # of a number, too, which is an array then
         edit(array, *args, **kwargs)
         return array
 
@@ -581,20 +583,29 @@ def _part(fn):
     return property(fn, lambda self, value: operator.setitem(fn(self), ..., value))
 
 
+def _fixed(name, instead):
+    def refuse(self, _):
+        raise self._recorder.refuse(f".{name} of an array that is being recorded is set, which a"
+                                    f" replay would not do: write {instead}")
+    return property(lambda self: getattr(self.value, name), refuse)
+
+
 def _method(fn):
     return lambda self, *args, **kwargs: fn(self, *args, **kwargs)
 
 
 class RecordingArray:
-    """An array under recording. What it holds now is ``value``; ``base`` is the array whose memory
-    it looks at, None for its own, as NumPy has it. What stands for that memory on the tape changes
-    with every edit, also through another view of it."""
+    """An array under recording. What it holds now is ``value``; ``_base`` is the array whose
+    memory it looks at, None for its own, as NumPy has it. What stands for that memory on the tape
+    changes with every edit, also through another view of it."""
 
-    __slots__ = ("__weakref__", "_now", "_path", "_recorder", "_version", "base", "value")
+    __slots__ = ("__weakref__", "_base", "_given", "_now", "_path", "_recorder", "_version",
+                 "value")
 
     def __init__(self, recorder, array, value, base=None, path=()):
-        self._recorder, self.value, self.base, self._path = recorder, array, base, path
+        self._recorder, self.value, self._base, self._path = recorder, array, base, path
         self._now, self._version = value, base._version if base is not None else 0
+        self._given = base is not None and base._given  # whether it, or its base, comes in
         recorder.made.append(weakref.ref(self))
 
     # for isinstance
@@ -602,14 +613,14 @@ class RecordingArray:
 
     def _symbol(self):
         """Its value on the tape."""
-        if self.base is not None and self._version != self.base._version:
-            value, array = self.base._now, self.base.value  # edited: look again
+        if self._base is not None and self._version != self._base._version:
+            value, array = self._base._now, self._base.value  # edited: look again
             for fn, args, kwargs in self._path:
                 array = fn(array, *args, **kwargs)
                 seen = Value.of(array)
                 self._recorder.add(fn, (value, *args), kwargs, seen, view=True)
                 value = seen
-            self._version, self._now = self.base._version, value
+            self._version, self._now = self._base._version, value
         return self._now
 
     # the protocols
@@ -643,10 +654,8 @@ class RecordingArray:
         args = [list(x) if hasattr(x, "__getitem__") and hasattr(x, "__iter__") and not isinstance(
             x, KNOWN) else x for x in args]  # a deque
         if func in (np.shares_memory, np.may_share_memory) and not self._recorder.over and len(
-                {id(x if getattr(x, "base", None) is None else x.base) for x in args[:2]}) > 1:
-            raise self._recorder.refuse(f"np.{func.__name__}: where arrays lie that come from"
-                                        " outside is not what a recording is known by; ask outside"
-                                        " the recorded step")
+                {id(x if getattr(x, "_base", None) is None else x._base) for x in args[:2]}) > 1:
+            raise self._lies(f"np.{func.__name__}")
         if func in _QUESTIONS or self._recorder.over:
             return func(*_plain(args), **_plain(kwargs))
         if not args:  # the first one, on which so much hangs, is given without its name
@@ -720,21 +729,33 @@ class RecordingArray:
             raise AttributeError(name)
         if self._recorder.over:
             return getattr(self.value, name)
-        raise self._recorder.refuse(f".{name} of an array that is being recorded: use the function"
-                                    f" np.{name}, if there is one", JitAttributeError)
+        raise self._recorder.refuse(f".{name} of an array that is being recorded: " + (
+            f"use the function np.{name}" if hasattr(np, name) else "a replay would not do that"),
+            JitAttributeError)
 
     # what it is
 
-    shape = property(lambda self: self.value.shape)
+    shape = _fixed("shape", "a = a.reshape(...)")
     ndim = property(lambda self: self.value.ndim)
     size = property(lambda self: self.value.size)
-    dtype = property(lambda self: self.value.dtype)
+    dtype = _fixed("dtype", "a = a.astype(...), of which the numbers stay what they are")
     itemsize = property(lambda self: self.value.itemsize)
     nbytes = property(lambda self: self.value.nbytes)
-    strides = property(lambda self: self.value.strides)
-    flags = property(lambda self: self.value.flags)
+    strides = _fixed("strides", "a = a.reshape(...), or np.transpose")
+    flags = property(lambda self: RecordingFlags(self))
     T = property(lambda self: np.transpose(self))
     mT = property(lambda self: np.swapaxes(self, -1, -2))
+
+    @property
+    def base(self):
+        asks = sys._getframe(1).f_code.co_filename
+        if self._given and not self._recorder.over and not asks.startswith(PACKAGE):  # the engine
+            raise self._lies(".base")
+        return self._base
+
+    def _lies(self, what):
+        return self._recorder.refuse(f"{what}: where arrays lie that come from outside is not what"
+                                     " a recording is known by; ask outside the recorded step")
 
     def __len__(self):
         return len(self.value)
@@ -786,8 +807,8 @@ class RecordingArray:
         if self._recorder.over:
             self.value[_plain(index)] = _plain(value)
             return
-        if isinstance(value, RecordingArray) and value.base is not None and (
-                value.base is self or value.base is self.base):
+        if isinstance(value, RecordingArray) and value._base is not None and (
+                value._base is self or value._base is self._base):
             here = self.value[_plain(index)]
             if isinstance(here, np.ndarray) and same_memory(here, value.value):
                 return  # a[i] += b has already edited a[i]
@@ -839,7 +860,11 @@ class RecordingArray:
     def put(self: Any, indices, values, mode="raise"):
         np.put(self, indices, values, mode)
 
-    def view(self):
+    def view(self, *kind, **kinds):
+        if kind or kinds:
+            raise self._recorder.refuse("a view of an array that is being recorded as one of"
+                                        " another kind; np.astype gives the numbers in another"
+                                        " dtype")
         return self[...]
 
     def copy(self, order="C"):
@@ -960,6 +985,30 @@ RecordingNumber.__divmod__ = lambda self, other: (self // other, self % other)  
 RecordingNumber.__rdivmod__ = lambda self, other: (other // self, other % self)  # type: ignore[method-assign]
 RecordingNumber.__neg__ = lambda self: self._recorder.call(operator.neg, (self,), {})  # type: ignore[method-assign]
 RecordingNumber.__abs__ = lambda self: self._recorder.call(operator.abs, (self,), {})  # type: ignore[method-assign]
+
+
+class RecordingFlags:
+    """``a.flags`` of an array under recording, of which a signature says some."""
+
+    def __init__(self, array):
+        vars(self).update(array=array)
+
+    def _asked(self, name):
+        array, known = self.array, ("c", "f", "w", "c_contiguous", "contiguous", "f_contiguous",
+                                    "fortran", "fnc", "forc", "writeable")
+        if array._given and not array._recorder.over and name not in known:
+            raise array._lies(f".flags.{name}")
+        return array.value.flags
+
+    def __getattr__(self, name):
+        return getattr(self._asked(name), name)
+
+    def __getitem__(self, name):
+        return self._asked(name.lower())[name]
+
+    def __setattr__(self, name, value):
+        raise self.array._recorder.refuse(f".flags.{name} is set, which a replay would not do; set"
+                                          " it outside the recorded step")
 
 
 class RecordingFlat:

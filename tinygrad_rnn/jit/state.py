@@ -10,6 +10,7 @@ learning rate and step count of an optimizer) is part of its signature.
 
 from __future__ import annotations
 
+import abc
 import array
 import copy
 import dataclasses
@@ -185,6 +186,7 @@ class Watch:
         self.classes: list[tuple[type, tuple, Same, list, Same]] = []
         self.lengths: list[tuple[Any, int]] = []
         self.twice: set[int] = set()  # what was met again, by id
+        self.registered: Any = None  # how many classes were to ABCs, if there is one
 
     def close(self) -> None:
         """Note the rest, at the end of the walk; the arguments are let go."""
@@ -251,7 +253,8 @@ class Watch:
             and all(cls.__mro__ is mro and values == tuple(vars(cls).values())
                     and codes == codes_of(plain)
                     for cls, mro, values, plain, codes in self.classes)
-            and all(len(x) == n for x, n in self.lengths))
+            and all(len(x) == n for x, n in self.lengths)
+            and self.registered in (None, abc.get_cache_token()))
 
     def _values(self) -> list[Any]:
         return [*chain.from_iterable(map(operator.methodcaller("values"), self.dicts)),
@@ -319,6 +322,11 @@ def refill(inside, items) -> None:
     """Put into a list, dict, set ... what was in it."""
     if isinstance(inside, np.ndarray):
         inside[:] = np.frombuffer(items, inside.dtype) if isinstance(items, bytes) else items
+        return
+    if isinstance(inside, (bytearray, array.array)):  # whose memory an array may look at
+        was: Any = bytearray if isinstance(inside, bytearray) else partial(
+            array.array, inside.typecode)
+        inside[:] = was(items)
         return
     if hasattr(inside, "clear"):
         inside.clear()
@@ -563,16 +571,37 @@ def walk(f, given=(), watch=None) -> Reached:
                 if isinstance(value, CODE) and not ours_module(
                         getattr(value, "__module__", "numpy")):
                     key.append(value)
+                    look_at_abc(value)
                 elif not isinstance(value, types.ModuleType):
                     keep(("item", inside, name), value)
                 elif ours_module(value.__name__):
-                    new = [a for a in attributes if (id(value), a) not in of_modules]
-                    of_modules.update((id(value), a) for a in new)
-                    visit_globals(vars(value), new, attributes)
+                    visit_globals(vars(value), new_of(value, attributes), attributes)
+                else:
+                    visit_abcs(value, attributes)
+
+    def new_of(module, attributes):
+        new = [a for a in attributes if (id(module), a) not in of_modules]
+        of_modules.update((id(module), a) for a in new)
+        return new
+
+    def visit_abcs(module, attributes):
+        for name in new_of(module, attributes):
+            value = vars(module).get(name)
+            if isinstance(value, types.ModuleType):
+                visit_abcs(value, attributes)
+            else:
+                look_at_abc(value)
+
+    def look_at_abc(x):
+        """What isinstance says of it changes with what is registered, to any ABC."""
+        if isinstance(x, abc.ABCMeta) and watch.registered is None:
+            watch.registered = abc.get_cache_token()
+            key.append(("registered", watch.registered))
 
     def visit_class(cls):
         """What its methods reach, and its own attributes."""
         key.append(cls.__mro__)  # its bases can be exchanged
+        look_at_abc(cls)
         for base in cls.__mro__:
             if not ours_module(base.__module__) or (base is not cls and id(base) in seen):
                 continue
@@ -605,7 +634,7 @@ def walk(f, given=(), watch=None) -> Reached:
         visit(f)
         watch.close()
     # they refer to each other, and what they found should not wait for the garbage collector
-    keep = visit = attributes = visit_function = visit_globals = visit_class = None  # type: ignore # noqa: F811
+    keep = visit = attributes = visit_function = visit_globals = visit_class = visit_abcs = None  # type: ignore # noqa: F811
     return found
 
 

@@ -26,7 +26,7 @@ from .. import random
 from ..graph import Node
 from ..tensor import Tensor, host
 from . import JitError
-from .blocks import ctrl_c_between
+from .blocks import signals_later
 from .once import again
 from .recording import (
     MAKERS,
@@ -92,7 +92,7 @@ def _trace(f, reached, given, recorder, short):
     drawn, states = _global_generators(), [copy.deepcopy(g.bit_generator.state)
                                            for g in state.generators()]
     root = random.state()
-    with ctrl_c_between() as critical:
+    with signals_later() as critical:
         spawned = random.recording.set(lambda spawn: _spawn(recorder, spawn))
         try:
             state.exchange(recorder, short)
@@ -229,7 +229,8 @@ class State:
                 if kind in (int, float) or issubclass(kind, np.generic):
                     raise Counted(place)
                 kind = type(now)
-                if not _holds_values(now) and sort_of(kind) not in ("scalar", "number"):
+                if not isinstance(now, (Tensor, RecordingArray, np.ndarray)) and sort_of(
+                        kind) not in ("scalar", "number") and _mapped(now, lambda x: x) is None:
                     raise JitError(f"jit: the function sets {place} to {now!r}, which a replay"
                                    " would not do again; keep such things outside of it")
                 found.append((i, marks(now, True)))
@@ -448,7 +449,7 @@ class _Marks:
             return mark
         if isinstance(x, Tensor):
             return self._made(x, x._held, tensor=True, graph=x._node is not None)
-        if isinstance(x, RecordingArray) and x.base is not None:
+        if isinstance(x, RecordingArray) and x._base is not None:
             return self._view(x, kept) if self.complete else x
         if isinstance(x, (RecordingArray, np.ndarray)):
             array: Any = x.value if isinstance(x, RecordingArray) else x
@@ -475,10 +476,10 @@ class _Marks:
         return mark
 
     def _view(self, x, kept):
-        whole = self.marks.get(id(x.base))
+        whole = self.marks.get(id(x._base))
         if whole is not None:
             return _View(whole, x._path)
-        views = self.views.setdefault(id(x.base), [])
+        views = self.views.setdefault(id(x._base), [])
         for other, mark in views:
             if same_memory(x.value, other):
                 return mark
@@ -517,14 +518,6 @@ def build(structure, made, reached, inputs):
         return array
     new = _mapped(structure, lambda item: build(item, made, reached, inputs))
     return structure if new is None else new
-
-
-def _holds_values(x):
-    if isinstance(x, (Tensor, RecordingArray, np.ndarray)):
-        return True
-    if isinstance(x, (tuple, list)):
-        return any(map(_holds_values, x))
-    return isinstance(x, dict) and any(map(_holds_values, x.values()))
 
 
 def _same(a, b):
