@@ -221,11 +221,22 @@ def test_what_cannot_be_looked_through_is_refused():
 @pytest.mark.parametrize("f", [
     lambda a: np.sum(np.ones(len(np.roots(a)))), lambda a: np.histogram(a, "auto"),
     lambda a: np.linalg.lstsq(np.vstack([np.diag(a), a]), np.ones(5))[1],
-    lambda a: np.unique_counts(a), lambda a: np.emath.sqrt(a) * 2,
-    lambda a: np.linalg.eigvals(a.reshape(2, 2)).dtype])
+    lambda a: np.unique_counts(a), lambda a: np.emath.sqrt(a) * 2])
 def test_shapes_and_dtypes_that_hang_on_values_are_refused(f):
     with pytest.raises(JitError):
         tg.jit(f)(np.array([1.0, 2.0, 3.0, 4.0]))
+
+
+def test_the_dtype_of_eigenvalues():
+    """It hangs on values until NumPy 2.4, and is always complex since."""
+    real, other = np.eye(2), np.array([[0.0, 1.0], [-1.0, 0.0]])
+    if np.linalg.eigvals(real).dtype != np.linalg.eigvals(other).dtype:
+        with pytest.raises(JitError):
+            tg.jit(np.linalg.eigvals)(real)
+    else:
+        step = tg.jit(np.linalg.eigvals)
+        for a in (real, real, other):
+            assert_array_equal(step(a), np.linalg.eigvals(a))
 
 
 def test_a_refused_call_draws_and_takes_nothing():
