@@ -4,6 +4,7 @@ Profiles: ``HYPOTHESIS_PROFILE=dev`` (default), ``ci`` (derandomized), ``few`` (
 examples: for one more Python or NumPy), ``long`` (many examples).
 """
 
+import gc
 import os
 import signal
 
@@ -36,12 +37,13 @@ FAST = {
 }  # fmt: skip
 
 
-# Searches over many layers, and what trains, is killed and goes on, notebooks and examples too:
-# half of the time, with the tests that are marked so where they stand. CI runs them with the first
-# Python alone.
-SLOW = {"test_check_files", "test_check_forms", "test_check_mistakes", "test_check_mutants",
-        "test_check_students", "test_command_line_interrupted", "test_examples", "test_notebooks",
-        "test_reliability", "test_sweep", "test_training", "test_wasi"}
+# Searches over many layers, what is broken on purpose, and what trains, is killed and goes on,
+# notebooks and examples too: more than half of the time, with the tests that are marked so where
+# they stand. CI runs them with the first Python alone.
+SLOW = {"test_benchmarks", "test_check_files", "test_check_forms", "test_check_mistakes",
+        "test_check_mutants", "test_check_shown", "test_check_students",
+        "test_command_line_interrupted", "test_examples", "test_jit_breaks", "test_notebooks",
+        "test_plots", "test_reliability", "test_sweep", "test_training", "test_wasi"}  # fmt: skip
 
 
 def pytest_addoption(parser):
@@ -74,6 +76,11 @@ def pytest_collection_modifyitems(config, items):
         for mark, files in (("fast", FAST), ("slow", SLOW)):
             if item.path.stem in files:
                 item.add_marker(mark)
+
+
+def pytest_collection_finish(session):
+    """What stands now stays: collections of garbage, of which tests ask for many, skip it."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,9 @@ X = [np.random.default_rng(k).normal(size=(3, 4)) for k in range(5)]
 # ---- random programs ----
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [
+    pytest.param(mode, marks=[] if mode in ("exact", "loops") else pytest.mark.slow)
+    for mode in MODES])
 def test_programs_do_under_jit_what_they_do_without(mode):
     """And no proof has anything to say to them: what is wrong is not only kept from coming out."""
     counts, found, said, plans, native = programs(mode)
