@@ -63,6 +63,9 @@ class Snapshot:
         arrays += [x for x, _ in earlier.arrays.values()] if earlier else []
         self.arrays: dict[int, tuple[Any, Any]] = {
             id(x): (x, copied(x)) for x in arrays if isinstance(x, np.ndarray) or foreign(x)}
+        pairs = [*((weakref.ref(x), was) for x, was in self.arrays.values()),
+                 *(t[1:3] for t in self.tensors), *self.old]
+        self.contents = sorted(pairs, key=lambda pair: in_pieces(pair[0]()))
         self.generators = [(g, g.bit_generator.state) for g in map(_held, reached.generators)
                            if g is not _MISSING]
         self.sources = [(x, state_of(x)) for place in reached.sources
@@ -119,9 +122,8 @@ class Snapshot:
             x = x._held
         if id(x) in self.arrays:
             return self.arrays[id(x)][1]
-        pairs = [*self.arrays.values(),
-                 *((held(), was) for held, was in (*(t[1:3] for t in self.tensors), *self.old))]
-        for array, was in sorted(pairs, key=lambda pair: in_pieces(pair[0])):
+        for held, was in self.contents:
+            array = held()
             if array is x:
                 return was
             if type(array) is type(x) is np.ndarray and x.base is not None and x.size:
