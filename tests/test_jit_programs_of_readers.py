@@ -489,3 +489,58 @@ def test_memory_that_others_look_at_is_put_back():
     jitted = tg.jit(f, fallback="eager")
     for n in range(1, 5):
         assert_array_equal(jitted(X), X * n)
+
+
+HELD = np.ones(3)
+
+
+def test_a_global_that_was_an_array_is_a_number_or_is_gone():
+    jitted, weight = tg.jit(lambda x: x * HELD), HELD
+    try:
+        for other in (*[weight] * 4, np.full(3, 2.0), 3.0, tg.Tensor(weight)):
+            globals()["HELD"] = other
+            assert_array_equal(jitted(X), X * other)
+        globals()["HELD"] = weight
+        for _ in range(3):
+            jitted(X)
+        del globals()["HELD"]
+        with pytest.raises(NameError):
+            jitted(X)
+    finally:
+        globals()["HELD"] = weight
+
+
+def test_a_list_that_stands_in_several_places_is_one():
+    kept = types.SimpleNamespace(state=[np.zeros(3)], again=None)
+
+    @tg.jit
+    def step(x):
+        kept.state = kept.again = made = [kept.state[0] + x]
+        row = [x * 2]
+        return made, Carried(row), {"row": row}, (made,)
+
+    for n in range(1, 7):
+        made, carried, rows, (again,) = step(X)
+        assert made is again is kept.state is kept.again
+        assert carried.h is rows["row"]
+        assert_array_equal(made[0], X if n in (1, 4) else X * (n if n < 4 else n - 3))
+        if n == 3:
+            made[0] = np.zeros(3)  # what the function reads
+
+
+def test_a_tensor_and_its_array_share_memory():
+    kept = types.SimpleNamespace(h=None, top=None)
+
+    @tg.jit
+    def step(x):
+        t = tg.Tensor(x) * 2
+        kept.h, kept.top = t.numpy(), t.data[:1]
+        return t, t.detach()
+
+    for _ in range(5):
+        t, other = step(X)
+        kept.h[1] = 7
+        kept.top[0] = 5
+        assert_array_equal(t.numpy(), [5, 7, 4])
+        assert_array_equal(kept.h, [5, 7, 4])
+        assert_array_equal(other.numpy(), X * 2)

@@ -330,7 +330,7 @@ class Jitted(Generic[P, R]):
 
         def replay() -> R:
             with self._lock:
-                return build(shape, run(inputs), reached, inputs)
+                return build(shape, run(inputs), reached, inputs, {})
 
         return result, replay
 
@@ -506,10 +506,11 @@ class Recording:
             raise SharedMemory("jit: other arrays than before are those of Tensors, too, and the"
                                " function edits something; hand in copies")
         made = (run or self.program.run)(inputs)
+        several: dict[int, Any] = {}
         for i, structure in self.assigned:
             place = TensorData(reached.tensors[-1 - i]) if i < 0 else Place(*reached.spots[i])
-            place.set(build(structure, made, reached, inputs))
-        return build(self.shape, made, reached, inputs)
+            place.set(build(structure, made, reached, inputs, several))
+        return build(self.shape, made, reached, inputs, several)
 
     def steady(self, reached):
         """Whether replays set nothing but numbers, arrays and states: what is reached stays the

@@ -238,6 +238,11 @@ class Watch:
         tensors = self.lists["tensors"]
         if swapped:
             self.lists["tensors"] = tensors = [swapped.get(id(t), t) for t in tensors]
+        # what is looked for in a place is there
+        if not (all(getattr(x, name, None) is value for x, name, value in self.loose)
+                and all(contents(cell) is value for cell, value in self.cells)
+                and all(inside.get(name, Same) is value for inside, name, value in self.names)):
+            return False
         arrays = [place.get() for place in self.lists["arrays"]]
         ids = frozenset(map(id, (*arrays, *tensors)))
         return (given.isdisjoint(self.ids) and given.isdisjoint(ids)
@@ -245,9 +250,6 @@ class Watch:
             and self._shapes(arrays) == self.shapes
             and all(place.get() is arrays[i - self.given_arrays]
                     for place, i in self.lists["again"])
-            and all(getattr(x, name, None) is value for x, name, value in self.loose)
-            and all(contents(cell) is value for cell, value in self.cells)
-            and all(inside.get(name, Same) is value for inside, name, value in self.names)
             and all(f.__code__ is code and f.__defaults__ is defaults and f.__kwdefaults__ is named
                     and len(f.__dict__) == n for f, code, defaults, named, n in self.functions)
             and all(cls.__mro__ is mro and values == tuple(vars(cls).values())

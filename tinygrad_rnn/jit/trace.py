@@ -379,6 +379,7 @@ class _Made:
     index: int
     tensor: bool = False
     graph: bool = False
+    exposed: bool = False  # a Tensor whose array stands elsewhere, too, as numpy() gives it
     scalar: bool = False  # a number of NumPy
 
 
@@ -388,6 +389,14 @@ class _Known:
 
     index: int
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """A list, dict ... that stands in several places: what is in it, where it comes first."""
+
+    number: int
+    inside: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,7 +425,7 @@ def _mapped(x, change):
         return new
     if isinstance(x, (set, bytearray)):
         return copy.copy(x)
-    if is_dataclass(x) and not isinstance(x, (type, _Made, _Known, _View)):
+    if is_dataclass(x) and not isinstance(x, (type, _Made, _Known, _Shared, _View)):
         new = copy.copy(x)
         for part in fields(x):
             object.__setattr__(new, part.name, change(getattr(x, part.name)))
@@ -432,8 +441,10 @@ class _Marks:
     def __init__(self, state: State, recorder: Recorder) -> None:
         self.recorder, self.reached = recorder, state.reached
         self.results: list[Value] = []
+        self.of_tensors: set[int] = set()  # which of them a Tensor has
         self.complete = False  # whether all but views has a mark
         self.open: set[int] = set()  # what contains what is looked at
+        self.met: list[int] = []  # the lists, dicts ... that were met, by id
         self.marks: dict[int, Any] = {}  # by id
         self.views: dict[int, list[Any]] = {}  # of an array that has no mark: the view, its mark
         for kind, known in (("containers", [x for x, _, _ in state.reached.containers]),
@@ -448,7 +459,8 @@ class _Marks:
         if mark is not None:
             return mark
         if isinstance(x, Tensor):
-            return self._made(x, x._held, tensor=True, graph=x._node is not None)
+            return self._made(x, x._held, tensor=True, graph=x._node is not None,
+                              exposed=x._exposed)
         if isinstance(x, RecordingArray) and x._base is not None:
             return self._view(x, kept) if self.complete else x
         if isinstance(x, (RecordingArray, np.ndarray)):
@@ -468,11 +480,24 @@ class _Marks:
             raise JitError(f"jit: the function returns or keeps a {kind.__name__} that it makes; a"
                            " replay would hand out that of the first call again: return arrays,"
                            " numbers and texts, in tuples, lists, dicts or dataclasses")
-        return x if new is None else new
+        if new is None or isinstance(x, tuple):
+            return x if new is None else new
+        if not self.complete:
+            self.met.append(id(x))
+        elif self.met.count(id(x)) > 1:
+            number = self.met.index(id(x))
+            self.marks[id(x)], new = _Shared(number), _Shared(number, new)
+        return new
 
-    def _made(self, x, value, **what):
-        self.results.append(self.recorder.symbolic(value))
-        mark = self.marks[id(x)] = _Made(len(self.results) - 1, **what)
+    def _made(self, x, value, tensor=False, **what):
+        known = self.marks.get(id(value))  # a Tensor and its array are one result
+        if not isinstance(known, _Made) or known.index in self.of_tensors:
+            self.results.append(self.recorder.symbolic(value))
+            known = _Made(len(self.results) - 1)
+        if tensor:
+            self.of_tensors.add(known.index)
+            self.marks.setdefault(id(value), known)
+        mark = self.marks[id(x)] = _Made(known.index, tensor, **what)
         return mark
 
     def _view(self, x, kept):
@@ -491,17 +516,22 @@ class _Marks:
         return mark
 
 
-def build(structure, made, reached, inputs):
-    """The structure with the arrays of this call in it."""
+def build(structure, made, reached, inputs, shared):
+    """The structure with the arrays of this call in it. ``shared`` are the lists, dicts ... of
+    this call that stand in several places."""
+    def inside(item):
+        return build(item, made, reached, inputs, shared)
+
     if isinstance(structure, _Made):
         value = made[structure.index]
         if not structure.tensor:
+            value = value._held if isinstance(value, Tensor) else value
             return value[()] if structure.scalar and isinstance(value, np.ndarray) else value
         if isinstance(value, Tensor):  # it stands in another place, too
             return value
         made[structure.index] = tensor = Tensor.__new__(Tensor)
         tensor._held = value if foreign(value) else np.asarray(value)
-        tensor._node, tensor._exposed = None, False
+        tensor._node, tensor._exposed = None, structure.exposed
         if structure.graph:
             tensor._node = Cut(tensor._held, "backward: this Tensor comes out of a function under"
                                " tg.jit, which keeps no graph; call backward, or tg.grad, inside"
@@ -511,12 +541,16 @@ def build(structure, made, reached, inputs):
         if structure.kind == "containers":
             return reached.containers[structure.index][0]
         return (reached.tensors if structure.kind == "tensors" else inputs)[structure.index]
+    if isinstance(structure, _Shared):
+        if structure.number not in shared:
+            shared[structure.number] = inside(structure.inside)
+        return shared[structure.number]
     if isinstance(structure, _View):
-        array = build(structure.whole, made, reached, inputs)
+        array = inside(structure.whole)
         for fn, args, kwargs in structure.path:
             array = fn(array, *args, **kwargs)
         return array
-    new = _mapped(structure, lambda item: build(item, made, reached, inputs))
+    new = _mapped(structure, inside)
     return structure if new is None else new
 
 
