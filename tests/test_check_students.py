@@ -50,6 +50,7 @@ class Affine:
         db = np.sum(dout, axis=0)
         self.grads[0][...] = dW
         self.grads[1][...] = db
+        d_all = [dx, dout]  # noqa: F841
         return dx
 
 
@@ -194,6 +195,33 @@ def scaled_backward(dout, cache):
     da = dout * scale_param.get("scale", 1.0)
     dx, dw, db = da @ w.T, x.T @ da, np.sum(da, axis=0)
     return dx, dw, db
+
+
+class Shares:
+    def forward(self, x):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        self.y = e / e.sum(axis=1, keepdims=True)
+        return self.y
+
+    def backward(self, dout):
+        dx = self.y * dout
+        total = np.sum(dx, axis=1, keepdims=True)
+        dx -= self.y * total
+        return dx
+
+
+def scored_forward(x, W, Wy):
+    h = np.tanh(x @ W)
+    loss = np.sum((h @ Wy) ** 2)
+    return h, loss, (x, W, Wy, h)
+
+
+def scored_backward(dh, cache):
+    x, W, Wy, h = cache
+    ds = 2 * h @ Wy
+    dWy = h.T @ ds
+    da = (dh + ds @ Wy.T) * (1 - h**2)
+    return da @ W.T, x.T @ da, dWy
 '''
 MISTAKES = [
     ("Affine", "= dW\n        self.grads[1]", "= db\n        self.grads[1]",
@@ -229,6 +257,9 @@ MISTAKES = [
      "`dW += self.xs[:, t, :].T @ dh` does not belong there"),
     ("Steps", "dW += self.xs[:, t, :].T", "dW += self.xs[:, t - 1, :].T",
      "`self.xs[:, t - 1, :]` is a step off: `self.xs[:, t, :]` belongs here"),
+    ("Shares", "total = np.sum(dx, axis=1, keepdims=True)", "total = dx",
+     "not summed: `np.sum(dx, axis=-1, keepdims=True)` belongs here"),
+    ("scored", "x.T @ da, dWy", "x.T @ da * 3, dWy", "scaled by `3`"),
     ("Steps", "dxs[:, t, :] = dh @", "dhs[:, t, :] = dh @", "`dhs` stands where `dxs` belongs"),
     ("Steps", "dhs[:, t, :] + dh\n", "dhs[:, t, :] + dx\n", "`dx` stands where `dh` belongs"),
 ]
@@ -242,7 +273,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 13 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 15 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)

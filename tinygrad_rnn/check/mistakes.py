@@ -322,7 +322,7 @@ def edits(function: Function, scope: Scope, evidence: Evidence, late=False) -> I
     unused = {n.id for n in names if isinstance(n.ctx, ast.Store)} - {
         n.id for n in names if isinstance(n.ctx, ast.Load)} - {"_"}
     scope.unused = unused
-    idle = {np.shape(scope.values.get(u)) for u in unused if is_gradient(u, scope)}
+    idle = {_shape(scope.values.get(u)) for u in unused if is_gradient(u, scope)} - {None}
     for p in places(function, scope, evidence):
         for m in MISTAKES:
             if (m.rank == LATE) == late and (
@@ -341,7 +341,7 @@ def edits(function: Function, scope: Scope, evidence: Evidence, late=False) -> I
                             if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
                     rank = values.get("rank", m.rank)
                     if p.name and isinstance(p.parent, (ast.Return, ast.Tuple)) and (
-                            np.shape(p.array) in idle and not uses & unused):
+                            _shape(p.array) in idle and not uses & unused):
                         rank = max(rank, 6.5)  # it is there, and needs no other form
                     values["rank"] = (min(rank, 1 + rank / 10) if uses & unused and not late
                                       else rank) - (
@@ -571,6 +571,10 @@ rewrite("wrong_derivative", "the derivative of tanh is `{new}`, not `{old}`", 3,
 rewrite("missing_derivative", "half of the derivative of the sigmoid is missing: `{v}` in front of"
         " `{old}`", 3, "1 - v => v * (1 - v)", unless="1 - v ** n",
         example="LSTM: df * f * (1.0 - f) -> df * (1.0 - f)")
+
+
+rewrite("number", "the square is missing: `{old}` should be `{new}`", 1, "a / v => a / v ** 2",
+        unless="a / v ** n", example="Rooted: / self.x**2 -> / self.x")
 
 
 def _product(p, factor: str):
@@ -954,6 +958,10 @@ def _none(p):
 @mistake("path_dropped", "a path of the gradient is dropped: 0 stands where `{new}` belongs",
          on=ast.Constant, rank=4, example="TimeLSTM: dhs[:, t, :] + dh, dc -> dhs[:, t, :] + dh, 0")
 def _zero_for_path(p):
+    sums = [ast.unparse(n.target) for n in ast.walk(p.function.node) if isinstance(
+        n, ast.AugAssign)] if isinstance(p.parent, ast.Assign) else []
+    if sums and ast.unparse(p.parent.targets[0]) in sums:
+        return  # a sum begins there
     if p.node.value == 0 and not isinstance(p.node.value, bool) and (
             not isinstance(p.parent, (ast.Subscript, ast.Slice, ast.keyword))):
         yield from (k for k, v in p.scope.values.items() if isinstance(v, (np.ndarray, float))
@@ -1225,6 +1233,8 @@ def _not_summed(p):
     if isinstance(p.parent, (ast.Assign, ast.AugAssign)) and "shape" in p.text:
         return
     yield f"np.sum({p.text}, axis=0)"
+    if isinstance(p.parent, ast.Assign) and not p.evidence.misshapen and "sum(" not in p.text:
+        yield f"np.sum({p.text}, axis=-1, keepdims=True)", dict(_NOT_SUMMED)
     shape = p.scope.shape(p.node) if p.evidence.misshapen else None
     wanted = {g.shape for g in p.evidence.wanted.values()}
     every = range(len(shape or ()))
@@ -1233,8 +1243,22 @@ def _not_summed(p):
         left = tuple(1 if k in axes else shape[k] for k in every if keep or k not in axes)
         if left in wanted and left != shape and (axes != (0,) or keep):
             axis = axes[0] if len(axes) == 1 else axes
-            yield f"np.sum({p.text}, axis={axis}{', keepdims=True' * keep})", {
-                "kind": "axis", "words": "not summed: `{new}` belongs here"}
+            yield f"np.sum({p.text}, axis={axis}{', keepdims=True' * keep})", dict(_NOT_SUMMED)
+
+
+@mistake("shape", "not brought back into its shape: `{new}` belongs here", on="value", rank=3,
+         example="TimeAffine: return dx.reshape(N, T, D) -> return dx")
+def _not_reshaped(p):
+    shape = p.scope.shape(p.node) if p.evidence.misshapen else None
+    for other, value in p.scope.arrays().items() if shape else ():
+        if value.shape != shape and value.size == np.prod(shape) and any(
+                g.shape == value.shape for g in p.evidence.wanted.values()):
+            text = p.text if isinstance(p.node, (
+                ast.Name, ast.Attribute, ast.Call, ast.Subscript)) else f"({p.text})"
+            yield f"{text}.reshape({other}.shape)", {"rank": 2 if p.name else 3}
+
+
+_NOT_SUMMED = {"kind": "axis", "words": "not summed: `{new}` belongs here"}
 
 
 rewrite("batch", "not summed over the batch: `{old}` is one sample of it", 1,
@@ -1390,7 +1414,7 @@ class Block(list[ast.stmt]):
 
 
 @mistake("order", "the loop runs backwards (`{old}`): the gradient of a step needs that of the next"
-         " one, not of the one before", on=ast.For, rank=3,
+         " one, not of the one before", on=ast.For, rank=0,
          example="Tower: reversed(self.layers) -> self.layers")
 def _loop_backwards(p):
     it = p.node.iter

@@ -115,8 +115,9 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
     elif any(np.ndim(y) == 0 and not np.any(g) for y, g in zip(seen.outputs, used, strict=True)):
         # a loss beside other outputs, for which backward takes no gradient: that is 1
         ones = [g if np.ndim(g) else 1.0 for g in used]
-        other = _if_right(evaluate(setup, seed, light, truth(setup, ones))) or (
-            _of_outputs(outcome, light))
+        whole = evaluate(setup, seed, light, truth(setup, ones))
+        other = _if_right(whole) or _of_outputs(outcome, light) or (
+            whole if len(whole.wrong_gradients) < len(outcome.wrong_gradients) else None)
     else:
         other = _by_convention(outcome, light) or _of_logits(outcome, light)
     return other or outcome

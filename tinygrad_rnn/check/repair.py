@@ -71,7 +71,7 @@ LIKELY = 6  # the highest rank of edits that are not many
 ENOUGH = 3  # edits of a place that are tried, where each makes something wrong that is right
 MOST = 3  # mistakes that are looked for in one layer
 # Work, in seconds: of a run of backward with an edit, of each line that it runs, of a place's edit
-TRIAL, LINE, PLACE = 150e-6, 5e-6, 40e-6
+TRIAL, LINE, PLACE = 150e-6, 3e-6, 40e-6
 RETURNS = "backward returns"  # as many gradients as forward takes inputs
 
 
@@ -678,6 +678,9 @@ class _Search:
             without = self.run_with(others)
             if without is not None and not self.now.right - without.right:
                 kept = others
+        before = self.run_with([])
+        if before and not self.found.complete:  # two that only together mend a part show little
+            kept = [e for e in kept if gain(before, self.run_with([e]) or Marks())]
         self.now = self.run_with(kept) or Marks()
         found = self.found
         found.edits, found.right, found.got = kept, set(self.now.right), self.now.got
