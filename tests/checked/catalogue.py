@@ -317,14 +317,3 @@ class TwoGates:
         dh = df * self.f * (1 - self.f)
         dc = dg * (1 - self.g ** 2)
         return dh, dc
-
-
-class Rooted:
-    """The reciprocal."""
-
-    def forward(self, x):
-        self.x = x
-        return 1 / x
-
-    def backward(self, dout):
-        return -dout / self.x**2

@@ -573,10 +573,6 @@ rewrite("missing_derivative", "half of the derivative of the sigmoid is missing:
         example="LSTM: df * f * (1.0 - f) -> df * (1.0 - f)")
 
 
-rewrite("number", "the square is missing: `{old}` should be `{new}`", 1, "a / v => a / v ** 2",
-        unless="a / v ** n", example="Rooted: / self.x**2 -> / self.x")
-
-
 def _product(p, factor: str):
     """The text of the node times a factor."""
     return f"{_operand(p)} * {factor}"
