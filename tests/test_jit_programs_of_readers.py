@@ -348,7 +348,7 @@ def test_classes_are_not_kept_alive():
     lambda x: x.base is None, lambda x: x.flags.owndata, lambda x: x.flags["O"],
     lambda x: x[1:].base is x, lambda x: x.flags.aligned])  # fmt: skip
 def test_where_an_argument_lies_is_asked_outside(ask):
-    with pytest.raises(JitError, match="where arrays lie that come from outside"):
+    with pytest.raises(JitError, match="where an array lies that comes from outside"):
         tg.jit(lambda x: x * (2 if ask(x) else 3))(X.copy())
 
 

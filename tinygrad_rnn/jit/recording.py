@@ -754,8 +754,9 @@ class RecordingArray:
         return self._base
 
     def _lies(self, what):
-        return self._recorder.refuse(f"{what}: where arrays lie that come from outside is not what"
-                                     " a recording is known by; ask outside the recorded step")
+        return self._recorder.refuse(f"{what}: where an array lies that comes from outside may"
+                                     " differ from call to call, and a replay does not look; ask"
+                                     " outside the recorded step")
 
     def __len__(self):
         return len(self.value)
