@@ -362,6 +362,7 @@ def test_what_a_signature_says_of_memory_may_be_asked():
         assert_array_equal(jitted(x), f(x))
 
 
+@pytest.mark.filterwarnings("ignore:Setting the:DeprecationWarning")  # NumPy 2.5
 @pytest.mark.parametrize(("change", "told"), [
     (lambda x: setattr(x.flags, "writeable", False), "flags.writeable of an array|is set"),
     (lambda x: setattr(x, "shape", (3, 1)), r"write a = a.reshape"),
