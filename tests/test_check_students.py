@@ -7,6 +7,7 @@ import pytest
 
 from tinygrad_rnn.check import check_layer, layer
 from tinygrad_rnn.check.files import check_here
+from tinygrad_rnn.check.source import compiled, with_source
 
 SOURCE = '''
 import numpy as np
@@ -335,3 +336,17 @@ def test_a_loss_that_returns_what_it_is_handed(tmp_path):
     loss = names["ScoreLoss"](rng.normal(size=(5, 7)))
     report = check_layer(loss, rng.normal(size=(3, 5)), np.array([1, 0, 6]))
     assert report.verdict == "wrong" and not report.gradients[-1].ok, str(report)
+
+
+def test_private_names_are_those_of_the_class_and_of_no_function():
+    def inside(x):
+        return x.__w
+
+    for fn in (inside, Private().forward.__func__):
+        (function,) = with_source([fn])
+        assert compiled(function, function.node).co_names == fn.__code__.co_names
+
+
+class Private:
+    def forward(self):
+        return self.__w

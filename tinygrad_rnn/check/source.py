@@ -376,7 +376,7 @@ def compiled(function: Function, node):
     """The code object of an edited definition, or None if it cannot stand in for the original."""
     since_3_12: dict[str, Any] = {"type_params": []}
     owner = "".join(function.fn.__qualname__.split(".")[-2:-1])  # self.__name is told by it
-    holder = ast.ClassDef(owner or "_", [], [], [node], [], **since_3_12)
+    holder = ast.ClassDef(owner if owner.isidentifier() else "_", [], [], [node], [], **since_3_12)
     ast.copy_location(holder, node)
     try:
         outer = compile(ast.Module([holder], []), function.filename, "exec", dont_inherit=True)

@@ -13,7 +13,7 @@ import random as stdlib_random
 import sys
 import threading
 import warnings
-from collections import deque
+from collections import Counter, deque
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, lru_cache, wraps
@@ -444,7 +444,7 @@ class _Marks:
         self.of_tensors: set[int] = set()  # which of them a Tensor has
         self.complete = False  # whether all but views has a mark
         self.open: set[int] = set()  # what contains what is looked at
-        self.met: list[int] = []  # the lists, dicts ... that were met, by id
+        self.met: Counter[int] = Counter()  # how often a list, dict ... was met, by id
         self.marks: dict[int, Any] = {}  # by id
         self.views: dict[int, list[Any]] = {}  # of an array that has no mark: the view, its mark
         for kind, known in (("containers", [x for x, _, _ in state.reached.containers]),
@@ -483,9 +483,9 @@ class _Marks:
         if new is None or isinstance(x, tuple):
             return x if new is None else new
         if not self.complete:
-            self.met.append(id(x))
-        elif self.met.count(id(x)) > 1:
-            number = self.met.index(id(x))
+            self.met[id(x)] += 1
+        elif self.met[id(x)] > 1:
+            number = [*self.met].index(id(x))
             self.marks[id(x)], new = _Shared(number), _Shared(number, new)
         return new
 
