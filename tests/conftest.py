@@ -60,10 +60,10 @@ def pytest_configure(config):
 
 def pytest_ignore_collect(collection_path, config):
     """Importing the others, with all that they import, would take longer than the fast ones run."""
-    files = FAST if config.option.markexpr == "fast" else None
-    files = customs.FILES if config.option.device else files
-    others = collection_path.name.startswith("test_") and collection_path.stem not in (files or ())
-    return True if others and files else None
+    name, which = collection_path.stem, config.option.markexpr
+    files = customs.FILES if config.option.device else FAST if which == "fast" else {name}
+    left_out = name not in files or (which == "not slow" and name in SLOW)
+    return True if left_out and name.startswith("test_") else None
 
 
 def pytest_collection_modifyitems(config, items):

@@ -186,9 +186,9 @@ class Mutant:
 def mutants(rules=RULES):
     """All of them, in the order of the rules."""
     made, seen = [], set()
+    sources = {name: inspect.getsource(getattr(manual, name)) for name in manual.__all__}
     for kind, pattern, replacement in rules:
-        for name in manual.__all__:
-            whole = inspect.getsource(getattr(manual, name))
+        for name, whole in sources.items():
             begin = whole.index('"""', whole.index('"""') + 3)
             at = SOURCE.index(whole)
             for m in re.finditer(pattern, whole[begin:]):

@@ -164,7 +164,7 @@ def odd():
     ("AsksForMore", "ok", None),
     ("HasSizes", "ok", None),
     ("Attributes", "ok", None),
-    ("Views", "ok", None),
+    ("Views", "ok", None), ("Branches", "ok", None),
     ("CannotBeDefined", "unchecked", "NotThere"),
     ("Last", "ok", None),
 ])  # fmt: skip
@@ -185,6 +185,10 @@ def test_odd_layers_in_the_right_lines(odd):
     assert "time.sleep" in text[odd["Sleeps"].line - 1]
     assert odd["Prints"].notes == ["the layer prints; its output is not shown"]
     assert [g.name for g in odd["Attributes"].gradients] == ["W", "b", "x"]
+    (note,) = odd["Branches"].notes
+    first = next(n for n, line in enumerate(text, 1) if "not what forward does" in line)
+    assert "not judged" in note and note.endswith(f": {first}-{first + 1}")
+    assert not odd["Last"].notes
 
 
 @pytest.mark.parametrize("make, names", [

@@ -260,6 +260,9 @@ MISTAKES = [
      "`self.xs[:, t - 1, :]` is a step off: `self.xs[:, t, :]` belongs here"),
     ("Shares", "total = np.sum(dx, axis=1, keepdims=True)", "total = dx",
      "not summed: `np.sum(dx, axis=-1, keepdims=True)` belongs here"),
+    ("Shares", "dx = self.y * dout\n        total = np.sum(dx, axis=1, keepdims=True)\n"
+     "        dx -= self.y * total\n", "dx = dout @ (np.diagflat(self.y) - self.y.T @ self.y)\n",
+     "not the gradient times the softmax's Jacobian"),  # runs for one row, and for rows of one
     ("scored", "x.T @ da, dWy", "x.T @ da * 3, dWy", "scaled by `3`"),
     ("Steps", "dxs[:, t, :] = dh @", "dhs[:, t, :] = dh @", "`dhs` stands where `dxs` belongs"),
     ("Steps", "dhs[:, t, :] + dh\n", "dhs[:, t, :] + dx\n", "`dx` stands where `dh` belongs"),

@@ -47,7 +47,7 @@ from .running import (
     truth,
 )
 from .smallest import smallest_example
-from .source import is_read, left_none, node_of
+from .source import is_read, left_none, lines_run_in, node_of, not_reached
 from .words import join, say
 
 SECONDS = 5.0
@@ -362,6 +362,7 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
     outcome: Any = None
     first: Any = None
     setup, conventions = _in_training(setup, seed)
+    runs: list[Setup] = []
     with noting_float32() as narrowed:
         try:
             with time_limit(seconds):
@@ -372,6 +373,7 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
                     if not outcome.right:
                         break
                     conventions += [p for p in outcome.problems if p not in conventions]
+                    runs.append(outcome.setup)
         except CannotRun as error:
             return _raised(report, error, setup, limits)
         except TimeUp as error:
@@ -415,11 +417,12 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
             report.notes.append(say("the search for a cause failed: {error}",
                                     error=f"{type(error).__name__}: {error}"))
         return report
-    try:
-        with time_limit(seconds):
-            conventions += compare_forward(report.name, first)
-    except TimeUp:
-        pass
+    with contextlib.suppress(TimeUp), time_limit(seconds):
+        conventions += compare_forward(report.name, first)
+        if missed := _not_reached(runs):
+            report.notes.append(say("lines of backward that no input that was tried"
+                                    " reaches, and that are not judged: {lines}",
+                                    lines=", ".join(missed)))
     for name in _idle(first):
         text = say("the output does not depend on the input {name}: whatever it is, forward gives"
                    " the same", name=name)
@@ -446,6 +449,20 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
 
 
 
+
+
+def _not_reached(runs: list[Setup]):
+    """The statements of backward that none of these runs reaches, by their lines."""
+    fn, lines, missed = inspect.unwrap(type(runs[0].layer).backward), set[int](), list[str]()
+    for setup in runs:
+        def run(setup=setup):
+            observe(setup, np.random.default_rng(0), light=True)
+
+        lines |= {*lines_run_in(run, {fn.__code__})}
+        missed = not_reached(fn, lines)
+        if not missed:
+            break
+    return missed
 
 
 _TRAINING = re.compile(r"_*(is_?|in_?)?train(ing)?(_?(mode|flag|flg|phase))?")

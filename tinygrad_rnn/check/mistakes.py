@@ -673,8 +673,8 @@ def first_statement(body):
         body[0].value, ast.Constant) else body[0]
 
 
-@mistake("softmax_diagonal", "only the diagonal of the softmax's Jacobian: the sum over the row is"
-         " missing, `{new}`", on="value", rank=3,
+@mistake("softmax_diagonal", "not the gradient times the softmax's Jacobian, which has more than a"
+         " diagonal: `{new}`", on="value", rank=3,
          example="Softmax: y * (dout - np.sum(dout * y, axis=-1, keepdims=True)) ->"
                  " dout * y * (1 - y)")
 def _softmax_diagonal(p):

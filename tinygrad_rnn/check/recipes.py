@@ -65,6 +65,7 @@ from .words import say
 
 PATIENCE = 1.2  # seconds of work, until no other recipe is tried
 ATTEMPT = 6e-4  # work, in seconds
+DRAWN = 3e-5  # the same, where a recipe is only made, and was tried before
 ALIKE = 100  # recipes that raise the very same, no matter of shapes, until none is tried any more
 INDEXED = 8  # of the same kinds of values, whose floats are used as indices, until others are tried
 _COUNTS = re.compile(r"h|(n|num)_?(heads?|layers?)|heads?|layers?")
@@ -250,6 +251,7 @@ class Search:
         alike: Counter[Any] = Counter()
         indexed: Counter[Any] = Counter()  # by what is no float: how often one was an index
         for _, recipe in recipes:
+            work(DRAWN)
             if worked() > end:
                 return
             key = tuple(recipe.init.values())
@@ -336,7 +338,8 @@ class Search:
     def _is_beside_the_point(self, recipe: Recipe):
         """Whether a recipe would hide what is wrong: a square weight that a layer is right only
         where D = H; a kernel what is wrong with a matrix; integers, where floats have run, that
-        there is a gradient; one sample that the batch is forgotten."""
+        there is a gradient; one sample that the batch is forgotten; one element in each that a row
+        is added up, turned or left as it is."""
         held = self.half or (self.running[0] if self.running else None)
         if held is None:
             return False
@@ -349,7 +352,8 @@ class Search:
         kernel = any(s.kind == "weight" and len(s.shape) > 2 == len(held.init[n].shape)
                      for n, s in recipe.init.items() if n in held.init)
         returned = self.half is held and self.half_error and self.half_error.phase == "returned"
-        return square or fewer or kernel or _hides(recipe.inputs, held.inputs) or (
+        return square or fewer or kernel or _hides(recipe.inputs, held.inputs) or _are_points(
+            recipe.inputs, held.inputs) or (
             _is_batch(held.inputs) and not _is_batch(recipe.inputs) and not (columns or returned))
 
     def _inputs(self, names, ids_first=False):
@@ -491,7 +495,8 @@ class Search:
 
 
 def _key(error: CannotRun):
-    return error.progress[0], *error.progress[1], str(error)
+    """Of where and what was raised, whatever the shapes are."""
+    return error.progress[0], *error.progress[1], re.sub(r"\d+", "", str(error))
 
 
 def _layer_of(recipe: Recipe, sizes, values):
@@ -575,6 +580,12 @@ def _hides(inputs, held):
     """Whether integers stand where floats have run already: nothing could be found wrong."""
     return any(a.kind in _NO_FLOATS and b.kind not in _NO_FLOATS
                for a, b in zip(inputs, held, strict=False))
+
+
+def _are_points(inputs, held):
+    """Whether all floats have an axis of one element, where they have run with more."""
+    floats = [(a.shape, b.shape) for a, b in zip(inputs, held, strict=False) if a.kind == "float"]
+    return bool(floats) and all("1" in a and "1" not in b and len(a) == len(b) for a, b in floats)
 
 
 def _is_batch(inputs):

@@ -322,7 +322,7 @@ class _Search:
         self.scopes: dict[Any, dict[str, Any]] = {}
         filename = file_of(type(outcome.setup.layer))
         codes = codes_run(self.bench.run, filename, self.scopes)
-        self.bench.cost += LINE * lines_run_in(self.bench.run, codes)
+        self.bench.cost += LINE * len(lines_run_in(self.bench.run, codes))
         known = {f for cls in trusted for f in vars(cls).values() if callable(f)}
         alone = getattr(type(self.bench.layer), "backward_alone", None)
         own = [fn for fn in functions_of(codes, objects_of(self.bench.layer))

@@ -297,18 +297,43 @@ def codes_run(call, filename: str, local=None):
     return found
 
 
-def lines_run_in(call, codes) -> int:
-    """How many lines of these code objects ``call()`` runs."""
-    count = 0
+def lines_run_in(call, codes) -> list[int]:
+    """The lines of these code objects that ``call()`` runs, each as often as it is run."""
+    lines = []
 
     def note(frame, event, _):
-        nonlocal count
-        count += event == "line"
+        if event == "line":
+            lines.append(frame.f_lineno)
         return note if frame.f_code in codes else None
 
     with traced(note):
         call()
-    return count
+    return lines
+
+
+def not_reached(fn, lines) -> list[str]:
+    """The statements of a function that compute something and were not run, where these lines
+    were: "7", or "7-9" where they stand together."""
+    run, found = set(lines), list[str]()
+    missed = {line for *_, line in fn.__code__.co_lines() if line} - run
+
+    def computes(n):
+        return isinstance(n, (ast.Assign, ast.AugAssign)) or (
+            isinstance(n, ast.Return) and n.value is not None)
+
+    def look(block):
+        for k, n in enumerate(block):
+            head = {*range(n.lineno, n.body[0].lineno if hasattr(n, "body") else n.end_lineno + 1)}
+            if head & missed and not head & run:
+                if any(computes(m) for rest in block[k:] for m in ast.walk(rest)):
+                    first, last = n.lineno, block[-1].end_lineno
+                    found.append(str(first) if first == last else f"{first}-{last}")
+                return
+            for part in ("body", "orelse", "finalbody"):
+                look(getattr(n, part, []))
+
+    look(getattr(node_of(fn), "body", []))
+    return found
 
 
 @contextlib.contextmanager
