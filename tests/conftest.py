@@ -37,13 +37,18 @@ FAST = {
 }  # fmt: skip
 
 
-# Searches over many layers, what is broken on purpose, and what trains, is killed and goes on,
-# notebooks and examples too: more than half of the time, with the tests that are marked so where
-# they stand. CI runs them with the first Python alone.
-SLOW = {"test_benchmarks", "test_check_files", "test_check_forms", "test_check_mistakes",
-        "test_check_mutants", "test_check_shown", "test_check_students",
-        "test_command_line_interrupted", "test_examples", "test_jit_breaks", "test_notebooks",
-        "test_plots", "test_reliability", "test_sweep", "test_training", "test_wasi"}  # fmt: skip
+# Searches over many layers, what is broken on purpose, what trains, is killed and goes on,
+# notebooks and examples too, and what hangs neither on Python nor on NumPy: far more than half of
+# the time, with the tests that are marked so where they stand. CI runs them with the first Python
+# alone.
+SLOW = {
+    "test_benchmarks", "test_browser", "test_check_files", "test_check_forms",
+    "test_check_mistakes", "test_check_mutants", "test_check_shown", "test_check_students",
+    "test_command_line_interrupted", "test_command_line_odd", "test_cores", "test_device",
+    "test_device_jit", "test_examples", "test_jit_breaks", "test_jit_lanes", "test_jit_team",
+    "test_large_text", "test_memory_and_depth", "test_notebooks", "test_plots",
+    "test_reliability", "test_structure", "test_sweep", "test_training", "test_wasi",
+}  # fmt: skip
 
 
 def pytest_addoption(parser):

@@ -6,9 +6,10 @@ from typing import Any
 
 def main() -> Any:
     try:
-        from tinygrad_rnn.models.commands.machine import tune_blas
+        if sys.argv[1:2] != ["check"] and not {"-h", "--help", "--version"} & {*sys.argv}:
+            from tinygrad_rnn.models.commands.machine import tune_blas
 
-        tune_blas()
+            tune_blas()  # starts it again, which takes as long as a small check
         from tinygrad_rnn.models.commands.main import main as run
     except ModuleNotFoundError as error:
         if error.name != "tinygrad_rnn.models":
