@@ -283,7 +283,7 @@ STEPS = Path(__file__).parent / "checked" / "steps.py"
     ("Ids", {"            self.parts[t].backward(dout[:, t])\n": ""}, [
         ("the backward of `self.parts[t]` is never called", "total")]),
     ("Scale", {" * (1 - np.tanh(self.x) ** 2)": ""}, [("the derivative of tanh", "return")]),
-    ("Masked", {"        dx[~mask] = 0\n": ""}, [("that `mask` leaves out", "")])])
+    ("Masked", {"        dx[~mask] = 0\n": ""}, [("`dx[~mask] = 0` is missing", "")])])
 def test_what_is_wrong_and_what_raises(layer, changes, said, tmp_path):
     source = STEPS.read_text()
     begin = source.index(f"class {layer}:")

@@ -223,6 +223,62 @@ def scored_backward(dh, cache):
     dWy = h.T @ ds
     da = (dh + ds @ Wy.T) * (1 - h**2)
     return da @ W.T, x.T @ da, dWy
+
+
+class Normed:
+    def __init__(self, gamma, beta):
+        self.params = [gamma, beta]
+        self.grads = [np.zeros_like(gamma), np.zeros_like(beta)]
+
+    def forward(self, x):
+        self.xc = x - x.mean(axis=0)
+        self.var = np.mean(self.xc**2, axis=0)
+        self.std = np.sqrt(self.var + 1e-5)
+        self.xn = self.xc / self.std
+        return self.params[0] * self.xn + self.params[1]
+
+    def backward(self, dout):
+        N = len(dout)
+        self.grads[0][...] = np.sum(self.xn * dout, axis=0)
+        self.grads[1][...] = np.sum(dout, axis=0)
+        dxn = self.params[0] * dout
+        dxc = dxn / self.std
+        dstd = -np.sum(dxn * self.xc / self.std**2, axis=0)
+        dvar = 0.5 * dstd / self.std
+        dxc += 2.0 / N * self.xc * dvar
+        return dxc - np.sum(dxc, axis=0) / N
+
+
+class Joined:
+    def __init__(self, W):
+        self.W, self.dW = W, None
+
+    def forward(self, h):
+        A, B = np.split(self.W, 2, axis=1)
+        self.h, self.a, self.b = h, h @ A, h @ B
+        return self.a * self.b
+
+    def backward(self, dout):
+        A, B = np.split(self.W, 2, axis=1)
+        da, db = dout * self.b, dout * self.a
+        G = np.dot(self.W, self.W.T)  # noqa: F841
+        dA = np.dot(self.h.T, da)
+        dB = np.dot(self.h.T, db)
+        self.dW = np.hstack((dA, dB))
+        return np.dot(da, A.T) + np.dot(db, B.T)
+
+
+class Cut:
+    def forward(self, x):
+        self.mask = x <= 0
+        out = x.copy()
+        out[self.mask] = 0
+        return out
+
+    def backward(self, dout):
+        dx = dout.copy()
+        dx[self.mask] = 0
+        return dx
 '''
 MISTAKES = [
     ("Affine", "= dW\n        self.grads[1]", "= db\n        self.grads[1]",
@@ -266,6 +322,13 @@ MISTAKES = [
     ("scored", "x.T @ da, dWy", "x.T @ da * 3, dWy", "scaled by `3`"),
     ("Steps", "dxs[:, t, :] = dh @", "dhs[:, t, :] = dh @", "`dhs` stands where `dxs` belongs"),
     ("Steps", "dhs[:, t, :] + dh\n", "dhs[:, t, :] + dx\n", "`dx` stands where `dh` belongs"),
+    ("Joined", "np.dot(self.h.T, db)", "np.dot(db, self.h.T)",
+     "`np.dot(db, self.h.T)` are in the wrong order"),
+    ("Cut", "dx[self.mask] = 0\n        return", "pass\n        return",
+     "`dx[self.mask] = 0` is missing"),
+    ("Gated", "(grad_in) * self.data_out * (1 - self.data_out)",
+     "(grad_in) * self.data_out + 1 - self.data_out",
+     "should be `self.__kept(grad_in) * self.data_out * (1 - self.data_out)`"),
 ]
 
 
@@ -277,7 +340,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 15 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 18 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)
@@ -297,6 +360,8 @@ PAIRS = [
      ["self.data_out / (1 - self.data_out)` multiplies", "where `grad_out` belongs"]),
     ("column", [("db = np.sum(dout, axis=1, keepdims=True)", "dz = dout * dout\n    db = dz")],
      ["`dz` stands where `dout` belongs", "`np.sum(dz, axis=1, keepdims=True)` belongs"]),
+    ("Normed", [("0.5 * dstd", "0.5"), ("2.0 / N * self.xc", "(2.0 / N + self.xc)")],
+     ["`dstd` is", "`2.0 / N + self.xc`"]),
 ]
 
 

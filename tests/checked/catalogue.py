@@ -317,3 +317,17 @@ class TwoGates:
         dh = df * self.f * (1 - self.f)
         dc = dg * (1 - self.g ** 2)
         return dh, dc
+
+
+class Shared:
+    """The share of each in its row."""
+
+    def forward(self, x):
+        self.x, self.s = x, np.sum(x**2, axis=1, keepdims=True)
+        return x**2 / self.s
+
+    def backward(self, dout):
+        dx = 2 * self.x * dout / self.s
+        total = 2 * np.sum(dout * self.x**2, axis=1, keepdims=True) / self.s**2
+        dx -= self.x * total
+        return dx

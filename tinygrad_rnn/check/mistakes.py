@@ -494,7 +494,7 @@ rewrite("scaling", "`{old}` multiplies where it should divide, or the reverse", 
 
 rewrite("operation", "the wrong operation: `{old}` should be `{new}`", 3,
         "a + b => a * b", "a * b => a + b", "a * b => a @ b", "a @ b => a * b",
-        "dot(a, b) => a * b", "matmul(a, b) => a * b",
+        "dot(a, b) => a * b", "matmul(a, b) => a * b", "a + b - c => a * (b - c)",
         example="RNN: np.dot(dA, Wx.T) -> dA * Wx.T")
 
 rewrite("sign", "wrong sign: `{old}` should be `{new}`", 2, "a - b => b - a",
@@ -533,8 +533,8 @@ def _too_much(p):
         what = show(dropped)
         values = {"what": what}
         if isinstance(op, (ast.Mult, ast.Div)):
-            sizes = number(dropped) is not None or any(
-                s in what for s in ("shape", "len(", "size"))
+            sizes = number(dropped) is not None or (any(
+                s in what for s in ("shape", "len(", "size")) and not p.scope.shape(dropped))
             if sizes or isinstance(op, ast.Div):
                 values |= {"kind": "scaling", "rank": 0 if sizes else 6,
                            "words": "scaled by `{what}`, which does not belong there"}
@@ -571,6 +571,14 @@ rewrite("wrong_derivative", "the derivative of tanh is `{new}`, not `{old}`", 3,
 rewrite("missing_derivative", "half of the derivative of the sigmoid is missing: `{v}` in front of"
         " `{old}`", 3, "1 - v => v * (1 - v)", unless="1 - v ** n",
         example="LSTM: df * f * (1.0 - f) -> df * (1.0 - f)")
+
+
+@mistake("number", "the square is missing: `{old}` should be `{new}`", on=ast.BinOp, rank=3,
+         example="Shared: / self.s**2 -> / self.s")
+def _square_missing(p):
+    divided = isinstance(p.node.op, ast.Div) and name_of(p.node.right)
+    if divided and divided in p.scope.arrays():
+        yield like(p.node, right=expression(f"{divided} ** 2"))
 
 
 def _product(p, factor: str):
@@ -699,25 +707,26 @@ def _another_variable(p):
     own = p.name
     value = p.array
     if own is None or (isinstance(p.parent, ast.Call) and p.field == "func") or (
-            isinstance(p.parent, ast.Attribute) and value is None and not _is_bound(p, own)):
+            value is None and (own in p.scope.globals or (isinstance(p.parent, ast.Attribute)
+                               and not _is_bound(p, own)))):
         return
     filled = p.written and isinstance(p.parent, ast.Subscript)
     returned = isinstance(p.parent, ast.Return) or (
         isinstance(p.parent, ast.Tuple) and isinstance(p.parent.ctx, ast.Load))
     wanted = {g.shape for g in p.evidence.wanted.values()} if returned and (
-        isinstance(value, np.ndarray)) else ()
+        _shape(value) is not None) else ()
     for other, candidate in p.scope.values.items():
         if other == own or (p.stored and not isinstance(p.parent, ast.For)):
             continue
         arrays = isinstance(candidate, np.ndarray) and isinstance(value, np.ndarray)
-        like = arrays and candidate.ndim == value.ndim
-        fits = arrays and is_gradient(other, p.scope) and (
+        like = arrays and (candidate.ndim == value.ndim or (
+            p.evidence.misshapen and is_gradient(own, p.scope) and is_gradient(other, p.scope)))
+        fits = isinstance(candidate, np.ndarray) and is_gradient(other, p.scope) and (
             like or p.evidence.misshapen) if filled else (
             _alike(value, candidate) or _shape(candidate) in wanted
             or (other in p.scope.unused and isinstance(candidate, np.ndarray))
             or (like and (p.evidence.misshapen or (_is_weight(own) and _is_weight(other))))
-            or (value is None and p.evidence.misshapen and own not in p.scope.globals
-                and not hasattr(builtins, own)))
+            or (value is None and p.evidence.misshapen and not hasattr(builtins, own)))
         if not fits:
             continue
         new: Any = other
@@ -831,7 +840,11 @@ def _exchanged(p):
         swapped[i], swapped[j] = swapped[j], swapped[i]
         a, b = show(swapped[j]), show(swapped[i])
         if a != b:
-            yield like(p.node, elts=swapped), {"a": a, "b": b, **values}
+            yield like(p.node, elts=swapped), {"a": a, "b": b, **values, **(
+                _AXES if number(swapped[i]) is not None else {})}
+
+
+_AXES = {"kind": "axis", "words": "the axes {a} and {b} stand in each other's place"}
 
 
 @mistake("wrong_gate", "the block of the wrong gate: `{old}` where `{new}` belongs",
@@ -954,14 +967,24 @@ def _none(p):
 @mistake("path_dropped", "a path of the gradient is dropped: 0 stands where `{new}` belongs",
          on=ast.Constant, rank=4, example="TimeLSTM: dhs[:, t, :] + dh, dc -> dhs[:, t, :] + dh, 0")
 def _zero_for_path(p):
-    sums = [ast.unparse(n.target) for n in ast.walk(p.function.node) if isinstance(
-        n, ast.AugAssign)] if isinstance(p.parent, ast.Assign) else []
-    if sums and ast.unparse(p.parent.targets[0]) in sums:
-        return  # a sum begins there
     if p.node.value == 0 and not isinstance(p.node.value, bool) and (
             not isinstance(p.parent, (ast.Subscript, ast.Slice, ast.keyword))):
+        begins = _begins(p)
         yield from (k for k, v in p.scope.values.items() if isinstance(v, (np.ndarray, float))
-                    and k.removeprefix("self.").startswith("d"))
+                    and k.removeprefix("self.").startswith("d")
+                    and (not begins or k in p.scope.arguments))
+
+
+def _begins(p):
+    """Whether a sum, or what a loop hands on from step to step, begins with a number."""
+    nodes: Any = list(ast.walk(p.function.node))
+    later = {ast.unparse(n.target) for n in nodes if isinstance(n, ast.AugAssign)}
+    later |= _bound_in(n for n in nodes if isinstance(n, ast.For) and not p.inside)
+    of: Any = [(s, t) for s in nodes if isinstance(s, ast.Assign) and p.parent in (s, s.value)
+               for t in s.targets]
+    targets = [t if s is p.parent else t.elts[p.at] for s, t in of
+               if s is p.parent or (isinstance(t, ast.Tuple) and p.at < len(t.elts))]
+    return any(ast.unparse(t) in later for t in targets)
 
 
 @mistake("dout_ignored", "1 stands where `{new}` belongs: it is ignored", on=ast.Constant, rank=4,
@@ -1034,7 +1057,7 @@ def _factor_words(p, other, value):
     return {}
 
 
-@mistake("mask", "the rows of `{array}` that `{mask}` leaves out are not set to zero", on=ast.stmt,
+@mistake("mask", "`{new}` is missing: what a mask leaves out is not set to zero", on=ast.stmt,
          rank=4, example="TimeSoftmaxWithLoss: dx[~mask] = 0\n -> pass\n")
 def _rows_not_masked(p):
     if p.at is None or p.node is first_statement(p.function.node.body):
@@ -1045,8 +1068,9 @@ def _rows_not_masked(p):
                 rows = value.shape[: chosen.ndim] == chosen.shape or (  # or they are put in one
                     value.ndim > 1 and value.size == chosen.size * value.shape[-1])
                 if value.dtype.kind == "f" and rows and is_gradient(array, p.scope):
-                    yield [statement(f"{array}[~{mask}] = 0"), p.node], {
-                        "array": array, "mask": mask, "rank": 4 - p.at / 100}
+                    for which in (f"~{mask}", mask):
+                        new = statement(f"{array}[{which}] = 0")
+                        yield [new, p.node], {"new": show(new), "rank": 4 - p.at / 100}
 
 
 @mistake("path_dropped", "a path of the gradient is dropped: `{form}` is not added to `{old}`",
@@ -1071,6 +1095,28 @@ def _product_missing(p):
             if d in arrays and arrays[d].shape == arrays[v].shape == arrays[w].shape:
                 form = f"{d} * {v} * (1 - {w} ** 2)"
                 yield f"{p.text} + {form}", {"form": form}
+
+
+@mistake("line_missing", "`{other}` is computed and used nowhere: `{new}` is missing", on=ast.stmt,
+         rank=4, example="Shared: dx -= self.x * total\n -> pass\n")
+def _line_missing(p):
+    block = getattr(p.parent, p.field)
+    after = block[p.at + 1:] if p.at is not None else []
+    read: Any = {n.id for s in after for n in ast.walk(s) if isinstance(n, ast.Name)}
+    arrays = p.scope.arrays()
+    for u in p.scope.unused & _bound_in([p.node]) & arrays.keys() - _bound_in(after):
+        for t in (n for n in read & arrays.keys() if is_gradient(n, p.scope)):
+            shape, new = arrays[t].shape, list[str]()
+            if shape == arrays[u].shape:
+                factors = [f.format(v) for v in p.scope.arrays(shape) if not is_gradient(v, p.scope)
+                           for _, f in _DERIVATIVES]
+                new += [f"{t} = {u}", *(f"{t} = {u} * {f}" for f in factors)]
+            terms = [f"{v} * {u}" for v, a in arrays.items() if v not in (t, u)
+                     and a.shape in (shape, arrays[u].shape)] if _broadcasts(
+                         shape, arrays[u].shape) else []
+            new += [f"{t} {op}= {term}" for term in (u, *terms) for op in "+-"]
+            for text in new:
+                yield [p.node, statement(text)], {"other": u, "new": text}
 
 
 @mistake("label", "the label `{other}` is not subtracted from `{old}`",
@@ -1262,6 +1308,12 @@ rewrite("batch", "not summed over the batch: `{old}` is one sample of it", 1,
 
 rewrite("transposed", "`{old}` is transposed and should not be", 2, "v.T => v",
         example="RNN: np.dot(dA, Wx.T) -> np.dot(dA, Wx.T.T)")
+
+
+rewrite("shape", "`{old}` puts the elements into other places: `{new}` belongs here", 2,
+        "v.reshape(a, b).T => v.reshape(b, a)", "v.reshape(a, b) => v.reshape(b, a).T",
+        "v.reshape(a, b) => v.T",
+        example="TimeAffine: dout.reshape(N * T, W.shape[1]) -> dout.reshape(W.shape[1], N * T).T")
 
 
 @mistake("transposed", "the transpose is missing: `{new}` belongs here",
@@ -1461,7 +1513,7 @@ def _never_called(p):
     both += [(f"{parts}[{t}]", f"{d}[:, {t}]") for t in _indices(p)
              for parts in p.scope.idle_lists for d in given if p.scope.values[d].ndim > 1]
     for part, d in both:
-        for form in ("{0}.backward({1})", "{1} = {0}.backward({1})"):
+        for form in ("{1} = {0}.backward({1})", "{0}.backward({1})"):
             new = statement(form.format(part, d))
             yield [new, p.node], {"part": part}
             if not isinstance(p.node, ast.Return):

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
+from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
@@ -48,6 +51,7 @@ from .running import (
     outputs_of,
     quietly,
     state_gradients,
+    within,
 )
 from .smallest import in_sizes
 from .source import (
@@ -68,7 +72,9 @@ if TYPE_CHECKING:
 
 ELSEWHERE = {"N": 2, "T": 5}  # sizes to confirm what was found
 LIKELY = 6  # the highest rank of edits that are not many
+ORDER = 7  # of those that put lines in another order
 ENOUGH = 3  # edits of a place that are tried, where each makes something wrong that is right
+FIRSTS = 12  # edits that are made, to look for another one behind them
 MOST = 3  # mistakes that are looked for in one layer
 # Work, in seconds: of a run of backward with an edit, of each line that it runs, of a place's edit
 TRIAL, LINE, PLACE = 150e-6, 3e-6, 40e-6
@@ -183,6 +189,38 @@ class Gain:
     names: set[str]
     elements: int
     in_proportion: set[str]
+
+
+class Known:
+    """Arrays that are known again, in another shape or transposed, too."""
+
+    def __init__(self, arrays):
+        self.marks = sorted(m for a in arrays if (m := self.mark(a)))
+
+    @staticmethod
+    def mark(a):
+        """Size and sums of powers; None of what is the same everywhere, or no array of floats."""
+        if not isinstance(a, np.ndarray) or a.dtype != np.float64 or a.size < 2:
+            return None
+        flat = a.ravel()
+        square = flat * flat
+        total, cubes = float(square.sum()), float(square @ flat)
+        if not np.isfinite(cubes) or (flat == flat[0]).all():
+            return None
+        return a.size, total, cubes, float(flat.sum())
+
+    def __contains__(self, a):
+        mark = self.mark(a)
+        if mark is None:
+            return False
+        size, total, cubes, plain = mark
+        for n, *others in self.marks[bisect_left(self.marks, (size, total * (1 - 1e-9))):]:
+            if n > size or others[0] > total * (1 + 1e-9):
+                return False
+            if abs(others[1] - cubes) <= 1e-7 * total**1.5 and (
+                    abs(others[2] - plain) <= 1e-7 * (size * total)**0.5):
+                return True
+        return False
 
 
 def gain(before, after, wanted=None):
@@ -443,8 +481,9 @@ class _Search:
             if best is None:
                 self.begin()
                 best = (self.scan(-1, LIKELY) or self.one_behind_another(0.7)
-                        or self.best_of(self.whole) or self.in_sum()
-                        or self.one_by_one(0.1, 2, 3) or self.best_of(self.partial)
+                        or self.best_of(self.whole) or self.scan(ORDER - 0.1, ORDER)
+                        or self.one_on_the_way(0.3) or self.in_sum() or self.one_by_one(0.1, 2, 3)
+                        or self.best_of(self.partial)
                         or self.one_by_one(0.2, 2, 0)
                         or self.scan(LIKELY, 9) or self.best_of(self.partial) or self.in_sum()
                         or self.one_by_one(0.7, 4, 4))
@@ -466,6 +505,7 @@ class _Search:
         n = sum(self.outcome.wanted[name].size for name in self.wrong)
         self.directions = np.random.default_rng(0).normal(size=(n, 2))
         self.start = self.along(self.now.got)
+        self.reached = self.right_on_the_way()
         self.far = self.bench.far if self.bench.run() is None else (np.inf, None)
 
     def all_right(self, marks):
@@ -476,6 +516,7 @@ class _Search:
         what each does; returns one that mends all."""
         if high > LATE and not self.budget.over:
             self.edits += self.candidates(late=True)
+        bent: list[Any] = []
         spoilt: dict[int, int] = {}  # places whose value reaches what is right: no other helps
         for edit in self.edits:
             if not low < edit.rank <= high:
@@ -497,14 +538,52 @@ class _Search:
             if won is None or not self.allowed(edit, won) or not self.is_shown(edit, won):
                 continue
             if self.all_right(marks) and self.confirmed(edit):
-                return [(edit, marks)]
+                if self.now and self.keeps(edit):
+                    return [(edit, marks)]
+                bent.append((edit, marks))  # as others may, which are not as far from the mistake
+                high = min(high, edit.rank + 1) if self.now else high
+                continue
             if not self.now and edit.kind == "extra":
                 continue  # what raises is left out: something else may belong there
-            if 3 * len(won.names - {RETURNS}) >= 2 * len(self.wrong) > 4:
+            if self.now and 3 * len(won.names - {RETURNS}) >= 2 * len(self.wrong) > 4:
                 high = min(high, edit.rank)  # that is one, and the other comes next
             self.partial.append(edit)
             self.whole += [edit] if won.names - {RETURNS} else []
-        return None
+        return [max(bent, key=lambda b: len(self.right_on_the_way(b[0])))] if bent else None
+
+    @functools.cached_property
+    def known(self):
+        right = self.outcome.truth
+        given = Known(right.cotangents)  # which every variable can hold
+        return Known(a for a in within(self.outcome.setup, right) if a not in given)
+
+    def right_on_the_way(self, edit: Edit | None = None):
+        """The variables that hold, when their function returns, what the derivative of forward has
+        on its way, with one more edit: (function, which call, name)."""
+        found: set[Any] = set()
+        calls: Counter[str] = Counter()
+        files = {f.filename for f in self.functions}
+
+        def note(frame, event, _):
+            code = frame.f_code
+            if event == "return" and code.co_filename in files:
+                calls[code.co_name] += 1
+                found.update((code.co_name, calls[code.co_name], name)
+                             for name, value in frame.f_locals.items() if value in self.known)
+
+        if not self.known.marks:
+            return found
+        tried = self.tried(edit) if edit else contextlib.nullcontext(True)
+        with tried as runs, profiled(note):
+            if runs:
+                self.bench.run()
+        work(self.bench.cost)
+        return found
+
+    def keeps(self, edit: Edit):
+        """Whether what is right on the way stays so with an edit: where it makes up for a mistake
+        that is elsewhere, it does not."""
+        return self.reached <= self.right_on_the_way(edit)
 
     def along(self, got):
         """The gradients that are wrong, along two directions; None where one has another shape."""
@@ -575,10 +654,13 @@ class _Search:
                                    -len(won.in_proportion), len(ranked), edit, marks))
         most = max((-r[3] for r in ranked), default=0)  # an element may be right by chance
         ranked = [r for r in ranked if r[0] or r[1] or -10 * r[3] >= most]
+        bent = None
         for *_, edit, marks in sorted(ranked, key=lambda r: r[:6])[:4]:
             if self.confirmed(edit, gain(self.now, marks, self.outcome.wanted).names):
-                return [(edit, marks)]
-        return None
+                if self.keeps(edit):
+                    return [(edit, marks)]
+                bent = bent or [(edit, marks)]
+        return bent
 
     def in_sum(self):
         """Two edits of different paths: what they do adds up to what is amiss."""
@@ -595,13 +677,16 @@ class _Search:
             lo, hi = np.searchsorted(effects[:, 0], amiss[0] - effect[0] + np.array([-near, near]))
             pairs += [(edit.rank + found[j][0].rank, i, j) for j in range(max(lo, i + 1), hi)
                       if abs(effects[j, 1] + effect[1] - amiss[1]) <= near]
+        bent = None
         for _, i, j in sorted(pairs)[:20]:
             both = sorted((found[i][0], found[j][0]), key=lambda e: e.rank)
             with self.standing(both[0]) as runs:
                 marks = self.attempt(both[1]) if runs else None
                 if self.all_right(marks) and self.confirmed(both[1]):
-                    return [(both[0], self.now), (both[1], marks)]
-        return None
+                    if self.keeps(both[1]):
+                        return [(both[0], self.now), (both[1], marks)]
+                    bent = bent or [(both[0], self.now), (both[1], marks)]
+        return bent
 
     def one_behind_another(self, share):
         """Where backward raises, or gives another shape: two edits, of which the first lets it come
@@ -609,7 +694,6 @@ class _Search:
         there, is looked for anew with each."""
         if self.now and (self.start is not None or self.whole):
             return None
-        budget, held, found = self.budget, dict(self.__dict__), None
         right = {id(e): self.attempt(e) or Marks() for e in self.whole}
         most = max((len(marks.right) for marks in right.values()), default=0)
         firsts = [e for e in self.whole if len(right[id(e)].right) == most]
@@ -618,7 +702,27 @@ class _Search:
         ran = [e for e, a in self.effects if a is not None or not self.now]
         for edit in sorted([*ran, *self.further], key=lambda e: e.rank):
             turns.setdefault((id(edit.old), id(edit.mistake)), []).append(edit)
-        firsts += [] if firsts else filter(None, chain(*zip_longest(*turns.values())))
+        others = [] if firsts else [e for e in chain(*zip_longest(*turns.values())) if e]
+        firsts += sorted(others, key=lambda e: -len(self.right_on_the_way(e)))[:FIRSTS]
+        return self.second_after(firsts, share)
+
+    def one_on_the_way(self, share):
+        """Two edits of one path: with the first, more on the way is right, up to the second."""
+        if self.start is None:
+            return None
+        budget, further = self.budget.part(share / 2), dict[Any, Edit]()
+        for edit, a in self.effects:
+            if a is None or np.allclose(a, self.start, rtol=1e-9) or budget.over:
+                continue
+            way = self.right_on_the_way(edit)
+            if self.reached < way:
+                further.setdefault(frozenset(way), edit)
+        firsts = [further[k] for k in sorted(further, key=len, reverse=True)]
+        return self.second_after(firsts[:FIRSTS // 4], share)
+
+    def second_after(self, firsts, share):
+        """An edit behind one of these, with which all is right."""
+        budget, held, found = self.budget, dict(self.__dict__), None
         self.budget = budget.part(share)
         for first in firsts:
             with self.standing(first) as runs:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ..graph import ancestry, propagate
 from ..tensor import Tensor
 from .arguments import is_label
 from .limits import TimeUp
@@ -877,6 +878,7 @@ class Truth:
     states: dict[str, np.ndarray] = field(default_factory=dict)
     others: list[np.ndarray] = field(default_factory=list)
     by_differences: bool = False
+    cotangents: list[Any] = field(default_factory=list)  # of the outputs
 
 
 def truth(setup: Setup, cotangents: list[Any], others=()):
@@ -950,7 +952,25 @@ def _by_differences(setup: Setup, cotangents: list[Any], others, error: CannotRu
                      dict(zip(states, of((k,) for k in states), strict=True)), of(others), True)
 
 
-def _truth(setup: Setup, cotangents: list[Any], others):
+def within(setup: Setup, right: Truth):
+    """The cotangents of everything that forward computes on its way, and the shares that they are
+    the sums of: what a backward that is right goes through."""
+    found: list[Any] = []
+    own = {id(p) for p in setup.slots.params(setup.layer)}
+    others = [path for path, a in places(setup.layer) if id(a) not in own]
+    with contextlib.suppress(CannotRun):
+        _truth(setup, right.cotangents, others, found)
+    return found
+
+
+def _shares(root):
+    nodes = propagate(root, np.ones(()), {*ancestry(root)}, retain=True)
+    yield from nodes.values()
+    for node, g in nodes.items():
+        yield from propagate(node, g, {*node.parents} - {None}, True, since=node.birth).values()
+
+
+def _truth(setup: Setup, cotangents: list[Any], others, found: Any = None):
     inputs = copies(setup.inputs)
     with at_work(setup.layer) as layer:
         setup.start(layer)
@@ -969,6 +989,8 @@ def _truth(setup: Setup, cotangents: list[Any], others):
                 if isinstance(y, Tensor) and y.requires_grad:
                     total = total + np.sum(y * g)
             if isinstance(total, Tensor):
+                if found is not None:
+                    found += _shares(total._node)
                 total.backward()
 
     def gradient(t):
@@ -979,7 +1001,7 @@ def _truth(setup: Setup, cotangents: list[Any], others):
     return Truth(values, [gradient(t) if isinstance(t, Tensor) else None for t in given],
                  [gradient(t) for t in leaves[:n]],
                  {k: gradient(t) for k, t in zip(starts, leaves[n:m], strict=True)},
-                 [gradient(t) for t in leaves[m:]])
+                 [gradient(t) for t in leaves[m:]], cotangents=cotangents)
 
 
 def is_float(x):
