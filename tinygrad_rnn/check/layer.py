@@ -177,7 +177,7 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
         if not _with_target(report, recipe, target, seed):
             return report
         setup = recipe.setup()
-    report = _check(report, setup, limits)
+    report = _check(report, setup, limits, search and partial(search.others, recipe))
     report.notes += recipe.notes + getattr(cls, "notes", [])
     first = recipe.first_error
     raised = [say("for {those} {phase} raises {error}", those=those, phase=error.phase,
@@ -356,7 +356,9 @@ def source_line(filename: str, line):
 # --- one check -----------------------------------------------------------------------------------
 
 
-def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
+def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) -> Report:
+    """Judge a layer as it is set up. ``others``: a function of its gradients that yields the
+    recipes of other uses of it."""
     seed, seconds, filename = limits.seed, limits.seconds, file_of(type(setup.layer))
     report.file = file_name(filename) if filename else ""
     outcome: Any = None
@@ -419,7 +421,9 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
         return report
     with contextlib.suppress(TimeUp), time_limit(seconds):
         conventions += compare_forward(report.name, first)
-        if missed := _not_reached(runs):
+        missed, elsewhere = _not_reached(runs, others(first.got) if others else (), seed)
+        conventions[:0] = elsewhere
+        if missed:
             report.notes.append(say("lines of backward that no input that was tried"
                                     " reaches, and that are not judged: {lines}",
                                     lines=", ".join(missed)))
@@ -451,18 +455,31 @@ def _check(report: Report, setup: Setup, limits: _Limits) -> Report:
 
 
 
-def _not_reached(runs: list[Setup]):
-    """The statements of backward that none of these runs reaches, by their lines."""
-    fn, lines, missed = inspect.unwrap(type(runs[0].layer).backward), set[int](), list[str]()
-    for setup in runs:
-        def run(setup=setup):
-            observe(setup, np.random.default_rng(0), light=True)
+def _not_reached(runs: list[Setup], others, seed: int):
+    """The statements of backward that none of these runs reaches, by their lines, nor another use
+    in which the layer is right; and where it is wrong in one of these, that."""
+    fn, lines = inspect.unwrap(type(runs[0].layer).backward), set[int]()
 
-        lines |= {*lines_run_in(run, {fn.__code__})}
+    def with_those_of(setup):
+        return lines.union(lines_run_in(
+            lambda: observe(setup, np.random.default_rng(0), light=True), {fn.__code__}))
+
+    for setup in runs:
+        lines = with_those_of(setup)
         missed = not_reached(fn, lines)
         if not missed:
-            break
-    return missed
+            return missed, []
+    for recipe in others:
+        setup = recipe.setup()
+        there = with_those_of(setup)
+        if not_reached(fn, there) == missed:
+            continue
+        if not evaluate(setup, seed, light=True).right:
+            return not_reached(fn, there), [Cause("inputs", say(
+                "right for {these}, wrong for {those}", these=runs[0].recipe.words(recipe),
+                those=recipe.words(runs[0].recipe)), wrong=False)]
+        lines, missed = there, not_reached(fn, there)
+    return missed, []
 
 
 _TRAINING = re.compile(r"_*(is_?|in_?)?train(ing)?(_?(mode|flag|flg|phase))?")
