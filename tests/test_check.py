@@ -194,6 +194,19 @@ def test_odd_layers_in_the_right_lines(odd):
     assert not any("not judged" in note for note in odd["RightLossOfEither"].notes)
 
 
+@pytest.mark.parametrize("name, verdict, said", [
+    ("Softmax", "convention", "samples stand in columns"),
+    ("SoftmaxWithLoss", "convention", "samples stand in columns"),
+    ("CrossEntropy", "convention", r"right for x \(V,\), t one-hot \(V,\), wrong for x \(N, V\)"),
+    ("Likelihood", "convention", r"right for x \(H,\), t ids \(\), wrong for x \(N, H\)"),
+    ("Jacobian", "convention", r"right for x \(D, 1\); for x \(N, D\) backward raises"),
+    ("ForgetsTheBatch", "wrong", None)])
+def test_columns_and_one_sample(name, verdict, said):
+    (report,) = check_file(CHECKED / "oriented.py", only=name)
+    assert report.verdict == verdict, str(report)
+    assert report.causes if said is None else re.search(said, report.cause), str(report)
+
+
 @pytest.mark.parametrize("make, names", [
     ("AsksForMore(2, beta=3.0)", ["x"]), ("HasSizes(D=3, H=4)", ["params[0]", "params[1]", "x"]),
     ("factory", ["params[0]", "params[1]", "x"]), ("lambda: Last()", ["x"]),

@@ -211,6 +211,22 @@ class Shares:
         return dx
 
 
+class Looks:
+    def forward(self, hs, h):
+        hr = h[:, None, :]
+        e = np.exp((hs * hr).sum(axis=2))
+        a = e / e.sum(axis=1, keepdims=True)
+        self.cache = hs, hr, a
+        return a
+
+    def backward(self, da):
+        hs, hr, a = self.cache
+        dz = a * (da - np.sum(da * a, axis=1, keepdims=True))
+        dt = dz[:, :, np.newaxis]
+        dh = (dt * hs).sum(axis=1)
+        return dt * hr, dh
+
+
 def scored_forward(x, W, Wy):
     h = np.tanh(x @ W)
     loss = np.sum((h @ Wy) ** 2)
@@ -319,6 +335,8 @@ MISTAKES = [
     ("Shares", "dx = self.y * dout\n        total = np.sum(dx, axis=1, keepdims=True)\n"
      "        dx -= self.y * total\n", "dx = dout @ (np.diagflat(self.y) - self.y.T @ self.y)\n",
      "not the gradient times the softmax's Jacobian"),  # runs for one row, and for rows of one
+    ("Looks", "dz = a * (da - np.sum(da * a, axis=1, keepdims=True))", "dz = da * a * (1 - a)",
+     "not the gradient times the softmax's Jacobian"),
     ("scored", "x.T @ da, dWy", "x.T @ da * 3, dWy", "scaled by `3`"),
     ("Steps", "dxs[:, t, :] = dh @", "dhs[:, t, :] = dh @", "`dhs` stands where `dxs` belongs"),
     ("Steps", "dhs[:, t, :] + dh\n", "dhs[:, t, :] + dx\n", "`dx` stands where `dh` belongs"),
@@ -340,7 +358,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 18 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 19 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)

@@ -84,6 +84,8 @@ class Spec:
             lengths = values.ids(shape, sizes["T"]) + 1
             lengths[:1] = sizes["T"]
             return lengths
+        if self.kind in ("onehot", "distribution") and self.shape[1:] == ("N",):  # in columns
+            return replace(self, shape=self.shape[::-1]).make(sizes, values).T.copy()
         if self.kind == "onehot":
             return np.eye(shape[-1])[values.ids(shape[:-1], shape[-1])]
         if self.kind == "mask":
@@ -98,7 +100,9 @@ class Spec:
 
     def transposed(self):
         """The same where the batch stands in columns: x (D, N), W (H, D), b (H, 1)."""
-        if self.kind not in ("float", "weight") or not self.shape:
+        labels = self.kind in ("onehot", "distribution") and (*self.shape[:1], len(self.shape)) == (
+            "N", 2)
+        if not self.shape or not (labels or self.kind in ("float", "weight")):
             return self
         shape = (*self.shape, "1") if len(self.shape) < 2 else self.shape[::-1]
         if len(shape) == 3:

@@ -153,6 +153,13 @@ def _variants(kind, params, inputs):
     if not match:
         if kind in _ALONE or (kind in _BOOK and "dropout" not in kind):
             yield "", "", (_one(kind, params, inputs),)
+        if kind in ("softmax", "softmaxwithloss", "sigmoidwithloss"):
+            turned = np.transpose(_one(kind, params, [*map(np.transpose, inputs)]))
+            yield say("samples stand in columns"), "", (turned,)
+        if kind == "softmax":
+            whole = _one(kind, params, [np.reshape(inputs[0], (1, -1))])
+            yield say("a softmax over all elements: of one sample alone"), "", (
+                np.reshape(whole, np.shape(inputs[0])),)
         return
     where, cell_kind, _ = match.groups()
     both = where in ("timebi", "bi")

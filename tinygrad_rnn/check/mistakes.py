@@ -686,8 +686,9 @@ def first_statement(body):
          example="Softmax: y * (dout - np.sum(dout * y, axis=-1, keepdims=True)) ->"
                  " dout * y * (1 - y)")
 def _softmax_diagonal(p):
-    whole = ast.unparse(p.function.node) if "sum(" not in p.text else "sum("
-    for y, value, same in _factors(p) if "sum(" not in whole else ():
+    there = "sum(" in p.text or re.search(  # sums over rows, that stand in their columns
+        r"sum\(.*(keepdims|newaxis|None|reshape)", ast.unparse(p.function.node))
+    for y, value, same in _factors(p) if not there else ():
         with np.errstate(all="ignore"):
             rows = same and value.ndim > 1 and value.dtype.kind == "f" and np.allclose(
                 value.sum(-1), 1)

@@ -196,7 +196,8 @@ class Search:
                 for sizes in _sizes_of(self.like, True) if self.columns]
         return [("rows", {}), ("columns", {}), ("rows", DIVISIBLE), ("single", {}),
                 *[("row", {"N": 1})] * takes_rate(self.cls),
-                *[("columns", {"N": 1})] * self.columns,
+                *[("columns", {"N": 1})] * (self.columns or len(
+                    [*self.init_names, *self.input_names]) == 1),
                 ("vectors", {}), ("column", {"N": 1, "D": SIZES["V"]})]
 
     def next(self) -> Recipe | None:
@@ -211,8 +212,17 @@ class Search:
                ) -> Iterator[Recipe]:
         """The recipes that run to their end with the same layer and other inputs, or with its
         biases as rows, of as many axes as the gradients that were ``returned`` for them, or, of two
-        arrays in all, as x * w, with both of one shape."""
+        arrays in all, as x * w, with both of one shape; of a layer that is made of nothing, with
+        samples in columns, or with one alone, where it takes a batch for one."""
         end = worked() + seconds
+        if not self.init_names and first.drawn:
+            groups, found, names = first.drawn[:3]
+            labels = any(s.kind in ("onehot", "distribution") for s in first.inputs)
+            for form, sizes in [("columns", {})] * labels + [
+                    ("single", {}), ("columns", {"N": 1})] * (not _takes_samples(first)):
+                drawn = self._drawn(groups, found, names, form, sizes)
+                if drawn is not None and _attempt(drawn) is None:
+                    yield drawn
         rows = {k: replace(s, shape=("1",) * max(1, np.ndim(returned.get(k, 0)) - 1) + s.shape)
                 if s.kind == "weight" and len(s.shape) == 1 else s for k, s in first.init.items()}
         lone = [k for k, s in first.init.items() if s.kind == "weight"
@@ -440,8 +450,8 @@ class Search:
             specs = [s.transposed() if len(s.shape) == 2 and "N" not in s.shape else s
                      for s in specs]
         if form in ("single", "vectors"):
-            if any(spec.shape == ("N",) for spec in specs[n:]):
-                return None  # labels and lengths of one sample are no arrays
+            if any(spec.shape == ("N",) and spec.kind != "ids" for spec in specs[n:]):
+                return None  # lengths of one sample are no arrays
             specs[n:] = [spec.single() for spec in specs[n:]]
         elif form == "column":  # ids of one sentence, and a state (H, 1)
             if {len(s.shape) for s in specs[n:] if s.kind == "ids"} != {1}:
@@ -582,10 +592,30 @@ def _hides(inputs, held):
                for a, b in zip(inputs, held, strict=False))
 
 
+def _takes_samples(recipe: Recipe):
+    """Whether forward gives for a batch what it gives for its samples: side by side, added up, or
+    their mean."""
+
+    def outputs(inputs):
+        with at_work(setup.layer) as layer:
+            found = layer.forward(*copies(inputs))
+        return [*map(np.asarray, found if isinstance(found, tuple) else (found,))]
+
+    setup, N = recipe.setup(), recipe.size("N")
+    with contextlib.suppress(Exception):
+        each = [outputs([x[k : k + 1] if np.shape(x)[:1] == (N,) else x for x in setup.inputs])
+                for k in range(N)]
+        return all(any(np.shape(y) == np.shape(z) and np.allclose(y, z) for z in (
+            np.concatenate(parts) if y.ndim else sum(parts), sum(parts) / N))
+            for y, parts in zip(outputs(setup.inputs), zip(*each, strict=True), strict=True))
+    return False
+
+
 def _are_points(inputs, held):
     """Whether all floats have an axis of one element, where they have run with more."""
     floats = [(a.shape, b.shape) for a, b in zip(inputs, held, strict=False) if a.kind == "float"]
-    return bool(floats) and all("1" in a and "1" not in b and len(a) == len(b) for a, b in floats)
+    return bool(floats) and all("1" in a and "1" not in b and (len(a) == len(b) or {*a} == {"1"})
+                                for a, b in floats)
 
 
 def _is_batch(inputs):
