@@ -295,6 +295,35 @@ class Cut:
         dx = dout.copy()
         dx[self.mask] = 0
         return dx
+
+
+class Jacobians:
+    def forward(self, x):
+        e = np.exp(x)
+        self.y = e / np.sum(e, axis=1, keepdims=True)
+        return self.y
+
+    def backward(self, dout):
+        dx = np.empty_like(dout)
+        for i in range(len(dout)):
+            s = self.y[i].reshape(-1, 1)
+            dx[i] = (np.diag(s.flatten()) - np.dot(s, s.T)) @ dout[i]
+        return dx
+
+
+class Plain:
+    def __init__(self, W, b):
+        self.W, self.b = W, b
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def backward(self, dout):
+        self.dW = self.x.T @ dout
+        self.db = np.sum(dout, axis=0)
+        dx = dout @ self.W.T
+        return dx
 '''
 MISTAKES = [
     ("Affine", "= dW\n        self.grads[1]", "= db\n        self.grads[1]",
@@ -344,6 +373,8 @@ MISTAKES = [
      "`np.dot(db, self.h.T)` are in the wrong order"),
     ("Cut", "dx[self.mask] = 0\n        return", "pass\n        return",
      "`dx[self.mask] = 0` is missing"),
+    ("Plain", "self.dW = self.x.T @ dout", "self.dW = dout @ self.W.T",
+     "dW holds the gradient of another parameter, dx"),
     ("Gated", "(grad_in) * self.data_out * (1 - self.data_out)",
      "(grad_in) * self.data_out + 1 - self.data_out",
      "should be `self.__kept(grad_in) * self.data_out * (1 - self.data_out)`"),
@@ -358,7 +389,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 19 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 21 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)
@@ -436,3 +467,9 @@ def test_private_names_are_those_of_the_class_and_of_no_function():
 class Private:
     def forward(self):
         return self.__w
+
+
+def test_what_is_the_same_for_one_element_alone_is_not_wrong(tmp_path):
+    (tmp_path / "own.py").write_text(SOURCE.replace("np.dot(s, s.T)", "np.dot(s, s)"))
+    (report,) = check_here(tmp_path / "own.py", only="Jacobians")
+    assert report.verdict == "unchecked", str(report)

@@ -394,7 +394,7 @@ def _line(cause, outcome: Outcome, filename: str):
         if line is not None:
             return line
     wrong = cause.gradients or [g.name for g in outcome.wrong_gradients]
-    if cause.gradients and not {*wrong} & {*setup.slots.names}:
+    if cause.gradients and (cause.kind == "slot" or not {*wrong} & {*setup.slots.names}):
         line = _line_of_name(type(setup.layer).backward, filename, wrong)
         if line is not None:
             return line
@@ -482,7 +482,7 @@ class _Watch:
             self.return_line = frame.f_lineno
         now = self.state()
         if now is not None:
-            if self.held is not None and now != self.held and self.where:
+            if now != self.held and self.where:
                 self.line = self.where
             self.held = now
         self.where = frame.f_lineno
