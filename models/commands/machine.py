@@ -4,7 +4,7 @@ OpenBLAS, which does NumPy's matrix products, chooses its kernels by the name of
 that it does not know it falls back to AVX2, also where the CPU has AVX-512: half the speed. And its
 threads, when a product is done, keep their cores busy for 2**26 ticks (some 20 ms) in case another
 one comes: the threads of a recorded step, which share the cores with them, then get half of each.
-The command line sees that and starts itself again with OPENBLAS_CORETYPE and
+The command line, but for ``check``, sees that and starts itself again with OPENBLAS_CORETYPE and
 OPENBLAS_THREAD_TIMEOUT, which OpenBLAS reads once, while NumPy is loaded; and with
 OPENBLAS_NUM_THREADS, where it would start more threads than this process, one of several that MPI
 has started on this machine, has cores. The library, when
