@@ -460,7 +460,11 @@ def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) ->
 def _not_reached(runs: list[Setup], others, seed: int):
     """The statements of backward that none of these runs reaches, by their lines, nor another use
     in which the layer is right; and where it is wrong in one of these, that."""
-    fn, lines = inspect.unwrap(type(runs[0].layer).backward), set[int]()
+    cls, lines = type(runs[0].layer), set[int]()
+    fn = inspect.unwrap(cls.backward)
+    if not isinstance(fn, types.FunctionType) or fn.__module__ not in {
+            c.__module__ for c in cls.__mro__}:
+        return [], []  # an object that can be called, functools.partialmethod
 
     def with_those_of(setup):
         return lines.union(lines_run_in(
@@ -472,15 +476,15 @@ def _not_reached(runs: list[Setup], others, seed: int):
         if not missed:
             return missed, []
     for recipe in others:
-        setup = recipe.setup()
-        there = with_those_of(setup)
-        if not_reached(fn, there) == missed:
-            continue
-        if not evaluate(setup, seed, light=True).right:
-            return not_reached(fn, there), [Cause("inputs", say(
-                "right for {these}, wrong for {those}", these=runs[0].recipe.words(recipe),
-                those=recipe.words(runs[0].recipe)), wrong=False)]
-        lines, missed = there, not_reached(fn, there)
+        with contextlib.suppress(CannotRun):
+            setup = recipe.setup()
+            there = with_those_of(setup)
+            left = not_reached(fn, there)
+            if left != missed and not evaluate(setup, seed, light=True).right:
+                return left, [Cause("inputs", say(
+                    "right for {these}, wrong for {those}", these=runs[0].recipe.words(recipe),
+                    those=recipe.words(runs[0].recipe)), wrong=False)]
+            lines, missed = there, left
     return missed, []
 
 

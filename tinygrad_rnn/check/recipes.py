@@ -601,8 +601,8 @@ def _takes_samples(recipe: Recipe):
             found = layer.forward(*copies(inputs))
         return [*map(np.asarray, found if isinstance(found, tuple) else (found,))]
 
-    setup, N = recipe.setup(), recipe.size("N")
     with contextlib.suppress(Exception):
+        setup, N = recipe.setup(), recipe.size("N")
         each = [outputs([x[k : k + 1] if np.shape(x)[:1] == (N,) else x for x in setup.inputs])
                 for k in range(N)]
         return all(any(np.shape(y) == np.shape(z) and np.allclose(y, z) for z in (
