@@ -251,7 +251,7 @@ def test_what_is_not_written_yet_is_not_called_wrong(course):
     assert (course["Later"].verdict, course["Later"].cause) == (
         "unchecked", "Later.backward is empty")
     assert (course["exercise"].verdict, course["exercise"].cause) == (
-        "unchecked", "exercise.backward is not written yet: dx, dW are None")
+        "unchecked", "exercise_backward is not written yet: it leaves None in dx, dW")
 
 
 @pytest.mark.parametrize("name, right, wrong, cause", [
@@ -585,7 +585,7 @@ def nearby():
     ("n", "ok", ""),  # of a name of its own, not the backward of another
     ("Reshaped", "ok", ""),
     ("Gelu", "ok", ""),
-    ("Decayed", "convention", "backward adds to dW the gradient of an L2 penalty"),
+    ("Decayed", "convention", "backward adds to dW the gradient of a penalty"),
     ("Updated", "convention", "hands its gradients to an optimizer"),
     ("Normalized", "convention", "right in training (self._is_training = True), wrong without"),
     ("Classified", "convention", "what the softmax is taken of"),
@@ -607,3 +607,60 @@ def test_what_stands_elsewhere_is_judged(nearby, name, verdict, words):
 def test_a_mistake_in_what_stands_elsewhere_is_found(name, right, wrong, tmp_path):
     report = mistaken(NEARBY, name, right, wrong, tmp_path, explain=False)
     assert report.verdict == "wrong", str(report)
+
+
+ABROAD = FORMS.parent / "abroad.py"
+
+
+@pytest.fixture(scope="module")
+def abroad():
+    return {r.name: r for r in check_here(ABROAD, explain=False)}
+
+
+@pytest.mark.parametrize("name, verdict, words", [
+    ("Penalised", "convention", "backward adds to dweights the gradient of a penalty"),
+    ("Scaled", "wrong", ""),
+    ("Selected", "ok", ""), ("SelectedEmbedding", "ok", ""),
+    ("Joint", "convention", "the sum of the gradients of key, value"),
+    ("Unfinished", "unchecked", "Unfinished.forward is not written yet: it leaves None in out"),
+    ("Placeholder", "unchecked", "Placeholder.backward is not written yet: it leaves None in self"),
+    ("Stateful", "convention", "right for a sequence, forward for each of its steps"),
+    ("Static", "ok", ""),
+    ("Network", "ok", ""),
+    ("Branching", "convention", "before the softmax that made y_pred"),
+    ("Single", "ok", ""), ("Asked", "ok", ""),
+])  # fmt: skip
+def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, words):
+    report = abroad[name]
+    assert report.verdict == verdict and words in str(report.cause), str(report)
+
+
+@pytest.mark.parametrize("name, words", [
+    ("Rectifier", "`self.out >= 0` should be `self.out > 0`"),
+    ("Distance", "= 7 times what it should be"),
+    ("Lazy", "scaled by `2`, which does not belong there"),
+    ("Robust", "-self.delta * np.sign(error)) / len(error) / error.shape[1]"),  # no number
+])
+def test_a_cause_far_from_the_book(name, words):
+    (report,) = check_here(ABROAD, only=name)
+    assert words in str(report) and report.example, str(report)
+
+
+def test_weights_and_their_gradients_are_no_layer(abroad):
+    assert "seeded_params_and_grads" not in abroad
+
+
+@pytest.mark.parametrize("name, right, wrong", [
+    ("Penalised", "2 * self.l2 * self.weights", "self.l2 * self.weights**2"),
+    ("Joint", "dout * query + dout * 2", "dout * query + dout"),
+    ("Stateful", "self.dU += before.T @ da", "self.dU += -before.T @ da"),
+    ("Static", "-y / y_pred", "y / y_pred"),
+])  # fmt: skip
+def test_a_mistake_far_from_the_book_is_found(name, right, wrong, tmp_path):
+    report = mistaken(ABROAD, name, right, wrong, tmp_path, explain=False)
+    assert report.verdict == "wrong", str(report)
+
+
+def test_what_nothing_reads_and_another_formula_are_told(abroad):
+    assert "backward computes unused, and nothing reads it" in str(abroad["Sigmoid"])
+    assert "forward is not the formula of Sigmoid" in str(abroad["Sigmoid"])

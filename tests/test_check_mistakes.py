@@ -155,8 +155,7 @@ class Own:
 def test_a_mean_that_is_taken_of_what_is_not_masked(tmp_path):
     source = inspect.getsource(manual.TimeSoftmaxWithLoss)
     change = re.search(r"dx \*= dout / .*", source).group()
-    for wrong, factor, below in (("dx *= dout", "/ mask.sum()", 0),
-                                 ("pass", "* dout / mask.sum()", 2)):
+    for wrong, factor, below in (("dx *= dout", "/ mask.sum()", 0), ("pass", "/ mask.sum()", 2)):
         own, name, line = with_example(f"TimeSoftmaxWithLoss: {change} -> {wrong}")
         (tmp_path / "own.py").write_text(own)
         (report,) = check_here(tmp_path / "own.py", only=name)

@@ -331,3 +331,15 @@ class Shared:
         total = 2 * np.sum(dout * self.x**2, axis=1, keepdims=True) / self.s**2
         dx -= self.x * total
         return dx
+
+
+class Scores:
+    """Of each query with each key."""
+
+    def forward(self, q, k):
+        self.handed = q, k
+        return q @ k.swapaxes(-2, -1)
+
+    def backward(self, dout):
+        q, k = self.handed
+        return dout @ k, (dout.swapaxes(-2, -1) @ q).reshape(k.shape)

@@ -186,7 +186,7 @@ _INIT = [
     (r"d(ata)?type", "", "='float64'"),
     (r"(new|target|out(put)?)?shape", "", "s:D,N s:T,N,D s:1,D s:-1"),
     (r"stride|pad(ding)?|dilation", "", "=1 =0 =2"),
-    (r"(kernel|filter|pool)(size|h|w|height|width)?|k", "", "#K #S"),
+    (r"(kernel|filter|pool)(size|shape|h|w|height|width)?|k", "", "#K #S =(2,2)"),
 ]  # fmt: skip
 # ... sizes, by the whole name; the last are weights of any name, and what says nothing.
 _NAMED_SIZES = [
@@ -194,11 +194,11 @@ _NAMED_SIZES = [
     (r"(layers?_?)?(dims|sizes)", "s:D,H,V #H"),
     (r"(n_?)?(vocab|words?|classes|labels|V|dict)(_?(size|num|dim|n))?", "#V #D"),
     (r"word_?vec(tor)?(_?(size|num|dim|n))?|d_?model|model_?dim", "#D #V #H"),
-    (r"(n_?|num_?)?(hidden|h|hid|units?|neurons?|nodes?|state)(_?(size|dim|units?|num|n))?|H"
+    (r"(n_?|num_?)?(hidden|h|hid|units?|neurons?|nodes?|state)(_?(size|dim|units?|num|n|d))?|H"
      r"|hidden_dims?|d_?ff|ff_?dim", "#H #D #V"),
-    (r"(n_?|num_?)?(wordvec|embed(ding)?|inputs?|in|x|d|emb)(_?(size|dim|features|num|units|n))?|D",
-     "#D #V #H"),
-    (r"(n_?|num_?)?(out(put)?)(_?(size|dim|features|num|units|n))?|O", "#H #D #V"),
+    (r"(n_?|num_?)?(wordvec|embed(ding)?|inputs?|in|x|d|emb)(_?(size|dim|features|num|units|n|d))?"
+     r"|D", "#D #V #H"),
+    (r"(n_?|num_?)?(out(put)?)(_?(size|dim|features|num|units|n|d))?|O", "#H #D #V"),
     (r"(batch|N)(_?size)?", "#N"), (r"(n|num)_?(layers?|blocks?)", "#2"),
     (r"time_?(size|steps)?|T|(max_?)?(seq_?)?len(gth)?|block_?size", "#T"),
 ]  # fmt: skip
@@ -209,6 +209,7 @@ _ANYTHING = "#D #H #V #S D,G H H,G G D V,D =0.5 =None =True corpus"
 _INPUTS = [
     (r"x|inputs|a_?prev|im(age|g)s?", rf"^\S*({_IMAGES})", "N,C,X,X N,X,X,C"),
     (r"reg\w*|lambda?_?|lambd|l2_?(reg)?|weight_decay|lr|learning_rate|eps(ilon)?", "", "=0.1"),
+    (r"act(ivation)?(_?(function|func|fn|f))?", "", "='sigmoid' ='relu' ='tanh'"),
     (r"keep\w*|p_keep|drop(out)?_?\w*", "", "=0.6"), (r"g|groups|n(um)?_groups", "", "#1"),
     ("|".join(LABELS), " over time",
      "i:N,T z:N,T i:N o:N,T,V o:N,V o:N,T,H o:N,H z:N N,H N,D N,T,H z:N,D N,V"),
@@ -230,12 +231,13 @@ _INPUTS = [
     (r"w|weight", "", "D,H D 1,D N,D"), (r"b|bias", r" beside .*\bw(eight)?\b", "1 H N,D ."),
     (r"gamma|beta|scale|shift", _IMAGES, "C 1,C,1,1"), (r"gamma|beta|scale|shift", "", "D H N,D"),
     (r"a|weights|attention|alpha|aw", "", "p:N,T N,D N,T,H N,T,D"),
-    (r"p|probs?|y|y_hat|(y_)?pred", "", "p:N,V N,D N,T,D i:N i:N,T N,H"),
+    (r"p|probs?|y|y_hat|(y_)?pred", "", "p:N,V N,D N,T,D p:N,T,V i:N i:N,T N,H"),
     (r".*mask.*", r" beside .*\b(q|query|src|trg|tgt)\b", "m:N,1,T m:T,T m:N,T =None"),
     (r".*mask.*", "", "m:N,T m:N,D m:N =None"),
     (r"(is_?|train|flag|stateful|deterministic).*", "", "=True =False"),
     (r"vocab_?(size|dim|num)", "", "#V #D"), (r".*(lengths|lens)", "", "l:N #T"),
     (r".*(size|len(gth)?|times?|steps?)|n", "", "#T #U"),
+    (r".*", r"^(?!.*(pos|patch|rotary))\S*embed", "i:N,T i:N N,T,D N,D"),
     (r".*", "loss.* over time", "N,T,V N,T N,V N i:N,T i:N N,D N,T,D N,H"),
     (r".*", r"^\S*loss", "N,V p:N,V N N,T,V N,T N,H N,T,D N,D i:N i:N,T"),
     (r".*", " over time", "N,T,D N,T,H N,T,V N,T N,D,T N,H,T N,D N,H N,V i:N,T i:N"),

@@ -57,7 +57,7 @@ def _images(windows, shape, stride, pad):
     """The sum of windows, each where it was taken from."""
     _, _, fh, fw, rows, columns = windows.shape
     N, C, H, W = shape
-    x = np.zeros((N, C, H + 2 * pad, W + 2 * pad))
+    x = np.zeros_like(windows, shape=(N, C, H + 2 * pad, W + 2 * pad))
     for i in range(fh):
         for j in range(fw):
             x[:, :, i : i + stride * rows : stride,

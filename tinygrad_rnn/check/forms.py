@@ -22,7 +22,15 @@ import numpy as np
 from ..tensor import Tensor
 from .arguments import is_large_size
 from .numpy_standin import is_tracing
-from .running import arguments_of, gradient_names, gradient_target, is_positional, is_target
+from .running import (
+    arguments_of,
+    draw_again,
+    draws,
+    gradient_names,
+    gradient_target,
+    is_positional,
+    is_target,
+)
 from .source import (
     attributes_set,
     is_array_there,
@@ -105,14 +113,14 @@ def as_layer(cls: Any) -> Any:
             return _with_cache(_unpacked(_kept(
                 _renamed(cls, getattr(cls, fronts[0]), getattr(cls, back)))))
     for name in methods:
-        fn = getattr(cls, name)
+        fn = _method(cls, name)
         if _LOSS.search(name) and _gives_gradients(fn):
             return _method_with_loss(cls, fn)
     for name in methods:
-        losses = [getattr(cls, n) for n in methods if _LOSS.search(n)]
+        losses = [_method(cls, n) for n in methods if _LOSS.search(n)]
         given = _listed(getattr(cls, name))
         if re.search("bptt|back|^grad", name) and all(map(_is_gradient, given)):
-            return _beside_loss(cls, getattr(cls, name), losses)
+            return _beside_loss(cls, _method(cls, name), losses)
     return cls if callable(forward) else None
 
 
@@ -124,6 +132,15 @@ def goes(name: str) -> str:
 
 def _are_static(cls, *names: str):
     return all(isinstance(inspect.getattr_static(cls, n, None), staticmethod) for n in names)
+
+
+def _method(cls, name: str):
+    """A method of a class, also where it is static: one that takes ``self``."""
+    fn = getattr(cls, name)
+    if not _are_static(cls, name):
+        return fn
+    return _taking("self", *arguments_of(fn))(functools.wraps(fn)(
+        lambda self, *given, **named: fn(*given, **named)))
 
 
 def _is_abstract(fn):
@@ -383,7 +400,7 @@ def _gives_gradients(fn) -> bool:
     """Whether a function returns a loss and gradients."""
     names = returned_names(fn)
     return len(names) > 1 and any(map(_is_gradient, names[1:])) and not (
-        _is_gradient(names[0]) or _DICTS.fullmatch(names[0]))  # params and their grads are no loss
+        _is_gradient(names[0]) or _DICTS.fullmatch(names[0]) or _WEIGHT.fullmatch(names[0]))
 
 
 def _is_gradient(name: str) -> bool:
@@ -509,7 +526,8 @@ class _Pair:
         if self.backward is None:
             cls.hint = name + "Loss"
             given = {gradient_target(n) for n in returned_names(self.forward)}
-            if not given & {*self.inputs, *self.slots} and len(returned_names(self.forward)) == 2:
+            if self.inputs and not given & {*self.inputs, *self.slots} and (
+                    len(returned_names(self.forward)) == 2):
                 given |= {*self.inputs[:1]}
                 self.only = f"d{self.inputs[0]}"
             cls.without_gradient = frozenset(n for n in self.inputs if n not in given)
@@ -668,22 +686,29 @@ def _beside_loss(cls: Any, back, losses) -> Any:
     taken = arguments_of(back)
     losses = [fn for fn in losses if [p.name.lower() for p in arguments_of(fn)] == [
         p.name.lower() for p in taken]]
+    inputs, names = [p.name for p in taken[1:]], _listed(inspect.unwrap(back))
+    if len(names) == 1 and re.fullmatch("grad|gradient", names[0]):  # of what is predicted
+        names = [f"d{n}" for n in inputs if not is_target(n)][:1] or names
+    given = {t for n in names if (t := gradient_target(n)) in inputs}
 
     def one(loss, listed: bool, mean: bool):
         def forward(self, *inputs):
-            self.handed_in = inputs
+            self.handed_in, self.drawn = inputs, draws()
             for name, value in vars(self).items():
                 if "trunc" in name and type(value) is int:
                     setattr(self, name, 1 << 30)  # whole: what is cut off is not wrong
             value = loss(self, *([x] for x in inputs)) if listed else loss(self, *inputs)
             return value * len(inputs[-1]) if mean else value
 
-        def gradients(self):
+        def gradients(self):  # which run forward again: what they draw is what it drew
+            draw_again(self.drawn)
             found = back(self, *self.handed_in)
-            return found if isinstance(found, dict) else dict(
-                zip(_listed(back), found, strict=True))
+            if isinstance(found, dict):
+                return found
+            return dict(zip(names, found if isinstance(found, (tuple, list)) else [found],
+                            strict=False))
 
-        made = _with_loss(cls, loss, forward, back, gradients, taken[1:])
+        made = _with_loss(cls, loss, forward, back, gradients, taken[1:], given)
         made.notes = [say("{loss} is a mean over the labels: {backward} gives the gradient of their"
                           " sum", loss=loss.__name__, backward=back.__name__)] if mean else []
         return made

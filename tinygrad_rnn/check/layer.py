@@ -47,7 +47,7 @@ from .running import (
     truth,
 )
 from .smallest import smallest_example
-from .source import is_read, left_none, lines_run_in, node_of, not_reached
+from .source import is_read, left_none, lines_run_in, node_of, not_reached, unread
 from .words import join, say
 
 SECONDS = 5.0
@@ -120,7 +120,7 @@ class _Limits:
         return Budget(self.end - worked() if self.explain else 0.0)
 
 
-def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: int = 0,
+def check_class(cls: Any, recipe: Any = None, name: str | None = None, seed: int = 0,
                 explain: bool = True, seconds: float = SECONDS,
                 deadline: float | None = None, trusted: Sequence[type] = (),
                 known: dict[Any, recipes.Search] | None = None) -> Report:
@@ -156,13 +156,17 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
         with time_limit(seconds):
             setup = recipe.setup()
     except (CannotMake, CannotRun, TimeUp) as error:
-        return could_not_run(report, error, file_of(cls), seconds)
+        could_not_run(report, error, file_of(cls), seconds)
+        if read := _libraries_read(cls):
+            return unchecked(report, say("{name} computes with {library}: only layers that compute"
+                                         " with NumPy are judged", name=report.name, library=read))
+        return _not_written(report, cls.forward, error)
     limits = _Limits(seed, explain, seconds, deadline, trusted)
     if search is not None:
         other = _right_otherwise(search, seed, seconds)
         if other is not None:
             right = _check(report, other.setup(), limits)
-            if right.verdict == "ok":
+            if right.verdict == "ok" and other.cast is None:
                 right.verdict, right.kind = "convention", "inputs"
                 right.cause = say("right for {these}, wrong for {those}",
                                   these=other.words(recipe), those=recipe.words(other))
@@ -193,6 +197,13 @@ def check_class(cls: type, recipe: Any = None, name: str | None = None, seed: in
         report.notes.append(say("with other inputs {phase} raises {error}; checked with {these}",
                                 phase=first.phase, error=str(first), these=recipe.words()))
     return report
+
+
+def _libraries_read(cls):
+    """The libraries with other arrays than NumPy's that the methods of a class read."""
+    functions = [inspect.unwrap(fn) for fn in vars(cls).values() if inspect.isfunction(fn)]
+    return ", ".join({name for fn in functions for name in fn.__code__.co_names
+                      if name in LIBRARIES - {"scipy", "sklearn"} and name in fn.__globals__})
 
 
 def _rightness(cls, seed: int, seconds: float):
@@ -289,6 +300,10 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
     if not wrong:
         return None
     with contextlib.suppress(CannotRun, TimeUp), time_limit(seconds):
+        cast = {k for k in wrong if not np.any(outcome.wanted.get(k, 1))}
+        whole = recipes.with_ids(first, cast)  # what is cast to integers is not differentiated
+        if whole is not None and evaluate(whole.setup(), seed).right:
+            return whole
         for recipe in search.others(first, outcome.got):
             setup = recipe.setup()
             if any(isinstance(x, np.ndarray) and x.dtype.kind == "f" and 1 in x.shape
@@ -314,6 +329,18 @@ def _parameter_names(layer):
 def unchecked(report: Report, cause: str, line: int | None = None) -> Report:
     report.verdict, report.cause, report.line = "unchecked", cause, line
     return report
+
+
+def _not_written(report: Report, fn, error: Any = None) -> Report:
+    """What is said of a function that leaves None where its results belong, and perhaps raises an
+    error because of it; the report as it is where that is not so."""
+    fn, raised = inspect.unwrap(fn), getattr(error, "error", getattr(error, "__cause__", None))
+    names = left_none(fn) if getattr(error, "phase", "output") == "output" or isinstance(
+        raised, (TypeError, AttributeError)) else []
+    report.source = "" if names else report.source
+    return unchecked(report, say(
+        "{function} is not written yet: it leaves None in {names}", names=", ".join(names),
+        function=".".join(fn.__qualname__.rsplit(".")[-2:]))) if names else report
 
 
 def could_not_run(report: Report, error: Any, filename: str, seconds: float = SECONDS) -> Report:
@@ -375,7 +402,13 @@ def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) ->
                         outcome = _at_a_kink(outcome) or outcome
                     first = first or outcome
                     if not outcome.right:
-                        break
+                        if outcome.setup.rounds < 2 or not _is_right_in_steps(setup, seed):
+                            break
+                        outcome = first
+                        outcome.problems.append(Cause("steps", say(
+                            "right for a sequence, forward for each of its steps and then backward"
+                            " for each, the last one first; wrong if backward follows each"
+                            " forward"), wrong=False))
                     conventions += [p for p in outcome.problems if p not in conventions]
                     runs.append(outcome.setup)
         except CannotRun as error:
@@ -388,10 +421,9 @@ def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) ->
     if not first.gradients:
         return unchecked(report, say(
             "nothing to compare: no parameter and no input of floats"))
-    if all(outcome.got.get(g.name) is None for g in first.gradients) and (
-            names := left_none(type(setup.layer).backward)):
-        return unchecked(report, say("{name}.backward is not written yet: {names} are None",
-                                     name=report.name, names=", ".join(names)))
+    if all(outcome.got.get(g.name) is None for g in first.gradients) and _not_written(
+            report, type(setup.layer).backward).verdict == "unchecked":
+        return report
     if outcome.observation.printed:
         report.notes.append(say("the layer prints; its output is not shown"))
     report.notes += dict.fromkeys(first.notes)
@@ -406,10 +438,14 @@ def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) ->
         if outcome.setup.scenario:
             report.notes.append(say("seen {when}", when=say(outcome.setup.scenario)))
         report.verdict = "wrong"
-        report.notes += dict.fromkeys(p.text for p in outcome.problems if p.kind == "input_edited"
-                                      and not p.wrong)
+        report.notes += dict.fromkeys(
+            p.text for p in outcome.problems
+            if not p.wrong and p.kind in ("input_edited", "dout_ignored"))
         try:
             budget = limits.budget()
+            if names := unread(type(setup.layer).backward):
+                report.notes.append(say("backward computes {names}, and nothing reads it",
+                                        names=", ".join(names)))
             with unclipped(outcome.clipped):
                 repairs = explain_wrong(report, outcome, budget.part(0.8), filename,
                                         limits.trusted, _more(setup, seed))
@@ -417,6 +453,9 @@ def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) ->
                     report.example, report.worked = smallest_example(outcome, budget, repairs)
                 else:  # nobody has looked
                     report.searched, report.unexplained = "", []
+            if not report.causes and any(c.wrong for c in compare_forward(report.name, outcome)):
+                report.notes.append(say("forward is not the formula of {name}: perhaps the mistake"
+                                        " is there", name=report.name))
         except Exception as error:  # the verdict stands without a cause
             report.notes.append(say("the search for a cause failed: {error}",
                                     error=f"{type(error).__name__}: {error}"))
@@ -475,16 +514,22 @@ def _not_reached(runs: list[Setup], others, seed: int):
         missed = not_reached(fn, lines)
         if not missed:
             return missed, []
+    wrong = None
     for recipe in others:
         with contextlib.suppress(CannotRun):
             setup = recipe.setup()
             there = with_those_of(setup)
             left = not_reached(fn, there)
-            if left != missed and not evaluate(setup, seed, light=True).right:
-                return left, [Cause("inputs", say(
-                    "right for {these}, wrong for {those}", these=runs[0].recipe.words(recipe),
-                    those=recipe.words(runs[0].recipe)), wrong=False)]
-            lines, missed = there, left
+            if left != missed and evaluate(setup, seed, light=True).right:
+                lines, missed = there, left
+            elif left != missed and all(
+                    a.kind != "distribution" or b.kind == a.kind for a, b in zip(
+                        runs[0].recipe.inputs, recipe.inputs, strict=True)):
+                wrong = wrong or (recipe, there)
+    if wrong and (left := not_reached(fn, lines | wrong[1])) != missed:  # nor where it is right
+        return left, [Cause("inputs", say(
+            "right for {these}, wrong for {those}", these=runs[0].recipe.words(wrong[0]),
+            those=wrong[0].words(runs[0].recipe)), wrong=False)]
     return missed, []
 
 
@@ -636,6 +681,7 @@ def _scenarios(setup: Setup, seed: int):
     if hasattr(setup.layer, "stateful"):
         yield from _with_state(setup, seed)
     yield from _with_one_hot(plain)
+    yield from _drawn_again(plain)
     if flags := _training_flags(setup):
         with contextlib.suppress(CannotRun):
             yield evaluate(replace(setup, prepare=_with_flags(flags), scenario="in training"), seed)
@@ -643,6 +689,43 @@ def _scenarios(setup: Setup, seed: int):
         with contextlib.suppress(CannotRun):
             yield evaluate(replace(two.setup(), scenario=(
                 "with two heads or layers, where one is the default")), seed)
+
+
+def _drawn_again(plain: Outcome):
+    """With other weights, where some gradient is zero by chance: all units dead, or dropped."""
+    dark = [k for k, g in plain.wanted.items() if not np.any(g)]
+    for seed in (2, 3):
+        with contextlib.suppress(CannotRun, TimeUp), time_limit(0.5):
+            if dark and plain.setup.recipe is not None:
+                again = evaluate(plain.setup.recipe.setup(seed=seed), plain.seed)
+                if any(np.any(again.wanted[k]) for k in dark if k in again.wanted):
+                    yield again
+                    return
+
+
+def _is_right_in_steps(setup: Setup, seed: int):
+    """Whether a cell that keeps its states itself is right over two steps."""
+    cls, rng = type(setup.layer), np.random.default_rng(seed + 3)
+    takes = sum(p.default is p.empty for p in arguments_of(setup.layer.backward))
+
+    def forward(self, *inputs):
+        n = len(inputs) // 2
+        return tuple(y for given in (inputs[:n], inputs[n:])
+                     for y in outputs_of(cls.forward(self, *given))[0][:takes])
+
+    def backward(self, *douts):
+        after = outputs_of(cls.backward(self, *douts[takes:]))[0]
+        return (*outputs_of(cls.backward(self, *douts[:takes]))[0], *after)
+
+    with contextlib.suppress(CannotRun, Exception):
+        layer, _ = clone(setup.layer)
+        layer.__class__ = type(cls.__name__, (cls,), {
+            "__module__": cls.__module__, "forward": forward, "backward": backward})
+        after = [rng.normal(size=x.shape) if is_float(x) else x for x in setup.inputs]
+        return setup.prepare is None and evaluate(replace(
+            setup, layer=layer, inputs=[*setup.inputs, *after],
+            names=[*setup.names, *(f"{n}_after" for n in setup.names)]), seed, light=True).right
+    return False
 
 
 def _with_one_hot(plain: Outcome):
@@ -768,9 +851,11 @@ def _raised(report: Report, error: CannotRun, setup: Setup, limits: _Limits) -> 
     """Backward raised. If it does not at D = H, it is right only there; else it cannot be run."""
     filename, seed = file_of(type(setup.layer)), limits.seed
     could_not_run(report, error, filename)
-    if error.phase != "backward" or isinstance(error.error, TimeUp):
+    raised = report.cause
+    if error.phase != "backward" or isinstance(error.error, TimeUp) or (
+            _not_written(report, type(setup.layer).backward, error).cause != raised):
         return report
-    raised, verdict, report.kind = report.cause, "unchecked", "raises"
+    verdict, report.kind = "unchecked", "raises"
     with contextlib.suppress(CannotRun):
         if setup.recipe is not None and setup.recipe.init and evaluate(
                 setup.recipe.setup({"D": 5, "H": 5}), seed).right:

@@ -490,8 +490,11 @@ class _Last:
         if "." not in name:
             path = program.paths()
         spec = PathFinder.find_spec(name, path) if path else None
-        if spec is not None and any(
-                Path(p).rglob("*.py") for p in spec.submodule_search_locations or ()):
+        folders = [*map(Path, (spec and spec.submodule_search_locations) or ())]
+        if spec is not None and any(any(p.rglob("*.py")) for p in folders):
+            # a project, and in it the package of the same name, which its author has installed
+            spec.submodule_search_locations = [str(f) for p in folders for f in (p, p / name)
+                                               if f.is_dir()]
             return spec
         theirs = name.partition(".")[0] not in LIBRARIES
         elsewhere = self._elsewhere(name) if theirs and "." in name else None

@@ -711,7 +711,9 @@ def _another_variable(p):
             value is None and (own in p.scope.globals or (isinstance(p.parent, ast.Attribute)
                                and not _is_bound(p, own)))):
         return
-    filled = p.written and isinstance(p.parent, ast.Subscript)
+    filled = (p.written and isinstance(p.parent, ast.Subscript)) or (
+        isinstance(p.parent, ast.Call) and getattr(p.parent.func, "attr", "") == "at"
+        and p.node is p.parent.args[0])
     returned = isinstance(p.parent, ast.Return) or (
         isinstance(p.parent, ast.Tuple) and isinstance(p.parent.ctx, ast.Load))
     wanted = {g.shape for g in p.evidence.wanted.values()} if returned and (
@@ -1197,7 +1199,7 @@ def ratio_of(got, wanted):
         ratio = float((wanted * got).sum() / (got * got).sum())
     if not np.isfinite(ratio) or not np.allclose(got * ratio, wanted, rtol=1e-6, atol=1e-12):
         return None
-    return None if abs(abs(ratio) - 1) < 1e-6 or ratio == 0 else ratio
+    return None if abs(abs(ratio) - 1) < 1e-6 or abs(ratio) < 1e-9 else ratio  # of rounding
 
 
 def ratio_in_words(ratio, setup: Setup, other=None):
@@ -1338,6 +1340,12 @@ rewrite("transposed", "the factors of `{old}` are in the wrong order", 4,
 
 rewrite("transposed", "the factors of `{old}` are in the wrong order", 4, "a @ b => b @ a",
         example="Recentred: dx @ self.C -> self.C @ dx")
+
+rewrite("transposed", "`{old}` is the transpose of what belongs here", 3,
+        *(f"a.{t} @ b => b.{t} @ a" for t in (
+            "swapaxes(-2, -1)", "swapaxes(-1, -2)", "swapaxes(2, 3)", "transpose(0, 2, 1)",
+            "transpose(0, 1, 3, 2)")),
+        example="Scores: dout.swapaxes(-2, -1) @ q -> q.swapaxes(-2, -1) @ dout")
 
 
 # --- statements ----------------------------------------------------------------------------------
@@ -1528,7 +1536,8 @@ def _steps(p):
             and p.field == "args"):
         return
     values = {"whole": show(p.parent)}
-    for form in ("{} + 1", "{} - 1", "0"):
+    start = ["0"] * (len(p.parent.args) > 1 and p.node is p.parent.args[0])
+    for form in ("{} + 1", "{} - 1", *start):
         yield form.format(p.text), dict(values)
 
 

@@ -92,8 +92,13 @@ def noting_float32():
 
 
 def noting_clips():
-    """Yields a list that is not empty once np.clip has changed something."""
+    """Yields a list that is longer each time that np.clip has changed something."""
     return _set(_clips, [])
+
+
+def clips() -> int:
+    """How often it has."""
+    return len(_clips.get() or ())
 
 
 def _note(seen: list[str] | None, what: str):
@@ -104,7 +109,9 @@ def _note(seen: list[str] | None, what: str):
 def _clip(a, a_min=None, a_max=None, out=None, **kwargs):
     clipped = np.clip(a, a_min, a_max, **kwargs)
     if isinstance(a, np.ndarray) and np.any(clipped != a):
-        _note(_clips.get(), "clipped")
+        noted = _clips.get()
+        if noted is not None:
+            noted.append("clipped")
     clipped = a if is_unclipped() else clipped
     if out is None:
         return clipped
@@ -185,7 +192,12 @@ def _array(a, dtype=None, *args, copied=True, **kwargs):
 
 def _sum(a, *args, **kwargs):
     """NumPy 1 takes a generator, too."""
-    return sum(a) if isinstance(a, types.GeneratorType) else np.sum(a, *args, **kwargs)
+    return sum(a) if isinstance(a, types.GeneratorType) else _of_lists(np.sum)(a, *args, **kwargs)
+
+
+def _of_lists(fn):
+    """A function that takes lists of Tensors, too, as NumPy's takes lists of arrays."""
+    return lambda a, *args, **kwargs: fn(_stack(a) if _holds_tensor(a) else a, *args, **kwargs)
 
 
 class _ArrayType(type):
@@ -289,7 +301,8 @@ class NumpyStandIn(types.ModuleType):
         self.ascontiguousarray = lambda a, dtype=None: a if _holds_tensor(a) else (
             np.ascontiguousarray(_array(a, dtype, copied=False)))
         self.clip = _clip
-        self.sum = _sum
+        self.sum, self.mean, self.prod = _sum, _of_lists(np.mean), _of_lists(np.prod)
+        self.max, self.min = _of_lists(np.max), _of_lists(np.min)
         # constant but for a jump: no gradient goes through it
         self.heaviside = lambda a, b: np.heaviside(
             *(x.detach().numpy() if isinstance(x, Tensor) else x for x in (a, b)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import types
 from dataclasses import dataclass, field, replace
@@ -107,11 +108,13 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
         other.clipped = True
         other.problems.append(Cause("clipped", say(
             "backward clips its gradients (np.clip): compared as they are before"), wrong=False))
-        if other.right or not _is_loss(outcome):
-            return other
+        if (other.right or not _is_loss(outcome)) and (not seen.clipped or all(
+                map(np.array_equal, seen.outputs, other.observation.outputs))):
+            return other  # else it is forward that clips, and what it gives
     if _is_loss(outcome):
-        other = _as_last(outcome, light) or _before_activation(outcome, light) or (
-            _without_epsilon(outcome, used, light))
+        last = _as_last(outcome, light)
+        other = last if last and last.right else _before_activation(outcome, light) or (
+            last or _without_epsilon(outcome, used, light))
     elif any(np.ndim(y) == 0 and not np.any(g) for y, g in zip(seen.outputs, used, strict=True)):
         # a loss beside other outputs, for which backward takes no gradient: that is 1
         ones = [g if np.ndim(g) else 1.0 for g in used]
@@ -125,7 +128,7 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
 
 def _by_convention(outcome: Outcome, light: bool):
     """The same comparison where the gradients of all parameters, and of nothing else, are divided
-    by the batch, or have that of an L2 penalty added, or both; None if they have not."""
+    by the batch, or have that of a penalty added, or both; None if they have not."""
     setup, names = outcome.setup, outcome.setup.slots.names
     wrong = {g.name for g in outcome.wrong_gradients}
     if not wrong or not wrong <= {*names}:
@@ -139,9 +142,9 @@ def _by_convention(outcome: Outcome, light: bool):
         right = replace(outcome.truth, params=[p / n for p in outcome.truth.params])
         decayed, added = _with_decay(outcome, right)
         for wanted, told in ((right, []), (decayed, [("weight_decay", say(
-                "backward adds to {gradients} the gradient of an L2 penalty, a multiple of the"
-                " parameter: right where the penalty stands in the loss, elsewhere",
-                gradients=listed(added)))])):
+                "backward adds to {gradients} the gradient of a penalty, a multiple of the"
+                " parameter (L2) or of its sign (L1): right where the penalty stands in the loss,"
+                " elsewhere", gradients=listed(added)))])):
             told = [mean] * (n > 1) + told
             if told and (added or wanted is right) and (found := _if_right(
                     evaluate(setup, outcome.seed, light, wanted), *told)):
@@ -150,16 +153,17 @@ def _by_convention(outcome: Outcome, light: bool):
 
 
 def _with_decay(outcome: Outcome, right: Truth):
-    """The right gradients with so many times the parameter added as explains the most of what is
-    wrong, and the names of those parameters."""
+    """The right gradients with so many times the parameter, and its sign, added as explains the
+    most of what is wrong, and the names of those parameters."""
     slots, added, sums = outcome.setup.slots, [], []
     for name, p, g in zip(slots.names, slots.params(outcome.setup.layer), right.params,
                           strict=True):
-        got, square = outcome.got.get(name), np.vdot(p, p)
-        rate = np.vdot(got - g, p) / square if np.shape(got) == p.shape and p.size > 1 and (
-            square) else 0.0
-        added += [name] * bool(rate > TOLERANCE)
-        sums.append(g + max(rate, 0.0) * p)
+        got, terms = outcome.got.get(name), np.stack([np.ravel(p), np.sign(np.ravel(p))], 1)
+        rates = np.linalg.lstsq(terms, np.ravel(got - g))[0] if (
+            np.shape(got) == p.shape and p.size > 2) else np.zeros(2)
+        penalty = (terms @ np.maximum(rates, 0.0)).reshape(p.shape)
+        added += [name] * bool(np.abs(penalty).max(initial=0) > TOLERANCE)
+        sums.append(g + penalty)
     return replace(right, params=sums), added
 
 
@@ -211,19 +215,21 @@ def _is_loss(outcome: Outcome):
 
 def _as_last(outcome: Outcome, light: bool):
     """The same comparison for a loss whose backward does not look at what it is handed, None if it
-    does or is wrong all the same: where the loss is the last layer, that is 1."""
+    does: where the loss is the last layer, that is 1."""
     seen, ones = outcome.observation, [1.0 for _ in outcome.cotangents]
     second = again(outcome.setup, seen, ones)
-    if second is None or not all(
-            np.shape(a) == np.shape(b) and np.allclose(a, b) for a, b in zip(
-                seen.returned, second[0], strict=True) if a is not None and b is not None):
+    both = [] if second is None else [
+        (a, b) for first, later in zip((seen.returned, seen.grads), second, strict=True)
+        for a, b in zip(first, later, strict=True) if a is not None and b is not None]
+    if not both or not all(np.shape(a) == np.shape(b) and np.allclose(a, b) for a, b in both):
         return None
     last = evaluate(outcome.setup, outcome.seed, light, truth(outcome.setup, ones))
     if not last.right:
         last = _without_epsilon(last, ones, light) or last
-    return _if_right(last, ("dout_ignored", say(
+    last.problems.append(Cause("dout_ignored", say(
         "backward does not look at the gradient that it is handed: right where the loss is the last"
-        " layer, and that gradient is 1")))
+        " layer, and that gradient is 1"), wrong=False))
+    return last
 
 
 def _before_activation(outcome: Outcome, light: bool):
@@ -310,13 +316,22 @@ def _returned(outcome: Outcome, seen, right):
         pairs = list(zip(floats, returned, strict=True))
     else:
         pairs = list(zip(needed, returned, strict=False))
+        if sums := _sums_of(returned, [right.inputs[i] for i in needed]):
+            for at, got, wanted in sums:
+                yield " + ".join(names[needed[k]] for k in at), got, wanted
+            outcome.problems.append(Cause("summed", say(
+                "backward returns the sum of the gradients of {names}: right where these are one"
+                " and the same array", names=listed(
+                    (names[needed[k]] for at, _, _ in sums for k in at if len(at) > 1), "")),
+                                          wrong=False))
+            return
         if len(returned) < len(needed):
             pairs += [(i, None) for i in needed[len(returned):]]
-        if len(returned) != len(needed):
+        n = sum(g is not None for g in returned)
+        if n != len(needed):
             outcome.problems.append(Cause(
                 "count", say("gradients that backward returns: {n}; inputs of floats that forward"
-                             " takes: {needed}", n=sum(g is not None for g in returned),
-                             needed=len(needed))))
+                             " takes: {needed}", n=n, needed=len(needed))))
     for i, got in pairs:
         if got is None and (i in optional or not np.any(right.inputs[i])):
             continue  # without influence: needs no gradient
@@ -329,6 +344,20 @@ def _returned(outcome: Outcome, seen, right):
                 outcome.unseen.append(names[i])  # a state that begins at zero: none is meant
             continue
         yield names[i], got, right.inputs[i]
+
+
+def _sums_of(returned, wanted):
+    """Fewer gradients than inputs, where each is that of one, or the sum of those of some that
+    follow one another: (which ones, got, the sum); None where they are not."""
+    for ends in itertools.combinations(range(1, len(wanted)), len(returned) - 1):
+        parts = [*itertools.pairwise((0, *ends, len(wanted)))]
+        if len(returned) < len(wanted) and all(
+                g is not None and {np.shape(w) for w in wanted[a:b]} == {np.shape(g)}
+                and np.allclose(g, sum(wanted[a:b])) for g, (a, b) in zip(
+                    returned, parts, strict=True)):
+            return [(range(a, b), g, sum(wanted[a:b]))
+                    for g, (a, b) in zip(returned, parts, strict=True)]
+    return None
 
 
 def _no_gradient_of(names):

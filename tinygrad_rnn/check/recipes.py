@@ -95,6 +95,7 @@ class Recipe:
     first_error: CannotRun | None = None  # what likelier recipes raised, where it came furthest
     notes: list[str] = field(default_factory=list)  # what a report should say of it
     wider: list[tuple[str, CannotRun]] = field(default_factory=list)  # uses, and what they raised
+    cast: Any = None  # the inputs that are ids in the place of floats, which forward casts
     drawn: Any = None  # what it was chosen from, and what was chosen: see Search._drawn
 
     def size(self, symbol: str):
@@ -140,11 +141,15 @@ class Recipe:
                     layer.forward(*copies(inputs))
                 except (Exception, SystemExit, TimeUp) as error:
                     raise CannotRun("forward", error) from error
-        arrays = [k for k, v in arguments.items() if isinstance(v, np.ndarray)]
-        return Setup(layer, inputs, self.input_names, self.slots or slots_of(layer, arrays), self,
-                     as_tuple=self.as_tuple, rate=self.rate, handed=self.handed, loss=self.loss,
-                     labels=frozenset(i for i, s in enumerate(self.inputs)
-                                      if s.kind in ("onehot", "mask")))
+        arrays = {k: v for k, v in arguments.items() if isinstance(v, np.ndarray)}
+        slots = self.slots or slots_of(layer, [*arrays])
+        for p in slots.params(layer):  # ones and zeros, as training begins with, hide mistakes
+            if _is_float(p) and p.flags.writeable and p.size and np.ptp(p) == 0 and not any(
+                    np.array_equal(p, a) for a in arrays.values()):
+                p += values.array(p.shape, 0.25)
+        labels = frozenset(i for i, s in enumerate(self.inputs) if s.kind in ("onehot", "mask"))
+        return Setup(layer, inputs, self.input_names, slots, self, as_tuple=self.as_tuple,
+                     rate=self.rate, handed=self.handed, loss=self.loss, labels=labels)
 
 
 def required(fn):
@@ -264,9 +269,10 @@ class Search:
             work(DRAWN)
             if worked() > end:
                 return
-            key = tuple(recipe.init.values())
-            whole = key, tuple(recipe.inputs), tuple(recipe.sizes.items())
-            kinds = tuple(_NO_FLOATS.get(s.kind) for s in (*key, *recipe.inputs))
+            key = tuple(recipe.init.values()), tuple(recipe.sizes.items())
+            whole = key, tuple(recipe.inputs)
+            kinds = tuple(s if s.kind == "onehot" else _NO_FLOATS.get(s.kind)
+                          for s in (*key[0], *recipe.inputs))
             if whole in self.tried or key in broken or indexed[kinds] > INDEXED or (
                     self._is_beside_the_point(recipe)):
                 continue
@@ -385,6 +391,8 @@ class Search:
 
     def _init(self, name: str, k: int):
         found, cost = init_specs(name, self.name, k, self.init_names)
+        if self.like is None:
+            found = found + [Spec("value", value=n) for n in compared(self.cls.__init__, name, int)]
         if re.search(r"cell$|^layer$", name):
             return [*enumerate([*self._cells, *found])]
         if hasattr(self.cls, "form"):  # the weights of functions: no sizes
@@ -590,6 +598,18 @@ def _hides(inputs, held):
     """Whether integers stand where floats have run already: nothing could be found wrong."""
     return any(a.kind in _NO_FLOATS and b.kind not in _NO_FLOATS
                for a, b in zip(inputs, held, strict=False))
+
+
+def with_ids(recipe: Recipe, names) -> Recipe | None:
+    """The recipe with ids for the inputs of these names, which were floats; None if there are none,
+    or it does not run."""
+    for below in "VHD":
+        inputs = [replace(s, kind="ids", value=below) if n in names and s.kind == "float" else s
+                  for n, s in zip(recipe.input_names, recipe.inputs, strict=False)]
+        ids = replace(recipe, inputs=inputs, cast=names)
+        if inputs != recipe.inputs and _attempt(ids) is None:
+            return ids
+    return None
 
 
 def _takes_samples(recipe: Recipe):

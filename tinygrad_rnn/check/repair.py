@@ -70,7 +70,7 @@ from .source import (
 if TYPE_CHECKING:
     from .outcome import Outcome
 
-ELSEWHERE = {"N": 2, "T": 5}  # sizes to confirm what was found
+ELSEWHERE = {"N": 2, "T": 5, "V": 9}  # sizes to confirm what was found
 LIKELY = 6  # the highest rank of edits that are not many
 ORDER = 7  # of those that put lines in another order
 ENOUGH = 3  # edits of a place that are tried, where each makes something wrong that is right

@@ -27,7 +27,7 @@ from ..tensor import Tensor
 from .arguments import is_label
 from .limits import TimeUp
 from .loading import is_widened
-from .numpy_standin import numpy_standin, tracing
+from .numpy_standin import clips, numpy_standin, tracing
 from .source import displays, profiled, returned_names
 from .words import say
 
@@ -40,7 +40,7 @@ class CannotRun(Exception):
     line tells."""
 
     def __init__(self, phase, error, line=None, how_far: int = 0):
-        super().__init__(f"{type(error).__name__}: {error}")
+        super().__init__(f"{type(error).__name__}: {error}".removesuffix(": "))
         self.phase, self.error, self.line = phase, error, line
         self.file = ""
         lines = lines_run(error)
@@ -213,7 +213,9 @@ def gradient_names(name: str) -> list[str]:
     """What the gradient of W may be called."""
     forms = "d{0} d_{0} grad_{0} {0}_grad {0}_gradient gradient_{0} gradients_{0} g{0} g_{0}" \
         " delta_{0} nabla_{0} grad{0} {0}grad D{0} diff_{0} {0}_delta {0}_d dL_d{0} dLd{0} dL{0}"
-    return [form.format(name) for form in forms.split()]
+    beside = ["grad", "gradient", "deriv", "derivative", "diff"]  # of {"value": W, "grad": dW}
+    return [form.format(name) for form in forms.split()] + beside * (
+        name in ("value", "val", "data"))
 
 
 @functools.cache
@@ -303,9 +305,9 @@ def slots_of(layer, names=()):
     """Find ``params``/``grads`` (lists or dicts), or attributes such as W and dW. ``names``: those
     that the constructor has for its arrays, which are parameters if they are as many."""
     params = getattr(layer, "params", None)
-    if isinstance(params, dict):
-        return named_slots(layer, [("params", k) for k, v in params.items()
-                                   if isinstance(v, np.ndarray)])
+    if isinstance(params, dict) and (paths := [("params", k) for k, v in params.items()
+                                               if isinstance(v, np.ndarray)]):
+        return named_slots(layer, paths)
     if not isinstance(params, (list, tuple)) or not params:
         return named_slots(layer, [p for p, _ in places(layer)
                                    if gradient_of(layer, p) is not None])
@@ -598,6 +600,7 @@ class Observation:
     state: dict[str, Any] = field(default_factory=dict)  # attributes such as dh, after backward
     printed: bool = False
     overwritten: bool = False  # by backward: what forward had made
+    clipped: bool = False  # something, by forward
     grads_before: list[Any] = field(default_factory=list)
 
 
@@ -702,6 +705,17 @@ def updated(setup: Setup):
     return edited, rate if edited else 0.0  # else the slope of a leaky relu, or of a dropout
 
 
+def draws():
+    """The state of what people's layers draw from."""
+    return np.random.get_state(), random.getstate()  # noqa: NPY002
+
+
+def draw_again(drawn) -> None:
+    """From here on the same is drawn as from there on."""
+    np.random.set_state(drawn[0])  # noqa: NPY002
+    random.setstate(drawn[1])
+
+
 def call_forward(setup: Setup, layer, inputs):
     with _phase("forward", setup.layer):
         setup.output = layer.forward(*inputs)
@@ -773,8 +787,9 @@ def observe(setup: Setup, rng, light: bool = False):
     with at_work(setup.layer, out) as layer:
         setup.start(layer)
         old = {id(a) for a in arrays_of(layer)}
-        given = copies(inputs)
+        given, noted = copies(inputs), clips()
         raw = call_forward(setup, layer, given)
+        clipped = clips() > noted
         outputs, kind = outputs_of(raw)
         if not any(isinstance(y, _NUMBERS) for y in outputs):
             raise CannotRun("output", ValueError(say(
@@ -799,13 +814,14 @@ def observe(setup: Setup, rng, light: bool = False):
                 "backward", setup.layer):
             result, grads = setup.backward(layer, handed, kind)
     seen = Observation(outputs, gradients(result), gradients(grads), layer, kind)
-    seen.state = state_gradients(layer)
+    seen.state, seen.clipped = state_gradients(layer), clipped
     if light:
         return seen, cotangents
     seen.grads_before = grads_before
     seen.overwritten = any(_differs(a, then) for a, then in kept)
     if isinstance(getattr(layer, "grads", None), (list, tuple)) and not (
-            setup.slots.beside or hasattr(layer, "form")):
+            setup.slots.beside or hasattr(layer, "form")
+            or isinstance(getattr(type(layer), "grads", None), property)):  # read anew each time
         seen.replaced = [i for i, (a, b) in enumerate(zip(slots_before, grads, strict=True))
                          if isinstance(a, np.ndarray) and a is not b]
     seen.given = given
@@ -913,15 +929,13 @@ def _by_differences(setup: Setup, cotangents: list[Any], others, error: CannotRu
     with at_work(setup.layer) as layer:
         setup.start(layer)
         states = [k for k in setup.states if isinstance(getattr(layer, k, None), np.ndarray)]
-        # the one that people's layers draw from
-        drawn = np.random.get_state(), random.getstate()  # noqa: NPY002
+        drawn = draws()
 
         def outputs(given, path=(), at=(), more=0.0):
             twin = clone(layer)[0]
             if path:
                 item_at(twin, path)[at] += more
-            np.random.set_state(drawn[0])  # noqa: NPY002
-            random.setstate(drawn[1])
+            draw_again(drawn)
             with _phase("trace", setup.layer):
                 return outputs_of(twin.forward(*given))[0]
 

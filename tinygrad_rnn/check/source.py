@@ -125,11 +125,11 @@ def keys_of(fn, name: str) -> set[str]:
         n.value) == name and isinstance(n.slice, ast.Constant) and isinstance(n.slice.value, str)}
 
 
-def compared(fn, name: str) -> list[str]:
-    """The words that a function compares an argument with."""
+def compared(fn, name: str, kind: type = str) -> list[Any]:
+    """The words, or the numbers, that a function compares an argument with."""
     nodes: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
     return [c.value for n in nodes if isinstance(n, ast.Compare) and ast.unparse(n.left) == name
-            for c in n.comparators if isinstance(c, ast.Constant) and isinstance(c.value, str)]
+            for c in n.comparators if isinstance(c, ast.Constant) and type(c.value) is kind]
 
 
 def keys_read(fn, name: str, seen=()) -> dict[str, list[Any]] | None:
@@ -225,16 +225,29 @@ def is_read(fn, line: int | None) -> bool:
 
 
 def left_none(fn) -> list[str]:
-    """The names to which a function assigns None and nothing else: what is to be written yet."""
+    """The names to which a function assigns None and nothing else, or to which it adds None: what
+    is to be written yet."""
     assigned: dict[str, set[bool]] = {}
     for n in ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], [])):
         if isinstance(n, (ast.Assign, ast.AugAssign)):
             targets: Any = n.targets if isinstance(n, ast.Assign) else [n.target]
+            values = n.value.elts if isinstance(n.value, ast.Tuple) else [n.value]
+            is_none = all(isinstance(v, ast.Constant) and v.value is None for v in values)
+            if is_none and isinstance(n, ast.AugAssign):
+                assigned[ast.unparse(n.target)] = {True}
             for name in ast.walk(ast.Tuple(targets, ast.Load())):
                 if isinstance(name, ast.Name):
-                    is_none = isinstance(n.value, ast.Constant) and n.value.value is None
                     assigned.setdefault(name.id, set()).add(is_none)
     return [name for name, none in assigned.items() if none == {True}]
+
+
+def unread(fn) -> list[str]:
+    """The variables that a function computes, one by one, and that nothing in it reads."""
+    nodes: Any = [*ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))]
+    read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    targets = [t for n in nodes if isinstance(n, ast.Assign) and not isinstance(
+        n.value, (ast.Constant, ast.Name, ast.Attribute)) for t in n.targets]
+    return [*dict.fromkeys(t.id for t in targets if isinstance(t, ast.Name) and t.id not in read)]
 
 
 def weights_first(fn, seen=()) -> int:
