@@ -106,12 +106,13 @@ def share(tape: Tape) -> Tape:
         if call.fn is np.reshape and call.view and call.args[0].shape == call.out.shape:
             same[call.out] = call.args[0]
             continue
-        key = None if call.effect or call.more else _key((call.fn, call.args, call.kwargs))
-        if key is not None and key in seen:
-            same[call.out] = seen[key]
-            continue
-        if key is not None:
-            seen[key] = call.out
+        if not (call.effect or call.more):
+            call.key = call.key or _key((call.fn, call.args, call.kwargs))
+            if call.key in seen:
+                same[call.out] = seen[call.key]
+                continue
+            if call.key is not None:
+                seen[call.key] = call.out
         calls.append(call)
     results = [same.get(v, v) for v in tape.results]
     return Tape(calls, tape.inputs, tape.constants, results)

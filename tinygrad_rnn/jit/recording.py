@@ -87,6 +87,7 @@ def line_of(error):
 NUMPY, PYTHONS = f"{os.sep}numpy{os.sep}", os.path.dirname(os.__file__) + os.sep
 
 
+@cache
 def is_a_librarys(file: str) -> bool:
     """Whether it is NumPy's or Python's: a line of theirs says nothing to the one who reads it."""
     return NUMPY in file or "<__array_" in file or file.endswith((".pyx", ".pxd")) or (
@@ -1109,8 +1110,13 @@ def _normal(x):
     """Other numbers of this shape and dtype, negative ones among them."""
     if not isinstance(x, np.ndarray):
         return x
-    rng = np.random.Generator(np.random.PCG64(0))
-    return np.asarray(rng.normal(0, 2, x.shape)).astype(x.dtype)
+    return np.resize(some_numbers(), x.shape).astype(x.dtype)
+
+
+@cache
+def some_numbers():
+    """Which are used again and again, where there are more elements."""
+    return np.random.Generator(np.random.PCG64(0)).normal(0, 2, 1 << 12)
 
 
 def _kinds(x):

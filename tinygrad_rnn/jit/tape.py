@@ -72,6 +72,7 @@ class Call:
     more: tuple[Value, ...] = ()
     lane: tuple[int, int] | None = None
     _inputs: list[Value] | None = None
+    key: Any = None  # see passes.share
 
     @property
     def outs(self) -> tuple[Value, ...]:
@@ -88,7 +89,7 @@ class Call:
         if others.keys().isdisjoint(self.inputs()):
             return self
         args, kwargs = replace((self.args, self.kwargs), lambda v: others.get(v, v))
-        return dataclasses.replace(self, args=args, kwargs=kwargs, _inputs=None)
+        return dataclasses.replace(self, args=args, kwargs=kwargs, _inputs=None, key=None)
 
 
 @dataclass(eq=False, slots=True)
