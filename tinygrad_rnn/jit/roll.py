@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -78,7 +79,7 @@ class Sample:
         self.known: dict[int, Slot] = {}  # of objects, by id
         self.scratch: dict[int, int] = {}
         memory = program.memory
-        self.starts = np.array(memory.offsets if memory else [], np.int64)
+        self.begin = memory.block.bytes.ctypes.data if memory else 0
         texts = [*program.lines, (program.result, None)]
         self.lines = [self.line(text, call, program.lanes.get(i))
                       for i, (text, call) in enumerate(texts)]
@@ -111,8 +112,9 @@ class Sample:
                     words[i : i + 1] = pieces
                     continue
                 if word.endswith(".0") and word[:-2].isdigit():
+                    parts[-1] += "float("
                     put(Slot(("number",), (int(word[:-2]),)))
-                    word = ".0"
+                    word = ")"
                 parts[-1] += word
             elif NAME.match(word) and word[0] != "i":
                 slot = self.slot(word)
@@ -154,9 +156,9 @@ class Sample:
         memory, sort = self.program.memory, (x.dtype.str, x.ndim)
         at = x.__array_interface__["data"][0]
         if memory is not None:
-            begin = at - memory.block.bytes.__array_interface__["data"][0]
+            begin = at - self.begin
             if 0 <= begin < len(memory.block.bytes):
-                buffer = int(np.searchsorted(self.starts, begin, "right")) - 1
+                buffer = bisect_right(memory.offsets, begin) - 1
                 return Slot(("array", buffer, sort),
                             (begin - memory.offsets[buffer], *x.shape, *x.strides))
         if memory is None or any(np.may_share_memory(x, c)
@@ -328,6 +330,10 @@ class Form:
 
     def at(self, T: int, k: int = 0) -> tuple[int, ...]:
         return tuple([p + q * k for p, q in self.of(T)])
+
+    def fixed(self) -> bool:
+        """Whether no T makes a difference."""
+        return all(not any(p[3:5]) and not any(q[3:5]) for p, q in self.numbers)
 
     def moves(self, T: int) -> bool:
         """Whether it hangs on the repetition."""
@@ -678,8 +684,8 @@ class Unrolled(Compiled):
                     many == 1 or 0 <= min(ends) - first <= max(ends) - first < many)):
                 # they are evenly apart
                 begin, then = (self._begin(root, x[0]) + x[1] for x in (one, two))
-                return list(np.ndarray((n, *one[2 : 2 + ndim]), dtype, self.block.bytes, begin,
-                                       (then - begin, *one[2 + ndim :])))
+                return np.ndarray((n, *one[2 : 2 + ndim]), dtype, self.block.bytes, begin,
+                                  (then - begin, *one[2 + ndim :]))
         return [self._array(form, form.at(self.T, k)) for k in repetitions]
 
     # text
@@ -739,8 +745,8 @@ class Unrolled(Compiled):
             return loop.arrays[key][0]
         ((a, b),) = form.of(T)
         number = str(a) if not b or loop is None else "k" if (a, b) == (0, 1) else f"({a} + {b}*k)"
-        if kind[0] == "number":
-            return number
+        if kind[0] == "number":  # one name for all T
+            return number if (b and loop) or form.fixed() else self._object((kind, a), lambda: a)
         at = kind[1]
         if at in self.lists:
             return f"{self.lists[at]}[{number}]"

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -32,6 +33,7 @@ FLOAT, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 SMALL = 1 << 10  # elements up to which NumPy's call costs more than what it does
 PRODUCTS = {np.dot, np.einsum, np.inner, np.tensordot}
 MANY = 64  # parts of an array that are calls of their own
+SHORT = 1 << 15  # letters of a program up to which what is compiled of it is kept
 LARGE = 10**6  # multiplications from which on a product is shared
 CALL = re.compile(r"(o\d+|np\.copyto)\((.*)\)")
 VIEW = re.compile(r"([vr]\w+) = (.*)")
@@ -68,7 +70,8 @@ class Loop:
 
     def __init__(self, repetitions: range) -> None:
         self.range = repetitions
-        self.arrays: dict[Any, tuple[str, list[np.ndarray]]] = {}
+        # an array of all of them, where these are evenly apart, or a list
+        self.arrays: dict[Any, tuple[str, Any]] = {}
         self.lines: list[tuple[str, Call | None]] = []
         self.standins: dict[str, np.ndarray] = {}  # for the arrays of a name
         self.addresses: dict[int, np.ndarray] = {}  # of these, by the id of what stands for them
@@ -76,13 +79,14 @@ class Loop:
     def prepare(self) -> None:
         """Let arrays that differ in nothing but where they lie have something to stand for them."""
         for name, arrays in self.arrays.values():
-            one = arrays[0]
-            if all(x.strides == one.strides and x.shape == one.shape for x in arrays) and (
-                    one.size and min(one.strides, default=0) >= 0):
+            one, many = arrays[0], type(arrays) is list
+            if (not many or all(x.strides == one.strides and x.shape == one.shape for x in arrays)
+                    ) and one.size and min(one.strides, default=0) >= 0:
                 size = sum((n - 1) * s for n, s in zip(one.shape, one.strides, strict=True))
                 memory = np.empty(size + one.itemsize, np.uint8)
                 self.standins[name] = np.ndarray(one.shape, one.dtype, memory, 0, one.strides)
-                self.addresses[id(memory)] = np.array([x.ctypes.data for x in arrays])
+                self.addresses[id(memory)] = np.array([x.ctypes.data for x in arrays]) if many \
+                    else arrays.ctypes.data + arrays.strides[0] * np.arange(len(arrays))
 
 
 # ---- what lines are ----
@@ -391,8 +395,14 @@ def assembled(names: list[str], items: Iterable[Any], result: str, space: dict[s
         body = ["with _team:", *(f"    {line}" for line in body)]
     text = "def program(inputs):\n" + "".join(f"    {line}\n" for line in body)
 
-    exec(compile(text, "<tg.jit>", "exec"), space)
+    exec((code if len(text) < SHORT else code.__wrapped__)(text, "exec"), space)
     return space["program"]
+
+
+@lru_cache(1 << 11)
+def code(text: str, mode: str) -> Any:
+    """Programs for other sizes have the same text."""
+    return compile(text, "<tg.jit>", mode)
 
 
 def merged_lines(found: list[Any]) -> tuple[list[Op], np.ndarray]:
@@ -451,7 +461,8 @@ class Tables:
             return None
         names = {**self.known, **(more or {}), "grab": grab}
         try:
-            fn, (args, kwargs) = eval(f"{match[1]}, grab({match[2]})", self.space, names)
+            fn, (args, kwargs) = eval(code(f"{match[1]}, grab({match[2]})", "eval"), self.space,
+                                      names)
         except Exception:  # a name of what is made at each replay, or a number of a Number
             return None
         owners = {id(_owner(x)) for x in (more or {}).values()} | self.owners
@@ -509,7 +520,10 @@ class Tables:
                 continue
             text, call = item
             if (ops := self.ops(text)) is not None:
-                parts.append((ops, None))
+                if parts and parts[-1][1] is None:
+                    parts[-1][0].extend(ops)
+                else:
+                    parts.append((ops, None))
                 if self.times is not None:
                     yield from self.timed(self.table(parts), call)
                     parts.clear()
@@ -591,10 +605,10 @@ class Tables:
             *before, run = self.table([(ops, words)]).split("; ")
             name = run[4:-1]
             calls = self.space.pop(name)
-            lists[f"{name}k"] = [*calls.reshape(len(words), -1, 2)]
+            lists[f"{name}k"] = calls.reshape(len(words), -1, 2)
             inside += self.timed("; ".join([*before, f"run({name}k)"]), rest[0][0][1])
         begin = f"a{len(self.space)}_"
-        self.space.update({f"{begin}{name}": values for name, values in lists.items()})
+        self.space.update({f"{begin}{name}": [*values] for name, values in lists.items()})
         names, values = ("".join(f", {a}{name}" for name in lists) for a in ("", begin))
         yield f"for k{names or ','} in zip({loop.range}{values}):"
         yield from (f"    {text}" for text in inside)
