@@ -424,7 +424,8 @@ class Loops(Program):
         return [*lines, *head, *(f"{indent}{line}" for line in body)] if body else lines
 
     def plan(self):
-        return [(k, data, self.random.choice([24] * 5 + [21, 30, 18]), order, before)
+        lengths = [24] * 5 + [21, 30, 18] if self.random.random() < 0.6 else [18, 12, 15, 19, 17]
+        return [(k, data, self.random.choice(lengths), order, before)
                 for k, data, _, order, before in super().plan()]
 
     def arguments(self, data, rows, order):
@@ -437,7 +438,7 @@ class Batches(Loops):
     """The same, on batches of many sizes."""
 
     def grow(self):
-        self.T = self.random.choice([2, 8, 13])
+        self.T = self.random.choice([2, 8, 13, 22])
         return super().grow()
 
     def plan(self):

@@ -327,8 +327,32 @@ def test_a_third_size_of_a_batch_records_nothing(name, monkeypatch):
     assert step._last.program.loops
 
 
+@pytest.mark.parametrize(("name", "sizes", "kinds", "traced"), [
+    # recorded for 13, 14, 16 and 17 steps of each of the first two
+    ("GRU", [(8, 24), (5, 24), (7, 24), (3, 24), (11, 24)], [ForSize] * 5, 8),
+    ("language model", [(4, 15), (4, 12), (4, 18), (4, 10)], [Recording] * 2 + [ForSize] * 2, 2),
+    ("two directions", [(4, 12), (4, 15), (4, 18)], [Recording] * 2 + [ForSize], 2),
+])  # fmt: skip
+def test_two_sizes_are_enough_whatever_the_length(name, sizes, kinds, traced, monkeypatch):
+    """Of a batch of long sequences, or lengths of short ones."""
+    traces = []
+    monkeypatch.setattr(jitted, "threads", lambda: 1)
+    for place in (jitted, lengths):
+        monkeypatch.setattr(place, "trace", lambda *a: traces.append(a) or trace(*a))
+    (step, model), (plain, other) = (training(MODELS[name], how) for how in (True, False))
+    one, two = np.random.default_rng(1), np.random.default_rng(1)
+    for n, T in [size for size in sizes for _ in range(3)]:
+        (x, targets), (same, _) = (batch(name, T, r, n) for r in (one, two))
+        assert_allclose(step(x, targets).item(), plain(same, targets).item(), 1e-10)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert_allclose(p.data, q.data, 1e-8, 1e-12)
+    assert [type(r) for r in step.recordings.values()] == kinds
+    assert len(traces) == traced
+
+
 OF_ROWS = {  # and what they are recorded as for 9 and for 2
     "a mean": (lambda x, n: np.mean(x, axis=0) + 1 / n, ForSize, ForSize),
+    "a quotient": (lambda x, n: np.tanh(x) / float(n), ForSize, ForSize),
     "a shape": (lambda x, n: np.tanh(x.reshape(-1)).reshape(3, n) @ np.ones((n, 2)),
                 ForSize, ForSize),
     "a root": (lambda x, n: np.sum(x) * np.sqrt(n), Recording, Recording),

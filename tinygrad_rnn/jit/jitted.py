@@ -31,7 +31,7 @@ from .cut import cut
 from .device import PASSES as PASSES_THERE
 from .device import Divided, on_host
 from .lanes import on_cores
-from .lengths import LONG, STEPS, AnyLength, AnyRows, sizes_of
+from .lengths import LONG, NO_LOOP, STEPS, AnyLength, AnyRows, sizes_of
 from .lookups import look_up_late, moved_alone, tables_first
 from .loops import available, compiled_calls, elementary, fuse, slices_first, sum_in_softmax
 from .memory import Block
@@ -72,6 +72,7 @@ __all__ = ["Jitted"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
+FEW = 8  # steps up to which they are recorded one by one
 PROOFS = 2  # how often a recording must give what the function gives, before it is believed
 PASSES = (drop_unused, compute_constants, one_join, share, longer_stack, keep_softmax,
           slope_in_softmax, bias_in_softmax)  # fmt: skip
@@ -256,15 +257,15 @@ class Jitted(Generic[P, R]):
                     result, difference = prove(guess, reached, before, real)
                     if difference is None:
                         guess.known.proofs += 1
+                        guess.sizes = sizes
                         return guess, result, None
                 before.restore()
             tape, homes, shape, assigned = made[0]
             recording = (OnDevice(tape, homes, shape, assigned, Recording.inputs(reached),
                                   self._block) if away else
                          Recording(tape, homes, shape, assigned, self.fast, self._block, next((
-                             r for family, n in sizes.items() for r in self._fellows(family)
-                             if r.sizes[family] > n and len(r.recorded.calls) == len(tape.calls)),
-                             None)))
+                             r for r in self._larger(sizes) if type(r) is Recording
+                             and len(r.recorded.calls) == len(tape.calls)), None)))
             recording.sizes = sizes
         return recording, *prove(recording, reached, before, real)
 
@@ -276,44 +277,55 @@ class Jitted(Generic[P, R]):
             self._families[known.family] = known.known.tried
         for family, n in sizes.items():
             yield from self._known(family, n)
-        steps = [(family, T) for family, T in sizes.items() if max(STEPS[0]) < T][:2]
-        for family, T in steps:
-            if T >= LONG:
-                yield from self._of_any_length(family, T, reached, given)
+        for family, T in [(family, T) for family, T in sizes.items() if T >= LONG
+                          or type(self._families.get(family)) is int][:2]:
+            yield from self._of_any_length(family, T, sizes, reached, given)
         made.append(trace(self.f, reached, given))
-        for family, T in steps:
-            if any(len(r.recorded.calls) != len(made[0][0].calls) for r in self._fellows(family)):
-                yield from self._of_any_length(family, T, reached, given)
 
     def _fellows(self, family) -> list[Recording]:
-        return [r for r in self.recordings.values() if type(r) is Recording and family in r.sizes]
+        return [r for r in self.recordings.values() if r is not None and family in r.sizes]
+
+    def _larger(self, sizes) -> Iterator[Recording]:
+        """Recordings of which one size is larger, and all else is as it is here."""
+        return (r for family, n in sizes.items() for r in self._fellows(family)
+                if r.sizes[family] > n)
 
     def _known(self, family, n) -> Iterator[ForSize]:
-        known = self._families.get(family, 0)
-        if type(known) is int and known >= 0:
-            alike: dict[int, list[Recording]] = {}
-            for one in self._fellows(family):
-                alike.setdefault(len(one.program.tape.calls), []).append(one)
-            for one, other in (found[-2:] for found in alike.values() if len(found) > 1):
-                self._families[family] = -1  # nothing helps
-                with contextlib.suppress(Exception):
+        known = self._families.get(family)
+        fellows = self._fellows(family)
+        last: Any = fellows[-1] if fellows else None
+        if last and not isinstance(known, (AnyLength, AnyRows)) and family not in last.paired:
+            last.paired.add(family)
+            pairs = [(r, last) for r in fellows[:-1] if alike(r, last)] or [
+                (r, last) for r in fellows[-2:-1] if known is None and more_steps(r, last, family)]
+            try:
+                if pairs:
                     self._families[family] = known = AnyRows(
-                        (one, other), (one.sizes[family], other.sizes[family]), known)
-                    break
+                        pairs[-1], tuple([r.sizes[family] for r in pairs[-1]]))
+            except Exception:  # then these few steps are looked at as many are
+                if not alike(*pairs[-1]):
+                    self._families[family] = 0
         if isinstance(known, (AnyLength, AnyRows)):
             with contextlib.suppress(Irregular):
                 yield ForSize(known, n, family, self._block)
-                self._families[family] = known.tried
+                known.missed += 1
+                if known.tried is not None or known.missed > PROOFS:
+                    self._families[family] = known.tried
 
-    def _of_any_length(self, family, T, reached, given) -> Iterator[ForSize]:
-        while type(known := self._families.get(family, 0)) is int and 0 <= known < len(STEPS) and (
+    def _of_any_length(self, family, T, sizes, reached, given) -> Iterator[ForSize]:
+        like = {r.known.tried: r.known for r in self._larger(sizes) if type(r) is ForSize
+                and type(r.known) is AnyLength}
+        while type(known := self._families.get(family) or 0) is int and known < len(STEPS) and (
                 max(STEPS[known]) < T):
             self._families[family] = known + 1
-            with contextlib.suppress(Exception):
+            try:
                 self._families[family] = AnyLength(
                     self.f, reached, given, T, known + 1, functools.partial(
                         improved, fast=self.fast), functools.partial(rounding, fast=self.fast),
-                    self.fast and available())
+                    self.fast and available(), like.get(known + 1))
+            except Exception as error:
+                if error.args == NO_LOOP:
+                    self._families[family] = len(STEPS)
             yield from self._known(family, T)
 
     def repeatable(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Callable[[], R] | None]:
@@ -440,7 +452,7 @@ def improved(tape: Tape, homes: dict[Value, Value], fast: bool, times: float = 1
         tape = improve(tape)
     for improve in FUSION if fast and available() else ():
         tape = fuse(tape, times) if improve is fuse else improve(tape)
-    tape = sooner(cut(tape))
+    tape = sooner(cut(tape), times)
     calls = len(tape.calls)
     if threads() > 1 and takes_blocks():
         tape = on_cores(tape, threads(), times, fast and available() and can_share())
@@ -475,6 +487,7 @@ class Recording:
         self.proofs = 0  # how often it has given what the function gave
         self.plain_is_proven = False  # for other numbers of steps
         self.kept: list[Any] = []  # what the signature knows by its id
+        self.paired: set[tuple] = set()  # families in which it was tried with another
 
     sizes: dict[tuple, int]  # see lengths.py
     shared: list[int]  # which arrays were those of Tensors, too, in the first proof
@@ -563,7 +576,7 @@ class OnDevice(Recording):
         self.shape, self.assigned = shape, assigned
         # It never gives the bits of NumPy, and sums on a GPU not always the same ones twice.
         self.rounds, self.eps, self.plain_is_proven = True, coarsest(tape), True
-        self.proofs, self.kept = 0, []
+        self.proofs, self.kept, self.paired = 0, [], set()
 
     def plainly(self, noise):
         return on_host(self.recorded, self.homes, noise)
@@ -571,6 +584,24 @@ class OnDevice(Recording):
     def explanation(self, reached, slowest, lines):
         lines.append(f"replayed {self.program.replayed.how}")
         return super().explanation(reached, slowest, lines)
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether the programs may be one, of as many lines, for two sizes of a batch."""
+    if type(one) is ForSize:
+        return type(other) is ForSize and one.T == other.T and one.known is not other.known and (
+            type(one.known) is type(other.known) is AnyLength)
+    return type(one) is type(other) is Recording and (
+        len(one.program.tape.calls) == len(other.program.tape.calls))
+
+
+def more_steps(one: Any, other: Any, family: tuple) -> bool:
+    """Whether one, and not a few rows alone, is for more steps, and so of more calls."""
+    if not type(one) is type(other) is Recording:
+        return False
+    (n, m), (few, many) = ([x.sizes[family] for x in (one, other)],
+                           [len(x.recorded.calls) for x in (one, other)])
+    return min(n, m) > FEW and few != many and (few < many) == (n < m)
 
 
 class ForSize(Recording):
@@ -583,6 +614,7 @@ class ForSize(Recording):
         self.rounds, self.eps, self.edited = known.rounds, known.eps, known.edited
         self.looked_at = False
         self.proofs, self.kept, self.plain_is_proven = 0, [], known.proofs >= PROOFS
+        self.paired = set()
 
     def plainly(self, noise):
         if self.known.plain is None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..functional import _nll, _nll_slope
 from .blocks import softmax_nll, softmax_slope
-from .tape import Call, Tape, Value, replace, values_in
+from .tape import Call, Tape, Value, chosen, replace, values_in
 
 __all__ = ["bias_in_softmax", "compute_constants", "drop_unused", "keep_softmax", "longer_stack",
            "one_join", "share", "slope_in_softmax", "sooner"]  # fmt: skip
@@ -186,9 +186,10 @@ def bias_in_softmax(tape: Tape) -> Tape:
     return drop_unused(Tape(calls, tape.inputs, tape.constants, tape.results))
 
 
-def sooner(tape: Tape) -> Tape:
+def sooner(tape: Tape, times: float = 1) -> Tape:
     """What reads a value for the last times is done as soon as it can be, where it makes less than
-    half of what it sets free: gradients of weights, which the engine leaves for the end."""
+    half of what it sets free: gradients of weights, which the engine leaves for the end. ``times``:
+    how many times as many steps there are where the tape is used."""
     when: dict[Call, int] = {}
     made: dict[Value, int] = {}  # when
     root: dict[Value, Value] = {}
@@ -217,7 +218,7 @@ def sooner(tape: Tape) -> Tape:
             late = [other for other in reading if when[other] > soon]
             size = sum(out.nbytes for other in late for out in other.outs)
             over = bisect_left(checks, max((when[other] + 1 for other in late), default=0))
-            if 2 * size < value.nbytes and over == bisect_left(checks, soon):
+            if chosen(2 * size < times * value.nbytes) and over == bisect_left(checks, soon):
                 for other in late:
                     when[other] = soon
                     made.update(dict.fromkeys(other.outs, soon))

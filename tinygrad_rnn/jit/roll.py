@@ -28,7 +28,7 @@ from .replay import Program
 from .table import Compiled, Loop, assembled
 from .tape import LEAST, Call, segments
 
-__all__ = ["Irregular", "Rolled"]
+__all__ = ["Irregular", "Rolled", "between"]
 
 PEELED = 4  # repetitions at its ends that may be other than those between
 TOKEN = re.compile(r"'[^']*'|[A-Za-z_]\w*|\d+\.?\d*(?:[eE][-+]?\d+)?|.")
@@ -537,6 +537,44 @@ class Rolled:
     def at(self, T: int, block: Block, native: bool = False, **objects: Any) -> Unrolled:
         """The program for T steps; ``objects``, by name, for those that it knows."""
         return Unrolled(self, T, block, native, objects)
+
+
+def between(pair: Sequence[Rolled], T: int, Ns: tuple[int, ...]) -> Rolled:
+    """Those for any number of steps, of two sizes of a batch, as one for T steps and any size."""
+    one, other = pair
+    made = object.__new__(Rolled)
+    made.things, made.inputs, made.objects = one.things | other.things, one.inputs, one.objects
+
+    def both(forms):
+        a, b = forms
+        if a.kind != b.kind or len(a.numbers) != len(b.numbers):
+            raise Irregular
+        pairs = zip(a.numbers, b.numbers, strict=True)
+        if a.kind[0] == "list":
+            return Form(a.kind, [(both((x[0], y[0])), number(x[1], y[1])) for x, y in pairs])
+        return Form(a.kind, [tuple(map(number, x, y)) for x, y in pairs])
+
+    def number(p, q):
+        return fitted(Ns, (value(p, T), value(q, T)))
+
+    def lines(*groups):
+        if len({len(group) for group in groups}) > 1 or any(
+                (a.parts, a.lane) != (b.parts, b.lane) for a, b in zip(*groups, strict=True)):
+            raise Irregular
+        return aligned_lines(Ns, groups, both)
+
+    def ends(a, b):
+        if len(a) != len(b):
+            raise Irregular
+        return [*map(lines, a, b)]
+
+    if [s.loops for s in one.segments] != [s.loops for s in other.segments]:
+        raise Irregular
+    made.segments = [
+        Segment(lines(a.lines, b.lines), number(a.count, b.count) if a.loops else (),
+                ends(a.front, b.front), ends(a.back, b.back), a.loops)
+        for a, b in zip(one.segments, other.segments, strict=True)]
+    return made
 
 
 # ---- a program for T steps ----
