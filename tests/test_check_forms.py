@@ -628,7 +628,8 @@ def abroad():
     ("Static", "ok", ""),
     ("Network", "ok", ""),
     ("Branching", "convention", "before the softmax that made y_pred"),
-    ("Single", "ok", ""), ("Asked", "ok", ""),
+    ("Single", "ok", ""), ("Asked", "ok", ""), ("Pointwise", "ok", ""),
+    ("TinyModel", "convention", "the data of a whole network"), ("ForgetfulModel", "wrong", ""),
 ])  # fmt: skip
 def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, words):
     report = abroad[name]

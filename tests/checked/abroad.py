@@ -301,3 +301,44 @@ class Robust:
         error = self.y_true - self.y_pred
         small = np.abs(error) <= self.delta
         return np.where(small, -error, -self.delta * np.sign(error)) / len(error)
+
+
+class TinyModel:
+    """A whole network, for images of one size: nothing stands before it."""
+
+    def __init__(self, output_size=10):
+        self.w, self.b = np.random.randn(784, output_size) / 28, np.zeros(output_size)
+        self.grad_w, self.grad_b = np.zeros_like(self.w), np.zeros_like(self.b)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.w + self.b
+
+    def backward(self, dout):
+        self.grad_w[...] = self.x.T @ dout
+        self.grad_b[...] = dout.sum(axis=0)
+
+
+class ForgetfulModel(TinyModel):
+    """Computes the gradient of its input, and does not return it."""
+
+    def backward(self, dout):
+        super().backward(dout)
+        dx = dout @ self.w.T  # noqa: F841
+
+
+class Pointwise:
+    """Earlier NumPys made a number of an array (1, 1)."""
+
+    def __init__(self, input_size):
+        self.W, self.b = np.random.randn(input_size), np.zeros((1, 1))
+
+    def forward(self, x):
+        self.x, out = x, np.zeros((len(x), 1))
+        for n in range(len(x)):
+            out[n, 0] = np.sum(x[n] * self.W) + float(self.b)
+        return out
+
+    def backward(self, dout):
+        self.dW, self.db = (dout * self.x).sum(axis=0), dout.sum(axis=0, keepdims=True)
+        return dout * self.W

@@ -243,7 +243,7 @@ _INPUTS = [
     (r".*", " over time", "N,T,D N,T,H N,T,V N,T N,D,T N,H,T N,D N,H N,V i:N,T i:N"),
     (r".*", "", "N,D N,H N,V N,T,D N,T,H N,T,V N,T N,D,T N,H,T i:N i:N,T"),
 ]  # fmt: skip
-_LAST = " D N,C,X,X i:T H N,1 T,D,1 T,N,D"
+_LAST = " D N,C,X,X i:T H N,1 T,D,1 T,N,D N,784"
 
 
 def is_label(name: str) -> bool:
@@ -278,7 +278,7 @@ def named_size(name: str) -> str:
 
 def is_large_size(p) -> bool:
     """Whether an argument is a size with a default too large to try."""
-    return type(p.default) is int and p.default > 16 and bool(named_size(p.name))
+    return type(p.default) is int and p.default > 9 and bool(named_size(p.name))
 
 
 def input_specs(name: str, cls_name: str, beside=()) -> list[Spec]:

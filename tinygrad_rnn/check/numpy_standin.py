@@ -51,9 +51,10 @@ def tracing():
 
 
 def as_float(*x):
-    """``float(x)``, or x where it is a Tensor of one element."""
-    kept = len(x) == 1 and isinstance(x[0], Tensor) and x[0].requires_grad and x[0].size == 1
-    return x[0] if kept else float(*x)
+    """``float(x)``, also of an array (1, 1), as earlier; x itself of a Tensor of one element."""
+    one = len(x) == 1 and isinstance(x[0], (np.ndarray, Tensor)) and x[0].size == 1
+    kept = one and isinstance(x[0], Tensor) and x[0].requires_grad
+    return x[0].reshape(()) if kept else float(x[0].item() if one else x[0]) if x else 0.0
 
 
 def shaped(x, shape):

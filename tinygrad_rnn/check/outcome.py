@@ -27,10 +27,11 @@ from .running import (
     observe,
     truth,
 )
-from .source import codes_run, functions_of, replaced, without_epsilon
+from .source import codes_run, functions_of, replaced, unread, without_epsilon
 from .words import say
 
 _DATA = re.compile(r"(x|xt|xs|inputs?|data)(_\w+)?", re.IGNORECASE)  # of a whole network
+_WHOLE = re.compile(r"(net(work)?|model|sequential|classifier|cnn|regress\w*|mlp)\d*$", re.I)
 EVALUATION = 2e-3  # work, in seconds
 TOLERANCE = 1e-6  # relative to the largest element; float64 agrees to about 1e-14
 TOLERANCE_FLOAT32 = 1e-4  # where the layer's own code narrows to float32 and cannot be widened
@@ -298,6 +299,11 @@ def _returned(outcome: Outcome, seen, right):
     if not floats or (not needed and all(g is None for g in returned)):
         return  # ids and labels: whatever is returned is not used
     loss = len(inputs) > 1 and any(np.ndim(y) == 0 for y in right.outputs)
+    whole = _WHOLE.search(type(outcome.setup.layer).__name__) and not unread(
+        type(outcome.setup.layer).backward)
+    if whole and len(inputs) == 1 and all(g is None for g in returned):
+        outcome.problems.append(_no_gradient_of(names))
+        return
     if (outcome.setup.rate or loss) and outcome.setup.slots.names and all(
             g is None or (np.ndim(g) == 0 < np.ndim(inputs[floats[0]]) and not any(
                 np.array_equal(g, h) for h in outcome.cotangents)) for g in returned):

@@ -706,8 +706,6 @@ def attempt(setup: Setup):
     values = [y for y in seen.outputs if isinstance(y, (np.ndarray, np.generic, float))]
     if not values:
         return CannotRun("output", ValueError(say("forward returns no array")))
-    if not all(np.size(y) for y in values):
-        return CannotRun("output", ValueError(say("the output is empty")))
     if not all(np.isfinite(y).all() for y in values):
         if _is_unwritten(setup):
             return CannotRun("unwritten", ValueError(say(

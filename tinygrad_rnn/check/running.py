@@ -794,6 +794,8 @@ def observe(setup: Setup, rng, light: bool = False):
         if not any(isinstance(y, _NUMBERS) for y in outputs):
             raise CannotRun("output", ValueError(say(
                 "forward returns {what}, no array", what=_named(raw))))
+        if not all(np.size(y) for y in outputs if isinstance(y, _NUMBERS)):
+            raise CannotRun("output", ValueError(say("the output is empty")))
         outputs = copies(outputs)
         cotangents = draw_cotangents(outputs, rng)
         if setup.loss:
