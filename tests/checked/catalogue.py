@@ -343,3 +343,22 @@ class Scores:
     def backward(self, dout):
         q, k = self.handed
         return dout @ k, (dout.swapaxes(-2, -1) @ q).reshape(k.shape)
+
+
+class InlineGates:
+    """A gate and what passes it, each with the derivative of its activation where it is used."""
+
+    def __init__(self, Wf, Wg):
+        self.Wf, self.Wg = Wf, Wg
+
+    def forward(self, x):
+        self.x, self.f, self.g = x, 1 / (1 + np.exp(-x @ self.Wf)), np.tanh(x @ self.Wg)
+        return self.f * self.g
+
+    def backward(self, dout):
+        f, g = self.f, self.g
+        df, dg = dout * g, dout * f
+        self.dWf = self.x.T @ (df * f * (1 - f))
+        self.dWg = self.x.T @ (dg * (1 - g**2))
+        dx = (df * f * (1 - f)) @ self.Wf.T + (dg * (1 - g**2)) @ self.Wg.T
+        return dx

@@ -573,6 +573,22 @@ rewrite("missing_derivative", "half of the derivative of the sigmoid is missing:
         example="LSTM: df * f * (1.0 - f) -> df * (1.0 - f)")
 
 
+@mistake("missing_derivative", "{names}: the derivative of the activation, with which they are"
+         " multiplied elsewhere, is left out here", on=ast.Assign, rank=4,
+         example="InlineGates: dx = (df * f * (1 - f)) @ self.Wf.T + (dg * (1 - g**2)) @ self.Wg.T"
+                 " -> dx = df @ self.Wf.T + dg @ self.Wg.T")
+def _derivatives_left_out(p):
+    products = (ast.unparse(n) for n in ast.walk(p.function.node) if isinstance(n, ast.BinOp))
+    whole = {found[1]: found[0] for text in products if (
+        found := re.fullmatch(r"(\w+) \* (\w+ \* )?\(1 - [^*]+(\*\* 2|, 2\))?\)", text))}
+    text = ast.unparse(p.node.value)
+    new: Any = expression(text)
+    bare = {n.id: expression(whole[n.id]) for n in ast.walk(new) if isinstance(n, ast.Name)
+            and n.id in whole and whole[n.id] not in text}
+    if len(bare) > 1:
+        yield like(p.node, value=filled(new, bare)), {"names": ", ".join(bare)}
+
+
 @mistake("number", "the square is missing: `{old}` should be `{new}`", on=ast.BinOp, rank=3,
          example="Shared: / self.s**2 -> / self.s")
 def _square_missing(p):
