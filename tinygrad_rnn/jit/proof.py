@@ -305,6 +305,7 @@ def _same_numbers(a, b, c, eps) -> bool:
             bool(eps) and a.shape == c.shape and not np.array_equal(a, c))
     if not eps or a.shape != c.shape:
         return np.array_equal(a, b, equal_nan=True)
+    a, b, c = map(np.asarray, (a, b, c))  # of what is under a mask, too
     few = ULPS * max(eps, np.finfo(a.dtype).eps)
     with np.errstate(all="ignore"):
         if np.abs(a - b).max(initial=0) <= few * np.abs(a).max(initial=0) < np.inf:
