@@ -153,7 +153,7 @@ def odd():
 @pytest.mark.parametrize("name, verdict, cause", [
     ("Raises", "unchecked", "backward raises RuntimeError: not yet"),
     ("ForwardRaises", "unchecked", "undefined"),
-    ("ReturnsNone", "wrong", "None stands where the gradient dx belongs"),
+    ("ReturnsNone", "wrong", "`dx` is computed, and backward does not return it"),
     ("TooMany", "wrong", "backward returns: 2; inputs of floats that forward takes: 1"),
     ("WrongShape", "wrong", r"shape \(5,\) where \(3, 5\) belongs"),
     ("OwnMask", "ok", None),

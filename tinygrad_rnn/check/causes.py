@@ -271,8 +271,9 @@ def _with_findings(outcome: Outcome, repair, findings):
     left = list(findings)
     for i, cause in enumerate(causes):
         still = _kinds(outcome, repair.alone[i])
-        gone = [p for p in left if p.kind not in still]
-        if gone and gone[0].kind != "count":  # a number that is told by the edit
+        gone = [p for p in left if p.kind not in still and (
+            not p.gradients or {*p.gradients} & {*cause.gradients})]
+        if gone and gone[0].kind not in ("count", "none"):  # which the edit tells better
             cause.kind = gone[0].kind
             cause.text = join([p.text for p in gone if p.kind == cause.kind])
         if gone:

@@ -141,6 +141,7 @@ class Edit:
     values: dict[str, Any]
     line: int
     count: int = 1  # statements that give way, from ``at`` on
+    revives: bool = False  # whether what is computed and used nowhere is used then
     said: str = ""  # its text, once it is found
     undo: Any = None  # once it is made
     change: Any = None  # the same as lines of the file
@@ -346,7 +347,8 @@ def edits(function: Function, scope: Scope, evidence: Evidence, late=False) -> I
                     values["rank"] = (min(rank, 1 + rank / 10) if uses & unused and not late
                                       else rank) - (
                         0.5 if p.name and p.value and isinstance(p.parent, ast.Assign) else 0)
-                    yield Edit(function, p.parent, p.field, at, p.node, new, m, values, line, count)
+                    yield Edit(function, p.parent, p.field, at, p.node, new, m, values, line,
+                               count, bool(uses & unused))
 
 
 # --- helpers on trees ----------------------------------------------------------------------------
@@ -841,25 +843,29 @@ def _another_variable_everywhere(p):
 
 
 @mistake("wrong_gate", "the wrong gate: `{a}` and `{b}` stand in each other's place",
-         on=(ast.Tuple, ast.List), rank=2, example="GRU: dz * z * (1.0 - z), dr * r * (1.0 - r) ->"
-                                                   " dr * r * (1.0 - r), dz * z * (1.0 - z)")
+         on=(ast.Tuple, ast.List, ast.Call), rank=2,
+         example="GRU: dz * z * (1.0 - z), dr * r * (1.0 - r) ->"
+                 " dr * r * (1.0 - r), dz * z * (1.0 - z)")
 def _exchanged(p):
-    if not 2 <= len(p.node.elts) <= 6 or isinstance(p.parent, ast.Subscript):
+    axes = isinstance(p.node, ast.Call) and called(p.node) == "transpose"
+    items = "args" if axes else "elts"
+    elements = getattr(p.node, items, ())
+    if not 2 <= len(elements) <= 6 or isinstance(p.parent, ast.Subscript):
         return
     values: dict[str, Any] = {}
     if isinstance(p.parent, ast.Return):
         values = {"kind": "returned_order",
                   "words": "`{a}` and `{b}` are returned in each other's place"}
-    elif isinstance(p.node.ctx, ast.Store):
+    elif not axes and isinstance(p.node.ctx, ast.Store):
         called_for = isinstance(getattr(p.parent, "value", None), ast.Call)
         values = {"kind": "wrong_variable", "rank": 2 if called_for else 4,
                   "words": "`{a}` and `{b}` are unpacked in each other's place"}
-    for i, j in itertools.combinations(range(len(p.node.elts)), 2):
-        swapped = list(p.node.elts)
+    for i, j in itertools.combinations(range(len(elements)), 2):
+        swapped = list(elements)
         swapped[i], swapped[j] = swapped[j], swapped[i]
         a, b = show(swapped[j]), show(swapped[i])
         if a != b:
-            yield like(p.node, elts=swapped), {"a": a, "b": b, **values, **(
+            yield like(p.node, **{items: swapped}), {"a": a, "b": b, **values, **(
                 _AXES if number(swapped[i]) is not None else {})}
 
 
@@ -998,7 +1004,7 @@ def _begins(p):
     """Whether a sum, or what a loop hands on from step to step, begins with a number."""
     nodes: Any = list(ast.walk(p.function.node))
     later = {ast.unparse(n.target) for n in nodes if isinstance(n, ast.AugAssign)}
-    later |= _bound_in(n for n in nodes if isinstance(n, ast.For) and not p.inside)
+    later |= bound_in(n for n in nodes if isinstance(n, ast.For) and not p.inside)
     of: Any = [(s, t) for s in nodes if isinstance(s, ast.Assign) and p.parent in (s, s.value)
                for t in s.targets]
     targets = [t if s is p.parent else t.elts[p.at] for s, t in of
@@ -1056,7 +1062,7 @@ def _factor_missing(p):
     larger = shape or (shape is not None and is_gradient(p.text, p.scope))
     for other, value in p.scope.arrays().items() if larger else ():
         if _broadcasts(value.shape, shape):
-            yield _product(p, other), {"other": other, "rank": 5}
+            yield _product(p, other), {"other": other, "rank": 4 if p.evidence.misshapen else 5}
     for other, value in p.scope.values.items():
         if isinstance(value, (float, np.floating)):
             ignored = other in p.scope.arguments
@@ -1123,7 +1129,7 @@ def _line_missing(p):
     after = block[p.at + 1:] if p.at is not None else []
     read: Any = {n.id for s in after for n in ast.walk(s) if isinstance(n, ast.Name)}
     arrays = p.scope.arrays()
-    for u in p.scope.unused & _bound_in([p.node]) & arrays.keys() - _bound_in(after):
+    for u in p.scope.unused & bound_in([p.node]) & arrays.keys() - bound_in(after):
         for t in (n for n in read & arrays.keys() if is_gradient(n, p.scope)):
             shape, new = arrays[t].shape, list[str]()
             if shape == arrays[u].shape:
@@ -1458,7 +1464,7 @@ def _too_late(p):
     # moved up by one to three places: the tuple of statements is replaced at its first
     for back in range(1, min(p.at, 3) + 1):
         passed = block[p.at - back : p.at]
-        bound = _bound_in(passed)
+        bound = bound_in(passed)
         reads = any(isinstance(n, ast.Name) and n.id in bound for n in ast.walk(p.node))
         if reads and not p.inside and not any(
                 isinstance(n, ast.Name) and n.id in bound and isinstance(n.ctx, ast.Load)
@@ -1466,13 +1472,13 @@ def _too_late(p):
             continue  # what is passed would do nothing then: it does not belong there
         # what is read there has no value yet: this statement gives it one
         early = {n.id for s in passed for n in ast.walk(s) if isinstance(n, ast.Name)
-                 and isinstance(n.ctx, ast.Load)} & _bound_in([p.node]) - {
-            *p.scope.arguments, *_bound_in(block[: p.at - back])}
+                 and isinstance(n.ctx, ast.Load)} & bound_in([p.node]) - {
+            *p.scope.arguments, *bound_in(block[: p.at - back])}
         yield Block(p.at - back, back + 1, [p.node, *passed]), {
             "other": show(passed[0]), "rank": 1 if early and not p.inside else 3 if reads else 7}
 
 
-def _bound_in(statements):
+def bound_in(statements):
     """The names to which statements give a value."""
     return {n.id for s in statements for n in ast.walk(s) if isinstance(n, ast.Name)
             and isinstance(n.ctx, ast.Store)}

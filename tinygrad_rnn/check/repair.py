@@ -27,6 +27,7 @@ from .mistakes import (
     Edit,
     Evidence,
     Scope,
+    bound_in,
     called,
     edits,
     name_of,
@@ -44,6 +45,7 @@ from .running import (
     clone,
     copies,
     file_of,
+    gradient_names,
     gradients,
     lines_run,
     numpy_replaced,
@@ -64,13 +66,15 @@ from .source import (
     lines_run_in,
     one_of,
     profiled,
+    traced,
     with_source,
 )
 
 if TYPE_CHECKING:
     from .outcome import Outcome
 
-ELSEWHERE = {"N": 2, "T": 5, "V": 9}  # sizes to confirm what was found
+# Sizes to confirm what was found in: of two rows normalised ones are +-1 whatever backward does
+ELSEWHERE = {"N": 7, "T": 3, "V": 9}
 LIKELY = 6  # the highest rank of edits that are not many
 ORDER = 7  # of those that put lines in another order
 ENOUGH = 3  # edits of a place that are tried, where each makes something wrong that is right
@@ -209,18 +213,23 @@ class Known:
             return None
         return a.size, total, cubes, float(flat.sum())
 
-    def __contains__(self, a):
+    def find(self, a):
+        """Which of them an array is, None if none."""
         mark = self.mark(a)
         if mark is None:
-            return False
+            return None
         size, total, cubes, plain = mark
-        for n, *others in self.marks[bisect_left(self.marks, (size, total * (1 - 1e-9))):]:
+        for i in range(bisect_left(self.marks, (size, total * (1 - 1e-9))), len(self.marks)):
+            n, *others = self.marks[i]
             if n > size or others[0] > total * (1 + 1e-9):
-                return False
+                return None
             if abs(others[1] - cubes) <= 1e-7 * total**1.5 and (
                     abs(others[2] - plain) <= 1e-7 * (size * total)**0.5):
-                return True
-        return False
+                return i
+        return None
+
+    def __contains__(self, a):
+        return self.find(a) is not None
 
 
 def gain(before, after, wanted=None):
@@ -482,7 +491,7 @@ class _Search:
                 self.begin()
                 best = (self.scan(-1, LIKELY) or self.one_behind_another(0.7)
                         or self.best_of(self.whole) or self.scan(ORDER - 0.1, ORDER)
-                        or self.one_on_the_way(0.3) or self.in_sum() or self.one_by_one(0.1, 2, 3)
+                        or self.one_on_the_way(0.6) or self.in_sum() or self.one_by_one(0.1, 2, 3)
                         or self.best_of(self.partial)
                         or self.one_by_one(0.2, 2, 0)
                         or self.scan(LIKELY, 9) or self.best_of(self.partial) or self.in_sum()
@@ -534,6 +543,9 @@ class _Search:
                     there == self.far[0] and what != self.far[1]) else []
                 continue
             self.effects.append((edit, self.along(marks.got)))
+            if self.start is None and any(np.shape(marks.got.get(n)) != np.shape(
+                    self.now.got.get(n)) for n in self.wrong):
+                self.further.append(edit)
             won = gain(self.now, marks, self.outcome.wanted)
             if won is None or not self.allowed(edit, won) or not self.is_shown(edit, won):
                 continue
@@ -555,21 +567,38 @@ class _Search:
     def known(self):
         right = self.outcome.truth
         given = Known(right.cotangents)  # which every variable can hold
-        return Known(a for a in within(self.outcome.setup, right) if a not in given)
+        whole, shares = within(self.outcome.setup, right)
+        known = Known(a for a in [*whole, *shares] if a not in given)
+        self.whole_cotangents = {known.find(a) for a in whole}
+        return known
+
+    @functools.cached_property
+    def named(self):
+        """The gradients, each by the names that a variable for it may have."""
+        return {v: Known([g]) for name, g in self.outcome.wanted.items()
+                for v in gradient_names(name)}
 
     def right_on_the_way(self, edit: Edit | None = None):
-        """The variables that hold, when their function returns, what the derivative of forward has
-        on its way, with one more edit: (function, which call, name)."""
+        """What the derivative of forward has on its way, and variables hold when their function
+        returns, with one more edit: (function, which call, what); and the names of those that hold
+        the gradient that they are named for."""
         found: set[Any] = set()
         calls: Counter[str] = Counter()
         files = {f.filename for f in self.functions}
+        gradients = Known(self.outcome.wanted.values())
 
         def note(frame, event, _):
             code = frame.f_code
             if event == "return" and code.co_filename in files:
                 calls[code.co_name] += 1
-                found.update((code.co_name, calls[code.co_name], name)
-                             for name, value in frame.f_locals.items() if value in self.known)
+                for name, value in frame.f_locals.items():
+                    if value in self.named.get(name, ()):
+                        found.add((code.co_name, 0, name))
+                    elif name in self.named and value in gradients:
+                        continue  # that of another name
+                    what = self.known.find(value)
+                    if what is not None:
+                        found.add((code.co_name, calls[code.co_name], what))
 
         if not self.known.marks:
             return found
@@ -579,6 +608,31 @@ class _Search:
                 self.bench.run()
         work(self.bench.cost)
         return found
+
+    def settled(self):
+        """The expressions, by identity, of assignments that each time give a variable what the
+        derivative of forward has on its way."""
+        lines = {f.fn.__code__: {line: s for s in ast.walk(f.node) if isinstance(
+            s, (ast.Assign, ast.AugAssign)) for line in range(s.lineno, (s.end_lineno or 0) + 1)}
+            for f in self.functions}
+        last, right = dict[Any, Any](), dict[Any, bool]()
+
+        def note(frame, event, _):
+            if frame.f_code not in lines:
+                return None
+            done = last.pop(frame, None)
+            if done is not None:
+                right[done] = right.get(done, True) and all(
+                    frame.f_locals.get(n) in self.known for n in bound_in([done]) or [""])
+            if event == "line":
+                last[frame] = lines[frame.f_code].get(frame.f_lineno)
+            return note
+
+        if self.known.marks:
+            with traced(note):
+                self.bench.run()
+            work(self.bench.cost * 3)
+        return {id(n) for s, is_right in right.items() if is_right for n in ast.walk(s.value)}
 
     def keeps(self, edit: Edit):
         """Whether what is right on the way stays so with an edit: where it makes up for a mistake
@@ -654,13 +708,16 @@ class _Search:
                                    -len(won.in_proportion), len(ranked), edit, marks))
         most = max((-r[3] for r in ranked), default=0)  # an element may be right by chance
         ranked = [r for r in ranked if r[0] or r[1] or -10 * r[3] >= most]
-        bent = None
-        for *_, edit, marks in sorted(ranked, key=lambda r: r[:6])[:4]:
-            if self.confirmed(edit, gain(self.now, marks, self.outcome.wanted).names):
-                if self.keeps(edit):
-                    return [(edit, marks)]
-                bent = bent or [(edit, marks)]
-        return bent
+        ranked = sorted(ranked, key=lambda r: r[:6])[:4]
+        held = [r for r in ranked if self.confirmed(r[-2], gain(
+            self.now, r[-1], self.outcome.wanted).names)]
+        straight = [r for r in held if self.keeps(r[-2])]
+        for those in straight, held:
+            if those:  # of those that mend the same, the one with which more on the way is right
+                best = max((r for r in those if r[:2] == those[0][:2]),
+                           key=lambda r: len(self.right_on_the_way(r[-2])))
+                return [best[-2:]]
+        return None
 
     def in_sum(self):
         """Two edits of different paths: what they do adds up to what is amiss."""
@@ -699,7 +756,7 @@ class _Search:
         firsts = [e for e in self.whole if len(right[id(e)].right) == most]
         firsts.sort(key=lambda e: -sum(int(m.sum()) for m in right[id(e)].values()))
         turns: dict[Any, list[Edit]] = {}  # one of each kind in each place, then another
-        ran = [e for e, a in self.effects if a is not None or not self.now]
+        ran = [] if self.now else [e for e, _ in self.effects]
         for edit in sorted([*ran, *self.further], key=lambda e: e.rank):
             turns.setdefault((id(edit.old), id(edit.mistake)), []).append(edit)
         others = [] if firsts else [e for e in chain(*zip_longest(*turns.values())) if e]
@@ -707,27 +764,35 @@ class _Search:
         return self.second_after(firsts, share)
 
     def one_on_the_way(self, share):
-        """Two edits of one path: with the first, more on the way is right, up to the second."""
+        """Two edits of one path: with the first, more on the way is right, up to the second, or
+        what was computed and used nowhere is used."""
         if self.start is None:
             return None
-        budget, further = self.budget.part(share / 2), dict[Any, Edit]()
+        further = dict[Any, Edit]()
         for edit, a in self.effects:
-            if a is None or np.allclose(a, self.start, rtol=1e-9) or budget.over:
+            if a is None or np.allclose(a, self.start, rtol=1e-9) or self.budget.over:
                 continue
             way = self.right_on_the_way(edit)
             if self.reached < way:
                 further.setdefault(frozenset(way), edit)
-        firsts = [further[k] for k in sorted(further, key=len, reverse=True)]
-        return self.second_after(firsts[:FIRSTS // 4], share)
+        ways = sorted(further, reverse=True, key=lambda way: (
+            sum(what in self.whole_cotangents for *_, what in way), len(way)))
+        firsts = [further[way] for way in ways]
+        firsts += [e for e, a in self.effects if e.revives and a is not None and not np.allclose(
+            a, self.start, rtol=1e-9) and not any(e is f for f in firsts)]
+        return self.second_after(firsts[:FIRSTS], share)
 
     def second_after(self, firsts, share):
         """An edit behind one of these, with which all is right."""
         budget, held, found = self.budget, dict(self.__dict__), None
         self.budget = budget.part(share)
-        for first in firsts:
+        for first, there in [(f, settled) for settled in (False, True) for f in firsts]:
             with self.standing(first) as runs:
                 self.now = now = (runs and self.bench.run()) or Marks()
                 self.begin()
+                right = self.settled()  # it has its mistake elsewhere, if it has one
+                self.edits = [e for e in self.edits if (id(e.old) in right) == there
+                              and e.old is not first.new]  # or what stood there is neither
                 found = self.scan(-1, LIKELY)
             over = self.budget.over
             self.__dict__.update({**held, "budget": self.budget})

@@ -970,8 +970,8 @@ def _by_differences(setup: Setup, cotangents: list[Any], others, error: CannotRu
 
 def within(setup: Setup, right: Truth):
     """The cotangents of everything that forward computes on its way, and the shares that they are
-    the sums of: what a backward that is right goes through."""
-    found: list[Any] = []
+    the sums of: what a backward that is right goes through, in two lists."""
+    found = list[Any](), list[Any]()
     own = {id(p) for p in setup.slots.params(setup.layer)}
     others = [path for path, a in places(setup.layer) if id(a) not in own]
     with contextlib.suppress(CannotRun):
@@ -979,11 +979,12 @@ def within(setup: Setup, right: Truth):
     return found
 
 
-def _shares(root):
+def _note_cotangents(root, found):
     nodes = propagate(root, np.ones(()), {*ancestry(root)}, retain=True)
-    yield from nodes.values()
+    found[0].extend(nodes.values())
     for node, g in nodes.items():
-        yield from propagate(node, g, {*node.parents} - {None}, True, since=node.birth).values()
+        found[1].extend(propagate(
+            node, g, {*node.parents} - {None}, True, since=node.birth).values())
 
 
 def _truth(setup: Setup, cotangents: list[Any], others, found: Any = None):
@@ -1006,7 +1007,7 @@ def _truth(setup: Setup, cotangents: list[Any], others, found: Any = None):
                     total = total + np.sum(y * g)
             if isinstance(total, Tensor):
                 if found is not None:
-                    found += _shares(total._node)
+                    _note_cotangents(total._node, found)
                 total.backward()
 
     def gradient(t):
