@@ -324,6 +324,44 @@ class Plain:
         self.db = np.sum(dout, axis=0)
         dx = dout @ self.W.T
         return dx
+
+
+class Update:
+    def __init__(self, W, U):
+        self.params, self.grads = [W, U], [np.zeros_like(W), np.zeros_like(U)]
+
+    def forward(self, x, h):
+        z = 1 / (1 + np.exp(-x @ self.params[0]))
+        u = np.tanh(x @ self.params[1])
+        self.cache = x, h, z, u
+        return (1 - z) * h + z * u
+
+    def backward(self, dnext):
+        x, h, z, u = self.cache
+        dt = dnext * z * (1 - u**2)
+        dx = dt @ self.params[1].T
+        self.grads[1][...] = x.T @ dt
+        dz = dnext * u - dnext * h
+        dt = dz * z * (1 - z)
+        dx += dt @ self.params[0].T
+        self.grads[0][...] = x.T @ dt
+        return dx, dnext * (1 - z)
+
+
+class Channels:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, x):
+        N, C, H, V = x.shape
+        self.x = x.transpose(0, 2, 3, 1).reshape(-1, C)
+        return (self.x @ self.params[0]).reshape(N, H, V, -1).transpose(0, 3, 1, 2)
+
+    def backward(self, dout):
+        N, K, H, V = dout.shape
+        d = dout.transpose(0, 2, 3, 1).reshape(-1, K)
+        self.grads[0][...] = self.x.T @ d
+        return (d @ self.params[0].T).reshape(N, H, V, -1).transpose(0, 3, 1, 2)
 '''
 MISTAKES = [
     ("Affine", "= dW\n        self.grads[1]", "= db\n        self.grads[1]",
@@ -378,6 +416,11 @@ MISTAKES = [
     ("Gated", "(grad_in) * self.data_out * (1 - self.data_out)",
      "(grad_in) * self.data_out + 1 - self.data_out",
      "should be `self.__kept(grad_in) * self.data_out * (1 - self.data_out)`"),
+    ("Channels", "dout.transpose(0, 2, 3, 1)", "dout.transpose(2, 0, 3, 1)",
+     "the axes 2 and 0 stand in each other's place"),
+    ("positive", "dx = dx * dout", "dx = dx + 0", "`dout` is ignored"),
+    ("Steps", "dh, dW = 0, 0\n        dxs = np.empty_like(self.xs)",
+     "dxs = np.empty_like(self.xs)", "`dh = dW = 0` is missing before the loop"),
 ]
 
 
@@ -389,7 +432,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 21 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 23 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)
@@ -403,6 +446,17 @@ def test_a_mistake_of_a_student(name, right, wrong, said, tmp_path):
     assert said in cause.text and cause.line in (line, line + 1), str(report)
 
 
+def test_a_layer_that_is_right_up_to_an_epsilon(tmp_path):
+    """Of two rows what is normalised is +-1, and its gradient is that epsilon."""
+    source = SOURCE.replace("self.var + 1e-5", "self.var + 1e-7").replace(
+        "self.xc / self.std**2", "self.xc / self.var").replace(
+        "return dxc - np.sum(dxc, axis=0) / N",
+        "dx = dxc - np.sum(dxc, axis=0) / N\n        return dout")
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only="Normed")
+    assert report.cause == "`dout` stands where `dx` belongs", str(report)
+
+
 # two mistakes: ..., what is said of each
 PAIRS = [
     ("Gated", [("self.data_out * (1", "self.data_out / (1"), ("return grad_out", "return grad_in")],
@@ -411,6 +465,19 @@ PAIRS = [
      ["`dz` stands where `dout` belongs", "`np.sum(dz, axis=1, keepdims=True)` belongs"]),
     ("Normed", [("0.5 * dstd", "0.5"), ("2.0 / N * self.xc", "(2.0 / N + self.xc)")],
      ["`dstd` is", "`2.0 / N + self.xc`"]),
+    ("Normed", [("return dxc - np.sum(dxc, axis=0) / N",
+                 "dx = dxc - np.sum(dxc, axis=0)\n        return dout")],
+     ["`dout` stands where `dx` belongs", "`np.sum(dxc, axis=0)` sums where the mean belongs"]),
+    ("Looks", [("dh = (dt * hs).sum(axis=1)", "dhr = dt\n        dh = dhr")],
+     ["the factor `hs` is missing in `dt`", "`np.sum(dhr, axis=1)` belongs here"]),
+    ("Update", [("dz = dnext * u", "dz = dt * u"), ("dt = dz * z * (1 - z)", "dt = dz * z * z")],
+     ["`dt` stands where `dnext` belongs", "`1 - z` belongs"]),
+    ("column", [("db = np.sum(dout, axis=1, keepdims=True)", "db = dout"),
+                ("return dx, dW, db", "return dx, db, db")],
+     ["`np.sum(dout, axis=1, keepdims=True)` belongs", "`db` stands where `dW` belongs"]),
+    ("Steps", [("for t in reversed(range(dhs.shape[1])):",
+                "for t in range(dhs.shape[1]):\n            dh = 0")],
+     ["the loop runs forwards", "`dh = 0` stands in the loop"]),
 ]
 
 

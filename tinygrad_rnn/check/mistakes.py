@@ -348,7 +348,7 @@ def edits(function: Function, scope: Scope, evidence: Evidence, late=False) -> I
                                       else rank) - (
                         0.5 if p.name and p.value and isinstance(p.parent, ast.Assign) else 0)
                     yield Edit(function, p.parent, p.field, at, p.node, new, m, values, line,
-                               count, bool(uses & unused))
+                               count, any(is_gradient(u, scope) for u in uses & unused))
 
 
 # --- helpers on trees ----------------------------------------------------------------------------
@@ -1027,8 +1027,8 @@ def _term_missing(p):
         return
     terms = [k for k, _, same in _factors(p) if same and is_gradient(k, p.scope)]
     if p.inside:  # of a gradient of all steps that of one
-        terms += [f"{k}[:, {t}]" for k, v in p.scope.arrays().items() if v.ndim == 3
-                  and k in p.scope.arguments for t in _indices(p)]
+        terms += [f"{k}[{at}{t}]" for k, v in p.scope.arrays().items() if v.ndim == 3
+                  and k in p.scope.arguments for t in _indices(p) for at in (":, ", ":, :, ")]
     for other in terms:
         if other != p.text and not (isinstance(p.parent, ast.BinOp) and "[" in other):
             time = "[" not in other and (p.inside or other.endswith("next"))
@@ -1563,17 +1563,21 @@ def _steps(p):
         yield form.format(p.text), dict(values)
 
 
-@mistake("no_start", "`{name}` has no value in the first step: `{name} = 0` is missing before the"
+@mistake("no_start", "`{name}` has no value in the first step: `{start}` is missing before the"
          " loop", on=ast.For, rank=0, example="TimeRNN: dh: Any = 0\n -> pass\n")
 def _no_start(p):
     if not p.evidence.misshapen or p.at is None:
         return
     names: Any = [n for n in ast.walk(p.function.node) if isinstance(n, ast.Name)]
-    there = {n.id for n in names if isinstance(n.ctx, ast.Store) and n.lineno < p.node.lineno}
-    inside = [n for n in names if n.lineno > p.node.lineno]
-    later = {n.id for n in inside if isinstance(n.ctx, ast.Store)} - there
-    for name in {n.id: 0 for n in inside if isinstance(n.ctx, ast.Load) and n.id in later}:
-        yield [statement(f"{name} = 0"), p.node], {"name": name}
+    names.sort(key=lambda n: -n.lineno)
+    stored: Any = {n.id: n.lineno for n in names if isinstance(n.ctx, ast.Store)}
+    added = {s.target for s in ast.walk(p.node) if isinstance(s, ast.AugAssign)}
+    read = {n.id: 0 for s in p.node.body for n in ast.walk(s) if isinstance(n, ast.Name)
+            and (isinstance(n.ctx, ast.Load) or n in added)
+            and p.node.lineno < n.lineno <= stored.get(n.id, 0)}
+    for these in [*([name] for name in read), [*read]][: len(read) + (len(read) > 1)]:
+        start = " = ".join([*these, "0"])
+        yield [statement(start), p.node], {"name": ", ".join(these), "start": start}
 
 
 @mistake("order", "`{what}` stands in the loop, and is done in each step: it belongs before the"

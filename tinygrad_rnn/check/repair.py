@@ -196,35 +196,34 @@ class Gain:
 
 
 class Known:
-    """Arrays that are known again, in another shape or transposed, too."""
+    """Arrays that are known again, in another shape or transposed, too: by size and sums of
+    powers. What is the same everywhere, or no array of floats, is none of them."""
 
     def __init__(self, arrays):
-        self.marks = sorted(m for a in arrays if (m := self.mark(a)))
+        self.marks = sorted((a.size, float(np.vdot(a, a)), *self.powers(a)) for a in arrays
+                            if self.may_be(a) and np.isfinite(a).all() and np.ptp(a))
+        self.sizes = {size for size, *_ in self.marks}
 
     @staticmethod
-    def mark(a):
-        """Size and sums of powers; None of what is the same everywhere, or no array of floats."""
-        if not isinstance(a, np.ndarray) or a.dtype != np.float64 or a.size < 2:
-            return None
-        flat = a.ravel()
-        square = flat * flat
-        total, cubes = float(square.sum()), float(square @ flat)
-        if not np.isfinite(cubes) or (flat == flat[0]).all():
-            return None
-        return a.size, total, cubes, float(flat.sum())
+    def may_be(a):
+        return isinstance(a, np.ndarray) and a.dtype == np.float64 and a.size > 1
+
+    @staticmethod
+    def powers(a):
+        return float(np.vdot(a * a, a)), float(a.sum())
 
     def find(self, a):
         """Which of them an array is, None if none."""
-        mark = self.mark(a)
-        if mark is None:
+        if not self.may_be(a) or a.size not in self.sizes:
             return None
-        size, total, cubes, plain = mark
+        size, total = a.size, float(np.vdot(a, a))
         for i in range(bisect_left(self.marks, (size, total * (1 - 1e-9))), len(self.marks)):
-            n, *others = self.marks[i]
-            if n > size or others[0] > total * (1 + 1e-9):
+            n, other, *powers = self.marks[i]
+            if n > size or other > total * (1 + 1e-9):
                 return None
-            if abs(others[1] - cubes) <= 1e-7 * total**1.5 and (
-                    abs(others[2] - plain) <= 1e-7 * (size * total)**0.5):
+            cubes, plain = self.powers(a)
+            if abs(powers[0] - cubes) <= 1e-7 * total**1.5 and (
+                    abs(powers[1] - plain) <= 1e-7 * (size * total)**0.5):
                 return i
         return None
 
@@ -491,11 +490,8 @@ class _Search:
                 self.begin()
                 best = (self.scan(-1, LIKELY) or self.one_behind_another(0.7)
                         or self.best_of(self.whole) or self.scan(ORDER - 0.1, ORDER)
-                        or self.one_on_the_way(0.6) or self.in_sum() or self.one_by_one(0.1, 2, 3)
-                        or self.best_of(self.partial)
-                        or self.one_by_one(0.2, 2, 0)
-                        or self.scan(LIKELY, 9) or self.best_of(self.partial) or self.in_sum()
-                        or self.one_by_one(0.7, 4, 4))
+                        or self.one_on_the_way(0.4) or self.in_sum() or self.scan(LIKELY, 9)
+                        or self.best_of(self.partial) or self.one_by_one(0.7, 4, 4))
             if best is None:
                 break
             for edit, marks in best:
@@ -524,7 +520,8 @@ class _Search:
         """Try every edit of these ranks: notes those that mend a part, some whole gradient, and
         what each does; returns one that mends all."""
         if high > LATE and not self.budget.over:
-            self.edits += self.candidates(late=True)
+            right = self.settled()
+            self.edits += [e for e in self.candidates(late=True) if id(e.old) not in right]
         bent: list[Any] = []
         spoilt: dict[int, int] = {}  # places whose value reaches what is right: no other helps
         for edit in self.edits:
@@ -569,7 +566,7 @@ class _Search:
         given = Known(right.cotangents)  # which every variable can hold
         whole, shares = within(self.outcome.setup, right)
         known = Known(a for a in [*whole, *shares] if a not in given)
-        self.whole_cotangents = {known.find(a) for a in whole}
+        self.whole_cotangents = {known.find(a) for a in whole} - {None}
         return known
 
     @functools.cached_property
@@ -589,7 +586,10 @@ class _Search:
 
         def note(frame, event, _):
             code = frame.f_code
-            if event == "return" and code.co_filename in files:
+            if code.co_filename not in files:
+                return None
+            frame.f_trace_lines = False
+            if event == "return":
                 calls[code.co_name] += 1
                 for name, value in frame.f_locals.items():
                     if value in self.named.get(name, ()):
@@ -599,14 +599,15 @@ class _Search:
                     what = self.known.find(value)
                     if what is not None:
                         found.add((code.co_name, calls[code.co_name], what))
+            return note
 
         if not self.known.marks:
             return found
         tried = self.tried(edit) if edit else contextlib.nullcontext(True)
-        with tried as runs, profiled(note):
+        with tried as runs, traced(note):
             if runs:
                 self.bench.run()
-        work(self.bench.cost)
+        work(self.bench.cost / 2)
         return found
 
     def settled(self):
@@ -617,13 +618,17 @@ class _Search:
             for f in self.functions}
         last, right = dict[Any, Any](), dict[Any, bool]()
 
+        def is_right(name, value):
+            return value in self.named[name] if name in self.named else (
+                self.known.find(value) in self.whole_cotangents)
+
         def note(frame, event, _):
             if frame.f_code not in lines:
                 return None
             done = last.pop(frame, None)
             if done is not None:
                 right[done] = right.get(done, True) and all(
-                    frame.f_locals.get(n) in self.known for n in bound_in([done]) or [""])
+                    is_right(n, frame.f_locals.get(n)) for n in bound_in([done]) or [""])
             if event == "line":
                 last[frame] = lines[frame.f_code].get(frame.f_lineno)
             return note
@@ -730,7 +735,7 @@ class _Search:
         effects = np.array([a for _, a in found]).reshape(-1, 2)
         pairs: list[Any] = []
         for i, (edit, effect) in enumerate(found):
-            near = 1e-7 * (np.abs(effect) + np.abs(amiss)).max()
+            near = 1e-5 * (np.abs(effect) + np.abs(amiss)).max()
             lo, hi = np.searchsorted(effects[:, 0], amiss[0] - effect[0] + np.array([-near, near]))
             pairs += [(edit.rank + found[j][0].rank, i, j) for j in range(max(lo, i + 1), hi)
                       if abs(effects[j, 1] + effect[1] - amiss[1]) <= near]
@@ -764,22 +769,26 @@ class _Search:
         return self.second_after(firsts, share)
 
     def one_on_the_way(self, share):
-        """Two edits of one path: with the first, more on the way is right, up to the second, or
-        what was computed and used nowhere is used."""
+        """Two edits of one path: with the first, more on the way is right, up to the second; or
+        what was computed and used nowhere is used; or it is of the likeliest, as for the order of
+        a loop."""
         if self.start is None:
             return None
         further = dict[Any, Edit]()
         for edit, a in self.effects:
-            if a is None or np.allclose(a, self.start, rtol=1e-9) or self.budget.over:
+            if a is None or edit.rank > LIKELY or self.budget.over or np.allclose(
+                    a, self.start, rtol=1e-9):
                 continue
             way = self.right_on_the_way(edit)
             if self.reached < way:
                 further.setdefault(frozenset(way), edit)
         ways = sorted(further, reverse=True, key=lambda way: (
             sum(what in self.whole_cotangents for *_, what in way), len(way)))
-        firsts = [further[way] for way in ways]
-        firsts += [e for e, a in self.effects if e.revives and a is not None and not np.allclose(
-            a, self.start, rtol=1e-9) and not any(e is f for f in firsts)]
+        firsts = [e for e, a in self.effects if a is not None and e.rank <= 0]
+        firsts += [further[way] for way in ways]
+        firsts += [e for e, a in self.effects if e.revives and a is not None
+                   and not np.allclose(a, self.start, rtol=1e-9)]
+        firsts = [*{id(e): e for e in firsts}.values()]
         return self.second_after(firsts[:FIRSTS], share)
 
     def second_after(self, firsts, share):
@@ -792,7 +801,7 @@ class _Search:
                 self.begin()
                 right = self.settled()  # it has its mistake elsewhere, if it has one
                 self.edits = [e for e in self.edits if (id(e.old) in right) == there
-                              and e.old is not first.new]  # or what stood there is neither
+                              and not (e.is_expression and e.old is first.new)]  # one place
                 found = self.scan(-1, LIKELY)
             over = self.budget.over
             self.__dict__.update({**held, "budget": self.budget})
@@ -954,7 +963,7 @@ def scope_of(function: Function, names, idle=()):
             continue
         seen.append(v)
         values[k] = v
-    return Scope(values, [a.arg for a in function.node.args.args[1:]], names,
+    return Scope(values, [a.arg for a in function.node.args.args if a.arg != "self"], names,
                  function.fn.__globals__, [k for k, v in every.items() if id(v) in idle],
                  [k for k, v in every.items() if isinstance(v, (list, tuple)) and v
                   and all(id(part) in idle for part in v)])
