@@ -1551,6 +1551,16 @@ def _never_called(p):
                 yield [p.node, new], {"part": part}
 
 
+@mistake("never_called", "the backward of `{part}` is never called: `{new}` belongs where `{old}`"
+         " stands", on="value", rank=1, example="Chain: dout = self.first.backward(dout) ->"
+                                               " dout = self.second.backward(dout)")
+def _another_part(p):
+    if isinstance(p.parent, ast.Assign):
+        for part, d in itertools.product(p.scope.idle, p.scope.arrays()):
+            if is_gradient(d, p.scope):
+                yield f"{part}.backward({d})", {"part": part}
+
+
 @mistake("steps", "`{whole}` misses time steps", on=ast.expr, rank=4,
          example="TimeCopy: reversed(range(T)) -> reversed(range(1, T))")
 def _steps(p):

@@ -490,7 +490,7 @@ class _Search:
                 self.begin()
                 best = (self.scan(-1, LIKELY) or self.one_behind_another(0.7)
                         or self.best_of(self.whole) or self.scan(ORDER - 0.1, ORDER)
-                        or self.one_on_the_way(0.4) or self.in_sum() or self.scan(LIKELY, 9)
+                        or self.one_on_the_way(0.25) or self.in_sum() or self.scan(LIKELY, 9)
                         or self.best_of(self.partial) or self.one_by_one(0.7, 4, 4))
             if best is None:
                 break
@@ -511,6 +511,9 @@ class _Search:
         self.directions = np.random.default_rng(0).normal(size=(n, 2))
         self.start = self.along(self.now.got)
         self.reached = self.right_on_the_way()
+        if self.made:  # what is left is where nothing is right yet
+            right = self.settled()
+            self.edits.sort(key=lambda e: id(e.old) in right)
         self.far = self.bench.far if self.bench.run() is None else (np.inf, None)
 
     def all_right(self, marks):
