@@ -37,6 +37,19 @@ def positive_backward(dout, cache):
     return dx
 
 
+def joint_forward(x, W, b):
+    a, column_cache = column_forward(x, W, b)
+    y, positive_cache = positive_forward(a)
+    return y, (column_cache, positive_cache)
+
+
+def joint_backward(dout, cache):
+    column_cache, positive_cache = cache
+    da = positive_backward(dout, positive_cache)
+    dx, dW, db = column_backward(da, column_cache)
+    return dx, dW, db
+
+
 class Affine:
     def __init__(self, W, b):
         self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]
@@ -418,6 +431,8 @@ MISTAKES = [
      "should be `self.__kept(grad_in) * self.data_out * (1 - self.data_out)`"),
     ("Channels", "dout.transpose(0, 2, 3, 1)", "dout.transpose(2, 0, 3, 1)",
      "the axes 2 and 0 stand in each other's place"),
+    ("joint", "da = positive_backward(dout, positive_cache)", "da = dout",
+     "the backward of `positive` is never called: `positive_backward(dout, positive_cache)`"),
     ("positive", "dx = dx * dout", "dx = dx + 0", "`dout` is ignored"),
     ("Steps", "dh, dW = 0, 0\n        dxs = np.empty_like(self.xs)",
      "dxs = np.empty_like(self.xs)", "`dh = dW = 0` is missing before the loop"),
@@ -432,7 +447,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 23 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 24 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)
@@ -473,7 +488,8 @@ PAIRS = [
     ("Update", [("dz = dnext * u", "dz = dt * u"), ("dt = dz * z * (1 - z)", "dt = dz * z * z")],
      ["`dt` stands where `dnext` belongs", "`1 - z` belongs"]),
     ("column", [("db = np.sum(dout, axis=1, keepdims=True)", "db = dout"),
-                ("return dx, dW, db", "return dx, db, db")],
+                ("    return dx, dW, db\n\n\ndef positive_f",
+                 "    return dx, db, db\n\n\ndef positive_f")],
      ["`np.sum(dout, axis=1, keepdims=True)` belongs", "`db` stands where `dW` belongs"]),
     ("Steps", [("for t in reversed(range(dhs.shape[1])):",
                 "for t in range(dhs.shape[1]):\n            dh = 0")],

@@ -1555,10 +1555,17 @@ def _never_called(p):
          " stands", on="value", rank=1, example="Chain: dout = self.first.backward(dout) ->"
                                                " dout = self.second.backward(dout)")
 def _another_part(p):
-    if isinstance(p.parent, ast.Assign):
-        for part, d in itertools.product(p.scope.idle, p.scope.arrays()):
-            if is_gradient(d, p.scope):
-                yield f"{part}.backward({d})", {"part": part}
+    if not isinstance(p.parent, ast.Assign):
+        return
+    given = [d for d in p.scope.arrays() if is_gradient(d, p.scope)]
+    for part, d in itertools.product(p.scope.idle, given):
+        yield f"{part}.backward({d})", {"part": part}
+    for cache in p.scope.unused:  # of a function of forward
+        stem = cache.removesuffix("cache")
+        backs = [k for k, v in p.scope.globals.items() if stem.strip("_") and callable(v)
+                 and k.startswith(stem) and "back" in k] if stem != cache else ()
+        for back, d in itertools.product(backs, given):
+            yield f"{back}({d}, {cache})", {"part": stem.strip("_")}
 
 
 @mistake("steps", "`{whole}` misses time steps", on=ast.expr, rank=4,

@@ -14,7 +14,6 @@ import ast
 import contextlib
 import functools
 from bisect import bisect_left
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
@@ -88,7 +87,7 @@ RETURNS = "backward returns"  # as many gradients as forward takes inputs
 # What shows as one kind in the numbers, and is another in the source.
 _MAY_BE = {"uninitialised": ("return_in_loop", "steps"),
            "zero": ("never_called", "not_added", "overwritten", "last_step", "path_dropped",
-                    "slot", "mask")}
+                    "slot", "mask", "order")}
 
 
 class Budget:
@@ -580,28 +579,22 @@ class _Search:
 
     def right_on_the_way(self, edit: Edit | None = None):
         """What the derivative of forward has on its way, and variables hold when their function
-        returns, with one more edit: (function, which call, what); and the names of those that hold
-        the gradient that they are named for."""
+        returns, with one more edit; and the names of those that hold the gradient that they are
+        named for."""
         found: set[Any] = set()
-        calls: Counter[str] = Counter()
         files = {f.filename for f in self.functions}
         gradients = Known(self.outcome.wanted.values())
 
         def note(frame, event, _):
-            code = frame.f_code
-            if code.co_filename not in files:
+            if frame.f_code.co_filename not in files:
                 return None
             frame.f_trace_lines = False
-            if event == "return":
-                calls[code.co_name] += 1
-                for name, value in frame.f_locals.items():
-                    if value in self.named.get(name, ()):
-                        found.add((code.co_name, 0, name))
-                    elif name in self.named and value in gradients:
-                        continue  # that of another name
-                    what = self.known.find(value)
-                    if what is not None:
-                        found.add((code.co_name, calls[code.co_name], what))
+            for name, value in frame.f_locals.items() if event == "return" else ():
+                if value in self.named.get(name, ()):
+                    found.add(name)
+                elif name in self.named and value in gradients:
+                    continue  # that of another name
+                found.add(self.known.find(value))
             return note
 
         if not self.known.marks:
@@ -611,7 +604,7 @@ class _Search:
             if runs:
                 self.bench.run()
         work(self.bench.cost / 2)
-        return found
+        return found - {None}
 
     def settled(self):
         """The expressions, by identity, of assignments that each time give a variable what the
@@ -786,7 +779,7 @@ class _Search:
             if self.reached < way:
                 further.setdefault(frozenset(way), edit)
         ways = sorted(further, reverse=True, key=lambda way: (
-            sum(what in self.whole_cotangents for *_, what in way), len(way)))
+            len(way & self.whole_cotangents), len(way)))
         firsts = [e for e, a in self.effects if a is not None and e.rank <= 0]
         firsts += [further[way] for way in ways]
         firsts += [e for e, a in self.effects if e.revives and a is not None
