@@ -375,6 +375,22 @@ class Channels:
         d = dout.transpose(0, 2, 3, 1).reshape(-1, K)
         self.grads[0][...] = self.x.T @ d
         return (d @ self.params[0].T).reshape(N, H, V, -1).transpose(0, 3, 1, 2)
+
+
+class Rows:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, xs):
+        self.xs = xs
+        return xs @ self.params[0]
+
+    def backward(self, dout):
+        dW = 0
+        for t in range(dout.shape[1]):
+            dW += np.dot(self.xs[:, t, :].T, dout[:, t, :])
+        self.grads[0][...] = dW
+        return dout @ self.params[0].T
 '''
 MISTAKES = [
     ("Affine", "= dW\n        self.grads[1]", "= db\n        self.grads[1]",
@@ -431,6 +447,9 @@ MISTAKES = [
      "should be `self.__kept(grad_in) * self.data_out * (1 - self.data_out)`"),
     ("Channels", "dout.transpose(0, 2, 3, 1)", "dout.transpose(2, 0, 3, 1)",
      "the axes 2 and 0 stand in each other's place"),
+    ("Rows", "np.dot(self.xs[:, t, :].T", "np.dot(self.xs[:, t - 1, :].T",
+     "`self.xs[:, t - 1, :]` is a step off"),
+    ("Normed", "2.0 / N * self.xc", "4.0 / N * self.xc", "the number 4.0 stands where 2.0"),
     ("joint", "da = positive_backward(dout, positive_cache)", "da = dout",
      "the backward of `positive` is never called: `positive_backward(dout, positive_cache)`"),
     ("positive", "dx = dx * dout", "dx = dx + 0", "`dout` is ignored"),
@@ -447,7 +466,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 24 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 25 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)

@@ -946,7 +946,7 @@ def _step_off(p):
                 if form != ast.unparse(part):
                     new = like(index, elts=[*parts[:k], other, *parts[k + 1 :]]) if isinstance(
                         index, ast.Tuple) else other
-                    yield like(p.node, slice=new)
+                    yield like(p.node, slice=new), {"rank": 2 if form == t else 3}
 
 
 @mistake("into_parameter", "`{old}` is written into: that is the parameter itself, its gradient"
@@ -960,15 +960,14 @@ def _into_parameter(p):
 @mistake("number", "the number {old} stands where {new} belongs", on=ast.Constant, rank=3,
          example="RNN: h_next**2 -> h_next**3")
 def _another_number(p):
-    value = p.node.value
-    if isinstance(value, int) and not isinstance(value, bool) and not isinstance(
-            p.parent, (ast.Subscript, ast.Slice, ast.UnaryOp)):
+    value, kind = p.node.value, type(p.node.value)
+    if kind in (int, float) and not isinstance(p.parent, (ast.Subscript, ast.Slice, ast.UnaryOp)):
         said = {"kind": "axis", "words": "axis={old} where axis={new} belongs"} if isinstance(
             p.parent, ast.keyword) and p.parent.arg == "axis" else {}
         if isinstance(p.parent, ast.Call) and getattr(p.parent.func, "id", "") == "range":
             said = {"kind": "steps", "words": "`{whole}` misses time steps",
                     "whole": show(p.parent)}
-        for other in range(6):
+        for other in range(6) if kind is int else (0.5, 1.0, 2.0, 3.0):
             if other != value:
                 yield ast.Constant(other), dict(said)
 
