@@ -480,6 +480,39 @@ def test_a_mistake_of_a_student(name, right, wrong, said, tmp_path):
     assert said in cause.text and cause.line in (line, line + 1), str(report)
 
 
+def test_desired_outputs_are_labels_and_a_forgotten_return_is_no_unwritten_function(tmp_path):
+    (tmp_path / "own.py").write_text('''
+import numpy as np
+
+
+class SoftmaxWithLoss:
+    def forward(self, x, d):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        self.y, self.d = e / e.sum(axis=1, keepdims=True), d
+        t = d.argmax(axis=1) if d.size == x.size else d
+        return -np.sum(np.log(self.y[np.arange(len(x)), t])) / len(x)
+
+    def backward(self, dout=1):
+        if self.d.size == self.y.size:
+            return dout * (self.y - self.d) / len(self.y)
+        dx = self.y.copy()
+        dx[np.arange(len(dx)), self.d] -= 1
+        return dout * dx / len(dx)
+
+
+class Forgotten:
+    def forward(self, x):
+        out = x * 2
+        self.x = None
+
+    def backward(self, dout):
+        return dout * 2
+''')
+    right, forgotten = check_here(tmp_path / "own.py")
+    assert right.ok, str(right)
+    assert forgotten.cause == "forward returns None, no array"
+
+
 def test_a_layer_that_is_right_up_to_an_epsilon(tmp_path):
     """Of two rows what is normalised is +-1, and its gradient is that epsilon."""
     source = SOURCE.replace("self.var + 1e-5", "self.var + 1e-7").replace(

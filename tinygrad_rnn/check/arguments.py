@@ -239,6 +239,7 @@ _INPUTS = [
     (r".*(size|len(gth)?|times?|steps?)|n", "", "#T #U"),
     (r".*", r"^(?!.*(pos|patch|rotary))\S*embed", "i:N,T i:N N,T,D N,D"),
     (r".*", "loss.* over time", "N,T,V N,T N,V N i:N,T i:N N,D N,T,D N,H"),
+    (r"d", r"^\S*loss", "o:N,V i:N N,V N,D N"),  # the desired outputs
     (r".*", r"^\S*loss", "N,V p:N,V N N,T,V N,T N,H N,T,D N,D i:N i:N,T"),
     (r".*", " over time", "N,T,D N,T,H N,T,V N,T N,D,T N,H,T N,D N,H N,V i:N,T i:N"),
     (r".*", "", "N,D N,H N,V N,T,D N,T,H N,T,V N,T N,D,T N,H,T i:N i:N,T"),

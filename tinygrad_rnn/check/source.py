@@ -236,7 +236,7 @@ def left_none(fn) -> list[str]:
             if is_none and isinstance(n, ast.AugAssign):
                 assigned[ast.unparse(n.target)] = {True}
             for name in ast.walk(ast.Tuple(targets, ast.Load())):
-                if isinstance(name, ast.Name):
+                if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
                     assigned.setdefault(name.id, set()).add(is_none)
     return [name for name, none in assigned.items() if none == {True}]
 
