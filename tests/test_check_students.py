@@ -388,7 +388,8 @@ class Rows:
     def backward(self, dout):
         dW = 0
         for t in range(dout.shape[1]):
-            dW += np.dot(self.xs[:, t, :].T, dout[:, t, :])
+            g = dout[:, t, :]
+            dW += np.dot(self.xs[:, t, :].T, g)
         self.grads[0][...] = dW
         return dout @ self.params[0].T
 '''
@@ -447,6 +448,9 @@ MISTAKES = [
      "should be `self.__kept(grad_in) * self.data_out * (1 - self.data_out)`"),
     ("Channels", "dout.transpose(0, 2, 3, 1)", "dout.transpose(2, 0, 3, 1)",
      "the axes 2 and 0 stand in each other's place"),
+    ("Rows", "g = dout[:, t, :]\n            dW += np.dot(self.xs[:, t, :].T, g)",
+     "dW += np.dot(self.xs[:, t, :].T, g)\n            g = dout[:, t, :]",
+     "`g = dout[:, t, :]` stands too late"),
     ("Rows", "np.dot(self.xs[:, t, :].T", "np.dot(self.xs[:, t - 1, :].T",
      "`self.xs[:, t - 1, :]` is a step off"),
     ("Normed", "2.0 / N * self.xc", "4.0 / N * self.xc", "the number 4.0 stands where 2.0"),

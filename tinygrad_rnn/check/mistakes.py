@@ -1470,11 +1470,13 @@ def _too_late(p):
                 for s in block[p.at + 1 :] for n in ast.walk(s)):
             continue  # what is passed would do nothing then: it does not belong there
         # what is read there has no value yet: this statement gives it one
+        before = {n.id for n in ast.walk(p.function.node) if isinstance(n, ast.Name)
+                  and isinstance(n.ctx, ast.Store) and n.lineno < passed[0].lineno}
         early = {n.id for s in passed for n in ast.walk(s) if isinstance(n, ast.Name)
                  and isinstance(n.ctx, ast.Load)} & bound_in([p.node]) - {
-            *p.scope.arguments, *bound_in(block[: p.at - back])}
+            *p.scope.arguments, *before}
         yield Block(p.at - back, back + 1, [p.node, *passed]), {
-            "other": show(passed[0]), "rank": 1 if early and not p.inside else 3 if reads else 7}
+            "other": show(passed[0]), "rank": -0.5 if early else 3 if reads else 7}
 
 
 def bound_in(statements):
