@@ -490,7 +490,7 @@ class _Search:
                 best = (self.scan(-1, LIKELY) or self.one_behind_another(0.7)
                         or self.best_of(self.whole) or self.scan(ORDER - 0.1, ORDER)
                         or self.one_on_the_way(0.25) or self.in_sum() or self.scan(LIKELY, 9)
-                        or self.best_of(self.partial) or self.one_by_one(0.7, 4, 4))
+                        or self.best_of(self.partial) or self.one_by_one())
             if best is None:
                 break
             for edit, marks in best:
@@ -633,7 +633,7 @@ class _Search:
             with traced(note):
                 self.bench.run()
             work(self.bench.cost * 3)
-        return {id(n) for s, is_right in right.items() if is_right for n in ast.walk(s.value)}
+        return {id(n) for s, always in right.items() if always for n in ast.walk(s.value)}
 
     def keeps(self, edit: Edit):
         """Whether what is right on the way stays so with an edit: where it makes up for a mistake
@@ -807,22 +807,20 @@ class _Search:
         self.budget = budget
         return [(first, now), *found] if found else None
 
-    def one_by_one(self, share, most, seen):
-        """Two edits of one path, which mend something only together: of those up to a rank, as far
-        as a share of the time goes. The first of them does something, and spoils nothing; what the
-        second one does shows only after it, or it has a rank up to ``seen``."""
+    def one_by_one(self):
+        """Two edits of one path, which mend something only together, as far as the time goes. The
+        first of them does something, and spoils nothing; what the second one does may show only
+        after it."""
         if not self.now:
             return None
-        budget = self.budget.part(share)
+        budget = self.budget.part(0.7)
         stirring = {id(e) for e, a in self.effects if a is None or self.start is None
                     or not np.allclose(a, self.start, rtol=1e-9)}
-        silent = {id(e) for e in self.edits} - stirring
-        likely = [e for e in self.edits if e.rank <= (4 if id(e) in silent else seen)]
-        likely.sort(key=lambda e: id(e) not in silent)
+        likely = [e for e in self.edits if e.rank <= 4]
+        firsts = [e for e in likely if id(e) in stirring]
+        likely.sort(key=lambda e: id(e) in stirring)
         part = None  # two that mend a part, where none are found that mend all
-        for first in self.edits:
-            if first.rank > most or id(first) in silent:
-                continue
+        for first in firsts:
             with self.standing(first) as runs:
                 marks = self.bench.run() if runs else None
                 if any((was & ~marks.get(name, ~was)).any() for name, was in (
