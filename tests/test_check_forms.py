@@ -665,3 +665,59 @@ def test_a_mistake_far_from_the_book_is_found(name, right, wrong, tmp_path):
 def test_what_nothing_reads_and_another_formula_are_told(abroad):
     assert "backward computes unused, and nothing reads it" in str(abroad["Sigmoid"])
     assert "forward is not the formula of Sigmoid" in str(abroad["Sigmoid"])
+
+
+def test_a_gradient_of_another_shape_is_one_whatever_its_name_is_written_like(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n\n"
+        "def affine_forward(X, W, b):\n    return X @ W + b, (X, W, b)\n\n"
+        "def affine_backward(dout, cache):\n    X, W, b = cache\n"
+        "    db = np.sum(dout, axis=0)\n    dx = np.sum(dout, axis=0)\n"
+        "    return dx, X.T @ dout, db\n")
+    (report,) = check_here(tmp_path / "own.py")
+    assert [(g.name, g.ok) for g in report.gradients if g.name == "X"] == [("X", False)]
+    assert report.verdict == "wrong"
+    assert "stands in two places: `np.dot(dout, W.T)` belongs here" in str(report)
+
+
+BRANCHES = """
+import numpy as np
+
+class Branches:
+    def __init__(self, W, Wh):
+        self.params = [W, Wh]
+        self.grads = [np.zeros_like(W), np.zeros_like(Wh)]
+
+    def forward(self, x):
+        W, Wh = self.params
+        self.x, self.h = x, np.maximum(x @ Wh - {much}, 0)
+        return x @ W + self.h
+
+    def backward(self, dout):
+        W, Wh = self.params
+        dh = dout * (self.h > 0)
+        self.grads[0][...] = self.x.T @ dout
+        self.grads[1][...] = {dWh}
+        return dout @ W.T + dh @ Wh.T
+"""
+
+
+def test_what_is_zero_in_everything_that_was_tried_is_said(tmp_path):
+    def check_with(much, *others, dWh="7 * self.x.T @ dh"):
+        text = BRANCHES.format(much=much, dWh=dWh)
+        for right, other in others:
+            text = text.replace(right, other)
+        (tmp_path / "own.py").write_text(text)
+        (report,) = check_here(tmp_path / "own.py")
+        return report
+
+    dead = check_with(1e6)
+    assert dead.ok and any(
+        "dWh: right would be 0, or next to it" in n for n in dead.notes), str(dead)
+    assert not check_with(0).ok
+    alive = check_with(0, dWh="self.x.T @ dh")
+    assert alive.ok and not any("next to it" in n for n in alive.notes), str(alive)
+    nothing = check_with(1e6, ("self.x.T @ dout", "self.h.T @ dout"),
+                         ("x @ W + self.h", "self.h @ W"),
+                         ("dh = dout", "dh = dout @ W.T"), ("dout @ W.T + dh", "dh"))
+    assert nothing.verdict == "unchecked" and "next to it" in nothing.cause, str(nothing)

@@ -442,7 +442,7 @@ MISTAKES = [
     ("Cut", "dx[self.mask] = 0\n        return", "pass\n        return",
      "`dx[self.mask] = 0` is missing"),
     ("Plain", "self.dW = self.x.T @ dout", "self.dW = dout @ self.W.T",
-     "dW holds the gradient of another parameter, dx"),
+     "stands in two places: `np.dot(self.x.T, dout)` belongs here"),
     ("Gated", "(grad_in) * self.data_out * (1 - self.data_out)",
      "(grad_in) * self.data_out + 1 - self.data_out",
      "should be `self.__kept(grad_in) * self.data_out * (1 - self.data_out)`"),

@@ -333,6 +333,32 @@ class Shared:
         return dx
 
 
+class Normed:
+    """Each row over the root of its mean square."""
+
+    def __init__(self):
+        self.eps = 1e-5
+
+    def forward(self, x):
+        self.x, self.var = x, np.mean(x**2, axis=1, keepdims=True)
+        return x / np.sqrt(self.var + self.eps)
+
+    def backward(self, dout):
+        root = np.sqrt(self.var + self.eps)
+        return dout / root - self.x * np.mean(dout * self.x, axis=1, keepdims=True) / root**3
+
+
+class Heads:
+    """A block of columns for each head, scaled by its number."""
+
+    def forward(self, x):
+        self.h = x.shape[1] // 2
+        return np.hstack([(i + 1) * x[:, i * self.h:(i + 1) * self.h] for i in range(2)])
+
+    def backward(self, dout):
+        return np.hstack([(i + 1) * dout[:, i * self.h:(i + 1) * self.h] for i in range(2)])
+
+
 class Scores:
     """Of each query with each key."""
 

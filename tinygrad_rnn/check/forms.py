@@ -657,11 +657,11 @@ class _Pair:
                     break
         for name in list(flat):  # "dx" of xt, "da0" of a0: close to the name, and of its shape
             near = (gradient_target(name) or name).lower().replace("_", "")
-            fits = [t for t in wanted if t not in got
-                    and np.shape(wanted[t]) == np.shape(flat[name])]
-            fits = [t for t in fits if near and (
-                t.lower().replace("_", "").startswith(near)
-                or near.startswith(t.lower().replace("_", "")))] or fits
+            left = {t: t.lower().replace("_", "") for t in wanted if t not in got}
+            shaped = [t for t in left if np.shape(wanted[t]) == np.shape(flat[name])]
+            fits = [t for t in shaped if near and (
+                left[t].startswith(near) or near.startswith(left[t]))] or shaped or [
+                t for t in left if left[t] == near]
             if len(fits) == 1:
                 got[fits[0]] = flat.pop(name)
         for i, name in enumerate(self.slots):

@@ -8,12 +8,10 @@ import numpy as np
 
 from .arguments import GATES
 from .formulas import order_of_gates
-from .report import Gradient, place_of
+from .report import SMALL, Gradient, place_of
 
 if TYPE_CHECKING:
     from .outcome import Outcome
-
-
 
 
 def tell_gates(gradients: list[Gradient], outcome: Outcome) -> None:
@@ -38,7 +36,7 @@ def tell_gates(gradients: list[Gradient], outcome: Outcome) -> None:
         if not isinstance(got, np.ndarray) or got.shape != wanted.shape:
             g.gates = dict.fromkeys(order, False)
             continue
-        allowed = outcome.tolerance * max(float(np.abs(wanted).max(initial=0)), 1e-3)
+        allowed = outcome.tolerance * max(float(np.abs(wanted).max(initial=0)), SMALL)
         with np.errstate(all="ignore"):
             right = np.abs(got - wanted) <= allowed
         g.gates = {name: bool(block.all()) for name, block in zip(

@@ -26,7 +26,7 @@ from .numpy_standin import noting_float32, unclipped
 from .outcome import Outcome, evaluate
 from .recipes import CannotMake
 from .repair import Budget
-from .report import Cause, Report, compare, listed
+from .report import Cause, Report, compare, listed, shows
 from .running import (
     LOSSES,
     CannotRun,
@@ -394,6 +394,7 @@ def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) ->
     first: Any = None
     setup, conventions = _in_training(setup, seed)
     runs: list[Setup] = []
+    shown: set[str] = set()
     with noting_float32() as narrowed:
         try:
             with time_limit(seconds):
@@ -411,6 +412,7 @@ def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) ->
                             " forward"), wrong=False))
                     conventions += [p for p in outcome.problems if p not in conventions]
                     runs.append(outcome.setup)
+                    shown |= {k for k, g in outcome.wanted.items() if shows(g, outcome.tolerance)}
         except CannotRun as error:
             return _raised(report, error, setup, limits)
         except TimeUp as error:
@@ -441,7 +443,10 @@ def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) ->
         report.notes += dict.fromkeys(
             p.text for p in outcome.problems
             if not p.wrong and p.kind in ("input_edited", "dout_ignored"))
-        try:
+        if outcome.unseen:
+            report.notes.append(say("no gradient of {names} is found, and none is compared",
+                                    names=listed(outcome.unseen, "")))
+        with _search(report):
             budget = limits.budget()
             if names := unread(type(setup.layer).backward):
                 report.notes.append(say("backward computes {names}, and nothing reads it",
@@ -456,9 +461,6 @@ def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) ->
             if not report.causes and any(c.wrong for c in compare_forward(report.name, outcome)):
                 report.notes.append(say("forward is not the formula of {name}: perhaps the mistake"
                                         " is there", name=report.name))
-        except Exception as error:  # the verdict stands without a cause
-            report.notes.append(say("the search for a cause failed: {error}",
-                                    error=f"{type(error).__name__}: {error}"))
         return report
     with contextlib.suppress(TimeUp), time_limit(seconds):
         conventions += compare_forward(report.name, first)
@@ -468,6 +470,12 @@ def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) ->
             report.notes.append(say("lines of backward that no input that was tried"
                                     " reaches, and that are not judged: {lines}",
                                     lines=", ".join(missed)))
+    if dark := [n for n in {**dict.fromkeys(setup.slots.names), **first.wanted} if n not in shown]:
+        text = say("{gradients}: right would be 0, or next to it, in everything that was tried: a"
+                   " mistake there may not show", gradients=listed(dark))
+        if not shown and setup.slots.names:
+            return unchecked(report, text)
+        report.notes.append(text)
     for name in _idle(first):
         text = say("the output does not depend on the input {name}: whatever it is, forward gives"
                    " the same", name=name)
@@ -493,7 +501,14 @@ def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) ->
     return report
 
 
-
+@contextlib.contextmanager
+def _search(report: Report):
+    """Inside the block causes are looked for; where that fails, the verdict stands without."""
+    try:
+        yield
+    except Exception as error:
+        report.notes.append(say("the search for a cause failed: {error}",
+                                error=f"{type(error).__name__}: {error}"))
 
 
 def _not_reached(runs: list[Setup], others, seed: int):
@@ -693,14 +708,14 @@ def _scenarios(setup: Setup, seed: int):
 
 def _drawn_again(plain: Outcome):
     """With other weights, where some gradient is zero by chance: all units dead, or dropped."""
-    dark = [k for k, g in plain.wanted.items() if not np.any(g)]
-    for seed in (2, 3):
+    dark = {k for k, g in plain.wanted.items() if not shows(g, plain.tolerance)}
+    for seed in range(2, 6):
         with contextlib.suppress(CannotRun, TimeUp), time_limit(0.5):
             if dark and plain.setup.recipe is not None:
                 again = evaluate(plain.setup.recipe.setup(seed=seed), plain.seed)
-                if any(np.any(again.wanted[k]) for k in dark if k in again.wanted):
+                if lit := {k for k in dark if shows(again.wanted.get(k, 0), again.tolerance)}:
+                    dark -= lit
                     yield again
-                    return
 
 
 def _is_right_in_steps(setup: Setup, seed: int):
@@ -868,7 +883,8 @@ def _raised(report: Report, error: CannotRun, setup: Setup, limits: _Limits) -> 
         return report
     kind = report.kind  # perhaps it is not meant to be called like this: not wrong yet
     if limits.explain:
-        with contextlib.suppress(Exception, TimeUp), time_limit(SLOWEST * limits.seconds):
+        with _search(report), contextlib.suppress(CannotRun, TimeUp), time_limit(
+                SLOWEST * limits.seconds):
             explain_wrong(report, _forward_outcome(setup, seed), limits.budget(), filename,
                           limits.trusted, _more_behind(setup, limits))
         # to leave out the line that raises ends the error: a cause only if nothing reads it

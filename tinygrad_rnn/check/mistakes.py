@@ -758,6 +758,26 @@ def _another_variable(p):
         yield new, {"other": other, "kind": kind, "words": words}
 
 
+@mistake("copied", "`{old}` stands in two places: `{new}` belongs here", on="value", rank=4,
+         example="AffineByHand: dx = np.dot(dout, W.T) -> dx = np.sum(dout, axis=0)")
+def _copied(p):
+    those: Any = [s.value for s in ast.walk(p.function.node) if isinstance(s, ast.Assign)]
+    if p.name or not isinstance(p.parent, ast.Assign) or _is_zero(p.node) or sum(
+            same(p.node, value) for value in those) < 2:
+        return
+    shapes, arrays = {g.shape for g in p.evidence.wanted.values()}, p.scope.arrays()
+    given = {k: v for k, v in arrays.items() if is_gradient(k, p.scope)}
+    yield from (k for k, v in given.items() if v.shape in shapes)
+    for d, g in given.items():
+        if g.ndim == 2 and g.shape[1:] in shapes:
+            yield f"np.sum({d}, axis=0)"
+        for k, v in arrays.items() if g.ndim == 2 else ():
+            if v.ndim == 2 and (len(g), len(v)) in shapes and g.shape[1] == v.shape[1]:
+                yield f"np.dot({d}, {k}.T)"
+            if v.ndim == 2 and (v.shape[1], g.shape[1]) in shapes and len(v) == len(g):
+                yield f"np.dot({k}.T, {d})"
+
+
 def _is_bound(p, name):
     """Whether the function gives a value to a name: self and np have one from elsewhere."""
     nodes: Any = ast.walk(p.function.node)
@@ -889,11 +909,17 @@ def _another_block(p):
         for other in _the_rest(p.node.slice):
             if ast.unparse(other) not in slices:
                 yield like(p.node, slice=other)
-        two = re.fullmatch(r"(:, )?(:? ?)H(:?)", own)
+        inner = own[1:-1] if isinstance(p.node.slice, ast.Tuple) else own
+        for form, new in ((r"(\w[\w.]*):\((\w+) \+ 1\) \* \1", r"\2 * \1:(\2 + 1) * \1"),
+                          (r"(\w+) \* (\w[\w.]*):\2", r"\1 * \2:(\1 + 1) * \2")):
+            text = re.sub(rf"(?<![\w*] )\b{form}(?![\w.])", new, inner)  # the block of one of many
+            if text != inner:
+                yield like(p.node, slice=expression(f"_[{text}]").slice), {"rank": 1}
+        two = re.fullmatch(r"(:, )?(:? ?)H(:?)", inner)
         if two:  # the block of two gates, which may stand nowhere else
             lead = two.group(1) or ""
             for text in (f"{lead}:2 * H", f"{lead}2 * H:"):
-                if text not in slices:
+                if text not in slices and f"({text})" not in slices:
                     yield like(p.node, slice=expression(f"_[{text}]").slice)
 
 
@@ -1040,6 +1066,17 @@ def _indices(p):
     """The variables of the loops around."""
     return [loop.target.id for loop in ast.walk(p.function.node) if isinstance(loop, ast.For)
             and isinstance(loop.target, ast.Name) and any(n is p.node for n in ast.walk(loop))]
+
+
+@mistake("term", "`{other}` is not added to `{old}`", on=(ast.Name, ast.Attribute), rank=4,
+         example="Normed: (self.var + self.eps)\n        return dout / -> (self.var)\n"
+                                     "        return dout /")
+def _epsilon_missing(p):
+    if isinstance(p.array, np.ndarray) and isinstance(
+            getattr(p.parent, "op", p.parent), (ast.Div, ast.Pow, ast.Call)):
+        for other, value in p.scope.values.items():
+            if isinstance(value, float) and 0 < value < 1e-2:
+                yield f"({p.text} + {other})", {"other": other}
 
 
 @mistake("missing_factor", "the factor `{other}` is missing in `{old}`", on="value", rank=4,
@@ -1312,7 +1349,7 @@ def _not_summed(p):
             yield f"np.sum({p.text}, axis={axis}{', keepdims=True' * keep})", dict(_NOT_SUMMED)
 
 
-@mistake("shape", "not brought back into its shape: `{new}` belongs here", on="value", rank=3,
+@mistake("shape", "not brought back into its shape: `{new}` belongs here", on="value", rank=4,
          example="TimeAffine: return dx.reshape(N, T, D) -> return dx")
 def _not_reshaped(p):
     shape = p.scope.shape(p.node) if p.evidence.misshapen else None
@@ -1544,9 +1581,12 @@ def _never_called(p):
     both = [(part, d) for part in p.scope.idle for d in given]
     both += [(f"{parts}[{t}]", f"{d}[:, {t}]") for t in _indices(p)
              for parts in p.scope.idle_lists for d in given if p.scope.values[d].ndim > 1]
+    read = [k for k in given if any(name_of(n) == k for s in getattr(p.parent, p.field)[p.at + 1 :]
+                                    for n in ast.walk(s))]
     for part, d in both:
-        for form in ("{1} = {0}.backward({1})", "{0}.backward({1})"):
-            new = statement(form.format(part, d))
+        # what it gives is read behind it, perhaps under another name; or by nobody
+        for into in dict.fromkeys([f"{d} = ", *(f"{k} = " for k in read), ""]):
+            new = statement(f"{into}{part}.backward({d})")
             yield [new, p.node], {"part": part}
             if not isinstance(p.node, ast.Return):
                 yield [p.node, new], {"part": part}

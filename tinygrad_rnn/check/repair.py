@@ -36,6 +36,7 @@ from .mistakes import (
 )
 from .outcome import evaluate, pairs
 from .patch import change_of, change_of_statement
+from .report import SMALL
 from .running import (
     CannotRun,
     Observation,
@@ -155,7 +156,7 @@ class Bench:
             if got is None or got.shape != wanted.shape:
                 marks[name] = np.zeros(wanted.shape, bool)
             else:
-                allowed = outcome.tolerance * max(np.abs(wanted).max(initial=0), 1e-3)
+                allowed = outcome.tolerance * max(np.abs(wanted).max(initial=0), SMALL)
                 marks[name] = np.abs(got - wanted) <= allowed
         marks[RETURNS] = np.array(not scratch.problems)
         return marks
@@ -368,6 +369,7 @@ class _Search:
         filename = file_of(type(outcome.setup.layer))
         codes = codes_run(self.bench.run, filename, self.scopes)
         self.bench.cost += LINE * len(lines_run_in(self.bench.run, codes))
+        self.files = {code.co_filename for code in codes}
         known = {f for cls in trusted for f in vars(cls).values() if callable(f)}
         alone = getattr(type(self.bench.layer), "backward_alone", None)
         own = [fn for fn in functions_of(codes, objects_of(self.bench.layer))
@@ -582,14 +584,15 @@ class _Search:
         returns, with one more edit; and the names of those that hold the gradient that they are
         named for."""
         found: set[Any] = set()
-        files = {f.filename for f in self.functions}
         gradients = Known(self.outcome.wanted.values())
 
-        def note(frame, event, _):
-            if frame.f_code.co_filename not in files:
+        def note(frame, event, result):
+            if frame.f_code.co_filename not in self.files:
                 return None
             frame.f_trace_lines = False
-            for name, value in frame.f_locals.items() if event == "return" else ():
+            given = result if isinstance(result, tuple) else (result,)
+            for name, value in (*frame.f_locals.items(), *(("", g) for g in given)) if (
+                    event == "return") else ():
                 if value in self.named.get(name, ()):
                     found.add(name)
                 elif name in self.named and value in gradients:

@@ -252,6 +252,14 @@ def _number(x):
 
 
 
+SMALL = 1e-3  # gradients whose largest element is smaller are compared as if it was this large
+
+
+def shows(wanted, tolerance: float):
+    """Whether a gradient is large enough for ``compare`` to see it missing."""
+    return np.abs(wanted).max(initial=0) > tolerance * SMALL
+
+
 def compare(name, got, wanted, tolerance: float, layer_name: str = "", hidden=None, batch=None):
     """A Gradient: ``got`` beside ``wanted``, which it may miss by ``tolerance`` times the largest
     element of ``wanted``."""
@@ -264,10 +272,10 @@ def compare(name, got, wanted, tolerance: float, layer_name: str = "", hidden=No
     error[~np.isfinite(got)] = math.inf
     scale = float(np.abs(wanted).max(initial=0))
     worst = float(error.max(initial=0))
-    allowed = tolerance * max(scale, 1e-3)
-    relative = worst / scale if scale else (math.inf if worst > allowed else 0.0)
+    allowed = tolerance * max(scale, SMALL)
     if worst <= allowed:
-        return Gradient(name, True, worst, relative, None, "", wanted.shape)
+        return Gradient(name, True, worst, worst / max(scale, SMALL), None, "", wanted.shape)
+    relative = worst / scale if scale else math.inf
     index = tuple(int(i) for i in np.argwhere(error > allowed)[0])
     place = place_of(index, wanted.shape, layer_name, hidden, batch)
     return Gradient(name, False, worst, relative, index, place, wanted.shape)
