@@ -721,3 +721,23 @@ def test_what_is_zero_in_everything_that_was_tried_is_said(tmp_path):
                          ("x @ W + self.h", "self.h @ W"),
                          ("dh = dout", "dh = dout @ W.T"), ("dout @ W.T + dh", "dh"))
     assert nothing.verdict == "unchecked" and "next to it" in nothing.cause, str(nothing)
+
+
+BEGUN = FORMS.parent / "begun.py"
+
+
+def test_what_another_method_makes_is_made():
+    found = {r.name: r for r in check_here(BEGUN)}
+    assert {n: r.verdict for n, r in found.items() if n != "Base"} == {
+        "Full": "convention", "Gain": "ok", "Simple": "ok"}, "\n".join(map(str, found.values()))
+    assert [g.name for g in found["Full"].gradients] == ["W", "b", "x"]
+
+
+@pytest.mark.parametrize("name, right, wrong", [
+    ("Full", "self.x.T @ dout)", "self.x.T @ dout * 2)"),
+    ("Gain", "dout * self.x, axis", "dout, axis"),
+    ("Simple", "da @ self.Wx.T, da @ self.Wh.T", "da @ self.Wx.T, da @ self.Wh"),
+])
+def test_a_mistake_beside_what_another_method_makes(name, right, wrong, tmp_path):
+    report = mistaken(BEGUN, name, right, wrong, tmp_path, explain=False)
+    assert report.verdict == "wrong", str(report)

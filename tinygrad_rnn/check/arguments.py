@@ -25,7 +25,15 @@ LABELS = {"t", "ts", "target", "targets", "label", "labels", "y_true", "teacher"
           "true", "gt", "actual", "answer", "answers", "expected", "desired", "ground_truth"}
 
 
-FUNCTIONS = {"tanh": np.tanh, "tanh_prime": lambda x: 1 - np.tanh(x) ** 2}
+class Optimizer:
+    """One that leaves all as it is, for layers that hand it their gradients."""
+
+    def update(self, params, grads):
+        return params
+
+
+FUNCTIONS = {"tanh": np.tanh, "tanh_prime": lambda x: 1 - np.tanh(x) ** 2,
+             "optimizer": Optimizer()}
 
 
 class Random:
@@ -49,7 +57,7 @@ class Random:
 @dataclass(frozen=True)
 class Spec:
     """One argument: ``kind`` is float, weight, distribution, ids, onehot, mask, lengths, corpus,
-    words, rng, size, shape (a list), settings (a dict), made (by a function)
+    words, rng, size, shape (a list), tuple (one, too), settings (a dict), made (by a function)
     or value."""
 
     kind: str
@@ -76,8 +84,8 @@ class Spec:
             n = measure(self.value, sizes)
             return np.concatenate([np.arange(n), np.arange(n // 2), np.arange(n // 3)])
         shape = tuple(measure(s, sizes) for s in self.shape)
-        if self.kind == "shape":
-            return list(shape)
+        if self.kind in ("shape", "tuple"):
+            return list(shape) if self.kind == "shape" else shape
         if self.kind == "ids":
             return values.ids(shape, measure(self.value, sizes))
         if self.kind == "lengths":  # one of them the whole
@@ -132,7 +140,7 @@ def measure(symbol: str, sizes):
 
 
 _KINDS = {"i": "ids", "z": "ids", "o": "onehot", "p": "distribution", "m": "mask", "l": "lengths",
-          "s": "shape"}
+          "s": "shape", "t": "tuple"}
 
 
 def specs(text: str, gates: str = "H", kind: str = "float") -> list[Spec]:
@@ -175,7 +183,7 @@ _INIT = [
     (r".*(ratio|prob|drop|rate).*|p", "", "=0.4"),
     (r"(words?|chars?|tokens?|vocab)(to|2)(i[dx]|idx|ids|index|indices)", "", "words"),
     (r"corpus|vocab", "", "corpus #V"), (r".*heads?", "", "#A"),
-    (r"rng|generator|randomstate", "", "rng"),
+    (r"rng|generator|randomstate", "", "rng"), (r"opt(imi[sz]er)?", "", "optimizer"),
     (r"d?act(ivation)?(function|func|fn|f)?(prime|d\w*|grad\w*)|dact\w*", "", "tanh_prime"),
     (r"act(ivation)?(function|func|fn|f)?", "", "tanh ='tanh' ='relu'"),
     (r"samplesize|windowsize|window|sample", "", "#S #1"),
@@ -184,12 +192,13 @@ _INIT = [
     (r".*mask.*", "", "m:T,T m:N,T =None"), (r"[avx]?min(val(ue)?)?", "", "=-0.5"),
     (r"[avx]?max(val(ue)?)?", "", "=0.5"), (r"ax[ei]s|dims?", "", "=1 =0 =None =(1,0)"),
     (r"d(ata)?type", "", "='float64'"),
-    (r"(new|target|out(put)?)?shape", "", "s:D,N s:T,N,D s:1,D s:-1"),
+    (r"(new|target|out(put)?)?shape", "", "t:D,N t:T,N,D t:1,D t:-1"),
     (r"stride|pad(ding)?|dilation", "", "=1 =0 =2"),
     (r"(kernel|filter|pool)(size|shape|h|w|height|width)?|k", "", "#K #S =(2,2)"),
 ]  # fmt: skip
 # ... sizes, by the whole name; the last are weights of any name, and what says nothing.
 _NAMED_SIZES = [
+    (r"in(put)?_?shape", "t:D t:T,D t:C,X,X"),
     (r"hidden_?(size_?list|sizes|dims|layers|units)", "s:H,H #H"),
     (r"(layers?_?)?(dims|sizes)", "s:D,H,V #H"),
     (r"(n_?)?(vocab|words?|classes|labels|V|dict)(_?(size|num|dim|n))?", "#V #D"),

@@ -32,6 +32,7 @@ from .running import (
     is_target,
 )
 from .source import (
+    attributes_read,
     attributes_set,
     is_array_there,
     items_read,
@@ -47,6 +48,7 @@ _BACKWARD = re.compile(
     r"(back_?ward|back_?prop(agat[a-z]+)?|b_?prop|bwd)(_?(prop(agat[a-z]+)?|pass))?", re.I)
 _LOSS = re.compile(r"loss|cost|error|^j$|objective|nll|^l$", re.I)
 _WEIGHT = re.compile(r"[WUV]\w*|w|w_\w+|w\d+|b|b_\w+|b\w?\w?|bias\w*|gamma|beta|weights?|embed\w*")
+_BEGINS = re.compile(r"_*(re)?(init|set|build|create|make|prepare|compile)\w*")
 _DICTS = re.compile(r"param\w*|weights?|theta|p|model")
 
 
@@ -122,6 +124,38 @@ def as_layer(cls: Any) -> Any:
         if re.search("bptt|back|^grad", name) and all(map(_is_gradient, given)):
             return _beside_loss(cls, _method(cls, name), losses)
     return cls if callable(forward) else None
+
+
+def begun(cls: Any) -> Any:
+    """A subclass whose constructor goes on to the methods that give ``self`` what forward reads and
+    the constructor does not make, such as init_params(n_in) or initialize(optimizer), and takes
+    what they take; None where there are none."""
+    methods = [fn for n in dir(cls) if _BEGINS.fullmatch(n) and n != "__init__"
+               and isinstance(fn := getattr(cls, n), types.FunctionType)]
+    own, chosen = inspect.signature(cls).parameters, list[Any]()
+    made = {*attributes_set(cls.__init__, but_none=True)}
+    ahead = [cls.forward]
+    while ahead:
+        needed = {name for fn in ahead for name in attributes_read(fn)} - made
+        ahead = [fn for fn in methods if fn not in chosen and needed & {*attributes_set(fn)}]
+        chosen = ahead + chosen  # what one of them reads is made before
+    taken: dict[Any, dict[str, str]] = {}
+    for fn in chosen:
+        names = [p.name for p in arguments_of(fn)[1:] if p.default is p.empty]
+        taken[fn] = dict(zip(names, names, strict=True)) if len(names) != 1 else {
+            names[0]: re.sub("^_*set_", "", fn.__name__) if "set_" in fn.__name__ else names[0]}
+
+    def construct(self, **given):
+        cls.__init__(self, **{k: v for k, v in given.items() if k in own})
+        for fn, names in taken.items():
+            fn(self, **{n: given[k] for n, k in names.items()})
+
+    others = dict.fromkeys(k for names in taken.values() for k in names.values() if k not in own)
+    signature = inspect.Signature([*own.values(), *(
+        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY) for k in others)])
+    return type(cls.__name__, (cls,), {
+        "__init__": construct, "__signature__": signature, "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__}) if chosen else None
 
 
 def goes(name: str) -> str:

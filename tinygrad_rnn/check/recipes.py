@@ -35,6 +35,7 @@ from .arguments import (
     named_size,
     settings,
 )
+from .forms import begun
 from .limits import TimeUp, time_limit, work, worked
 from .numpy_standin import numpy_standin, unpoisoned
 from .running import (
@@ -559,6 +560,9 @@ def find(cls, seconds: float, known: dict[Any, Search] | None = None):
     if cls not in known:
         known[cls] = Search(cls, seconds)
         known[cls].next()
+        made = begun(cls) if known[cls].best is None else None
+        if made is not None and (other := Search(made, seconds)).next():
+            known[cls] = other
     search = known[cls]
     name, init_names = cls.__name__, search.init_names
     if search.best is not None:

@@ -102,11 +102,23 @@ def displays(fn) -> dict[str, list[str]]:
             if isinstance(t, ast.Name)}
 
 
-def attributes_set(fn) -> list[str]:
-    """The attributes of ``self`` that a method assigns to."""
-    found: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
-    return list(dict.fromkeys(n.attr for n in found if isinstance(n, ast.Attribute) and isinstance(
-        n.ctx, ast.Store) and isinstance(n.value, ast.Name) and n.value.id == "self"))
+def attributes_set(fn, but_none=False) -> list[str]:
+    """The attributes of ``self`` that a method assigns to; ``but_none``: something else than
+    None."""
+    nodes: Any = [*ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))]
+    none = [t for n in nodes if isinstance(n, ast.Assign) and getattr(n.value, "value", 0) is None
+            for t in n.targets]
+    return _attributes([n for n in nodes if not (but_none and n in none)], ast.Store)
+
+
+def attributes_read(fn) -> list[str]:
+    """The attributes of ``self`` that a method reads."""
+    return _attributes(ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], [])), ast.Load)
+
+
+def _attributes(nodes: Any, way) -> list[str]:
+    return list(dict.fromkeys(n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(
+        n.ctx, way) and isinstance(n.value, ast.Name) and n.value.id == "self"))
 
 
 def is_array_there(fn, name: str) -> bool:
