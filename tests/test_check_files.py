@@ -6,11 +6,12 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
 
-from tinygrad_rnn.check import LoadError, check, check_file
+from tinygrad_rnn.check import LoadError, check, check_file, worker
 from tinygrad_rnn.check.loading import Program, folders_of
 
 REPOSITORY = Path(__file__).parent / "checked" / "repository"
@@ -319,6 +320,20 @@ def test_whatever_a_file_does_its_layers_are_checked(statement, tmp_path):
     found = verdicts(path, seconds=0.4)
     assert found["First"] == found["Last"] == "ok"
     assert set(found.values()) <= {"ok", "unchecked"}
+
+
+def test_what_computes_says_so_and_is_not_taken_for_one_that_waits():
+    """A process with a small share of a busy machine was ended for its silence."""
+    said = []
+
+    def say(**message):
+        said.append(message)
+        threading.Event().wait()
+
+    threading.Thread(target=worker._beat, args=(0.01, say), daemon=True).start()
+    while not said:
+        sum(range(1000))
+    assert said[0]["computing"] > 0
 
 
 def test_the_status_never_says_right_where_nothing_was_checked(tmp_path):

@@ -22,7 +22,7 @@ from .report import Report
 from .words import Said, say
 
 _PACKAGE = __package__ or "tinygrad_rnn.check"
-PATIENCE = 10.0  # times the limit of CPU time, until a process that says nothing is ended
+PATIENCE = 10.0, 10.0  # seconds, and times the limit of CPU time, until one that waits is ended
 
 
 def check_apart(path: str | Path, only: str | None = None, make: str | None = None, seed: int = 0,
@@ -83,7 +83,7 @@ class _Run:
             env=environment, encoding="utf-8", errors="replace", **own_group)
         self.silent = False
         try:
-            self._listen(request, 10 + PATIENCE * seconds)
+            self._listen(request, PATIENCE[0] + PATIENCE[1] * seconds)
         finally:
             self._kill()
             status = self.process.wait()
@@ -95,7 +95,7 @@ class _Run:
 
     def _listen(self, request, patience: float):
         with contextlib.suppress(OSError):
-            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.write(json.dumps({**request, "beat": patience / 4}) + "\n")
             self.process.stdin.close()
         clock = _Clock(patience, self._silence)
         for line in self.process.stdout:

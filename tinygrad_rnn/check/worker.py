@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +26,32 @@ def main() -> None:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=lambda: os._exit(0))  # one process reports
 
-    def say(**message: Any) -> None:
-        out.write(json.dumps(message) + "\n")
-        out.flush()
+    one_by_one = threading.Lock()
 
+    def say(**message: Any) -> None:
+        with one_by_one:
+            out.write(json.dumps(message) + "\n")
+            out.flush()
+
+    threading.Thread(target=_beat, args=(request["beat"], say), daemon=True).start()
     limit = _limits()
     try:
         _check(request, say, limit)
     except BaseException as error:  # a crash of ours, at last
         say(crashed=f"{type(error).__name__}: {error}")
     os._exit(0)  # threads that never end are left behind
+
+
+def _beat(seconds: float, say) -> None:
+    """Say every so many seconds that something is computed, however slowly on a busy machine: what
+    waits is ended by who listens, and what computes by its limit of CPU time."""
+    before = time.process_time()
+    while True:
+        time.sleep(seconds)
+        now = time.process_time()
+        if now - before > seconds / 100:
+            say(computing=now)
+        before = now
 
 
 def _limits():
