@@ -435,10 +435,10 @@ class Loops(Program):
 
 
 class Batches(Loops):
-    """The same, on batches of many sizes."""
+    """The same, on batches of many sizes, some of several lengths, too."""
 
     def grow(self):
-        self.T = self.random.choice([2, 8, 13, 22])
+        self.Ts = self.random.choice([[2], [8], [13], [22], [13, 17, 15], [24, 21]])
         return super().grow()
 
     def plan(self):
@@ -449,7 +449,8 @@ class Batches(Loops):
 
     def arguments(self, data, rows, order):
         rng = np.random.default_rng((self.seed, data))
-        x, y = (rng.normal(size=(rows, self.T, 4)).astype(self.dtype) for _ in range(2))
+        size = rows, self.Ts[data % len(self.Ts)], 4
+        x, y = (rng.normal(size=size).astype(self.dtype) for _ in range(2))
         return (np.asfortranarray(x), y) if order == "F" else (x, y)
 
 

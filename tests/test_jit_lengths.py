@@ -1,6 +1,7 @@
-"""tg.jit: a function that is recorded for a few time steps, or for two sizes of a
+"""tg.jit: a function that is recorded for a few time steps, or for one size of a
 batch, is replayed for any number of them."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import tinygrad_rnn as tg
 from tinygrad_rnn import functional as F
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.jit import jitted, lengths, roll
+from tinygrad_rnn.jit import jitted, lengths, resized, roll
 from tinygrad_rnn.jit.jitted import ForSize, Recording
 from tinygrad_rnn.jit.trace import trace
 
@@ -309,7 +310,7 @@ def test_it_explains_itself(capsys):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_third_size_of_a_batch_records_nothing(name, monkeypatch):
+def test_a_second_size_of_a_batch_records_nothing(name, monkeypatch):
     traces = []
     monkeypatch.setattr(jitted, "threads", lambda: 1)
     monkeypatch.setattr(jitted, "trace", lambda *a: traces.append(a) or trace(*a))
@@ -322,19 +323,22 @@ def test_a_third_size_of_a_batch_records_nothing(name, monkeypatch):
         assert_allclose(step(x, targets).item(), plain(same, targets).item(), 1e-10)
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
         assert_allclose(p.data, q.data, 1e-8, 1e-12)
-    assert [type(r) for r in step.recordings.values()] == [Recording] * 2 + [ForSize] * 3
-    assert len(traces) == 2
+    assert [type(r) for r in step.recordings.values()] == [Recording] + [ForSize] * 4
+    assert len(traces) == 1
     assert step._last.program.loops
 
 
 @pytest.mark.parametrize(("name", "sizes", "kinds", "traced"), [
-    # recorded for 13, 14, 16 and 17 steps of each of the first two
-    ("GRU", [(8, 24), (5, 24), (7, 24), (3, 24), (11, 24)], [ForSize] * 5, 8),
-    ("language model", [(4, 15), (4, 12), (4, 18), (4, 10)], [Recording] * 2 + [ForSize] * 2, 2),
-    ("two directions", [(4, 12), (4, 15), (4, 18)], [Recording] * 2 + [ForSize], 2),
+    # recorded for 13, 14, 16 and 17 steps of the first
+    ("GRU", [(8, 24), (5, 24), (7, 24), (3, 24), (11, 24)], [ForSize] * 5, 4),
+    # recorded once more, for 11 steps
+    ("language model", [(4, 15), (4, 12), (4, 18), (4, 10)], [Recording] + [ForSize] * 3, 2),
+    ("two directions", [(4, 13), (4, 15), (4, 18)], [Recording] + [ForSize] * 2, 2),
+    ("LSTM", [(7, 19), (7, 15), (8, 15), (3, 15)], [Recording] + [ForSize] * 3, 2),
+    ("dropout", [(8, 9), (6, 9), (6, 12)], [Recording, ForSize, Recording], 2),
 ])  # fmt: skip
-def test_two_sizes_are_enough_whatever_the_length(name, sizes, kinds, traced, monkeypatch):
-    """Of a batch of long sequences, or lengths of short ones."""
+def test_one_size_is_enough_whatever_the_length(name, sizes, kinds, traced, monkeypatch):
+    """Of a batch, of long sequences or not, or one length and the beginning of another."""
     traces = []
     monkeypatch.setattr(jitted, "threads", lambda: 1)
     for place in (jitted, lengths):
@@ -350,13 +354,21 @@ def test_two_sizes_are_enough_whatever_the_length(name, sizes, kinds, traced, mo
     assert len(traces) == traced
 
 
-OF_ROWS = {  # and what they are recorded as for 9 and for 2
-    "a mean": (lambda x, n: np.mean(x, axis=0) + 1 / n, ForSize, ForSize),
-    "a quotient": (lambda x, n: np.tanh(x) / float(n), ForSize, ForSize),
+OF_ROWS = {  # and what they are recorded as for 6, for 9 and for 2
+    "a mean": (lambda x, n: np.mean(x, axis=0) + 1 / n, Recording, ForSize, ForSize),
+    "a mean of squares": (lambda x, n: np.add.reduce(x * x, axis=None) / (x.size * 1.0),
+                          ForSize, ForSize, ForSize),
+    "a quotient": (lambda x, n: np.tanh(x) / float(n), Recording, ForSize, ForSize),
     "a shape": (lambda x, n: np.tanh(x.reshape(-1)).reshape(3, n) @ np.ones((n, 2)),
-                ForSize, ForSize),
-    "a root": (lambda x, n: np.sum(x) * np.sqrt(n), Recording, Recording),
-    "few rows": (lambda x, n: np.tanh(x) if n > 2 else np.sinh(x), ForSize, Recording),
+                ForSize, ForSize, ForSize),
+    "parts": (lambda x, n: np.concatenate([x[: n - 1] * 2, x[n - 1 :], x[::-1], np.zeros((n, 3))]),
+              ForSize, ForSize, ForSize),
+    "a number that is the size": (lambda x, n: np.sum(x[:, None] * np.ones((4, 1)) / 4, axis=1),
+                                  ForSize, ForSize, ForSize),
+    "an axis that is as long": (lambda x, n: np.stack([x, x * 2, x * 3, x * 4]).reshape(4, n, 3),
+                                ForSize, ForSize, ForSize),
+    "a root": (lambda x, n: np.sum(x) * np.sqrt(n), Recording, Recording, Recording),
+    "few rows": (lambda x, n: np.tanh(x) if n > 2 else np.sinh(x), ForSize, ForSize, Recording),
 }  # fmt: skip
 
 
@@ -367,7 +379,27 @@ def test_what_hangs_on_the_rows_is_made_or_recorded(name):
     for n in (4, 4, 6, 6, 9, 9, 9, 2, 2, 2):
         x = rng.normal(size=(n, 3))
         assert_array_equal(step(x), f(x, n))
-    assert [type(r) for r in step.recordings.values()] == [Recording] * 2 + kinds
+    assert [type(r) for r in step.recordings.values()] == [Recording, *kinds]
+
+
+def recorded_as(tape, homes):
+    """A tape, for equality."""
+    order = {value: i for i, value in enumerate([*tape.inputs, *tape.results])}
+    return (str(tape), [(x.shape, x.tobytes()) for x in tape.constants.values()],
+            [(order[new], order[old]) for new, old in homes.items()])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_tape_for_another_size_is_what_would_be_recorded(name, monkeypatch):
+    monkeypatch.setattr(jitted, "threads", lambda: 1)
+    made = []
+    for n in (8, 5):
+        step, _ = training(MODELS[name], True)
+        step(*batch(name, 9, np.random.default_rng(1), n))
+        made.append(step._last)
+    one, other = ((r.program.tape, r.program.homes) for r in made)
+    shapes = [value.shape for value in other[0].inputs]
+    assert recorded_as(*resized.resized(*one, shapes)) == recorded_as(*other)
 
 
 @pytest.mark.usefixtures("as_python")
@@ -386,7 +418,7 @@ def test_a_smaller_batch_does_what_pays_for_the_larger():
     for n in (8, 8, 3, 3, 2, 9, 9):
         ids = rng.integers(0, 5, (n, 4))
         assert_allclose(step(ids).item(), f(ids).item(), 1e-5)
-    assert [type(r) for r in step.recordings.values()] == [Recording] * 2 + [ForSize] * 2
+    assert [type(r) for r in step.recordings.values()] == [Recording] + [ForSize] * 3
 
 
 def test_rows_that_are_made_wrong_are_not_believed(monkeypatch):
@@ -396,3 +428,29 @@ def test_rows_that_are_made_wrong_are_not_believed(monkeypatch):
         x = rng.normal(size=(n, 3))
         assert_array_equal(step(x), np.tanh(x))
         assert type(step._last) is Recording
+
+
+def test_a_guess_that_is_wrong_leaves_nothing(monkeypatch):
+    """Neither in what the function edits nor in the recordings that come after it."""
+    as_is = resized.resized
+
+    def wrong(*args):
+        tape, homes = as_is(*args)
+        first = tape.calls[0]
+        tape.calls[0] = dataclasses.replace(first, fn=np.subtract, _inputs=None)
+        return tape, homes
+
+    monkeypatch.setattr(lengths, "resized", wrong)
+    kept = [np.zeros(3), np.zeros(3)]
+
+    def f(x, into):
+        y = np.add(x, into)
+        into += y.sum(axis=0)
+        return y
+
+    step = tg.jit(lambda x: f(x, kept[0]), fast=False)
+    for n in (4, 4, 6, 6, 9, 9, 9):
+        x = rng.normal(size=(n, 3))
+        assert_array_equal(step(x), f(x, kept[1]))
+        assert_array_equal(*kept)
+    assert [type(r) for r in step.recordings.values()] == [Recording, Recording, ForSize]

@@ -34,7 +34,8 @@ X = [np.random.default_rng(k).normal(size=(3, 4)) for k in range(5)]
     pytest.param(mode, marks=[] if mode in ("exact", "loops") else pytest.mark.slow)
     for mode in MODES])
 def test_programs_do_under_jit_what_they_do_without(mode):
-    """And no proof has anything to say to them: what is wrong is not only kept from coming out."""
+    """And no proof has anything to say to them, but to guesses: what is wrong is not only kept from
+    coming out."""
     counts, found, said, plans, native = programs(mode)
     assert not found, "\n\n".join(f"seed {seed}: {why}\n{text}" for seed, *_, why, text in found)
     assert counts["same"] > 30  # most are not refused
@@ -53,7 +54,10 @@ def programs(mode):
 
     def proven(recording, *args, as_is=proof.prove):
         result, difference = as_is(recording, *args)
-        said.extend([difference] if difference else [])
+        if difference and type(recording) is jitted.ForSize:  # a guess
+            total["guessed wrong"] += 1
+        elif difference:
+            said.append(difference)
         if recording.program not in plans:
             plans[recording.program] = plan(recording)
             total.update(plans[recording.program])
@@ -76,30 +80,31 @@ def programs(mode):
 # are better ones, put them here: python tests/test_jit_proof.py
 PLANS = {
     "exact":
-        "ForSize 14, Recording 105, buffer 10414, buffers 4186, bytes 448960, calls 17271, "
-        "chained 0, chains 0, copy 453, edit 459, home 149, in lanes 0, kept 328, lines 17459,"
-        " loops 21, read by chains 0, recorded 28504, their buffers 187, their lines 388",
+        "ForSize 20, Recording 99, buffer 10721, buffers 4307, bytes 578496, calls 17064, "
+        "chained 0, chains 0, copy 237, edit 259, guessed wrong 1, home 149, in lanes 0, kept "
+        "412, lines 16938, loops 36, read by chains 0, recorded 26718, their buffers 379, "
+        "their lines 765",
     "lanes":
-        "ForSize 6, Recording 116, buffer 5121, buffers 3278, bytes 296000, calls 14068, "
-        "chained 6402, chains 553, copy 166, edit 239, home 197, in lanes 3196, kept 217, "
-        "lines 12822, loops 15, read by chains 2549, recorded 26272, their buffers 136, their "
-        "lines 225",
+        "ForSize 13, Recording 115, buffer 4979, buffers 3138, bytes 302144, calls 13810, "
+        "chained 6146, chains 489, copy 166, edit 239, home 198, in lanes 3196, kept 210, "
+        "lines 12391, loops 19, read by chains 2386, recorded 25568, their buffers 183, their "
+        "lines 315",
     "single":
-        "ForSize 10, Recording 115, buffer 8821, buffers 4570, bytes 363008, calls 14293, "
-        "chained 2104, chains 522, copy 68, edit 272, home 125, in lanes 0, kept 545, lines "
-        "14789, loops 24, read by chains 1687, recorded 28958, their buffers 251, their lines "
-        "750",
+        "ForSize 19, Recording 114, buffer 9640, buffers 6368, bytes 342720, calls 17583, "
+        "chained 3937, chains 923, copy 86, edit 458, guessed wrong 3, home 130, in lanes 0, "
+        "kept 1038, lines 18757, loops 29, read by chains 3001, recorded 34439, their buffers "
+        "316, their lines 941",
     "loops":
-        "ForSize 4, Recording 138, buffer 6704, buffers 5405, bytes 220992, calls 13766, "
-        "chained 6526, chains 1943, copy 135, edit 194, home 175, in lanes 4372, kept 440, "
-        "lines 11755, loops 0, read by chains 5811, recorded 26701, their buffers 5, their "
-        "lines 23",
+        "ForSize 3, Recording 134, buffer 6348, buffers 5096, bytes 213312, calls 13093, "
+        "chained 6269, chains 1839, copy 119, edit 271, home 172, in lanes 3830, kept 447, "
+        "lines 11220, loops 0, read by chains 5513, recorded 26853, their buffers 3, their "
+        "lines 16",
     "columns":
-        "ForSize 8, Recording 132, buffer 5791, buffers 4773, bytes 284672, calls 15231, "
-        "chained 6751, chains 1612, copy 209, edit 173, home 228, in lanes 0, kept 509, lines "
-        "11236, loops 5, read by chains 5088, recorded 31557, their buffers 22, their lines 95",
+        "ForSize 8, Recording 140, buffer 6900, buffers 5712, bytes 437312, calls 18253, "
+        "chained 7639, chains 1880, copy 212, edit 235, home 228, in lanes 0, kept 670, lines "
+        "13238, loops 5, read by chains 5853, recorded 35055, their buffers 16, their lines 73",
 }  # fmt: skip
-NATIVE = {"loops": 4731, "columns": 3796}  # at the least
+NATIVE = {"loops": 4690, "columns": 6003}  # at the least
 
 
 def plan(recording):

@@ -31,7 +31,7 @@ from .cut import cut
 from .device import PASSES as PASSES_THERE
 from .device import Divided, on_host
 from .lanes import on_cores
-from .lengths import LONG, NO_LOOP, STEPS, AnyLength, AnyRows, sizes_of
+from .lengths import LONG, NO_LOOP, SOME, STEPS, AnyLength, AnyRows, sizes_of
 from .lookups import look_up_late, moved_alone, tables_first
 from .loops import available, compiled_calls, elementary, fuse, slices_first, sum_in_softmax
 from .memory import Block
@@ -276,7 +276,7 @@ class Jitted(Generic[P, R]):
             yield known
             self._families[known.family] = known.known.tried
         for family, n in sizes.items():
-            yield from self._known(family, n)
+            yield from self._known(family, n, reached, given)
         for family, T in [(family, T) for family, T in sizes.items() if T >= LONG
                           or type(self._families.get(family)) is int][:2]:
             yield from self._of_any_length(family, T, sizes, reached, given)
@@ -290,8 +290,9 @@ class Jitted(Generic[P, R]):
         return (r for family, n in sizes.items() for r in self._fellows(family)
                 if r.sizes[family] > n)
 
-    def _known(self, family, n) -> Iterator[ForSize]:
-        known = self._families.get(family)
+    def _known(self, family, n, reached, given) -> Iterator[ForSize]:
+        known: Any = self._families.get(family)
+        was = known
         fellows = self._fellows(family)
         last: Any = fellows[-1] if fellows else None
         if last and not isinstance(known, (AnyLength, AnyRows)) and family not in last.paired:
@@ -300,17 +301,34 @@ class Jitted(Generic[P, R]):
                 (r, last) for r in fellows[-2:-1] if known is None and more_steps(r, last, family)]
             try:
                 if pairs:
-                    self._families[family] = known = AnyRows(
-                        pairs[-1], tuple([r.sizes[family] for r in pairs[-1]]))
+                    known = AnyRows.of_two(*pairs[-1], tuple([r.sizes[family] for r in pairs[-1]]))
+                elif fellows == [last]:
+                    known = self._guessed(last, family, n, reached, given)
+                self._families[family] = known
             except Exception:  # then these few steps are looked at as many are
-                if not alike(*pairs[-1]):
+                if pairs and not alike(*pairs[-1]):
                     self._families[family] = 0
         if isinstance(known, (AnyLength, AnyRows)):
             with contextlib.suppress(Irregular):
                 yield ForSize(known, n, family, self._block)
                 known.missed += 1
-                if known.tried is not None or known.missed > PROOFS:
+                if known is not was and fellows == [last]:  # a guess
+                    self._families[family] = was
+                elif known.tried is not None or known.missed > PROOFS:
                     self._families[family] = known.tried
+
+    def _guessed(self, one, family, n, reached, given) -> AnyRows | None:
+        """What one recording alone says of other sizes."""
+        first = one.sizes[family]
+        if type(one) is OnDevice or (type(one) is ForSize and one.known.what != "steps"):
+            return None
+        try:
+            return AnyRows.of_one(one, reached, (first, n))
+        except Irregular:
+            if type(one) is ForSize or min(n, first) <= SOME:
+                raise
+            return AnyRows.of_steps(one, self.f, reached, given, n, functools.partial(
+                improved, fast=self.fast, times=first / SOME, few=SOME), first)
 
     def _of_any_length(self, family, T, sizes, reached, given) -> Iterator[ForSize]:
         like = {r.known.tried: r.known for r in self._larger(sizes) if type(r) is ForSize
@@ -326,7 +344,7 @@ class Jitted(Generic[P, R]):
             except Exception as error:
                 if error.args == NO_LOOP:
                     self._families[family] = len(STEPS)
-            yield from self._known(family, T)
+            yield from self._known(family, T, reached, given)
 
     def repeatable(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, Callable[[], R] | None]:
         """A call; and a function that replays it, each time with the values that its arrays have
@@ -444,15 +462,16 @@ def _trim():
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def improved(tape: Tape, homes: dict[Value, Value], fast: bool, times: float = 1):
+def improved(tape: Tape, homes: dict[Value, Value], fast: bool, times: float = 1,
+             few: int = 0):
     """The tape after all passes, which result of it is the new value of which input, and how many
     calls there are before they are shared among cores. ``times``: how many times as many steps
-    there are where it is used."""
+    there are where it is used; ``few``: of how many they are there, one after the other."""
     for improve in PASSES:
         tape = improve(tape)
     for improve in FUSION if fast and available() else ():
-        tape = fuse(tape, times) if improve is fuse else improve(tape)
-    tape = sooner(cut(tape), times)
+        tape = fuse(tape, times, not few) if improve is fuse else improve(tape)
+    tape = sooner(cut(tape), times, few)
     calls = len(tape.calls)
     if threads() > 1 and takes_blocks():
         tape = on_cores(tape, threads(), times, fast and available() and can_share())
@@ -613,7 +632,8 @@ class ForSize(Recording):
         self.shape, self.assigned = known.shape, known.assigned
         self.rounds, self.eps, self.edited = known.rounds, known.eps, known.edited
         self.looked_at = False
-        self.proofs, self.kept, self.plain_is_proven = 0, [], known.proofs >= PROOFS
+        self.proofs, self.kept, self.plain_is_proven = 0, [], known.plain is None or (
+            known.proofs >= PROOFS)
         self.paired = set()
 
     def plainly(self, noise):

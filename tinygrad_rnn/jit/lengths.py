@@ -8,21 +8,25 @@ elements, must give what the function gives (proof.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from .memory import Block
 from .proof import Plain, coarsest
 from .replay import Program
+from .resized import resized
 from .roll import Irregular, Rolled, between
 from .state import Reached
 from .tape import Choices
-from .trace import trace
+from .trace import arguments, slots_of, trace
 
-__all__ = ["LONG", "NO_LOOP", "STEPS", "AnyLength", "AnyRows", "sizes_of"]
+__all__ = ["LONG", "NO_LOOP", "SOME", "STEPS", "AnyLength", "AnyRows", "sizes_of"]
 
 LONG = 96  # steps from which on they are not recorded one by one
+SOME = 11  # of another number of them, which are enough beside all of the first one: a prime
 NO_LOOP = ("more elements are no more calls",)
 # that are recorded instead: the second ones where these are so few that the engine does otherwise
 STEPS = (13, 14, 16, 17), (37, 38, 40, 41)
@@ -73,34 +77,80 @@ class AnyLength:
             choices = Choices(like.chosen[i] if like else ())
             better.append(choices.of(partial(improve, tape, homes, times=T / t)))
             self.chosen.append(choices.made)
-        self.program = Rolled([Program(tape, homes, Block(), apart=True)
-                               for tape, homes, _ in better], self.Ts)
+        self.tapes = [(tape, homes) for tape, homes, _ in better]
+        self.program = rolled(self.tapes, self.Ts, loops=False)
         self.eps, self.rounds = coarsest(tape), rounding(better[0][0])
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
 
 
 class AnyRows:
-    """Recordings for two sizes of a batch, or two numbers of steps, as one for any. Raises
-    Irregular where they are not alike."""
+    """Programs for two sizes of a batch, or two numbers of steps, as one for any. Raises Irregular
+    where they are not alike."""
 
     what, plain = "rows", None
     tried: int | None = None  # which STEPS, before, where it is about steps
 
-    def __init__(self, pair: Sequence[Any], Ns: tuple[int, ...]) -> None:
-        one, other = pair
-        if one.looked_at or other.looked_at or repr((one.shape, one.assigned)) != repr(
-                (other.shape, other.assigned)):
+    def __init__(self, one: Any, Ns: tuple[int, ...], other: Any, looked_at: bool = False) -> None:
+        """``other``: the program, and what it gives and sets, for the second of these sizes; the
+        first is that of the recording ``one``."""
+        program, *structures = other
+        if one.looked_at or looked_at or repr((one.shape, one.assigned)) != repr(
+                tuple(structures)):
             raise Irregular("results")
-        self.Ts, self.proofs, self.missed = Ns, one.proofs + other.proofs, 0
+        self.Ts, self.proofs, self.missed = Ns, one.proofs, 0
         self.native, self.shape, self.assigned = one.program.native, one.shape, one.assigned
         self.eps, self.rounds, self.edited = one.eps, one.rounds, one.edited
-        if hasattr(one, "known"):  # for any number of steps
-            self.program = between([r.known.program for r in pair], one.T, Ns)
+        if isinstance(program, Rolled):  # for any number of steps
+            self.program = between([one.known.program, program], one.T, Ns)
             return
-        if len(one.recorded.calls) != len(other.recorded.calls):
+        self.tapes = [(one.program.tape, one.program.homes), program]
+        self.program = rolled(self.tapes, Ns)
+
+    @classmethod
+    def of_two(cls, one: Any, other: Any, Ns: tuple[int, ...]) -> AnyRows:
+        """Out of two recordings."""
+        program = other.known.program if hasattr(other, "known") else (
+            other.program.tape, other.program.homes)
+        self = cls(one, Ns, (program, other.shape, other.assigned), other.looked_at)
+        self.proofs += other.proofs
+        if not hasattr(one, "known") and len(one.recorded.calls) != len(other.recorded.calls):
             self.what, self.tried = "steps", 0
-        programs = [Program(r.program.tape, r.program.homes, Block(), apart=True) for r in pair]
-        try:
-            self.program = Rolled(programs, Ns, loops=True)
-        except Irregular:
-            self.program = Rolled(programs, Ns)
+        return self
+
+    @classmethod
+    def of_one(cls, one: Any, reached: Reached, Ns: tuple[int, ...]) -> AnyRows:
+        """Out of one recording, or one for any number of steps, and what comes in for another
+        size."""
+        shapes = [np.shape(slot.get()) for slot in slots_of(reached)]
+        if not hasattr(one, "known"):
+            program: Any = resized(one.program.tape, one.program.homes, shapes)
+        else:
+            known, given = one.known, arguments(reached)
+            program = rolled([resized(tape, homes, [
+                tuple([t if n == one.T and i in given else n for n in shape])
+                for i, shape in enumerate(shapes)])
+                for (tape, homes), t in zip(known.tapes, known.Ts, strict=True)],
+                known.Ts, type(known) is AnyRows)
+        return cls(one, Ns, (program, one.shape, one.assigned))
+
+    @classmethod
+    def of_steps(cls, one: Any, f: Any, reached: Reached, given: Any, T: int, improve: Any,
+                 n: int) -> AnyRows:
+        """Out of one recording, for ``n`` steps, and the first few of another T."""
+        tape, homes, *structures = trace(f, reached, given, (T, SOME))
+        if len(tape.calls) >= len(one.recorded.calls):
+            raise Irregular(*NO_LOOP)
+        better, homes, _ = improve(tape, homes)
+        self = cls(one, (n, SOME), ((better, homes), *structures), tape.looked_at)
+        self.what, self.tried = "steps", 0
+        return self
+
+
+def rolled(tapes: list[Any], Ts: tuple[int, ...], loops: bool = True) -> Rolled:
+    """Tapes as one program for any of these numbers; ``loops``: also of what repeats as often in
+    all of them, if that is possible."""
+    programs = [Program(tape, homes, Block(), apart=True) for tape, homes in tapes]
+    if loops:
+        with suppress(Irregular):
+            return Rolled(programs, Ts, loops=True)
+    return Rolled(programs, Ts)

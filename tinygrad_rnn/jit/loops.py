@@ -202,10 +202,10 @@ def _sliced(x, call, source, calls):
     return part
 
 
-def fuse(tape: Tape, times: float = 1) -> Tape:
+def fuse(tape: Tape, times: float = 1, loops: bool = True) -> Tape:
     """Chains of elementwise calls become compiled loops. ``times``: how many times as many steps
-    there are where the tape is used."""
-    return gather(tape, Kernel, WORTH / times, times > 1)
+    there are where the tape is used, as ``loops``."""
+    return gather(tape, Kernel, WORTH / times, loops and times > 1)
 
 
 # ---- the functions ----

@@ -186,10 +186,11 @@ def bias_in_softmax(tape: Tape) -> Tape:
     return drop_unused(Tape(calls, tape.inputs, tape.constants, tape.results))
 
 
-def sooner(tape: Tape, times: float = 1) -> Tape:
+def sooner(tape: Tape, times: float = 1, few: int = 0) -> Tape:
     """What reads a value for the last times is done as soon as it can be, where it makes less than
     half of what it sets free: gradients of weights, which the engine leaves for the end. ``times``:
-    how many times as many steps there are where the tape is used."""
+    how many times as many steps there are where the tape is used, in ``few`` places of which, if it
+    says so, there is one of these axes."""
     when: dict[Call, int] = {}
     made: dict[Value, int] = {}  # when
     root: dict[Value, Value] = {}
@@ -197,6 +198,9 @@ def sooner(tape: Tape, times: float = 1) -> Tape:
 
     def ready(call):
         return max((made[v] for v in call.inputs() if v in made), default=-1)
+
+    def large(value):
+        return value.nbytes * (times if few and any(n % few == 0 for n in value.shape or ()) else 1)
 
     for i, call in enumerate(tape.calls):
         read = [root.get(v, v) for v in call.inputs()]
@@ -216,9 +220,10 @@ def sooner(tape: Tape, times: float = 1) -> Tape:
                 continue
             soon = max(map(ready, reading))
             late = [other for other in reading if when[other] > soon]
-            size = sum(out.nbytes for other in late for out in other.outs)
+            size = sum(large(out) for other in late for out in other.outs)
             over = bisect_left(checks, max((when[other] + 1 for other in late), default=0))
-            if chosen(2 * size < times * value.nbytes) and over == bisect_left(checks, soon):
+            free = large(value) if few else times * value.nbytes
+            if chosen(2 * size < free) and over == bisect_left(checks, soon):
                 for other in late:
                     when[other] = soon
                     made.update(dict.fromkeys(other.outs, soon))

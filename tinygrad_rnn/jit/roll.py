@@ -28,7 +28,7 @@ from .replay import Program
 from .table import Compiled, Loop, assembled
 from .tape import LEAST, Call, segments
 
-__all__ = ["Irregular", "Rolled", "between"]
+__all__ = ["Irregular", "Rolled", "between", "evenly", "ramp"]
 
 PEELED = 4  # repetitions at its ends that may be other than those between
 TOKEN = re.compile(r"'[^']*'|[A-Za-z_]\w*|\d+\.?\d*(?:[eE][-+]?\d+)?|.")
@@ -185,15 +185,8 @@ class Sample:
                     times = times if times and x.dtype.type(1) / x.dtype.type(times) == value else 0
             said = ("part",) if times else ("all", value.tobytes())
             return Slot(("array", (*said, layout), sort), (*[times][: bool(times)], *x.shape))
-        if layout == "C" and x.size > LEAST and x.dtype.kind in "if" and (
-                x == np.floor(x)).all() and not np.signbit(x[x == 0]).any():
-            flat = x.ravel()  # rows of numbers evenly apart: np.arange, turned perhaps
-            first, step = int(flat[0]), int(flat[1] - flat[0])
-            other = np.flatnonzero(np.diff(flat) != step)
-            n = int(other[0]) + 1 if other.size else x.size
-            then = int(flat[n] - flat[0]) if other.size else 0
-            if np.array_equal(flat, ramp(first, step, n, then, x.size)):
-                return Slot(("array", ("range",), sort), (first, step, n, then, *x.shape))
+        if layout == "C" and (found := evenly(x)) is not None:
+            return Slot(("array", ("range",), sort), (*found, *x.shape))
         key = x.dtype.str, x.shape, x.strides, x.tobytes()
         self.things.setdefault(key, x)
         return Slot(("array", ("same", key), sort))
@@ -249,6 +242,21 @@ def names(words, i, end):
     good = all(map(NAME.match, found)) and all(
         word in ", " for j, word in enumerate(inside) if j % 3)
     return found if good else []
+
+
+def evenly(x):
+    """The rows of numbers evenly apart that an array is (np.arange, turned perhaps), as ``ramp``
+    makes them; None for others."""
+    if x.size <= LEAST or x.dtype.kind not in "if" or not (x == np.floor(x)).all() or (
+            np.signbit(x[x == 0]).any()):
+        return None
+    flat = x.ravel()
+    first, step = int(flat[0]), int(flat[1] - flat[0])
+    other = np.flatnonzero(np.diff(flat) != step)
+    n = int(other[0]) + 1 if other.size else x.size
+    then = int(flat[n] - flat[0]) if other.size else 0
+    return (first, step, n, then) if np.array_equal(
+        flat, ramp(first, step, n, then, x.size)) else None
 
 
 def ramp(first, step, n, then, size):

@@ -230,13 +230,14 @@ def segments(keys) -> Iterator[tuple[int, int, int]]:
 
 def replace(x, change):
     """The same argument with ``change(value)`` for each value in it."""
-    if isinstance(x, Value):
+    kind = type(x)
+    if kind is Value:
         return change(x)
     if isinstance(x, (tuple, list)):
-        return type(x)([replace(item, change) for item in x])
-    if isinstance(x, dict):
+        return kind([change(item) if type(item) is Value else replace(item, change) for item in x])
+    if kind is dict:
         return {k: replace(v, change) for k, v in x.items()}
-    if isinstance(x, slice):
+    if kind is slice:
         return slice(*(replace(item, change) for item in (x.start, x.stop, x.step)))
     return x
 

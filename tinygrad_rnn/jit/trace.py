@@ -53,8 +53,8 @@ from .state import (
 )
 from .tape import Call, Tape, Value
 
-__all__ = ["Counted", "SharedMemory", "TensorData", "build", "copied", "cut_graphs",
-           "forget_recordings", "refuse_shared", "trace"]  # fmt: skip
+__all__ = ["Counted", "SharedMemory", "TensorData", "arguments", "build", "copied", "cut_graphs",
+           "forget_recordings", "refuse_shared", "slots_of", "trace"]  # fmt: skip
 
 
 def trace(f, reached: Reached, given, short=None) -> Any:
@@ -162,8 +162,7 @@ class State:
 
     def exchange(self, recorder, short=None):
         """Recording arrays, numbers and generators in the places of all that is reached."""
-        given, tensors = self.reached.given, len(self.reached.arrays) + len(self.reached.numbers)
-        arguments = {*range(given["arrays"]), *range(tensors, tensors + given["tensors"])}
+        given = arguments(self.reached)
         again: dict[int, list[Place]] = {}
         for place, i in self.reached.again:
             again.setdefault(i, []).append(place)
@@ -171,13 +170,13 @@ class State:
         for place, i in self.reached.generators_again:
             again.setdefault(first + i, []).append(place)
         for i, (slot, x) in enumerate(zip(self.slots, self.originals, strict=True)):
-            if short and i in arguments:
+            if short and i in given:
                 T, t = short
-                x = x[tuple([slice(t if n == T else n) for n in x.shape])]
+                x = x[tuple([slice(t if n == T else n) for n in x.shape])].copy()
             number = len(recorder.tape.inputs)
             put = recorder.input(copied(x) if isinstance(x, np.ndarray) else
                                  host(x) if foreign(x) else x)
-            if i not in arguments:
+            if i not in given:
                 recorder.outside.update(dict.fromkeys(recorder.tape.inputs[number:], x))
             for place in (slot, *again.get(i, ())):
                 place.set(put)
@@ -260,6 +259,12 @@ def slots_of(reached: Reached) -> list[Any]:
     """Whatever is an input of a recording, in its order."""
     return [*reached.arrays, *reached.numbers, *map(TensorData, reached.tensors),
             *reached.generators]
+
+
+def arguments(reached: Reached) -> set[int]:
+    """Which of these are arrays among the arguments."""
+    tensors = len(reached.arrays) + len(reached.numbers)
+    return {*range(reached.given["arrays"]), *range(tensors, tensors + reached.given["tensors"])}
 
 
 def holds(place, old) -> bool:

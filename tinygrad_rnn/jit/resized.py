@@ -1,0 +1,347 @@
+"""A tape for arrays of another size, out of one: no call of the function is needed for it.
+
+What the calls then make follows from NumPy's own rules for shapes. Numbers that may hang on the
+size, in shapes and slices, are guessed, and so is what arrays are that do not come in. Where a
+guess is none, Irregular is raised; where it is wrong, the proof says so (proof.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from .blocks import BLOCKED
+from .chains import Chain
+from .cut import Blocks
+from .memory import JOINS, editing, elementwise
+from .recording import draw
+from .roll import Irregular, evenly, ramp
+from .tape import Call, Tape, Value, replace, values_in
+
+__all__ = ["resized"]
+
+Shape = tuple[int, ...]
+
+
+def resized(tape: Tape, homes: dict[Value, Value], shapes: list[Shape]) -> Any:
+    """The tape, and which result is the new value of which input, for inputs of these shapes."""
+    made = _Resized(tape)
+    for value, shape in zip(tape.inputs, shapes, strict=True):
+        if value.dtype is not None:
+            made.give(value, shape)
+    calls = [made.call(call) for call in tape.calls]
+
+    def now(value):
+        return made.other.get(value, value)
+
+    if any(now(new).shape != now(old).shape for new, old in homes.items()):
+        raise Irregular
+    results = [*map(now, tape.results)]
+    read = {*results, *(value for call in calls for value in call.inputs())}
+    constants = {value: x for one in tape.constants for value, x in made.shaped[one].items()
+                 if value in read}
+    return (Tape(calls, [*map(now, tape.inputs)], constants, results),
+            {now(new): now(old) for new, old in homes.items()})
+
+
+class _Resized:
+    def __init__(self, tape: Tape) -> None:
+        self.constants = tape.constants
+        self.shaped = {value: {value: x} for value, x in tape.constants.items()}
+        self.other: dict[Value, Value] = {}  # of those whose shape is another one
+        self.numbers: dict[int, int] = {}  # of elements along an axis, or in all: then, now
+        self.terms: dict[Any, tuple[float, float]] = {}  # so many are added up: then, now
+
+    def give(self, value: Value, shape: Shape) -> None:
+        """This shape is that of the value now."""
+        if shape == value.shape:
+            return
+        if len(shape) != len(value.shape):
+            raise Irregular
+        self.other[value] = Value(shape, value.dtype, value.order, value.contiguous)
+        for was, now in (*zip(value.shape, shape, strict=True),
+                         (math.prod(value.shape), math.prod(shape))):
+            if was != now and was > 1:
+                self.numbers.setdefault(was, now)
+
+    def shape(self, value: Value) -> Shape:
+        return self.other.get(value, value).shape
+
+    def likely(self, shape: Shape) -> Shape:
+        """This shape, with the first axis of rows that may be another one."""
+        for axis, n in enumerate(shape[: max(1, len(shape) - 1)]):
+            if n in self.numbers:
+                return (*shape[:axis], self.numbers[n], *shape[axis + 1 :])
+        return shape
+
+    def constant(self, value: Value, shape: Shape) -> Value:
+        """The constant in this shape."""
+        known = self.shaped[value]
+        if (made := next((v for v in known if v.shape == shape), None)) is not None:
+            return made
+        x, size = self.constants[value], math.prod(shape)
+        one: Any = x.flat[0] if x.size else 0
+        kind = x.dtype.type
+        if x.size and x.tobytes() == one.tobytes() * x.size:
+            if x.dtype.kind == "f" and one == kind(1) / kind(x.size):  # the slope of a mean
+                one = kind(1) / kind(size)
+            new = np.broadcast_to(one, shape) if not any(x.strides) else np.full(
+                shape, one, x.dtype, "C" if x.flags.c_contiguous else "F")
+        elif (found := evenly(x)) is not None:
+            first, step, n, then = (self.numbers.get(i, i) for i in found)
+            new = ramp(first, step, n, then, size).astype(x.dtype).reshape(shape)
+        else:
+            raise Irregular
+        made = Value(shape, value.dtype, value.order, value.contiguous)
+        known[made] = new
+        return made
+
+    # calls
+
+    def call(self, call: Call) -> Call:
+        values = call.inputs()
+        if call.fn is np.divide and call.args[0] in self.terms:
+            then, now = self.terms[call.args[0]]
+            if call.args[1:] == (then,):  # a mean
+                call = dataclasses.replace(call, args=(call.args[0], now), key=None)
+        if call.fn is draw:
+            return self._draw(call)
+        if self.other.keys().isdisjoint(values) and call.fn is not np.broadcast_to and not any(
+                v in self.constants and self.likely(v.shape) != v.shape for v in values):
+            return call
+        fn, args, kwargs = call.fn, call.args, call.kwargs
+        own: dict[Value, Value] = {v: self.other[v] for v in values if v in self.other}
+        if isinstance(fn, Chain):
+            return self._chain(call)
+        if fn is np.where or (elementwise(call) and not call.more):
+            shapes = self._broadcast(call.out.shape, [(v, v.shape) for v in values], own)
+        elif fn is np.matmul:
+            shapes = self._product(call, own)
+        elif fn in JOINS:
+            shapes = self._join(call, own)
+        else:
+            for v in values:
+                if v in self.constants and (shape := self.likely(v.shape)) != v.shape:
+                    own[v] = self.constant(v, shape)
+            args, shapes = self._other(call, args, own)
+        return self._made(call, fn, args, kwargs, own, shapes)
+
+    def _made(self, call, fn, args, kwargs, own, shapes):
+        for out, shape in zip(call.outs, shapes, strict=True):
+            self.give(out, shape)
+        if not own and self.other.keys().isdisjoint(call.outs):
+            return call
+        args, kwargs = replace((args, kwargs), lambda v: own.get(v, v))
+        out, *more = (self.other.get(v, v) for v in call.outs)
+        return Call(fn, args, kwargs, out, call.effect, call.view, call.line, tuple(more),
+                    call.lane)
+
+    def _broadcast(self, shape, operands, own):
+        """The shape of what is done element by element, of operands that meet it in these."""
+        made = list(self.likely(shape))
+        fixed = [(seen, (*self.shape(v)[: len(seen)], *seen[len(v.shape) :]) if seen else ())
+                 for v, seen in operands if v not in self.constants]
+        for axis in range(1, len(shape) + 1):
+            found = {now[-axis] for was, now in fixed if len(was) >= axis and was[-axis] != 1}
+            if len(found) > 1:
+                raise Irregular(shape, fixed, self.numbers)
+            made[-axis] = found.pop() if found else made[-axis]
+        for v, seen in operands:
+            if v in self.constants:
+                want = tuple([n if n == 1 else m for n, m in zip(
+                    seen, made[len(made) - len(seen) :], strict=True)])[: len(v.shape)]
+                if want != v.shape:
+                    own[v] = self.constant(v, want)
+        return [tuple(made)]
+
+    def _chain(self, call):
+        fn, own = call.fn, {v: self.other[v] for v in call.inputs() if v in self.other}
+        width = fn.shape[-1:]
+        operands = [(v, (*v.shape, 1) if kind == "ids" else v.shape)
+                    for v, kind in zip(fn.inputs, fn.kinds, strict=True)
+                    if kind not in ("table", "number")]
+        (shape,) = self._broadcast(fn.shape, operands, own)
+        if shape != fn.shape and (isinstance(fn, Blocks) or shape[-1:] != width or any(
+                abs(x) in self.numbers or (x and round(1 / abs(x)) in self.numbers)
+                for inner in fn.chain for x in inner.args if type(x) in (int, float))):
+            raise Irregular
+        for out in call.outs:
+            self.give(out, shape)
+        outs = {v: self.other.get(v, v) for v in call.outs}
+        return self._made(call, fn.on({**own, **outs}, shape), tuple(fn.inputs), {}, own,
+                          [shape] * len(call.outs))
+
+    def _product(self, call, own):
+        shapes = []
+        for v, other, axis, back in zip(call.args, call.args[::-1], (-1, -2), (-2, -1),
+                                        strict=True):
+            if v in self.constants:
+                want = list(self.likely(v.shape))
+                if other not in self.constants:
+                    want[max(axis, -len(want))] = self.shape(other)[max(back, -len(other.shape))]
+                if tuple(want) != v.shape:
+                    own[v] = self.constant(v, tuple(want))
+            shapes.append(own.get(v, v).shape)
+        a, b = shapes
+        if a[-1] != b[max(-2, -len(b))]:
+            raise Irregular(call, shapes, self.numbers, [v in self.constants for v in call.args])
+        before = np.broadcast_shapes(a[:-2], b[:-2])
+        return [(*before, *a[-2:-1], *b[-1:][: len(b) - 1])]
+
+    def _join(self, call, own):
+        pieces = call.args[0]
+        axis = call.kwargs.get("axis", call.args[1] if len(call.args) > 1 else 0)
+        if isinstance(pieces, Value) or axis is None:
+            raise Irregular
+        like = next(self.shape(v) for v in pieces if v not in self.constants)
+        axis %= len(call.out.shape)
+        total = 0
+        for v in pieces:
+            want = like
+            if call.fn is np.concatenate:
+                n = (self.likely(v.shape) if v in self.constants else self.shape(v))[axis]
+                want = *like[:axis], n, *like[axis + 1 :]
+                total += n
+            if v in self.constants and want != v.shape:
+                own[v] = self.constant(v, want)
+            if own.get(v, v).shape != want:
+                raise Irregular
+        if call.fn is np.stack:
+            return [(*like[:axis], len(pieces), *like[axis:])]
+        return [(*like[:axis], total, *like[axis + 1 :])]
+
+    def _draw(self, call):
+        shape = self.likely(call.out.shape) if call.out.dtype is not None else ()
+        if not shape or shape == call.out.shape:
+            return call
+        args, kwargs = _replaced((call.args, call.kwargs), call.out.shape, shape)
+        return self._made(call, draw, args, kwargs, {}, [shape])
+
+    def _other(self, call, args, own):
+        """The arguments, and the shapes of what comes out."""
+        fn = call.fn
+        if fn in (np.reshape, np.broadcast_to):
+            x, shape = args[0], call.out.shape
+            new = (self._regrouped(x.shape, own.get(x, x).shape, shape) if fn is np.reshape else
+                   self._broadcast(shape, [(x, x.shape)], own)[0])
+            if isinstance(args[1], (tuple, list)):
+                said = tuple([n if n == -1 else m for n, m in zip(args[1], new, strict=True)])
+            else:
+                said = args[1] if args[1] == -1 else new[0]
+            return (x, said, *args[2:]), [new]
+        if fn in BLOCKED:
+            return args, [next((own.get(v, v).shape for v in call.inputs()
+                                if v.shape == out.shape), self.likely(out.shape))
+                          for out in call.outs]
+        first: Any = args[0]
+        if editing(call) or call.effect:
+            if call.out.dtype is None:
+                return args, [call.out.shape]
+            if editing(call) and type(args[1]) in (tuple, int, slice):
+                args = (first, _index(args[1], first.shape, own.get(first, first).shape),
+                        *args[2:])
+            return args, [own.get(first, first).shape]
+        seen = own.get(first, first).shape if isinstance(first, Value) else ()
+        if fn is operator.getitem:
+            args = first, _index(args[1], first.shape, seen)
+        elif isinstance(getattr(fn, "__self__", None), np.ufunc) and fn.__name__ == "reduce":
+            axis, kept = call.kwargs.get("axis", *args[1:2] or [0]), call.kwargs.get("keepdims")
+            gone = range(len(seen)) if axis is None else [
+                i % len(seen) for i in (axis if isinstance(axis, tuple) else [axis])]
+            shape = tuple([1 if i in gone else n for i, n in enumerate(seen)
+                           if kept or i not in gone])
+            if fn.__self__ is np.add:
+                self.terms[call.out] = (math.prod(first.shape) / math.prod(call.out.shape),
+                                        math.prod(seen) / math.prod(shape))
+            return args, [shape]
+        elif len(call.inputs()) == 1 and first.shape == call.out.shape and not call.view:
+            return args, [seen]
+        with np.errstate(all="ignore"):
+            like = replace((args, call.kwargs), lambda v: _like(own.get(v, v)))
+            made = fn(*like[0], **like[1])
+        if not isinstance(made, (np.ndarray, np.generic)) or len(call.outs) > 1:
+            if own.keys() <= self.constants.keys() or call.out.dtype is not None:
+                raise Irregular
+            return args, [call.out.shape]
+        return args, [made.shape]
+
+    def _regrouped(self, was, now, out):
+        """What rows and columns of an array are that is looked at in another shape."""
+        made: list[int] = []
+        was, now, out = list(was), list(now), list(out)
+        while was or out:
+            n = was.pop(0) if was else 1
+            new = now.pop(0) if now else 1
+            group = [out.pop(0)] if out else []
+            while n != (size := math.prod(group)):
+                if n < size and was:
+                    n, new = n * was.pop(0), new * now.pop(0)
+                elif n > size and out:
+                    group.append(out.pop(0))
+                else:
+                    raise Irregular
+            if n == new:
+                made += group
+                continue
+            large = [i for i, m in enumerate(group) if m > 1]
+            which = large if len(large) == 1 else [
+                i for i in large if self.numbers.get(group[i], 0) * n == group[i] * new]
+            if not which:
+                raise Irregular
+            group[which[0]] = group[which[0]] * new // n
+            made += group
+        return tuple(made)
+
+
+def _like(value):
+    if value.shape is None or value.dtype is None:
+        return 1
+    order = value.order or range(len(value.shape))
+    make = np.zeros if value.dtype.kind in "iu" else np.empty  # indices, of which 0 is always one
+    made = make([value.shape[axis] for axis in order], value.dtype)
+    return made if value.order is None else made.transpose(np.argsort(order))
+
+
+def _index(index, was, now):
+    """The index into an array of another shape."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if was == now or any(values_in(parts)) or not all(
+            x is None or x is Ellipsis or type(x) in (int, slice) for x in parts):
+        return index
+    many = sum(x is not None and x is not Ellipsis for x in parts)
+    made: list[Any] = []
+    axis = 0
+    for x in parts:
+        if x is Ellipsis:
+            axis += len(was) - many
+        elif x is not None:
+            n, m = was[axis], now[axis]
+            if n != m and type(x) is int and x not in (0, -1):
+                raise Irregular
+            if n != m and type(x) is slice:
+                x = slice(_bound(x.start, n, m), _bound(x.stop, n, m), x.step)
+            axis += 1
+        made.append(x)
+    return tuple(made) if isinstance(index, tuple) else made[0]
+
+
+def _bound(i, n, m):
+    if i is None or i <= 1:
+        return i
+    if i * m % n == 0:
+        return i * m // n
+    if i == n - 1:
+        return m - 1
+    raise Irregular
+
+
+def _replaced(x, was, now):
+    if isinstance(x, (tuple, list)):
+        return now if tuple(x) == was else type(x)([_replaced(item, was, now) for item in x])
+    if isinstance(x, dict):
+        return {k: _replaced(v, was, now) for k, v in x.items()}
+    return x
