@@ -353,6 +353,15 @@ def test_a_name_that_has_no_value_yet_is_the_mistake_and_not_its_place(tmp_path)
     assert not report.causes, str(report)  # that nothing raises is not enough
 
 
+def test_what_a_part_is_handed_is_the_mistake_and_not_that_it_is_never_called(tmp_path):
+    source, name, line = with_example("Chain: self.first.backward(dout) ->"
+                                      " self.first.backward(ddout)")
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only=name)
+    assert [(c.text, c.line) for c in report.causes] == [
+        ("`ddout` stands where `dout` belongs", line)], str(report)
+
+
 @pytest.mark.parametrize("right, wrong", [
     ("dhs[:, ::-1, H:]", "dhs[:, ::-1, :H]"), ("dhs[:, :, :H]", "dhs[:, :, H : 2 * H]")])
 def test_the_block_beside(right, wrong, tmp_path):

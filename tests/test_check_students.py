@@ -234,8 +234,8 @@ class Looks:
 
     def backward(self, da):
         hs, hr, a = self.cache
-        dz = a * (da - np.sum(da * a, axis=1, keepdims=True))
-        dt = dz[:, :, np.newaxis]
+        ds = a * (da - np.sum(da * a, axis=1, keepdims=True))
+        dt = ds[:, :, np.newaxis]
         dh = (dt * hs).sum(axis=1)
         return dt * hr, dh
 
@@ -432,7 +432,7 @@ MISTAKES = [
     ("Shares", "dx = self.y * dout\n        total = np.sum(dx, axis=1, keepdims=True)\n"
      "        dx -= self.y * total\n", "dx = dout @ (np.diagflat(self.y) - self.y.T @ self.y)\n",
      "not the gradient times the softmax's Jacobian"),  # runs for one row, and for rows of one
-    ("Looks", "dz = a * (da - np.sum(da * a, axis=1, keepdims=True))", "dz = da * a * (1 - a)",
+    ("Looks", "ds = a * (da - np.sum(da * a, axis=1, keepdims=True))", "ds = da * a * (1 - a)",
      "not the gradient times the softmax's Jacobian"),
     ("scored", "x.T @ da, dWy", "x.T @ da * 3, dWy", "scaled by `3`"),
     ("Steps", "dxs[:, t, :] = dh @", "dhs[:, t, :] = dh @", "`dhs` stands where `dxs` belongs"),
@@ -454,6 +454,7 @@ MISTAKES = [
     ("Rows", "np.dot(self.xs[:, t, :].T", "np.dot(self.xs[:, t - 1, :].T",
      "`self.xs[:, t - 1, :]` is a step off"),
     ("Normed", "2.0 / N * self.xc", "4.0 / N * self.xc", "the number 4.0 stands where 2.0"),
+    ("Looks", "(dt * hs)", "(dt * ds)", "`ds` stands where `hs` belongs"),  # which raises
     ("joint", "da = positive_backward(dout, positive_cache)", "da = dout",
      "the backward of `positive` is never called: `positive_backward(dout, positive_cache)`"),
     ("positive", "dx = dx * dout", "dx = dx + 0", "`dout` is ignored"),

@@ -32,6 +32,7 @@ import ast
 import builtins
 import difflib
 import itertools
+import operator
 import re
 import string
 from collections.abc import Callable, Iterator
@@ -740,8 +741,8 @@ def _another_variable(p):
         if other == own or (p.stored and not isinstance(p.parent, ast.For)):
             continue
         arrays = isinstance(candidate, np.ndarray) and isinstance(value, np.ndarray)
-        like = arrays and (candidate.ndim == value.ndim or (
-            p.evidence.misshapen and is_gradient(own, p.scope) and is_gradient(other, p.scope)))
+        like = arrays and (candidate.ndim == value.ndim or (p.evidence.misshapen and (
+            _is_slip(own, other) or (is_gradient(own, p.scope) and is_gradient(other, p.scope)))))
         fits = isinstance(candidate, np.ndarray) and is_gradient(other, p.scope) and (
             like or p.evidence.misshapen) if filled else (
             _alike(value, candidate) or _shape(candidate) in wanted
@@ -776,6 +777,11 @@ def _copied(p):
                 yield f"np.dot({d}, {k}.T)"
             if v.ndim == 2 and (v.shape[1], g.shape[1]) in shapes and len(v) == len(g):
                 yield f"np.dot({k}.T, {d})"
+
+
+def _is_slip(own, other):
+    """Whether two names differ in one letter."""
+    return len(own) == len(other) > 1 and sum(map(operator.ne, own, other)) == 1
 
 
 def _is_bound(p, name):
@@ -1600,7 +1606,8 @@ def _another_part(p):
         return
     given = [d for d in p.scope.arrays() if is_gradient(d, p.scope)]
     for part, d in itertools.product(p.scope.idle, given):
-        yield f"{part}.backward({d})", {"part": part}
+        if not p.text.startswith(f"{part}.backward("):  # it is: what it is handed raises
+            yield f"{part}.backward({d})", {"part": part}
     for cache in p.scope.unused:  # of a function of forward
         stem = cache.removesuffix("cache")
         backs = [k for k, v in p.scope.globals.items() if stem.strip("_") and callable(v)
@@ -1720,6 +1727,14 @@ def _misspelt(p):
         there = [n for n in dir(owner) if not n.startswith("__")]
         for other in difflib.get_close_matches(p.node.attr, there, 3, 0.7):
             yield like(p.node, attr=other)
+
+
+@mistake("misspelt", "`{old}` is not there: `{new}` is meant", on=ast.keyword, rank=0,
+         example="AffineByHand: np.sum(dout, axis=0) -> np.sum(dout, aixs=0)")
+def _misspelt_keyword(p):
+    for other in difflib.get_close_matches(p.node.arg or "", ("axis", "axes", "keepdims"), 1, 0.7):
+        if other != p.node.arg:
+            yield like(p.node, arg=other)
 
 
 @mistake("last_step", "`{part}.grads` after the loop are those of the last step alone: the steps"

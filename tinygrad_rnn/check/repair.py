@@ -79,7 +79,7 @@ LIKELY = 6  # the highest rank of edits that are not many
 ORDER = 7  # of those that put lines in another order
 ENOUGH = 3  # edits of a place that are tried, where each makes something wrong that is right
 FIRSTS = 12  # edits that are made, to look for another one behind them
-MOST = 3  # mistakes that are looked for in one layer
+MOST = 3  # kinds of mistakes that are looked for in one layer
 # Work, in seconds: of a run of backward with an edit, of each line that it runs, of a place's edit
 TRIAL, LINE, PLACE = 150e-6, 3e-6, 40e-6
 RETURNS = "backward returns"  # as many gradients as forward takes inputs
@@ -485,7 +485,7 @@ class _Search:
     # --- the search ---
 
     def go(self):
-        while len(self.made) < MOST and not self.all_right(self.now):
+        while len({id(e.mistake) for e in self.made}) < MOST and not self.all_right(self.now):
             best = self.best_of(self.partial)  # what mended other gradients in the round before
             if best is None:
                 self.begin()
