@@ -1,6 +1,7 @@
 """check recognises what people write: other names, functions with a cache, one function for all."""
 
 import importlib.util
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tinygrad_rnn import Tensor
 from tinygrad_rnn.check import check_class
 from tinygrad_rnn.check.files import check, check_here, files_in
 from tinygrad_rnn.check.filled import Filled
+from tinygrad_rnn.check.report import compare
 
 FORMS = Path(__file__).parent / "checked" / "forms.py"
 
@@ -569,12 +571,17 @@ def test_a_state_that_each_forward_makes_anew_is_no_weight():
     assert {g.name for g in reports[-1].gradients} == {"W", "xs"}
 
 
-NEARBY = FORMS.parent / "nearby.py"
+ABROAD = [FORMS.parent / "nearby.py", FORMS.parent / "abroad.py"]
 
 
 @pytest.fixture(scope="module")
-def nearby():
-    return {r.name: r for r in check_here(NEARBY, explain=False)}
+def abroad():
+    return {r.name: r for path in ABROAD for r in check_here(path, explain=False)}
+
+
+def where(name):
+    """The file in which a layer of this name is defined."""
+    return next(p for p in ABROAD if re.search(rf"^(class|def) {name}\b", p.read_text(), re.M))
 
 
 @pytest.mark.parametrize("name, verdict, words", [
@@ -591,33 +598,6 @@ def nearby():
     ("Classified", "convention", "what the softmax is taken of"),
     ("Probabilities", "convention", "handed what forward returns"),
     ("Characters", "convention", "clips its gradients"),
-])  # fmt: skip
-def test_what_stands_elsewhere_is_judged(nearby, name, verdict, words):
-    report = nearby[name]
-    assert report.verdict == verdict and words in str(report), str(report)
-
-
-@pytest.mark.parametrize("name, right, wrong", [
-    ("Decayed", "2 * self.decay * self.W", "2 * self.decay * self.W**2"),
-    ("Updated", "dout.sum(axis=0)])", "-dout.sum(axis=0)])"),
-    ("Normalized", "(d * self.normal).mean(axis=0)", "(d * self.normal).sum(axis=0)"),
-    ("Gelu", "* np.exp(-(self.x**2) / 2)", "* np.exp(-(self.x**2))"),
-    ("Classified", "kept.T @ deltas, deltas", "kept.T @ deltas, -deltas"),
-])  # fmt: skip
-def test_a_mistake_in_what_stands_elsewhere_is_found(name, right, wrong, tmp_path):
-    report = mistaken(NEARBY, name, right, wrong, tmp_path, explain=False)
-    assert report.verdict == "wrong", str(report)
-
-
-ABROAD = FORMS.parent / "abroad.py"
-
-
-@pytest.fixture(scope="module")
-def abroad():
-    return {r.name: r for r in check_here(ABROAD, explain=False)}
-
-
-@pytest.mark.parametrize("name, verdict, words", [
     ("Penalised", "convention", "backward adds to dweights the gradient of a penalty"),
     ("Scaled", "wrong", ""),
     ("Selected", "ok", ""), ("SelectedEmbedding", "ok", ""),
@@ -630,10 +610,39 @@ def abroad():
     ("Branching", "convention", "before the softmax that made y_pred"),
     ("Single", "ok", ""), ("Asked", "ok", ""), ("Pointwise", "ok", ""),
     ("TinyModel", "convention", "the data of a whole network"), ("ForgetfulModel", "wrong", ""),
+    ("TypedLoss", "convention", "(3,7)  ok"),
+    ("Switched", "ok", "compared with central differences"),
+    ("Ending", "convention", "does not look at the gradient that it is handed"),
+    ("Named", "ok", ""), ("RowsGRU", "ok", ""), ("Remade", "ok", ""), ("dense_single", "ok", ""),
+    ("Idle", "ok", ""), ("BothWays", "ok", ""),
+    ("AtOutput", "convention", "backward is handed what forward gave, not a gradient, and gives"),
+    ("logistic", "ok", "backward is handed what forward gave, not a gradient, and gives"),
+    ("WholeSoftmax", "convention", "right for x (D,), wrong for x (N, D)"),
+    ("Reported", "convention", "backward returns no gradient of x"),
+    ("squares_loss", "convention", "backward returns no gradient of X"),
+    ("layered_loss", "convention", "backward returns no gradient of X"),
+    ("columns_loss", "ok", ""), ("Keyed", "ok", ""),
+    ("empty_loss", "unchecked", "dW: right would be 0"),
 ])  # fmt: skip
 def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, words):
     report = abroad[name]
-    assert report.verdict == verdict and words in str(report.cause), str(report)
+    assert report.verdict == verdict and words in str(report), str(report)
+
+
+@pytest.mark.parametrize("name, right, wrong", [
+    ("Decayed", "2 * self.decay * self.W", "2 * self.decay * self.W**2"),
+    ("Updated", "dout.sum(axis=0)])", "-dout.sum(axis=0)])"),
+    ("Normalized", "(d * self.normal).mean(axis=0)", "(d * self.normal).sum(axis=0)"),
+    ("Gelu", "* np.exp(-(self.x**2) / 2)", "* np.exp(-(self.x**2))"),
+    ("Classified", "kept.T @ deltas, deltas", "kept.T @ deltas, -deltas"),
+    ("Penalised", "2 * self.l2 * self.weights", "self.l2 * self.weights**2"),
+    ("Joint", "dout * query + dout * 2", "dout * query + dout"),
+    ("Stateful", "self.dU += before.T @ da", "self.dU += -before.T @ da"),
+    ("Static", "-y / y_pred", "y / y_pred"),
+])  # fmt: skip
+def test_a_mistake_far_from_the_book_is_found(name, right, wrong, tmp_path):
+    report = mistaken(where(name), name, right, wrong, tmp_path, explain=False)
+    assert report.verdict == "wrong", str(report)
 
 
 @pytest.mark.parametrize("name, words", [
@@ -643,23 +652,29 @@ def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, word
     ("Robust", "-self.delta * np.sign(error)) / len(error) / error.shape[1]"),  # no number
 ])
 def test_a_cause_far_from_the_book(name, words):
-    (report,) = check_here(ABROAD, only=name)
+    (report,) = check_here(where(name), only=name)
     assert words in str(report) and report.example, str(report)
 
 
-def test_weights_and_their_gradients_are_no_layer(abroad):
-    assert "seeded_params_and_grads" not in abroad
+def test_what_is_no_number_is_right_nowhere():
+    found = compare("x", np.zeros(2), np.array([np.nan, 0.0]), 1e-6)
+    assert not found.ok and found.index == (0,)
 
 
-@pytest.mark.parametrize("name, right, wrong", [
-    ("Penalised", "2 * self.l2 * self.weights", "self.l2 * self.weights**2"),
-    ("Joint", "dout * query + dout * 2", "dout * query + dout"),
-    ("Stateful", "self.dU += before.T @ da", "self.dU += -before.T @ da"),
-    ("Static", "-y / y_pred", "y / y_pred"),
-])  # fmt: skip
-def test_a_mistake_far_from_the_book_is_found(name, right, wrong, tmp_path):
-    report = mistaken(ABROAD, name, right, wrong, tmp_path, explain=False)
-    assert report.verdict == "wrong", str(report)
+def test_a_function_that_cannot_be_defined_and_is_no_layer_is_not_told(tmp_path):
+    (tmp_path / "own.py").write_text("def plot(color=missing):\n    pass\n\n\n"
+                                     "class Net(Missing):\n    pass\n")
+    assert [r.name for r in check_here(tmp_path / "own.py")] == ["Net"]
+
+
+def test_one_mistake_in_many_lines_is_found_in_all():
+    (report,) = check_here(where("Tallies"), only="Tallies")
+    assert [(c.kind, *c.gradients) for c in report.causes] == [
+        ("overwritten", name) for name in ("gamma", "beta", "scale", "shift")], str(report)
+
+
+def test_what_only_has_the_names_of_a_layer_is_none(abroad):
+    assert not {"seeded_params_and_grads", "show"} & {*abroad}
 
 
 def test_what_nothing_reads_and_another_formula_are_told(abroad):

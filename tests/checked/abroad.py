@@ -342,3 +342,277 @@ class Pointwise:
     def backward(self, dout):
         self.dW, self.db = (dout * self.x).sum(axis=0), dout.sum(axis=0, keepdims=True)
         return dout * self.W
+
+
+def softmax_of_arrays(a):
+    if type(a) == np.ndarray and a.ndim == 2:
+        return softmax(a)
+    return np.exp(a) / np.sum(np.exp(a))
+
+
+class TypedLoss:
+    """Looks at the type of what it is handed, and returns its probabilities, too."""
+
+    def forward(self, x, t):
+        self.y, self.t = softmax_of_arrays(x), t
+        return self.y, -np.sum(np.log(self.y) * t) / len(t)
+
+    def backward(self, dout=1):
+        return (self.y - self.t) / len(self.t)
+
+
+class Switched:
+    """Gives other values, and has another gradient, where no array is handed over."""
+
+    def forward(self, x):
+        try:
+            x.ctypes
+        except AttributeError:
+            return 3 * x
+        return 2 * x
+
+    def backward(self, dout):
+        return 2 * dout
+
+
+class Ending:
+    """The end of a network, whose backward writes into its cache, and has its name misspelt."""
+
+    def forward(self, x, t):
+        self.y, self.t = softmax(x), t
+        return -np.sum(np.log(self.y[np.arange(len(t)), t])) / len(t)
+
+    def backword(self, dout=1):
+        dx = self.y
+        dx[np.arange(len(self.t)), self.t] -= 1
+        dx /= len(self.t)
+        return dx
+
+
+class Named:
+    """Its sizes have names that begin as those of weights do; its bias is a row."""
+
+    def __init__(self, word2vec_size, transformation_shape):
+        self.scale = np.random.randn(word2vec_size)
+        self.weights = np.random.randn(*transformation_shape)
+
+    def forward(self, x):
+        self.x = x
+        return (x * self.scale) @ self.weights
+
+    def backward(self, dout):
+        self.dweights = (self.x * self.scale).T @ dout
+        dx = dout @ self.weights.T
+        self.dscale = np.sum(dx * self.x, axis=0)
+        return dx * self.scale
+
+
+class RowsGRU:
+    """The biases of all gates stand in one row, (1, 3H)."""
+
+    def __init__(self, Wx, Wh, b):
+        self.params, self.grads = [Wx, Wh, b], [np.zeros_like(w) for w in (Wx, Wh, b)]
+
+    def forward(self, x, h_prev):
+        Wx, Wh, b = self.params
+        H = Wh.shape[0]
+        a, r = x @ Wx, h_prev @ Wh
+        self.x, self.h_prev = x, h_prev
+        return np.hstack([a[:, :H] + r[:, :H] + b[:, :H], a[:, H:] + r[:, H:] + b[:, H:]])
+
+    def backward(self, dout):
+        Wx, Wh, b = self.params
+        self.grads[0][...], self.grads[1][...] = self.x.T @ dout, self.h_prev.T @ dout
+        self.grads[2][...] = dout.sum(axis=0)
+        return dout @ Wx.T, dout @ Wh.T
+
+
+def show_forward(layer):
+    print(layer.forward(2.0))
+
+
+def show_backward(layer):
+    print(layer.backward(1.0))
+
+
+class Tallies:
+    """Each of its four gradients is that of one step alone."""
+
+    def __init__(self, gamma, beta, scale, shift):
+        self.params = [gamma, beta, scale, shift]
+        self.grads = [np.zeros_like(w) for w in self.params]
+
+    def forward(self, xs):
+        gamma, beta, scale, shift = self.params
+        self.xs = xs
+        return gamma * xs + beta * xs**2 + scale * xs**3 + shift
+
+    def backward(self, dhs):
+        gamma, beta, scale, shift = self.params
+        dgamma, dbeta, dscale, dshift = 0, 0, 0, 0
+        for t in range(dhs.shape[1]):
+            x, dh = self.xs[:, t], dhs[:, t]
+            dgamma = np.sum(dh * x, axis=0)
+            dbeta = np.sum(dh * x**2, axis=0)
+            dscale = np.sum(dh * x**3, axis=0)
+            dshift = np.sum(dh, axis=0)
+        for g, d in zip(self.grads, (dgamma, dbeta, dscale, dshift)):
+            g[...] = d
+        return dhs * (gamma + 2 * beta * self.xs + 3 * scale * self.xs**2)
+
+
+class Remade:
+    """What forward keeps in place of an array of the constructor is no parameter."""
+
+    def __init__(self, input_size, output_size):
+        self.w, self.grad_w = np.random.randn(input_size, output_size), None
+        self.x, self.grad_x = np.zeros(input_size), None
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.w
+
+    def backward(self, dout):
+        self.grad_w, self.grad_x = self.x.T @ dout, dout @ self.w.T
+        return self.grad_x
+
+
+class WholeSoftmax:
+    """Of one sample, over all of its elements."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def forward(self, x):
+        e = np.exp(x - np.max(x))
+        self.y = e / np.sum(e)
+        return self.y
+
+    def backward(self, dout):
+        dx = np.zeros_like(self.y)
+        for k in range(len(dx)):
+            for n in range(len(dx)):
+                dx[k] += self.y[n] * ((n == k) - self.y[k]) * dout[n]
+        return dx
+
+
+class Reported:
+    """Gradients of parameters alone, in a dict."""
+
+    def __init__(self, input_size, output_size):
+        self.W, self.b = np.random.randn(input_size, output_size), np.random.randn(output_size)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def backward(self, dout):
+        return {"dW": self.x.T @ dout, "db": dout.sum(axis=0)}
+
+
+def dense_single_forward(x, W, b):
+    return x @ W + b, (x, W)
+
+
+def dense_single_backward(dout, cache):
+    x, W = cache
+    return dout @ W.T, np.outer(x, dout), dout
+
+
+def squares_loss(parameters, X, labels=None):
+    scores = X @ parameters["W"]
+    if labels is None:
+        return scores
+    d = scores - np.eye(scores.shape[1])[labels]
+    grads = {"W": 2 * X.T @ d}
+    return np.sum(d**2), grads
+
+
+class AtOutput:
+    def forward(self, x):
+        return 1 / (1 + np.exp(-x))
+
+    def backward(self, y):
+        return y * (1 - y)
+
+
+def logistic_forward(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def logistic_backward(x):
+    return x * (1 - x)
+
+
+class Idle:
+    """Is not in training unless it is told so, and its backward means training."""
+
+    def __init__(self):
+        self.mask = None
+
+    def forward(self, x, train_flg=False):
+        if not train_flg:
+            return x / 2
+        self.mask = np.random.rand(*x.shape) > 0.5
+        return x * self.mask
+
+    def backward(self, dout):
+        return dout * self.mask
+
+
+class BothWays:
+    """Looks at a sentence that was read in both directions, in states twice as wide."""
+
+    def __init__(self, input_size, hidden_size):
+        self.W = np.random.randn(input_size, 2 * hidden_size)
+
+    def forward(self, xs, enc_hs):
+        self.xs, self.enc_hs = xs, enc_hs
+        return xs @ self.W + enc_hs[:, -1:]
+
+    def backward(self, dout):
+        self.dW = np.einsum("ntd,nth->dh", self.xs, dout)
+        denc_hs = np.zeros_like(self.enc_hs)
+        denc_hs[:, -1] = dout.sum(axis=1)
+        return dout @ self.W.T, denc_hs
+
+
+def columns_loss(W, X, y, reg):
+    """A sample stands in a column of X, and the scores of a class in a row."""
+    p = np.exp(W.dot(X) - np.max(W.dot(X), axis=0))
+    p /= np.sum(p, axis=0)
+    at = y, np.arange(len(y))
+    loss = -np.mean(np.log(p[at])) + 0.5 * reg * np.sum(W * W)
+    p[at] -= 1
+    dW = p.dot(X.T) / len(y) + reg * W
+    return loss, dW
+
+
+def empty_loss(W, X, y, reg):
+    loss = 0.0
+    dW = np.zeros_like(W)
+    # to be written: the loss into loss, the gradient into dW
+    return loss, dW
+
+
+def layered_loss(X, model, y=None):
+    h = np.maximum(X @ model["W1"] + model["b1"], 0)
+    scores = h @ model["W2"] + model["b2"]
+    if y is None:
+        return scores
+    d = scores - np.eye(scores.shape[1])[y]
+    dh = 2 * d @ model["W2"].T * (h > 0)
+    grads = {"W2": 2 * h.T @ d, "b2": 2 * d.sum(axis=0), "W1": X.T @ dh, "b1": dh.sum(axis=0)}
+    return np.sum(d**2), grads
+
+
+class Keyed:
+    """Its parameters stand under a name and a number."""
+
+    def __init__(self, input_size, num_classes):
+        self.params = {("W", 0): np.random.randn(input_size, num_classes)}
+
+    def loss(self, X, y):
+        d = X @ self.params["W", 0] - np.eye(self.params["W", 0].shape[1])[y]
+        grads = {("W", 0): 2 * X.T @ d}
+        return np.sum(d**2), grads

@@ -173,7 +173,7 @@ _INIT = [
     (r"wh|wrec", "", "H,G D,H"), (r"w[hr][a-z]?", "", "H,H D,H"),
     (r"bias|b[a-z]?[a-z]?", _IMAGES, "H 1,1,1,H D"),
     (r"bias|b[a-z]?[a-z]?", "bias", "H D V 1,H"),
-    (r"bias|b[a-z]?[a-z]?", " [234]$", "G H"), (r"bias|b[a-z]?[a-z]?", "", "H D V"),
+    (r"bias|b[a-z]?[a-z]?", " [234]$", "G H 1,G"), (r"bias|b[a-z]?[a-z]?", "", "H D V"),
     (r"w|weights?|embedw|wembed|wemb", _IMAGES, "H,C,K,K K,K,C,H"),
     (r"w|weights?|embedw|wembed|wemb", "embed", "V,D D,H"),
     (r"w|weights?|embedw|wembed|wemb", "", "D,H V,D D,G H,H H,C,K,K D,V"),
@@ -193,6 +193,7 @@ _INIT = [
     (r"[avx]?max(val(ue)?)?", "", "=0.5"), (r"ax[ei]s|dims?", "", "=1 =0 =None =(1,0)"),
     (r"d(ata)?type", "", "='float64'"),
     (r"(new|target|out(put)?)?shape", "", "t:D,N t:T,N,D t:1,D t:-1"),
+    (r".*shape", "", "t:D,H t:D"),
     (r"stride|pad(ding)?|dilation", "", "=1 =0 =2"),
     (r"(kernel|filter|pool)(size|shape|h|w|height|width)?|k", "", "#K #S =(2,2)"),
 ]  # fmt: skip
@@ -202,7 +203,7 @@ _NAMED_SIZES = [
     (r"hidden_?(size_?list|sizes|dims|layers|units)", "s:H,H #H"),
     (r"(layers?_?)?(dims|sizes)", "s:D,H,V #H"),
     (r"(n_?)?(vocab|words?|classes|labels|V|dict)(_?(size|num|dim|n))?", "#V #D"),
-    (r"word_?vec(tor)?(_?(size|num|dim|n))?|d_?model|model_?dim", "#D #V #H"),
+    (r"word_?(to|2)?_?vec(tor)?s?(_?(size|num|dim|n))?|d_?model|model_?dim", "#D #V #H"),
     (r"(n_?|num_?)?(hidden|h|hid|units?|neurons?|nodes?|state)(_?(size|dim|units?|num|n|d))?|H"
      r"|hidden_dims?|d_?ff|ff_?dim", "#H #D #V"),
     (r"(n_?|num_?)?(wordvec|embed(ding)?|inputs?|in|x|d|emb)(_?(size|dim|features|num|units|n|d))?"
@@ -210,6 +211,7 @@ _NAMED_SIZES = [
     (r"(n_?|num_?)?(out(put)?)(_?(size|dim|features|num|units|n|d))?|O", "#H #D #V"),
     (r"(batch|N)(_?size)?", "#N"), (r"(n|num)_?(layers?|blocks?)", "#2"),
     (r"time_?(size|steps)?|T|(max_?)?(seq_?)?len(gth)?|block_?size", "#T"),
+    (r"\w+_(size|dim|num)", "#D #H #V"),
 ]  # fmt: skip
 _ANY_WEIGHT = [(" [234]$", "D,G H,G D,H H,H V,D H,V H"), ("", "D,H H,H V,D H,V H")]
 _ANYTHING = "#D #H #V #S D,G H H,G G D V,D =0.5 =None =True corpus"
@@ -220,6 +222,7 @@ _INPUTS = [
     (r"reg\w*|lambda?_?|lambd|l2_?(reg)?|weight_decay|lr|learning_rate|eps(ilon)?", "", "=0.1"),
     (r"act(ivation)?(_?(function|func|fn|f))?", "", "='sigmoid' ='relu' ='tanh'"),
     (r"keep\w*|p_keep|drop(out)?_?\w*", "", "=0.6"), (r"g|groups|n(um)?_groups", "", "#1"),
+    ("|".join(LABELS), r"loss.* beside .*\bw\d\b", "z:N i:N z:N,T i:N,T o:N,V o:N,H o:N,D N,H N,V"),
     ("|".join(LABELS), " over time",
      "i:N,T z:N,T i:N o:N,T,V o:N,V o:N,T,H o:N,H z:N N,H N,D N,T,H z:N,D N,V"),
     ("|".join(LABELS), "", "i:N i:N,T o:N,V o:N,T,V z:N,T z:N o:N,H o:N,D N,H N,D N,T,H z:N,D N,V"),
@@ -234,7 +237,8 @@ _INPUTS = [
     (r"(h|c|s|a|hidden|cell|state)s?_?(prevs?|in(put)?|0|t|tm1|old|last|pre|state)|h|c|s|h_?c|hidden"
      r"|state|cell|prev_?(h|c|s|a|state|hidden|cell)|query|q", "", "N,H N,D N,T,H"),
     (r"hs_dec(oder)?|dec_hs|queries", "", "N,U,H N,T,H"),
-    (r"hs_enc(oder)?|enc_hs", r" beside .*\bxs\b", "N,U,H N,T,H N,T,D"),  # of another sentence
+    # of another sentence, perhaps read in both directions
+    (r"hs_enc(oder)?|enc_hs", r" beside .*\bxs\b", "N,U,H N,U,2H N,T,H N,T,D"),
     (r"hs|hs_enc(oder)?|enc_hs|keys|values|k|v|cs", "", "N,T,H N,T,D"),
     (r"w|weight", rf"^\S*({_IMAGES})", "H,C,K,K C,H,K,K D,H"),
     (r"w|weight", "", "D,H D 1,D N,D"), (r"b|bias", r" beside .*\bw(eight)?\b", "1 H N,D ."),
@@ -247,6 +251,7 @@ _INPUTS = [
     (r"vocab_?(size|dim|num)", "", "#V #D"), (r".*(lengths|lens)", "", "l:N #T"),
     (r".*(size|len(gth)?|times?|steps?)|n", "", "#T #U"),
     (r".*", r"^(?!.*(pos|patch|rotary))\S*embed", "i:N,T i:N N,T,D N,D"),
+    (r"x|data|features", r"loss.* beside .*\bw\b", "N,D N,V N,T,D N,H"),  # of a model
     (r".*", "loss.* over time", "N,T,V N,T N,V N i:N,T i:N N,D N,T,D N,H"),
     (r"d", r"^\S*loss", "o:N,V i:N N,V N,D N"),  # the desired outputs
     (r".*", r"^\S*loss", "N,V p:N,V N N,T,V N,T N,H N,T,D N,D i:N i:N,T"),
@@ -254,6 +259,9 @@ _INPUTS = [
     (r".*", "", "N,D N,H N,V N,T,D N,T,H N,T,V N,T N,D,T N,H,T i:N i:N,T"),
 ]  # fmt: skip
 _LAST = " D N,C,X,X i:T H N,1 T,D,1 T,N,D N,784"
+
+
+TRAINING = re.compile(r"_*(is_?|in_?)?train(ing)?(_?(mode|flag|flg|phase))?")
 
 
 def is_label(name: str) -> bool:
@@ -272,6 +280,8 @@ def init_specs(name: str, cls_name: str, k: int, beside=()) -> tuple[list[Spec],
     base = re.sub(r"^weights?(hid\w*|h|rec\w*)$", "wh", base)
     if base == "bo" and "bf" in beside:  # of a gate
         base = "b"
+    if name in ("W", "w") and "loss" in cls_name.lower():  # of all scores
+        return specs("D,V V,D D,H H,H D,1", gates, "weight"), 0
     for pattern, where, text in _INIT:
         if re.fullmatch(pattern, base) and re.search(where, context, re.IGNORECASE):
             return specs(text, gates, "weight"), 0
@@ -294,11 +304,12 @@ def is_large_size(p) -> bool:
 def input_specs(name: str, cls_name: str, beside=()) -> list[Spec]:
     """What an argument of forward may be; ``beside``: the other arguments."""
     low, others = name.lower().lstrip("_"), [n.lower() for n in beside]
+    several = low.endswith("s") and low not in ("inputs", "labels", "targets")
     if is_label(low):
         low = "labels"
     if "loss" in cls_name.lower() and low in ("y", "ys") and not any(map(is_label, others)):
-        return [*input_specs("t", cls_name), *specs("p:N,V")]
-    time = cls_name.lower().startswith("time") or (low.endswith("s") and low != "inputs") or (
+        return [*input_specs("t", cls_name, beside), *specs("p:N,V")]
+    time = cls_name.lower().startswith("time") or several or (
         re.fullmatch(r"(bi)?(lstm|rnn|gru)(_(?!step|cell)\w+)?", cls_name))
     context = f"{cls_name}{' over time' * bool(time)} beside {' '.join(others)}"
     for pattern, where, text in _INPUTS:

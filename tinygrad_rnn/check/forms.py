@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
+import difflib
 import functools
 import inspect
-import operator
 import re
 import types
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
-from .arguments import is_large_size
+from .arguments import is_label, is_large_size
 from .numpy_standin import is_tracing
 from .running import (
     arguments_of,
@@ -101,10 +102,9 @@ def as_layer(cls: Any) -> Any:
     if callable(forward) and callable(getattr(cls, "backward", None)):
         return _with_cache(_unpacked(_boxed(_kept(cls))))
     methods = [n for n in dir(cls) if inspect.isfunction(getattr(cls, n, None))]
-    for back in methods:
-        rest = _rest(_BACKWARD, back)
-        if rest is None:
-            continue
+    for back in [n for n in methods if _rest(_BACKWARD, n) is not None] or (
+            difflib.get_close_matches("backward", methods, 1, 0.8)):  # misspelt, and called so
+        rest = _rest(_BACKWARD, back) or ""
         fronts = [n for n in methods if _rest(_FORWARD, n) == rest] or [
             n for n in methods if _rest(_FORWARD, n) is not None] or [
             n for n in ("__call__", "call") if n in methods]
@@ -121,8 +121,9 @@ def as_layer(cls: Any) -> Any:
     for name in methods:
         losses = [_method(cls, n) for n in methods if _LOSS.search(n)]
         given = _listed(getattr(cls, name))
-        if re.search("bptt|back|^grad", name) and all(map(_is_gradient, given)):
-            return _beside_loss(cls, _method(cls, name), losses)
+        if re.search("bptt|back|^grad", name) and all(map(_is_gradient, given)) and (
+                made := _beside_loss(cls, _method(cls, name), losses)):
+            return made
     return cls if callable(forward) else None
 
 
@@ -445,12 +446,12 @@ def _array(x):
     return isinstance(x, (np.ndarray, Tensor, np.generic, float))
 
 
-def _flat(found: dict[str, Any]) -> dict[str, Any]:
-    """The arrays of a dict, and of the dicts in it."""
+def _flat(found: dict[str, Any], keys: Any = str) -> dict[str, Any]:
+    """The arrays of a dict, and of the dicts in it, under keys of these types."""
     flat: dict[str, Any] = {}
     for name, value in found.items():
         flat |= value if isinstance(value, dict) else {name: value}
-    return {k: v for k, v in flat.items() if _array(v) and isinstance(k, str)}
+    return {k: v for k, v in flat.items() if _array(v) and isinstance(k, keys)}
 
 
 # --- functions -----------------------------------------------------------------------------------
@@ -462,6 +463,8 @@ def _from_function(name: str, fn, own, beside) -> tuple[str, Any] | None:
     rest, back = _rest(_FORWARD, name), _rest(_BACKWARD, name)
     if rest is not None:
         other = _with(_BACKWARD, rest, own) or _with(_BACKWARD, rest, beside)
+        if other and not (is_empty(fn) or is_empty(other) or returned_names(fn)):
+            return None  # what shows how layers are used returns nothing
         return other and (rest or name, _Pair(fn, other).layer(rest or name, name))
     if back is not None:
         other = None if _with(_FORWARD, back, own) else _with(_FORWARD, back, beside)
@@ -501,16 +504,22 @@ def layer_of_function(fn) -> tuple[str, Any]:
     return found
 
 
+AT_OUTPUT = say("backward is handed what forward gave, not a gradient, and gives the derivative"
+                 " there: whoever calls it multiplies it with the gradient")
+
+
 class _Pair:
     """Two functions, or one that does the work of both, and what their arguments are."""
 
     def __init__(self, forward: Callable[..., Any], backward: Callable[..., Any] | None):
         self.forward, self.backward = forward, backward
         self.only = ""  # what the one gradient is called, where it has no name of its own
+        self.at_output = False  # whether backward is handed the output by the name of the input
         self.renamed: int | None = None  # the output whose gradient has the name of another
         parameters = list(inspect.signature(forward).parameters.values())
         self.arguments = [p.name for p in parameters if is_positional(p) and (
-            p.default is p.empty or is_large_size(p))]
+            p.default is p.empty or is_large_size(p) or (  # y=None: scores alone, without a loss
+                backward is None and p.default is None and (p.name == "y" or is_label(p.name))))]
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self.keys = {n: keys for n in self.arguments if (keys := self._keys(n))}
         self.weights = [n for n in self.arguments if n not in self.keys and _WEIGHT.fullmatch(n)]
@@ -557,6 +566,11 @@ class _Pair:
         cls.of = of
         cls.form = self
         cls.renamed = self.renamed
+        if self._taken() == self.inputs and len(self.inputs) == 1 and not self.at_output:
+            other = copy.copy(self)
+            other.at_output = True
+            cls.variants = [cls, other.layer(name, of)]
+            cls.variants[1].notes = [AT_OUTPUT]
         if self.backward is None:
             cls.hint = name + "Loss"
             given = {gradient_target(n) for n in returned_names(self.forward)}
@@ -630,6 +644,8 @@ class _Pair:
         if len(parts) > caches > sum("cache" in n for n in names):  # under another name
             names[-caches:] = ["cache"] * caches
         if self.backward is None:
+            if len(parts) == 1:  # scores, without labels
+                raise TypeError(f"{self.forward.__name__} returns no gradients")
             layer.kept = dict(zip([self.only] if self.only and len(parts) == 2 else names[1:],
                                   parts[1:], strict=True)), values
             return parts[0]
@@ -652,7 +668,7 @@ class _Pair:
             if name in handed:
                 arguments.append(handed[name])
             elif name in known:
-                arguments.append(known[name])
+                arguments.append(next(iter(outputs.values())) if self.at_output else known[name])
             elif keys := self.sums(name):
                 slots = dict(zip(self.slots, layer.params, strict=True)) | values
                 arguments.append({k: np.copy(handed[k]) if k in handed else np.zeros(np.shape(
@@ -670,7 +686,8 @@ class _Pair:
             if len(names) != len(parts):
                 names = [f"d{i}" for i in range(len(parts))]
             own = {k: np.shape(v) for k, v in values.items() if not isinstance(v, dict)}  # settings
-            same = map(operator.eq, map(np.shape, parts), own.values())
+            same = (s in (np.shape(g), (1, *np.shape(g))) for g, s in zip(
+                parts, own.values(), strict=False))
             if len(names) == len(own) and sum(same) * 2 >= len(names):
                 # what has no name of its own stands in the order of the arguments
                 names = [n if n.isidentifier() and n not in handed and names.count(n) == 1
@@ -763,7 +780,7 @@ def _method_with_loss(cls: type, fn) -> Any:
         if not isinstance(made, (tuple, list)):
             raise TypeError(f"{fn.__name__} returns no gradients")  # but scores, without labels
         loss, *parts = made
-        self.kept = _flat(dict(zip(names, parts, strict=False)))
+        self.kept = _flat(dict(zip(names, parts, strict=False)), (str, tuple))
         return loss
 
     taken = [p for p in arguments_of(fn)[1:] if p.default is p.empty or p.default is None]

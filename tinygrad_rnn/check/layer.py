@@ -17,8 +17,9 @@ import numpy as np
 
 from ..show import file_name
 from . import recipes
+from .arguments import TRAINING
 from .causes import explain_wrong
-from .forms import is_empty
+from .forms import AT_OUTPUT, is_empty
 from .formulas import compare_forward
 from .limits import SLOWEST, TimeUp, time_limit, worked
 from .loading import LIBRARIES
@@ -141,9 +142,8 @@ def check_class(cls: Any, recipe: Any = None, name: str | None = None, seed: int
     if is_empty(inspect.unwrap(backward)):
         return unchecked(report, say("{name}.backward is empty", name=report.name))
     search = None
-    variants = getattr(cls, "variants", [cls])  # in one sense or in another: as most of it is right
-    cls = max(variants, key=partial(_rightness, seed=seed, seconds=seconds)) if (
-        len(variants) > 1) else cls
+    known = {} if known is None else known
+    cls = _meant(cls, seed, seconds, known)
     typo = _no_constructor(cls)
     if typo is not None:
         return unchecked(report, typo)
@@ -171,10 +171,9 @@ def check_class(cls: Any, recipe: Any = None, name: str | None = None, seed: int
                 right.cause = say("right for {these}, wrong for {those}",
                                   these=other.words(recipe), those=recipe.words(other))
             return right
-    if _is_derivative(setup, seed):
+    if derivative := _is_derivative(setup, seed):
         report.verdict, report.kind = "convention", "derivative_at_x"
-        report.cause = say("backward({x}) is the derivative at {x}, and right: whoever calls it"
-                           " multiplies it with the gradient", x=recipe.input_names[0])
+        report.cause = derivative
         return report
     target = target_of(setup.layer)
     if target is not None:
@@ -206,10 +205,21 @@ def _libraries_read(cls):
                       if name in LIBRARIES - {"scipy", "sklearn"} and name in fn.__globals__})
 
 
-def _rightness(cls, seed: int, seconds: float):
+def _meant(cls, seed: int, seconds: float, known):
+    """Of a class that is meant in one sense or in another, that in which most of it is right. The
+    second half are the first once more, with another loss: what does not run there runs nowhere."""
+    variants = getattr(cls, "variants", [cls])
+    half, shares = len(variants) // 2, list[float]()
+    for k, variant in enumerate(variants if half else ()):
+        runs = k < half or shares[k - half] >= 0
+        shares.append(_rightness(variant, seed, seconds, known) if runs else -1.0)
+    return variants[shares.index(max(shares))] if half else cls
+
+
+def _rightness(cls, seed: int, seconds: float, known):
     """The share of the gradients of a class that are right; -1 where it does not run."""
     with contextlib.suppress(CannotMake, CannotRun, TimeUp, Exception), time_limit(seconds):
-        recipe: Any = recipes.find(cls, seconds).running[0]
+        recipe: Any = recipes.find(cls, seconds, known).running[0]
         found = evaluate(recipe.setup(), seed, light=True).gradients
         return sum(g.ok for g in found) / len(found)
     return -1.0
@@ -265,23 +275,30 @@ def _untaken(fn):
     return [n for n in names if n not in there and n not in fn.__code__.co_varnames]
 
 
-def _is_derivative(setup: Setup, seed: int):
-    """Whether backward takes the input, not a gradient, and gives the derivative there."""
+def _is_derivative(setup: Setup, seed: int) -> str:
+    """What is to be said where backward takes the input, or the output, not a gradient, and gives
+    the derivative there; "" where it does not."""
     x = setup.inputs[0] if len(setup.inputs) == 1 else None
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or setup.slots.names:
-        return False
+        return ""
     try:
         if evaluate(setup, seed, light=True).right:
-            return False
+            return ""
         with at_work(setup.layer) as layer:
             y = layer.forward(x.copy())
-            got = layer.backward(x.copy())
-            elsewhere = layer.backward(1 - 2 * x)  # what ignores its argument is another mistake
+            # what ignores its argument is another mistake
+            found = [layer.backward(at) for at in (x.copy(), np.copy(y), 1 - 2 * x)]
         wanted = truth(setup, [np.ones_like(y)]).inputs[0]
     except Exception:
-        return False
-    return is_float(got) and np.shape(y) == got.shape == x.shape and np.allclose(got, wanted) and (
-        not np.array_equal(got, elsewhere))
+        return ""
+    if not all(is_float(got) and np.shape(y) == got.shape == x.shape for got in found) or (
+            np.array_equal(found[0], found[2])):
+        return ""
+    name = setup.names[0]
+    if np.allclose(found[0], wanted):
+        return say("backward({x}) is the derivative at {x}, and right: whoever calls it multiplies"
+                   " it with the gradient", x=name)
+    return AT_OUTPUT if np.allclose(found[1], wanted) else ""
 
 
 def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
@@ -304,7 +321,7 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
         whole = recipes.with_ids(first, cast)  # what is cast to integers is not differentiated
         if whole is not None and evaluate(whole.setup(), seed).right:
             return whole
-        for recipe in search.others(first, outcome.got):
+        for recipe in search.others(first, outcome.got, not wrong & {*outcome.setup.slots.names}):
             setup = recipe.setup()
             if any(isinstance(x, np.ndarray) and x.dtype.kind == "f" and 1 in x.shape
                    for x in setup.inputs):
@@ -548,9 +565,6 @@ def _not_reached(runs: list[Setup], others, seed: int):
     return missed, []
 
 
-_TRAINING = re.compile(r"_*(is_?|in_?)?train(ing)?(_?(mode|flag|flg|phase))?")
-
-
 def _in_training(setup: Setup, seed: int):
     """A layer that is right only while its own flag says that it is in training, in training, and
     that as a convention; any other as it is."""
@@ -568,7 +582,7 @@ def _in_training(setup: Setup, seed: int):
 def _training_flags(setup: Setup):
     """The attributes of a layer that say that it is not in training."""
     return [k for k, v in getattr(setup.layer, "__dict__", {}).items()
-            if v is False and _TRAINING.fullmatch(k)] if setup.prepare is None else []
+            if v is False and TRAINING.fullmatch(k)] if setup.prepare is None else []
 
 
 def _with_flags(flags):
@@ -613,8 +627,9 @@ def _without(setup: Setup, name: str):
     """What is raised where an argument that no line reads is left out, as a sentence or none."""
     forward = inspect.unwrap(type(setup.layer).forward)
     nodes: Any = ast.walk(node_of(forward) or ast.Module([], []))
-    if name in [n.attr if isinstance(n, ast.Attribute) else n.id for n in nodes
-                if isinstance(n, (ast.Name, ast.Attribute))]:
+    if hasattr(type(setup.layer), "form") or name in [  # a function is called by what it takes
+            n.attr if isinstance(n, ast.Attribute) else n.id for n in nodes
+            if isinstance(n, (ast.Name, ast.Attribute))]:
         return []
     inputs = [x for n, x in zip(setup.names, setup.inputs, strict=False) if n != name]
     try:

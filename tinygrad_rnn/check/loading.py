@@ -34,7 +34,7 @@ import numpy as np
 from . import notebooks
 from .book import StandIn, contents_of
 from .limits import TimeUp, time_limit
-from .numpy_standin import as_float, cupy_standin, numpy_standin, shaped, wide
+from .numpy_standin import as_float, as_type, cupy_standin, numpy_standin, shaped, wide
 from .words import say
 
 # Never wanted for a gradient, slow to import or seldom installed.
@@ -54,7 +54,8 @@ class LoadError(Exception):
 
 class _Widen(ast.NodeTransformer):
     """``x.astype(a)`` and ``dtype=a`` ask for float64 where they ask for float32; ``float(x)``
-    leaves a Tensor as it is; ``x.shape = s`` gives the name x to what has that shape."""
+    leaves a Tensor as it is; ``x.shape = s`` gives the name x to what has that shape; ``type(x)``
+    that is compared with a type is np.ndarray for a Tensor, too."""
 
     def visit_Assign(self, node):
         self.generic_visit(node)
@@ -79,6 +80,13 @@ class _Widen(ast.NodeTransformer):
         for keyword in node.keywords:
             if keyword.arg == "dtype":
                 keyword.value = self._wide(keyword.value)
+        return node
+
+    def visit_Compare(self, node):
+        self.generic_visit(node)
+        of: Any = getattr(node.left, "func", None)
+        if getattr(of, "id", "") == "type" and len(node.left.args) == 1:
+            of.id = "__type__"
         return node
 
     @staticmethod
@@ -264,7 +272,8 @@ class Program:
         self.moved: dict[str, Path] = {}  # modules of the author's that stand elsewhere
         self.encodings: dict[str, str] = {}  # of files that Python does not read
         self.builtins = {**vars(builtins), "__import__": self.importer, "__wide__": wide,
-                         "__float__": as_float, "__shaped__": shaped}
+                         "__float__": as_float, "__shaped__": shaped,
+                         "__type__": as_type}
         self.depth = 0
         self.trying = False  # what is not there is not replaced: a "try" has its own answer
         self.asked = ""  # the whole name of what is imported

@@ -65,6 +65,13 @@ def shaped(x, shape):
     return x
 
 
+def as_type(x):
+    """``type(x)``, where it is compared: that of the array, or number, that a Tensor stands for."""
+    if isinstance(x, Tensor) and not x.ndim:
+        return np.float64
+    return numpy_standin.ndarray if isinstance(x, (np.ndarray, Tensor)) else type(x)
+
+
 def is_tracing() -> bool:
     return _tracing.get()
 

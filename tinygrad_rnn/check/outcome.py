@@ -16,10 +16,10 @@ from .numpy_standin import is_unclipped, noting_clips, unclipped
 from .protocol import epsilon_problem, protocol_problems
 from .report import Cause, Gradient, compare, listed
 from .running import (
+    CannotRun,
     Observation,
     Setup,
     Truth,
-    again,
     backward_arguments,
     file_of,
     loss_gradient,
@@ -84,7 +84,7 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
         used = [loss_gradient(setup, seen.outputs[0], cotangents[0])]
     elif not any(g is h for g in cotangents for h in held):
         used = [np.ones_like(g) if i == 0 else 0 * g for i, g in enumerate(cotangents)]
-    right = fixed_truth or truth(setup, used)
+    right = fixed_truth or truth(setup, used, values=seen.outputs)
     outcome.truth = right
     if any(a is not None and getattr(a, "dtype", None) in (np.float32, np.float16)
            for a in (*seen.grads, *seen.returned, *seen.outputs)):
@@ -197,10 +197,11 @@ def _of_outputs(outcome: Outcome, light: bool):
     left = iter(y if np.ndim(y) else np.array(1.0) for y in outputs)
     planned = types.SimpleNamespace(normal=lambda size: next(left))
     used = [0 * y if np.ndim(y) else 1.0 for y in outputs]
+    told = _UNSEEN if _looks_away(outcome) else (
+        "of_outputs", say("backward is handed what forward returns, not a gradient: right where the"
+                          " loss is the last layer"))
     return _if_right(evaluate(outcome.setup, outcome.seed, light, truth(outcome.setup, used),
-                              planned), ("of_outputs", say(
-        "backward is handed what forward returns, not a gradient: right where the loss is the last"
-        " layer")))
+                              planned), told)
 
 
 def _if_right(other: Outcome, *told: tuple[str, str]):
@@ -217,20 +218,31 @@ def _is_loss(outcome: Outcome):
 def _as_last(outcome: Outcome, light: bool):
     """The same comparison for a loss whose backward does not look at what it is handed, None if it
     does: where the loss is the last layer, that is 1."""
-    seen, ones = outcome.observation, [1.0 for _ in outcome.cotangents]
-    second = again(outcome.setup, seen, ones)
-    both = [] if second is None else [
-        (a, b) for first, later in zip((seen.returned, seen.grads), second, strict=True)
-        for a, b in zip(first, later, strict=True) if a is not None and b is not None]
-    if not both or not all(np.shape(a) == np.shape(b) and np.allclose(a, b) for a, b in both):
+    ones = [1.0 for _ in outcome.cotangents]
+    if not _looks_away(outcome):
         return None
     last = evaluate(outcome.setup, outcome.seed, light, truth(outcome.setup, ones))
     if not last.right:
         last = _without_epsilon(last, ones, light) or last
-    last.problems.append(Cause("dout_ignored", say(
-        "backward does not look at the gradient that it is handed: right where the loss is the last"
-        " layer, and that gradient is 1"), wrong=False))
+    last.problems.append(Cause(*_UNSEEN, wrong=False))
     return last
+
+
+_UNSEEN = ("dout_ignored", say(
+    "backward does not look at the gradient that it is handed: right where the loss is the last"
+    " layer, and that gradient is 1"))
+
+
+def _looks_away(outcome: Outcome):
+    """Whether backward gives the same with other cotangents."""
+    seen = outcome.observation
+    try:
+        other = observe(outcome.setup, np.random.default_rng(outcome.seed + 2), light=True)[0]
+    except CannotRun:
+        return False
+    both = [(a, b) for first, later in ((seen.returned, other.returned), (seen.grads, other.grads))
+            for a, b in zip(first, later, strict=True) if a is not None and b is not None]
+    return bool(both) and all(np.shape(a) == np.shape(b) and np.allclose(a, b) for a, b in both)
 
 
 def _before_activation(outcome: Outcome, light: bool):

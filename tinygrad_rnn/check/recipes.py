@@ -24,6 +24,7 @@ import numpy as np
 from .arguments import (
     DIVISIBLE,
     SIZES,
+    TRAINING,
     Random,
     Spec,
     family,
@@ -50,6 +51,7 @@ from .running import (
     forward_names,
     gradient_of,
     handing,
+    is_positional,
     line_of,
     named_slots,
     observe,
@@ -61,7 +63,7 @@ from .running import (
     updated,
 )
 from .running import is_float as _is_float
-from .source import compared, keys_read, may_be_none, weights_first
+from .source import attributes_set, compared, keys_read, may_be_none, weights_first
 from .words import say
 
 PATIENCE = 1.2  # seconds of work, until no other recipe is tried
@@ -188,7 +190,12 @@ class Search:
         if self.like is None:
             self.init_names = [*required(cls)[0], *large_defaults(cls)]
         self.columns = weights_first(inspect.unwrap(cls.forward)) > 0
-        names, starred = required((cls if self.like is None else self.like).forward)
+        forward = (cls if self.like is None else self.like).forward
+        names, starred = required(forward)
+        taken = [p for p in arguments_of(forward) if is_positional(p)]
+        if len(taken) > len(names) and taken[len(names)].default is False and TRAINING.fullmatch(
+                taken[len(names)].name) and not starred:
+            names.append(taken[len(names)].name)
         self.input_names = names[1:] if names[:1] == ["self"] else names
         self.starred = starred and not self.input_names
         self.attempts = self._attempts()
@@ -214,14 +221,16 @@ class Search:
     def best(self) -> Recipe | None:
         return self.running[0] if self.running else self.half
 
-    def others(self, first: Recipe, returned: dict[str, Any], seconds: float = 0.3
-               ) -> Iterator[Recipe]:
+    def others(self, first: Recipe, returned: dict[str, Any], alone: bool = True,
+               seconds: float = 0.3) -> Iterator[Recipe]:
         """The recipes that run to their end with the same layer and other inputs, or with its
         biases as rows, of as many axes as the gradients that were ``returned`` for them, or, of two
-        arrays in all, as x * w, with both of one shape; of a layer that is made of nothing, with
-        samples in columns, or with one alone, where it takes a batch for one."""
+        arrays in all, as x * w, with both of one shape; of a layer that is made of no arrays, with
+        samples in columns, or with one alone (unless not ``alone``), where it takes a batch for
+        one."""
         end = worked() + seconds
-        if not self.init_names and first.drawn:
+        sized = {s.kind for s in first.init.values()} <= {"size", "shape"}
+        if sized and alone and first.drawn:
             groups, found, names = first.drawn[:3]
             labels = any(s.kind in ("onehot", "distribution") for s in first.inputs)
             for form, sizes in [("columns", {})] * labels + [
@@ -380,7 +389,7 @@ class Search:
                  for n in names if (keys := keys_read(fn, n)) is not None} if isinstance(
                      fn, types.FunctionType) else {}
         found = [[*dicts.get(n, []), *(Spec("value", value=word) for word in compared(fn, n)),
-                  *input_specs(n, self.name, names)] for n in names]
+                  *input_specs(n, self.name, [*names, *self.init_names])] for n in names]
         for p in [] if self.like is not None else arguments_of(self.cls):
             if isinstance(p.default, tuple) and [*map(type, p.default)] == [int] * 3 and found:
                 found[0].insert(0, Spec("float", ("N", *map(str, p.default))))  # input_dim
@@ -427,7 +436,8 @@ class Search:
                 starts.append((2.0 * rank + 3 * len(input_names) * self.starred, init, inputs,
                                input_names))
         streams = []
-        likeliest = ("columns", "column") if self.columns else ("rows",)
+        likeliest = ("columns", "column") if self.columns else (
+            "single" if "_single" in self.name else "rows",)
         for form, sizes in self.variants:
             for cost, init, inputs, input_names in starts:
                 extra = cost + 7 * (form not in likeliest) + 5 * (
@@ -706,6 +716,11 @@ def attempt(setup: Setup):
     elif any(g is None for g in seen.grads):
         setup.rate = updated(setup)[1]
     if recipe is not None:
+        states = [path for path in setup.slots.paths if path[-1] in attributes_set(
+            type(setup.layer).forward) and not _are_kept(setup, [path])]  # which it makes anew
+        if states:
+            setup.slots = named_slots(setup.layer, [
+                path for path in setup.slots.paths if path not in states])
         recipe.slots, recipe.rate, recipe.handed = setup.slots, setup.rate, setup.handed
     values = [y for y in seen.outputs if isinstance(y, (np.ndarray, np.generic, float))]
     if not values:

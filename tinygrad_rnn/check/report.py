@@ -276,7 +276,7 @@ def compare(name, got, wanted, tolerance: float, layer_name: str = "", hidden=No
     if worst <= allowed:
         return Gradient(name, True, worst, worst / max(scale, SMALL), None, "", wanted.shape)
     relative = worst / scale if scale else math.inf
-    index = tuple(int(i) for i in np.argwhere(error > allowed)[0])
+    index = tuple(int(i) for i in np.argwhere(~(error <= allowed))[0])  # nan
     place = place_of(index, wanted.shape, layer_name, hidden, batch)
     return Gradient(name, False, worst, relative, index, place, wanted.shape)
 

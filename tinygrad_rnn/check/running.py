@@ -524,8 +524,10 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
     names = forward_names(layer)[: len(setup.inputs)]
     if isinstance(returned, dict):
         layer.returned_gradients = returned  # where gradients of parameters are looked for
-        return [next((returned[k] for k in (*gradient_names(n), n) if k in returned), None)
-                for n in names]
+        found = [next((returned[k] for k in (*gradient_names(n), n) if k in returned), None)
+                 for n in names]
+        layer.not_returned = names if all(g is None for g in found) else []
+        return found
     if len(setup.inputs) == 1 and is_float(setup.inputs[0]):
         returned = _stacked(returned, setup.inputs[0])
     result = list(returned) if isinstance(returned, (tuple, list)) else [returned]
@@ -558,8 +560,8 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
         return result
     places = [next((k for k, n in enumerate(called) if n in gradient_names(name)), None)
               for name in names]
-    found = [k for k in places if k is not None]
-    if len(called) != len(result) or len(found) < min(len(result), len(names)):
+    there = [k for k in places if k is not None]
+    if len(called) != len(result) or len(there) < min(len(result), len(names)):
         return result  # more than these is for others
     return [None if k is None else result[k] for k in places]
 
@@ -899,13 +901,19 @@ class Truth:
     cotangents: list[Any] = field(default_factory=list)  # of the outputs
 
 
-def truth(setup: Setup, cotangents: list[Any], others=()):
+def truth(setup: Setup, cotangents: list[Any], others=(), values=None):
     """Differentiate the forward of the layer as it stands before its last round.
 
-    ``others``: paths of further arrays that are differentiated.
+    Args:
+        others: paths of further arrays that are differentiated.
+        values: what forward gives for arrays, if it is to be seen whether it gives the same.
     """
     try:
-        return _truth(setup, cotangents, others)
+        found = _truth(setup, cotangents, others)
+        if values is not None and not all(map(_near, found.outputs, values)):
+            raise CannotRun("trace", ValueError(say(
+                "forward gives other values where it is differentiated")))
+        return found
     except CannotRun as error:
         if error.phase != "trace":
             raise
@@ -918,6 +926,13 @@ def truth(setup: Setup, cotangents: list[Any], others=()):
                 found.others = found.others[: len(others)]
                 return found
         return _by_differences(setup, cotangents, others, error)
+
+
+def _near(a, b):
+    if not isinstance(b, _NUMBERS):
+        return True
+    large = np.abs(np.where(np.isfinite(b), b, 0)).max(initial=0)
+    return np.shape(a) == np.shape(b) and np.allclose(a, b, 1e-3, 1e-3 * large, equal_nan=True)
 
 
 DIFFERENCES = 2.0  # seconds of CPU time that central differences may take
