@@ -339,6 +339,23 @@ class Plain:
         return dx
 
 
+class Encodes:
+    def __init__(self, W):
+        self.W = W
+
+    def forward(self, xs):
+        self.xs = xs
+        self.hs = np.tanh(xs @ self.W)
+        return self.hs[:, -1]
+
+    def backward(self, dh):
+        dhs = np.zeros_like(self.hs)
+        dhs[:, -1, :] = dh
+        da = dhs * (1 - self.hs ** 2)
+        self.dW = np.tensordot(self.xs, da, ((0, 1), (0, 1)))
+        return da @ self.W.T
+
+
 class Update:
     def __init__(self, W, U):
         self.params, self.grads = [W, U], [np.zeros_like(W), np.zeros_like(U)]
@@ -457,6 +474,8 @@ MISTAKES = [
     ("Looks", "(dt * hs)", "(dt * ds)", "`ds` stands where `hs` belongs"),  # which raises
     ("joint", "da = positive_backward(dout, positive_cache)", "da = dout",
      "the backward of `positive` is never called: `positive_backward(dout, positive_cache)`"),
+    ("Encodes", "dhs = np.zeros_like(self.hs)\n        dhs[:, -1, :] = dh\n",
+     "dhs = np.zeros_like(self.hs)\n", "`dh` is used nowhere: `dhs[:, -1] = dh` is missing"),
     ("positive", "dx = dx * dout", "dx = dx + 0", "`dout` is ignored"),
     ("Steps", "dh, dW = 0, 0\n        dxs = np.empty_like(self.xs)",
      "dxs = np.empty_like(self.xs)", "`dh = dW = 0` is missing before the loop"),
@@ -471,7 +490,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 25 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 26 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)

@@ -201,6 +201,7 @@ class Scope:
     idle: list[str] = field(default_factory=list)  # inner layers whose backward did not run
     idle_lists: list[str] = field(default_factory=list)  # and lists of such
     unused: set[str] = field(default_factory=set)  # what is computed, and read nowhere
+    ignored: set[str] = field(default_factory=set)  # arguments that are read nowhere
 
     def __post_init__(self):
         self._arrays: dict[Any, dict[str, np.ndarray]] = {}
@@ -321,9 +322,9 @@ def edits(function: Function, scope: Scope, evidence: Evidence, late=False) -> I
     others, that are tried last. Likelier than others are those that use what is computed and used
     nowhere, or something more where a name is only copied."""
     names: Any = [n for n in ast.walk(function.node) if isinstance(n, ast.Name)]
-    unused = {n.id for n in names if isinstance(n.ctx, ast.Store)} - {
-        n.id for n in names if isinstance(n.ctx, ast.Load)} - {"_"}
-    scope.unused = unused
+    read = {n.id for n in names if isinstance(n.ctx, ast.Load)}
+    unused = {n.id for n in names if isinstance(n.ctx, ast.Store)} - read - {"_"}
+    scope.unused, scope.ignored = unused, {*scope.arguments} - read
     idle = {_shape(scope.values.get(u)) for u in unused if is_gradient(u, scope)} - {None}
     for p in places(function, scope, evidence):
         for m in MISTAKES:
@@ -1026,9 +1027,11 @@ def _zero_for_path(p):
     if p.node.value == 0 and not isinstance(p.node.value, bool) and (
             not isinstance(p.parent, (ast.Subscript, ast.Slice, ast.keyword))):
         begins = _begins(p)
-        yield from (k for k, v in p.scope.values.items() if isinstance(v, (np.ndarray, float))
-                    and k.removeprefix("self.").startswith("d")
-                    and (not begins or k in p.scope.arguments))
+        whole = {"rank": 2} if not begins and isinstance(p.parent, ast.Assign) and isinstance(
+            p.parent.targets[0], ast.Name) else {}
+        yield from ((k, dict(whole)) for k, v in p.scope.values.items() if isinstance(
+            v, (np.ndarray, float)) and k.removeprefix("self.").startswith("d")
+            and (not begins or k in p.scope.arguments))
 
 
 def _begins(p):
@@ -1171,6 +1174,13 @@ def _line_missing(p):
     after = block[p.at + 1:] if p.at is not None else []
     read: Any = {n.id for s in after for n in ast.walk(s) if isinstance(n, ast.Name)}
     arrays = p.scope.arrays()
+    for u, t in itertools.product(p.scope.ignored & arrays.keys(),
+                                  bound_in([p.node]) & arrays.keys() & read):
+        shape = arrays[t].shape  # the gradient of the last step
+        if (shape[:1], shape[2:]) == (arrays[u].shape[:1], arrays[u].shape[1:]):
+            text = f"{t}[:, -1] = {u}"
+            yield [p.node, statement(text)], {"other": u, "new": text, "words": (
+                "`{other}` is used nowhere: `{new}` is missing")}
     for u in p.scope.unused & bound_in([p.node]) & arrays.keys() - bound_in(after):
         for t in (n for n in read & arrays.keys() if is_gradient(n, p.scope)):
             shape, new = arrays[t].shape, list[str]()
