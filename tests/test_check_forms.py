@@ -756,3 +756,22 @@ def test_what_another_method_makes_is_made():
 def test_a_mistake_beside_what_another_method_makes(name, right, wrong, tmp_path):
     report = mistaken(BEGUN, name, right, wrong, tmp_path, explain=False)
     assert report.verdict == "wrong", str(report)
+
+
+@pytest.mark.parametrize("forward, backward", [
+    ("1 / (1 + np.exp(-x))", "dout * (1 - self.y)"),  # y (1 - y) where the output is handed over
+    ("x**2", "2 * dout"), ("np.tanh(x)", "1 - self.y * dout")])
+def test_half_of_a_gradient_is_no_derivative(forward, backward, tmp_path):
+    (tmp_path / "own.py").write_text(f"""
+import numpy as np
+
+class Half:
+    def forward(self, x):
+        self.y = {forward}
+        return self.y
+
+    def backward(self, dout):
+        return {backward}
+""")
+    (report,) = check_here(tmp_path / "own.py", explain=False)
+    assert report.verdict == "wrong", str(report)

@@ -38,6 +38,7 @@ from .running import (
     copies,
     draw_cotangents,
     file_of,
+    gradient_target,
     is_float,
     is_of_the_call,
     observe,
@@ -284,10 +285,16 @@ def _is_derivative(setup: Setup, seed: int) -> str:
     try:
         if evaluate(setup, seed, light=True).right:
             return ""
+        taken = arguments_of(setup.layer.backward)[0].name
         with at_work(setup.layer) as layer:
             y = layer.forward(x.copy())
-            # what ignores its argument is another mistake
+            # what ignores its argument is another mistake, and so is half of a gradient: that looks
+            # at what forward has kept
             found = [layer.backward(at) for at in (x.copy(), np.copy(y), 1 - 2 * x)]
+            layer.forward(1 - 2 * x)
+            again = [layer.backward(at) for at in (x.copy(), np.copy(y))]
+        if gradient_target(taken) or not all(map(np.array_equal, found, again)):
+            return ""
         wanted = truth(setup, [np.ones_like(y)]).inputs[0]
     except Exception:
         return ""

@@ -320,7 +320,8 @@ class Jitted(Generic[P, R]):
     def _guessed(self, one, family, n, reached, given) -> AnyRows | None:
         """What one recording alone says of other sizes."""
         first = one.sizes[family]
-        if type(one) is OnDevice or (type(one) is ForSize and one.known.what != "steps"):
+        if type(one) is OnDevice or (type(one) is ForSize and one.known.what != "steps") or (
+                n > 2 * first):  # for much more than that other loops and cuts may pay
             return None
         try:
             return AnyRows.of_one(one, reached, (first, n))
