@@ -8,7 +8,7 @@ import numpy as np
 
 from .arguments import GATES
 from .formulas import order_of_gates
-from .report import SMALL, Gradient, place_of
+from .report import Gradient, allowed, place_of
 
 if TYPE_CHECKING:
     from .outcome import Outcome
@@ -36,9 +36,8 @@ def tell_gates(gradients: list[Gradient], outcome: Outcome) -> None:
         if not isinstance(got, np.ndarray) or got.shape != wanted.shape:
             g.gates = dict.fromkeys(order, False)
             continue
-        allowed = outcome.tolerance * max(float(np.abs(wanted).max(initial=0)), SMALL)
         with np.errstate(all="ignore"):
-            right = np.abs(got - wanted) <= allowed
+            right = np.abs(got - wanted) <= allowed(wanted, outcome.tolerance)
         g.gates = {name: bool(block.all()) for name, block in zip(
             order, np.split(right, len(order), -1), strict=True)}
         if g.index is not None:

@@ -36,7 +36,7 @@ from .mistakes import (
 )
 from .outcome import evaluate, pairs
 from .patch import change_of, change_of_statement
-from .report import SMALL
+from .report import allowed
 from .running import (
     CannotRun,
     Observation,
@@ -156,8 +156,7 @@ class Bench:
             if got is None or got.shape != wanted.shape:
                 marks[name] = np.zeros(wanted.shape, bool)
             else:
-                allowed = outcome.tolerance * max(np.abs(wanted).max(initial=0), SMALL)
-                marks[name] = np.abs(got - wanted) <= allowed
+                marks[name] = np.abs(got - wanted) <= allowed(wanted, outcome.tolerance)
         marks[RETURNS] = np.array(not scratch.problems)
         return marks
 

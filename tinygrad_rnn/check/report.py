@@ -255,6 +255,11 @@ def _number(x):
 SMALL = 1e-3  # gradients whose largest element is smaller are compared as if it was this large
 
 
+def allowed(wanted, tolerance: float):
+    """By how much an element may miss the right one."""
+    return tolerance * max(float(np.abs(wanted).max(initial=0)), SMALL)
+
+
 def shows(wanted, tolerance: float):
     """Whether a gradient is large enough for ``compare`` to see it missing."""
     return np.abs(wanted).max(initial=0) > tolerance * SMALL
@@ -272,11 +277,11 @@ def compare(name, got, wanted, tolerance: float, layer_name: str = "", hidden=No
     error[~np.isfinite(got)] = math.inf
     scale = float(np.abs(wanted).max(initial=0))
     worst = float(error.max(initial=0))
-    allowed = tolerance * max(scale, SMALL)
-    if worst <= allowed:
+    most = allowed(wanted, tolerance)
+    if worst <= most:
         return Gradient(name, True, worst, worst / max(scale, SMALL), None, "", wanted.shape)
     relative = worst / scale if scale else math.inf
-    index = tuple(int(i) for i in np.argwhere(~(error <= allowed))[0])  # nan
+    index = tuple(int(i) for i in np.argwhere(~(error <= most))[0])  # nan
     place = place_of(index, wanted.shape, layer_name, hidden, batch)
     return Gradient(name, False, worst, relative, index, place, wanted.shape)
 
