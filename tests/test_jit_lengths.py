@@ -454,3 +454,38 @@ def test_a_guess_that_is_wrong_leaves_nothing(monkeypatch):
         assert_array_equal(step(x), f(x, kept[1]))
         assert_array_equal(*kept)
     assert [type(r) for r in step.recordings.values()] == [Recording, Recording, ForSize]
+
+
+@pytest.mark.parametrize("kind", ["parameter", "array", "replaced", "returned"])
+def test_a_small_step_of_a_wrong_gradient_is_not_near_the_right_one(kind):
+    """What a size changes is 1 / n alone; the weights agree to 1e-5 whatever it is."""
+    pytest.importorskip("numba")
+    first = rng.normal(size=(D, D)).astype(np.float32)
+    worlds = []
+    for record in (True, False):
+        kept = {"w": first.copy()}
+        parameter = nn.Parameter(first)
+
+        def step(x, w, kept=kept, parameter=parameter):
+            p = parameter if kind == "parameter" else nn.Parameter(
+                w if kind == "returned" else kept["w"])
+            (np.sum(np.tanh(x @ p) ** 2) / len(x)).backward()
+            change = np.float32(1e-4) * p.grad.data
+            p.grad = None
+            if kind == "parameter":
+                p.data -= change
+            elif kind == "array":
+                kept["w"] -= change
+            elif kind == "replaced":
+                kept["w"] = kept["w"] - change
+            return w - change
+
+        run, w = tg.jit(step) if record else step, first
+        for n in (12, 9, 7):
+            for k in range(20):
+                x = np.random.default_rng(n + k).normal(size=(n, D)).astype(np.float32)
+                new = run(x, w)
+                w = new if kind == "returned" else w
+        worlds.append([w, kept["w"], parameter.data])
+    for one, other in zip(*worlds, strict=True):
+        assert_allclose(one - first, other - first, 0, 1e-5 * np.abs(first).max())

@@ -47,6 +47,7 @@ class Snapshot:
     """
 
     def __init__(self, reached: Reached, earlier: Snapshot | None = None) -> None:
+        self.earlier = earlier
         self.insides = [(inside, dict(inside) if isinstance(inside, dict) else list(inside))
                         for _, inside, _ in reached.containers]
         self.bags = [(bag, content(bag)) for bag in reached.bags]
@@ -114,14 +115,23 @@ class Snapshot:
         return self.cached > before.cached or any(
             isinstance(was, dict) and len(now) > len(was) for (_, now), (_, was) in pairs)
 
+    def known(self, x: Any) -> Any:
+        """What was in an array, or in that of a Tensor, that was there; None of others."""
+        return self.data[id(x)] if id(x) in self.data else self.arrays.get(id(x), (x, None))[1]
+
+    def nearest(self, x: Any) -> Any:
+        """What was in the array that is most like this one, which may be made of it."""
+        return min((was for _, was in self.contents if type(was) is type(x) is np.ndarray
+                    and (was.shape, was.dtype) == (x.shape, x.dtype)),
+                   key=lambda was: np.abs(x - was).max(initial=0), default=None)
+
     def then(self, x: Any) -> Any:
         """What was in an array, or in that of a Tensor."""
-        if isinstance(x, Tensor):
-            if id(x) in self.data:
-                return self.data[id(x)]
-            x = x._held
-        if id(x) in self.arrays:
-            return self.arrays[id(x)][1]
+        if (was := self.known(x)) is not None:
+            return was
+        x = x._held if isinstance(x, Tensor) else x
+        if (was := self.known(x)) is not None:
+            return was
         for held, was in self.contents:
             array = held()
             if array is x:
@@ -230,9 +240,9 @@ def _differs(real, replayed, noisy=None, eps: float = 0.0) -> str | None:
             (inside, a), (_, b), _ = trio
             if (list(a) != list(b)) if isinstance(a, dict) else len(a) != len(b):
                 raise Difference(f"the items of a {type(inside).__name__}")
-        for trio in zip(*(s.places for s in snapshots), strict=True):
-            place = trio[0][0]
-            _agree([value for _, value in trio], outcomes, eps, f"{place}")
+        before: Any = snapshots[0].earlier
+        for (place, was), *after in zip(*(s.places for s in (before, *snapshots)), strict=True):
+            _agree([value for _, value in after], outcomes, eps, f"{place}", was)
         for trio in zip(*(s.tensors for s in snapshots), strict=True):
             _agree([tensor for tensor, *_ in trio], outcomes, eps, f"a Tensor {trio[0][2].shape}")
             if (trio[0][4] is None) != (trio[1][4] is None):
@@ -240,7 +250,7 @@ def _differs(real, replayed, noisy=None, eps: float = 0.0) -> str | None:
         for at, (array, _) in snapshots[0].arrays.items():
             if all(at in s.arrays for s in snapshots):
                 _agree([s.arrays[at][1] for s in snapshots], outcomes, eps,
-                       f"an array {array.shape}")
+                       f"an array {array.shape}", array)
         for trio in zip(*(s.generators for s in snapshots), strict=True):
             if _state(trio[0][1]) != _state(trio[1][1]):
                 raise Difference("the state of a random generator")
@@ -254,9 +264,11 @@ def _state(state) -> str:
     return str(state if state.get("has_uint32") else {**state, "uinteger": 0})
 
 
-def _agree(trio, outcomes, eps, what) -> None:
-    """Raise Difference where the first two are not the same."""
+def _agree(trio, outcomes, eps, what, was=None) -> None:
+    """Raise Difference where the first two are not the same; ``was``: what was there before."""
     a, b, c = trio
+    before = outcomes[0][1].earlier
+    was = was if isinstance(was, (float, np.generic)) else before.known(a if was is None else was)
     tensors = [isinstance(x, Tensor) for x in trio]
     if all(tensors):
         if (a._node is None) != (b._node is None):
@@ -271,7 +283,10 @@ def _agree(trio, outcomes, eps, what) -> None:
         if a.shape != b.shape or a.dtype != b.dtype:
             raise Difference(f"{what}: {b.dtype}{list(b.shape)} in a replay, and"
                              f" {a.dtype}{list(a.shape)}")
-        if not _same_numbers(a, b, c, eps):
+        if eps and was is None and a.dtype.kind == "f":
+            with np.errstate(all="ignore"):
+                was = before.nearest(a)
+        if not _same_numbers(a, b, c, eps, was):
             raise Difference(f"{what}: {_short_array(b)} in a replay, and {_short_array(a)}")
         return
     if a is b:
@@ -290,7 +305,7 @@ def _agree(trio, outcomes, eps, what) -> None:
             _agree([getattr(x, part.name) for x in (a, b, c)], outcomes, eps,
                    f"{what}.{part.name}")
     elif isinstance(a, float) and eps:
-        if not _same_numbers(np.asarray(a), np.asarray(b), np.asarray(c), eps):
+        if not _same_numbers(np.asarray(a), np.asarray(b), np.asarray(c), eps, was):
             raise Difference(f"{what}: {b} in a replay, and {a}")
     elif isinstance(a, (int, float, complex, str, bytes, bytearray, set, frozenset, tuple, list,
                         dict)) and not (a == b or (a != a and b != b)):
@@ -299,16 +314,24 @@ def _agree(trio, outcomes, eps, what) -> None:
         raise Difference(f"{what}: {b!r:.60} in a replay, and {a!r:.60}{text}")
 
 
-def _same_numbers(a, b, c, eps) -> bool:
+def _same_numbers(a, b, c, eps, was=None) -> bool:
+    """What is to agree of an array that there was is what was done to it: a small step of a wrong
+    gradient is near to that of the right one."""
     if a.dtype.kind not in "fc":
         return np.array_equal(a, b) or (
             bool(eps) and a.shape == c.shape and not np.array_equal(a, c))
     if not eps or a.shape != c.shape:
         return np.array_equal(a, b, equal_nan=True)
     a, b, c = map(np.asarray, (a, b, c))  # of what is under a mask, too
-    few = ULPS * max(eps, np.finfo(a.dtype).eps)
+    unit = max(eps, np.finfo(a.dtype).eps)
+
+    def near(of=...):
+        return unit * (ULPS * np.abs(done[of]).max(initial=0)
+                       + UNITS * np.abs(a[of]).max(initial=0))
+
     with np.errstate(all="ignore"):
-        if np.abs(a - b).max(initial=0) <= few * np.abs(a).max(initial=0) < np.inf:
+        done = a if was is None or np.shape(was) != a.shape else a - host(was)
+        if np.abs(a - b).max(initial=0) <= near() < np.inf:
             return True  # as nearly always; no element is inf or NaN
         finite = np.isfinite(a) & np.isfinite(b)
         if not np.array_equal(a[~finite], b[~finite], equal_nan=True) and (
@@ -316,8 +339,7 @@ def _same_numbers(a, b, c, eps) -> bool:
             return False
         apart = np.abs(a - b)[finite].max(initial=0)
         noise = np.nan_to_num(np.abs(a - c)[finite], posinf=np.inf).max(initial=0)
-        size = np.abs(a[finite]).max(initial=0)
-    return bool(apart <= TIMES * noise + few * size)
+        return bool(apart <= TIMES * noise + near(finite & np.isfinite(done)))
 
 
 def _short_array(x):
