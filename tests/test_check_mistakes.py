@@ -228,6 +228,8 @@ def with_examples(*examples):
     (("TimeAttention: dhs_enc = dhs_enc + dhs -> dhs_enc = dhs",
       "return dhs_enc, np.stack(dhs_dec, axis=1) -> return np.stack(dhs_dec, axis=1), dhs_enc"),
      ("in each other's place", "`dhs_enc`")),
+    (("Attention: dhs0, da = -> da, dhs0 =", "dhs0 + dhs1 -> dhs1"),
+     ("`da` and `dhs0` are unpacked", "`dhs0` is not added to `dhs1`")),
     (("Affine: np.dot(self.x.T, dout) -> -np.dot(self.x.T, dout)",
       "np.sum(dout, axis=0) -> np.mean(dout, axis=0)"), ("minus", "mean"))])
 def test_two_mistakes_have_their_own_words_each(examples, said, tmp_path):
@@ -282,7 +284,13 @@ STEPS = Path(__file__).parent / "checked" / "steps.py"
     ("Ids", {"            self.parts[t].backward(dout[:, t])\n": ""}, [
         ("the backward of `self.parts[t]` is never called", "total")]),
     ("Scale", {" * (1 - np.tanh(self.x) ** 2)": ""}, [("the derivative of tanh", "return")]),
-    ("Masked", {"        dx[~mask] = 0\n": ""}, [("`dx[~mask] = 0` is missing", "")])])
+    ("Masked", {"        dx[~mask] = 0\n": ""}, [("`dx[~mask] = 0` is missing", "")]),
+    # an output without a gradient is none where backward raises, either
+    ("Beside", {"np.dot(self.x.T, dt)": "np.dot(dt, self.x.T)", "(1 - self.h ** 2)": "1"}, [
+        ("are in the wrong order", "grads[0]"), ("the derivative of tanh", "dt =")]),
+    # in how many axes it is to be called shows once it does not raise
+    ("Compared", {"dout @ self.k": "self.k @ dout", "return dq, dk": "return dq, 2 * dk"}, [
+        ("are in the wrong order", "dqw ="), ("scaled by `2`", "return")])])
 def test_what_is_wrong_and_what_raises(layer, changes, said, tmp_path):
     source = STEPS.read_text()
     begin = source.index(f"class {layer}:")

@@ -61,6 +61,23 @@ class SoftmaxInSteps:
         return dx
 
 
+class SoftmaxByJacobian:
+    def __init__(self):
+        self.params, self.grads = [], []
+
+    def forward(self, x):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        self.y = e / e.sum(axis=1, keepdims=True)
+        return self.y
+
+    def backward(self, dout):
+        dx = np.zeros_like(dout)
+        for i, s in enumerate(self.y):
+            jacobian = np.diag(s) - np.outer(s, s)
+            dx[i] = jacobian @ dout[i]
+        return dx
+
+
 class Broadcast:
     """A dot product of rows; W (N, D) as the rows of an embedding are."""
 
@@ -346,6 +363,22 @@ class Normed:
     def backward(self, dout):
         root = np.sqrt(self.var + self.eps)
         return dout / root - self.x * np.mean(dout * self.x, axis=1, keepdims=True) / root**3
+
+
+class Standard:
+    """Each column in units of its own: its mean 0, its variance 1."""
+
+    def __init__(self):
+        self.params, self.grads = [], []
+
+    def forward(self, x):
+        self.x, self.mu, self.var = x, x.mean(axis=0), x.var(axis=0) + 1e-5
+        return (x - self.mu) / np.sqrt(self.var)
+
+    def backward(self, dout):
+        x, mu, var = self.x, self.mu, self.var
+        slope = np.mean(dout * (x - mu), axis=0) / var
+        return (dout - np.mean(dout, axis=0) - (x - mu) * slope) / np.sqrt(var)
 
 
 class Heads:

@@ -206,3 +206,39 @@ class Masked:
         dx[~mask] = 0
         dx = dx.reshape(shape)
         return dx
+
+
+class Beside:
+    """Backward takes no gradient of what forward gives beside h."""
+
+    def __init__(self, W, b):
+        self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]
+
+    def forward(self, x):
+        W, b = self.params
+        self.x, self.h = x, np.tanh(np.dot(x, W) + b)
+        return self.h, self.h.sum(axis=1)
+
+    def backward(self, dh):
+        dt = dh * (1 - self.h ** 2)
+        self.grads[0][...] = np.dot(self.x.T, dt)
+        self.grads[1][...] = np.sum(dt, axis=0)
+        return np.dot(dt, self.params[0].T)
+
+
+class Compared:
+    """Forward takes (N, D) for q as well, where it means (N, T, D)."""
+
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, q, k):
+        self.q, self.k = q, k
+        return q @ self.params[0] @ np.swapaxes(k, -1, -2)
+
+    def backward(self, dout):
+        dqw = dout @ self.k
+        dk = np.swapaxes(dout, -1, -2) @ (self.q @ self.params[0])
+        self.grads[0][...] = np.sum(np.swapaxes(self.q, -1, -2) @ dqw, axis=0)
+        dq = dqw @ self.params[0].T
+        return dq, dk

@@ -208,15 +208,22 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
 
 def _leave_what_is_enough(repair, outcome: Outcome):
     """How backward is to be called is not known while it raises, or gives another shape: one edit
-    is enough if all is right with it alone, in the way of calling it that is found then."""
-    cls = getattr(outcome.setup.recipe, "cls", None)
-    for i, codes in enumerate(repair.alone) if isinstance(cls, type) else ():
+    is enough if all is right with it alone, in the way of calling it that is found then; and so
+    are two of three."""
+    cls, n = getattr(outcome.setup.recipe, "cls", None), len(repair.edits)
+    fewer = [({i}, codes) for i, codes in enumerate(repair.alone)]
+    if n > 2:
+        fewer += [({*range(n)} - {i}, codes) for i, codes in enumerate(repair.without)]
+    for kept, codes in fewer if isinstance(cls, type) else ():
         with replaced(codes), contextlib.suppress(CannotRun, recipes.CannotMake):
-            found = recipes.find(cls, 1.0).running
-            if found and evaluate(found[0].setup(), outcome.seed, light=True).right:
+            search = recipes.find(cls, 1.0)
+            uses = search.running[:1] and (
+                search.running[0], *search.others(search.running[0], outcome.got))
+            if any(evaluate(setup, outcome.seed, light=True).right for setup in map(
+                    recipes.Recipe.setup, uses) if not recipes.is_right_by_chance(setup)):
                 for those in (repair.edits, repair.mended, repair.alone):
-                    those[:] = those[i : i + 1]
-                repair.codes = repair.alone[0]
+                    those[:] = [x for i, x in enumerate(those) if i in kept]
+                repair.codes = codes
                 return
 
 

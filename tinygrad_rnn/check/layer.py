@@ -24,7 +24,7 @@ from .formulas import compare_forward
 from .limits import SLOWEST, TimeUp, time_limit, worked
 from .loading import LIBRARIES
 from .numpy_standin import noting_float32, unclipped
-from .outcome import Outcome, evaluate
+from .outcome import Outcome, evaluate, used_of
 from .recipes import CannotMake
 from .repair import Budget
 from .report import Cause, Report, compare, listed, shows
@@ -330,9 +330,8 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
             return whole
         for recipe in search.others(first, outcome.got, not wrong & {*outcome.setup.slots.names}):
             setup = recipe.setup()
-            if any(isinstance(x, np.ndarray) and x.dtype.kind == "f" and 1 in x.shape
-                   for x in setup.inputs):
-                continue  # along an axis of size 1 a transpose and a sum are right by chance
+            if recipes.is_right_by_chance(setup):
+                continue
             if any(type(s.value) is bool and s != held for s, held in zip(
                     recipe.inputs, first.inputs, strict=True)):
                 continue  # whether in training or not: both are meant
@@ -925,10 +924,10 @@ def _raised(report: Report, error: CannotRun, setup: Setup, limits: _Limits) -> 
 def _forward_outcome(setup: Setup, seed: int):
     """An Outcome with the right gradients only, where backward cannot be run."""
     with at_work(setup.layer) as layer:
-        outputs, _ = outputs_of(layer.forward(*copies(setup.inputs)))
+        outputs, kind = outputs_of(layer.forward(*copies(setup.inputs)))
     outcome = Outcome(setup, seed=seed)
-    outcome.cotangents = draw_cotangents(outputs, np.random.default_rng(seed + 1))
-    outcome.truth = right = truth(setup, outcome.cotangents)
+    outcome.cotangents = draw_cotangents(outputs, np.random.default_rng(seed + 1), setup)
+    outcome.truth = right = truth(setup, used_of(setup, outputs, outcome.cotangents, kind))
     outcome.wanted = dict(zip(setup.slots.names, right.params, strict=True))
     outcome.wanted |= {n: g for n, g in zip(setup.names, right.inputs, strict=False)
                        if g is not None}

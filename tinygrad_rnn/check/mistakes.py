@@ -718,6 +718,15 @@ def _softmax_diagonal(p):
                     yield f"{y} * ({d} - np.sum({d} * {y}, axis=-1, keepdims=True))"
 
 
+@mistake("softmax_diagonal", "the softmax's Jacobian has more than a diagonal: `{new}`",
+         on=ast.Call, rank=2,
+         example="SoftmaxByJacobian: np.diag(s) - np.outer(s, s) -> np.diag(s)")
+def _jacobian_diagonal(p):
+    if called(p.node) in ("diag", "diagflat") and not isinstance(p.parent, ast.BinOp):
+        s = show(p.node.args[0]) if p.node.args else ""
+        yield f"{p.text} - np.outer({s}, {s})"
+
+
 # --- variables, weights and gates ----------------------------------------------------------------
 
 
@@ -885,7 +894,7 @@ def _exchanged(p):
                   "words": "`{a}` and `{b}` are returned in each other's place"}
     elif not axes and isinstance(p.node.ctx, ast.Store):
         called_for = isinstance(getattr(p.parent, "value", None), ast.Call)
-        values = {"kind": "wrong_variable", "rank": 2 if called_for else 4,
+        values = {"kind": "wrong_variable", "rank": 1.2 if called_for else 4,
                   "words": "`{a}` and `{b}` are unpacked in each other's place"}
     for i, j in itertools.combinations(range(len(elements)), 2):
         swapped = list(elements)
@@ -1086,6 +1095,17 @@ def _epsilon_missing(p):
         for other, value in p.scope.values.items():
             if isinstance(value, float) and 0 < value < 1e-2:
                 yield f"({p.text} + {other})", {"other": other}
+
+
+@mistake("term", "`{old}` stands where `{new}` belongs", on=(ast.Name, ast.Attribute), rank=4,
+         example="Standard: dout * (x - mu) -> dout * x")
+def _difference_missing(p):
+    seen = set()
+    for n in ast.walk(p.function.node):
+        if isinstance(n, ast.BinOp) and isinstance(n.op, (ast.Add, ast.Sub)) and same(
+                n.left, p.node) and n.left is not p.node:
+            seen.add(ast.unparse(n))
+    yield from (f"({text})" for text in sorted(seen))
 
 
 @mistake("missing_factor", "the factor `{other}` is missing in `{old}`", on="value", rank=4,

@@ -74,16 +74,7 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
     with noting_clips() as clipped:
         seen, cotangents = observe(setup, rng, light=light)
     outcome.observation, outcome.cotangents = seen, cotangents
-    # what backward is not handed does not reach it: an output without a cotangent is not used
-    handed = backward_arguments(setup.layer, cotangents, seen.kind, setup)
-    used = list(cotangents)
-    held = [h for part in handed for h in (part if isinstance(part, (tuple, list)) else (part,))]
-    if seen.kind not in ("single", "list") and not setup.as_tuple:
-        used = [g if any(g is h for h in held) else 0 * g for g in cotangents]
-    if setup.loss:
-        used = [loss_gradient(setup, seen.outputs[0], cotangents[0])]
-    elif not any(g is h for g in cotangents for h in held):
-        used = [np.ones_like(g) if i == 0 else 0 * g for i, g in enumerate(cotangents)]
+    used = used_of(setup, seen.outputs, cotangents, seen.kind)
     right = fixed_truth or truth(setup, used, values=seen.outputs)
     outcome.truth = right
     if any(a is not None and getattr(a, "dtype", None) in (np.float32, np.float16)
@@ -125,6 +116,20 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
     else:
         other = _by_convention(outcome, light) or _of_logits(outcome, light)
     return other or outcome
+
+
+def used_of(setup: Setup, outputs, cotangents, kind):
+    """The cotangents that backward is handed, and what stands for them where it takes none. What
+    it is not handed does not reach it: an output without a cotangent is not used."""
+    handed = backward_arguments(setup.layer, cotangents, kind, setup)
+    held = [h for part in handed for h in (part if isinstance(part, (tuple, list)) else (part,))]
+    if setup.loss:
+        return [loss_gradient(setup, outputs[0], cotangents[0])]
+    if not any(g is h for g in cotangents for h in held):
+        return [np.ones_like(g) if i == 0 else 0 * g for i, g in enumerate(cotangents)]
+    if kind in ("single", "list") or setup.as_tuple:
+        return list(cotangents)
+    return [g if any(g is h for h in held) else 0 * g for g in cotangents]
 
 
 def _by_convention(outcome: Outcome, light: bool):

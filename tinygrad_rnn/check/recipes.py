@@ -592,6 +592,11 @@ def find(cls, seconds: float, known: dict[Any, Search] | None = None):
     raise error
 
 
+def is_right_by_chance(setup: Setup):
+    """Whether an input has an axis of size 1: a transpose, a sum along it are right by chance."""
+    return any(_is_float(x) and 1 in x.shape for x in setup.inputs)
+
+
 def is_own(error: CannotRun):
     """Whether no other arguments could change what was raised: a name that is not there."""
     return isinstance(error.error, (NameError, ImportError)) and (

@@ -124,6 +124,7 @@ class Bench:
         self.lists = [(x, list(x)) for x in _lists(self.dicts)]
         self.arrays = [(a, a.copy()) for a in arrays_of(self.layer)]
         self.far: Any = 0, None  # how far backward came where it raised, and what
+        self.got: dict[str, Any] = {}  # what the last run gave, to compare
         self.cost = TRIAL  # of a run
 
     def restore(self):
@@ -141,6 +142,7 @@ class Bench:
         outcome, setup = self.outcome, self.outcome.setup
         work(self.cost)
         self.restore()
+        self.got = {}
         try:
             with time_limit(0.2):  # an edit may make a loop endless
                 result, grads = setup.backward(self.layer, copies(outcome.cotangents), self.kind)
@@ -158,6 +160,7 @@ class Bench:
             else:
                 marks[name] = np.abs(got - wanted) <= allowed(wanted, outcome.tolerance)
         marks[RETURNS] = np.array(not scratch.problems)
+        self.got = marks.got
         return marks
 
 
@@ -267,6 +270,7 @@ class Repair:
     complete: bool = False
     right: set[str] = field(default_factory=set)  # gradients that are right with all of them
     alone: list[Any] = field(default_factory=list)  # each, without the others: (function, code), ..
+    without: list[Any] = field(default_factory=list)  # the others, without each
     codes: list[Any] = field(default_factory=list)  # with all of them
     before: list[Any] = field(default_factory=list)  # without
     functions: list[Function] = field(default_factory=list)  # their trees, with all of them
@@ -378,7 +382,7 @@ class _Search:
         before = {f.fn: f for f in edited}
         new = {f.fn: f for f in with_source([fn for fn in own if fn not in before])}
         self.functions = [f for fn in own if (f := before.get(fn) or new.get(fn)) is not None]
-        self.original = [(f.fn, f.fn.__code__) for f in self.functions]
+        self.original = self.codes()
         self.idle = _idle(self.bench)
         self.filename, self.found = filename, Repair()
         self.made: list[Edit] = []
@@ -504,8 +508,9 @@ class _Search:
         """A round: what can be tried, and nothing is known yet of what it does."""
         self.partial, self.whole, self.effects, self.further = [], [], [], []
         self.edits = self.candidates()
-        self.wrong = [n for n, marks in self.now.items() if n in self.outcome.wanted
-                      and not marks.all()]
+        wrong = [n for n, marks in self.now.items() if n in self.outcome.wanted
+                 and not marks.all()]
+        self.wrong = [n for n in wrong if self.now.got.get(n) is not None] or wrong
         self.shown = {n for n in self.now.right - {RETURNS} if np.any(self.outcome.wanted.get(n))}
         n = sum(self.outcome.wanted[name].size for name in self.wrong)
         self.directions = np.random.default_rng(0).normal(size=(n, 2))
@@ -514,7 +519,12 @@ class _Search:
         if self.made:  # what is left is where nothing is right yet
             right = self.settled()
             self.edits.sort(key=lambda e: id(e.old) in right)
-        self.far = self.bench.far if self.bench.run() is None else (np.inf, None)
+        self.far = np.inf, None
+        run = set(lines_run_in(self.bench.run, {f.fn.__code__ for f in self.functions}))
+        if not self.bench.got:  # it raised: no expression that it did not come to can be why
+            self.far = self.bench.far
+            self.edits = [e for e in self.edits if not e.is_expression or not run.isdisjoint(
+                range(e.old.lineno, e.old.end_lineno + 1))]
 
     def all_right(self, marks):
         return bool(marks) and all(m.all() for m in marks.values())
@@ -754,17 +764,26 @@ class _Search:
         there, is looked for anew with each."""
         if self.now and (self.start is not None or self.whole):
             return None
-        right = {id(e): self.attempt(e) or Marks() for e in self.whole}
+        right = {id(e): self.attempt(e) or Marks() for e in self.partial}
         most = max((len(marks.right) for marks in right.values()), default=0)
-        firsts = [e for e in self.whole if len(right[id(e)].right) == most]
+        firsts = [e for e in self.partial if len(right[id(e)].right) == most]
         firsts.sort(key=lambda e: -sum(int(m.sum()) for m in right[id(e)].values()))
         turns: dict[Any, list[Edit]] = {}  # one of each kind in each place, then another
         ran = [] if self.now else [e for e, _ in self.effects]
         for edit in sorted([*ran, *self.further], key=lambda e: e.rank):
             turns.setdefault((id(edit.old), id(edit.mistake)), []).append(edit)
-        others = [] if firsts else [e for e in chain(*zip_longest(*turns.values())) if e]
-        firsts += sorted(others, key=lambda e: -len(self.right_on_the_way(e)))[:FIRSTS]
+        others = [e for e in chain(*zip_longest(*turns.values())) if e and id(e) not in right]
+        others.sort(key=self.comes_to, reverse=True)
+        firsts = [*firsts, *others][:FIRSTS]
         return self.second_after(firsts, share)
+
+    def comes_to(self, edit: Edit):
+        """How many gradients have their shape with an edit, and are not left at zero; and how much
+        on the way is right."""
+        way = self.right_on_the_way(edit)
+        got, wanted = self.bench.got, self.outcome.wanted
+        shaped = [n for n, g in got.items() if np.shape(g) == wanted[n].shape and np.any(g)]
+        return len(shaped), len(way)
 
     def one_on_the_way(self, share):
         """Two edits of one path: with the first, more on the way is right, up to the second; or
@@ -861,9 +880,10 @@ class _Search:
         for edit in kept:
             without = self.run_with([e for e in kept if e is not edit]) or Marks()
             mended = self.now.right - without.right - {RETURNS}
+            found.without.append(self.codes())
             found.mended.append(mended or self.mended_by(edit))
             self.run_with([edit])
-            found.alone.append([(f.fn, f.fn.__code__) for f in self.functions])
+            found.alone.append(self.codes())
         for i, names in enumerate(found.mended):  # without what only stands at the same place
             later = set().union(*found.mended[i + 1 :])
             found.mended[i] = names - later or names
@@ -873,7 +893,11 @@ class _Search:
                                    for e in kept):
                 edit.change = change_of_statement(edit)
         found.functions, found.before = self.functions, self.original
-        found.codes = [(f.fn, f.fn.__code__) for f in self.functions]
+        found.codes = self.codes()
+
+    def codes(self):
+        """The functions as they now run: (function, code), ..."""
+        return [(f.fn, f.fn.__code__) for f in self.functions]
 
     def mended_by(self, edit: Edit):
         """What is right in the end, and not with what was edited before it alone."""

@@ -724,13 +724,14 @@ def call_forward(setup: Setup, layer, inputs):
         return setup.output
 
 
-def draw_cotangents(outputs, rng):
+def draw_cotangents(outputs, rng, setup: Setup | None = None):
+    """What backward is handed: for each output random numbers, or a target."""
     found = []
     for y in outputs:
         g = rng.normal(size=np.shape(y))
         # a loss is handed a plain number, as people do
         found.append(float(g) if np.ndim(y) == 0 else g)
-    return found
+    return [_target(setup.loss, outputs[0], found[0])] if setup and setup.loss else found
 
 
 # The gradients of losses, of the output y and the target t, with which a backward begins that is
@@ -799,9 +800,7 @@ def observe(setup: Setup, rng, light: bool = False):
         if not all(np.size(y) for y in outputs if isinstance(y, _NUMBERS)):
             raise CannotRun("output", ValueError(say("the output is empty")))
         outputs = copies(outputs)
-        cotangents = draw_cotangents(outputs, rng)
-        if setup.loss:
-            cotangents = [_target(setup.loss, outputs[0], cotangents[0])]
+        cotangents = draw_cotangents(outputs, rng, setup)
         handed = copies(cotangents)
         params = setup.slots.params(layer)
         before = copies(params)
