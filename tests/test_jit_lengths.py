@@ -13,6 +13,7 @@ from tinygrad_rnn import functional as F
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.jit import jitted, lengths, resized, roll
 from tinygrad_rnn.jit.jitted import ForSize, Recording
+from tinygrad_rnn.jit.recording import Recorder
 from tinygrad_rnn.jit.trace import trace
 
 N, D, H, V = 3, 4, 5, 6
@@ -364,16 +365,17 @@ OF_ROWS = {  # and what they are recorded as for 6, for 9 and for 2
     "parts": (lambda x, n: np.concatenate([x[: n - 1] * 2, x[n - 1 :], x[::-1], np.zeros((n, 3))]),
               ForSize, ForSize, ForSize),
     "a number that is the size": (lambda x, n: np.sum(x[:, None] * np.ones((4, 1)) / 4, axis=1),
-                                  ForSize, ForSize, ForSize),
+                                  Recording, ForSize, ForSize),
     "an axis that is as long": (lambda x, n: np.stack([x, x * 2, x * 3, x * 4]).reshape(4, n, 3),
-                                ForSize, ForSize, ForSize),
+                                Recording, ForSize, ForSize),
     "a root": (lambda x, n: np.sum(x) * np.sqrt(n), Recording, Recording, Recording),
     "few rows": (lambda x, n: np.tanh(x) if n > 2 else np.sinh(x), ForSize, ForSize, Recording),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OF_ROWS)
-def test_what_hangs_on_the_rows_is_made_or_recorded(name):
+def test_what_hangs_on_the_rows_is_made_or_recorded(name, monkeypatch):
+    monkeypatch.setattr(Recorder, "asks", lambda *_: None)  # as if they were the engine's
     f, *kinds = OF_ROWS[name]
     step = tg.jit(lambda x: f(x, len(x)), fast=False)
     for n in (4, 4, 6, 6, 9, 9, 9, 2, 2, 2):
@@ -489,3 +491,38 @@ def test_a_small_step_of_a_wrong_gradient_is_not_near_the_right_one(kind):
         worlds.append([w, kept["w"], parameter.data])
     for one, other in zip(*worlds, strict=True):
         assert_allclose(one - first, other - first, 0, 1e-5 * np.abs(first).max())
+
+
+ASKING = {  # what shows in the third call alone, and whether it is known to hang on the rows
+    "len": (lambda x, i: np.minimum(i, len(x) - 1), True),
+    "shape": (lambda x, i: np.where(i[:, None] > 1, -float(x.shape[0]), x), True),
+    "size": (lambda x, i: x * (i > 1)[:, None] / x.size, True),
+    "all of it": (lambda x, i: np.where(i > 1, 1 / np.shape(x)[0], 0), True),
+    "of a Tensor": (lambda x, i: np.where(i > 1, len(tg.Tensor(x)), 0), True),
+    "of a part": (lambda x, i: np.where(i > 1, x[1:].shape[0], 0) + np.sum(x[1:]), True),
+    "rows": (lambda x, i: sum(row * (k % 5) for k, row in enumerate(x)) * np.max(i // 2), True),
+    "the other axis": (lambda x, i: np.where(i[:, None] > 1, x.shape[1], x), False),
+    "an engine's": (lambda x, i: F.softmax(tg.Tensor(x)) * (i[:, None] > 1), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_a_size_that_the_program_asks_for_is_recorded(name):
+    """The proof cannot see what does not show in the calls that it sees."""
+    f, hangs = ASKING[name]
+    step = tg.jit(f, fast=False)
+    for n in (8, 7):
+        for many in (0, 0, 9):
+            x, i = rng.normal(size=(n, 3)), np.full(n, many)
+            one, other = (np.asarray(g(x, i)) for g in (step, f))
+            assert_array_equal(one, other)
+    assert type(step._last) is (Recording if hangs else ForSize)
+
+
+def test_a_line_through_half_of_two_sizes_is_not_followed():
+    f = lambda x, i: np.minimum(i, len(x) // 2)  # noqa: E731
+    step = tg.jit(f, fast=False)
+    for n in (20, 19, 16, 15):
+        for many in (0, 0, 99):
+            x, i = np.zeros((n, 3)), np.full(n, many)
+            assert_array_equal(step(x, i), f(x, i))

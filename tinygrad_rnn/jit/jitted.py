@@ -503,7 +503,7 @@ class Recording:
         self.rounds, self.eps = rounding(better, fast), coarsest(tape)
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
         self.masks = [(tape.inputs.index(value), mask) for value, mask in tape.masks.items()]
-        self.looked_at = tape.looked_at
+        self.looked_at, self.asked = tape.looked_at, tape.asked
         self.proofs = 0  # how often it has given what the function gave
         self.plain_is_proven = False  # for other numbers of steps
         self.kept: list[Any] = []  # what the signature knows by its id
@@ -632,6 +632,7 @@ class ForSize(Recording):
         self.program = known.program.at(T, block, native=known.native)
         self.shape, self.assigned = known.shape, known.assigned
         self.rounds, self.eps, self.edited = known.rounds, known.eps, known.edited
+        self.asked = known.asked
         self.looked_at = False
         self.proofs, self.kept, self.plain_is_proven = 0, [], known.plain is None or (
             known.proofs >= PROOFS)

@@ -70,6 +70,7 @@ class AnyLength:
         tape, homes, self.shape, self.assigned = made[0]
         if any(repr(other[2:]) != repr(made[0][2:]) or other[0].looked_at for other in made):
             raise Irregular("results")
+        self.asked = made[0][0].asked
         self.plain = Rolled([Plain(tape, homes) for tape, homes, *_ in made], self.Ts)
         self.chosen: list[list[bool]] = []
         better = []
@@ -100,6 +101,7 @@ class AnyRows:
         self.Ts, self.proofs, self.missed = Ns, one.proofs, 0
         self.native, self.shape, self.assigned = one.program.native, one.shape, one.assigned
         self.eps, self.rounds, self.edited = one.eps, one.rounds, one.edited
+        self.asked = one.asked
         if isinstance(program, Rolled):  # for any number of steps
             self.program = between([one.known.program, program], one.T, Ns)
             return
@@ -123,12 +125,12 @@ class AnyRows:
         size."""
         shapes = [np.shape(slot.get()) for slot in slots_of(reached)]
         if not hasattr(one, "known"):
-            program: Any = resized(one.program.tape, one.program.homes, shapes)
+            program: Any = resized(one.program.tape, one.program.homes, shapes, one.asked)
         else:
             known, given = one.known, arguments(reached)
             program = rolled([resized(tape, homes, [
                 tuple([t if n == one.T and i in given else n for n in shape])
-                for i, shape in enumerate(shapes)])
+                for i, shape in enumerate(shapes)], one.asked)
                 for (tape, homes), t in zip(known.tapes, known.Ts, strict=True)],
                 known.Ts, type(known) is AnyRows)
         return cls(one, Ns, (program, one.shape, one.assigned))

@@ -5,6 +5,7 @@ NumPy's protocols (NEP 13, NEP 18), as CuPy's do, and know nothing of the record
 """
 
 import contextlib
+import dis
 import gc
 import itertools
 import linecache
@@ -14,7 +15,7 @@ import sys
 import warnings
 import weakref
 from functools import cache
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,14 @@ def here() -> tuple[FrameType | None, str | None]:
             engine = engine or f"{file[len(PACKAGE):]}:{frame.f_lineno}"
         frame = frame.f_back
     return None, engine
+
+
+@cache
+def axis_after(code: CodeType, at: int) -> slice:
+    """Which numbers of a shape are taken: the one in ``x.shape[1]``, or all."""
+    index, item = itertools.islice((i for i in dis.get_instructions(code) if i.offset > at), 2)
+    i = index.argval if item.opname.startswith("BINARY") else None
+    return slice(i, i + 1 or None) if type(i) is int and item.argrepr in ("", "[]") else slice(None)
 
 
 def source_line():
@@ -127,6 +136,15 @@ class Recorder:
     def alive(self):
         """The recording arrays that something still holds."""
         return [array for made in self.made if (array := made()) is not None]
+
+    def asks(self, shape: tuple[int, ...]) -> None:
+        """Note what of it the program asks for, and not the engine."""
+        frame: Any = sys._getframe(2)
+        while frame.f_code.co_filename.startswith(PACKAGE):
+            if frame.f_code.co_name not in ASKING:
+                return
+            frame = frame.f_back
+        self.tape.asked.update(shape[axis_after(frame.f_code, frame.f_lasti)])
 
     def refuse(self, what, error=None):
         """A JitError that names the line."""
@@ -585,10 +603,15 @@ def _part(fn):
 
 
 def _fixed(name, instead):
+    def shape(self):
+        if name == "shape":
+            self._recorder.asks(self.value.shape)
+        return getattr(self.value, name)
+
     def refuse(self, _):
         raise self._recorder.refuse(f".{name} of an array that is being recorded is set, which a"
                                     f" replay would not do: write {instead}")
-    return property(lambda self: getattr(self.value, name), refuse)
+    return property(shape, refuse)
 
 
 def _method(fn):
@@ -658,6 +681,7 @@ class RecordingArray:
                 {id(x if getattr(x, "_base", None) is None else x._base) for x in args[:2]}) > 1:
             raise self._lies(f"np.{func.__name__}")
         if func in _QUESTIONS or self._recorder.over:
+            self._recorder.asks((*self.value.shape, self.value.size))
             return func(*_plain(args), **_plain(kwargs))
         if not args:  # the first one, on which so much hangs, is given without its name
             args = [kwargs.pop(name) for name in itertools.islice(
@@ -738,7 +762,6 @@ class RecordingArray:
 
     shape = _fixed("shape", "a = a.reshape(...)")
     ndim = property(lambda self: self.value.ndim)
-    size = property(lambda self: self.value.size)
     dtype = _fixed("dtype", "a = a.astype(...), of which the numbers stay what they are")
     itemsize = property(lambda self: self.value.itemsize)
     nbytes = property(lambda self: self.value.nbytes)
@@ -746,6 +769,11 @@ class RecordingArray:
     flags = property(lambda self: RecordingFlags(self))
     T = property(lambda self: np.transpose(self))
     mT = property(lambda self: np.swapaxes(self, -1, -2))
+
+    @property
+    def size(self):
+        self._recorder.asks((self.value.size,))
+        return self.value.size
 
     @property
     def base(self):
@@ -760,10 +788,11 @@ class RecordingArray:
                                      " outside the recorded step")
 
     def __len__(self):
+        self._recorder.asks(self.value.shape[:1])
         return len(self.value)
 
     def __iter__(self):
-        return iter([self[i] for i in range(len(self.value))])
+        return iter([self[i] for i in range(len(self))])
 
     # A text that hangs on values is marked: should it come out of the function, the proof sees it.
 
@@ -1239,6 +1268,7 @@ _OWN = {
 _INLINE = {_sigmoid}
 _QUESTIONS = {np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.shares_memory,
               np.may_share_memory, np.array_repr, np.array_str}  # fmt: skip
+ASKING = {"shape", "size", "__len__", "__iter__", "__array_function__"}  # of the engine's
 _UNKNOWN_SHAPE = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.unique_values, np.compress,
                   np.extract, np.bincount, np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d,
                   np.trim_zeros}  # fmt: skip

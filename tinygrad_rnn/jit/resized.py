@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,11 @@ __all__ = ["resized"]
 Shape = tuple[int, ...]
 
 
-def resized(tape: Tape, homes: dict[Value, Value], shapes: list[Shape]) -> Any:
-    """The tape, and which result is the new value of which input, for inputs of these shapes."""
-    made = _Resized(tape)
+def resized(tape: Tape, homes: dict[Value, Value], shapes: list[Shape],
+            asked: Iterable[int] = ()) -> Any:
+    """The tape, and which result is the new value of which input, for inputs of these shapes.
+    ``asked``: what the program may compute with."""
+    made = _Resized(tape, asked)
     for value, shape in zip(tape.inputs, shapes, strict=True):
         if value.dtype is not None:
             made.give(value, shape)
@@ -49,7 +52,8 @@ def resized(tape: Tape, homes: dict[Value, Value], shapes: list[Shape]) -> Any:
 
 
 class _Resized:
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, asked: Iterable[int]) -> None:
+        self.asked = asked
         self.constants = tape.constants
         self.shaped = {value: {value: x} for value, x in tape.constants.items()}
         self.other: dict[Value, Value] = {}  # of those whose shape is another one
@@ -65,11 +69,18 @@ class _Resized:
         self.other[value] = Value(shape, value.dtype, value.order, value.contiguous)
         for was, now in (*zip(value.shape, shape, strict=True),
                          (math.prod(value.shape), math.prod(shape))):
-            if was != now and was > 1:
-                self.numbers.setdefault(was, now)
+            if was != now and was > 1 and was not in self.numbers:
+                if was in self.asked:
+                    raise Irregular
+                self.numbers[was] = now
 
     def shape(self, value: Value) -> Shape:
         return self.other.get(value, value).shape
+
+    def hangs(self, x: Any) -> bool:
+        """Whether a number may be made of the size."""
+        n: Any = abs(x) if isinstance(x, (int, float, np.number)) else 0
+        return n in self.numbers or (0 < n < 1 and round(1 / n) in self.numbers)
 
     def likely(self, shape: Shape) -> Shape:
         """This shape, with the first axis of rows that may be another one."""
@@ -110,6 +121,10 @@ class _Resized:
                 call = dataclasses.replace(call, args=(call.args[0], now), key=None)
         if call.fn is draw:
             return self._draw(call)
+        if any(map(self.hangs, (x for inner in getattr(call.fn, "chain", [call])
+                                if inner.fn is np.where or elementwise(inner)
+                                for x in inner.args))):
+            raise Irregular
         if self.other.keys().isdisjoint(values) and call.fn is not np.broadcast_to and not any(
                 v in self.constants and self.likely(v.shape) != v.shape for v in values):
             return call
@@ -165,9 +180,7 @@ class _Resized:
                     for v, kind in zip(fn.inputs, fn.kinds, strict=True)
                     if kind not in ("table", "number")]
         (shape,) = self._broadcast(fn.shape, operands, own)
-        if shape != fn.shape and (isinstance(fn, Blocks) or shape[-1:] != width or any(
-                abs(x) in self.numbers or (x and round(1 / abs(x)) in self.numbers)
-                for inner in fn.chain for x in inner.args if type(x) in (int, float))):
+        if shape != fn.shape and (isinstance(fn, Blocks) or shape[-1:] != width):
             raise Irregular
         for out in call.outs:
             self.give(out, shape)

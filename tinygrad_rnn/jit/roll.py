@@ -401,6 +401,11 @@ def common(Ts, slots) -> Form:
         raise Irregular
     if kind[0] == "list":
         return Form(("list",), runs(Ts, [slot.numbers for slot in slots]))
+    if kind[0] == "number" and len(Ts) == 2:  # n - 1, 4 * n; through n // 2 there is a line, too
+        (n, m), (x, y) = Ts, [slot.numbers[0] for slot in slots]
+        step, rest = divmod(y - x, m - n)
+        if rest or abs(x - step * n) > 2 * abs(step) > 0:
+            raise Irregular
     return Form(kind, [(fitted(Ts, values), NOUGHT)
                        for values in zip(*(slot.numbers for slot in slots), strict=True)])
 
