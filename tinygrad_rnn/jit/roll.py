@@ -455,10 +455,9 @@ def moving(Ts, rows, p) -> Form:
         raise Irregular
     moves = [steps(row[0], row[1]) for row in rows]
     for row, step in zip(rows, moves, strict=True):
-        first = row[0].numbers
-        for k, slot in enumerate(row):
-            if slot.numbers != tuple([a + b * k for a, b in zip(first, step, strict=True)]):
-                raise Irregular
+        numbers = np.array([slot.numbers for slot in row])
+        if (numbers[1:] - numbers[:-1] != step).any():
+            raise Irregular
     return moved(Ts, common(Ts, [row[0] for row in rows]), moves, p)
 
 
