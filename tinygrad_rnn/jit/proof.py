@@ -47,7 +47,6 @@ class Snapshot:
     """
 
     def __init__(self, reached: Reached, earlier: Snapshot | None = None) -> None:
-        self.earlier = earlier
         self.insides = [(inside, dict(inside) if isinstance(inside, dict) else list(inside))
                         for _, inside, _ in reached.containers]
         self.bags = [(bag, content(bag)) for bag in reached.bags]
@@ -209,6 +208,8 @@ def prove(recording, reached, before: Snapshot, real) -> tuple[Any, str | None]:
         return result, Snapshot(reached, before)
 
     eps = recording.eps if recording.rounds else 0.0
+    known = getattr(recording, "known", None)
+    guess = before if known is not None and known.plain is None else None  # no bits were compared
     if recording.rounds and not recording.plain_is_proven:
         plain = outcome(recording.plainly(None))
         before.restore()
@@ -217,31 +218,32 @@ def prove(recording, reached, before: Snapshot, real) -> tuple[Any, str | None]:
             return None, difference
         real = plain
     replayed = outcome()
-    difference = _differs(real, replayed, None, eps)
+    difference = _differs(real, replayed, None, eps, guess)
     if difference and recording.rounds:  # how much rounding may do is told by what it does
         before.restore()
         noise = Noise(np.random.default_rng(0))
         noisy = outcome(recording.plainly(noise), noise)
         before.restore()
         replayed = outcome()
-        difference = _differs(real, replayed, noisy, eps)
+        difference = _differs(real, replayed, noisy, eps, guess)
     return replayed[0], difference
 
 
-def _differs(real, replayed, noisy=None, eps: float = 0.0) -> str | None:
+def _differs(real, replayed, noisy=None, eps: float = 0.0, before: Any = None) -> str | None:
     """What is other after a replay than after a real run. Each is what was returned, and a
-    Snapshot; ``noisy`` is the same after a run that rounds otherwise, in numbers of this ``eps``.
+    Snapshot; ``noisy`` is the same after a run that rounds otherwise, in numbers of this ``eps``;
+    ``before``: the Snapshot to which the changes are compared as well.
     """
-    outcomes = (real, replayed, noisy or real)
+    outcomes = (real, replayed, noisy or real, (None, before))
     try:
-        _agree([returned for returned, _ in outcomes], outcomes, eps, "the result")
-        snapshots = [snapshot for _, snapshot in outcomes]
+        _agree([returned for returned, _ in outcomes[:3]], outcomes, eps, "the result")
+        snapshots = [snapshot for _, snapshot in outcomes[:3]]
         for trio in zip(*(s.insides for s in snapshots), strict=True):
             (inside, a), (_, b), _ = trio
             if (list(a) != list(b)) if isinstance(a, dict) else len(a) != len(b):
                 raise Difference(f"the items of a {type(inside).__name__}")
-        before: Any = snapshots[0].earlier
-        for (place, was), *after in zip(*(s.places for s in (before, *snapshots)), strict=True):
+        for (place, was), *after in zip(*(
+                s.places for s in (before or real[1], *snapshots)), strict=True):
             _agree([value for _, value in after], outcomes, eps, f"{place}", was)
         for trio in zip(*(s.tensors for s in snapshots), strict=True):
             _agree([tensor for tensor, *_ in trio], outcomes, eps, f"a Tensor {trio[0][2].shape}")
@@ -267,8 +269,11 @@ def _state(state) -> str:
 def _agree(trio, outcomes, eps, what, was=None) -> None:
     """Raise Difference where the first two are not the same; ``was``: what was there before."""
     a, b, c = trio
-    before = outcomes[0][1].earlier
-    was = was if isinstance(was, (float, np.generic)) else before.known(a if was is None else was)
+    before = outcomes[3][1]
+    if before is None:
+        was = None
+    elif not isinstance(was, (float, np.generic)):
+        was = before.known(a if was is None else was)
     tensors = [isinstance(x, Tensor) for x in trio]
     if all(tensors):
         if (a._node is None) != (b._node is None):
@@ -276,14 +281,15 @@ def _agree(trio, outcomes, eps, what, was=None) -> None:
     elif any(tensors):
         raise Difference(f"{what}: a {type(b).__name__} in a replay, and a {type(a).__name__}")
     if all(isinstance(x, (np.ndarray, np.generic, Tensor)) or foreign(x) for x in (a, b)):
-        a, b, c = (outcome[1].then(x) for outcome, x in zip(outcomes, (a, b, c), strict=True))
+        a, b, c = (outcome[1].then(x) for outcome, x in zip(outcomes[:3], (a, b, c),
+                                                            strict=True))
         if foreign(a) != foreign(b):
             raise Difference(f"{what}: a {type(b).__name__} in a replay, and a {type(a).__name__}")
         a, b, c = map(host, (a, b, c))
         if a.shape != b.shape or a.dtype != b.dtype:
             raise Difference(f"{what}: {b.dtype}{list(b.shape)} in a replay, and"
                              f" {a.dtype}{list(a.shape)}")
-        if eps and was is None and a.dtype.kind == "f":
+        if eps and before and was is None and a.dtype.kind == "f":
             with np.errstate(all="ignore"):
                 was = before.nearest(a)
         if not _same_numbers(a, b, c, eps, was):
