@@ -198,7 +198,8 @@ def test_odd_layers_in_the_right_lines(odd):
 @pytest.mark.parametrize("name, verdict, said", [
     ("Softmax", "convention", "samples stand in columns"),
     ("SoftmaxWithLoss", "convention", "samples stand in columns"),
-    ("CrossEntropy", "convention", r"right for x \(V,\), t one-hot \(V,\), wrong for x \(N, V\)"),
+    ("CrossEntropy", "convention",
+     r"right for x .*\(V,\), t one-hot \(V,\), wrong for x .*\(N, V\)"),
     ("Likelihood", "convention", r"right for x \(H,\), t ids \(\), wrong for x \(N, H\)"),
     ("Jacobian", "convention", r"right for x \(D, 1\); for x \(N, D\) backward raises"),
     ("ForgetsTheBatch", "wrong", None)])

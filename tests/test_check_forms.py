@@ -15,7 +15,11 @@ from tinygrad_rnn import Tensor
 from tinygrad_rnn.check import check_class
 from tinygrad_rnn.check.files import check, check_here, files_in
 from tinygrad_rnn.check.filled import Filled
+from tinygrad_rnn.check.mistakes import ratio_of
+from tinygrad_rnn.check.outcome import evaluate
+from tinygrad_rnn.check.repair import Bench
 from tinygrad_rnn.check.report import compare
+from tinygrad_rnn.check.running import Setup, named_slots
 
 FORMS = Path(__file__).parent / "checked" / "forms.py"
 
@@ -404,7 +408,7 @@ def kinds():
     ("RowBias", "convention", "right for b (1, H), wrong for b (H,)"),
     ("WeightedLoss", "convention", "returns no gradient of weights: for a loss these are data"),
     ("ClippedOverTime", "convention", "clips its gradients"),
-    ("CrossEntropyOfRows", "convention", "right for logits (N, V), targets one-hot (N, V), wrong"),
+    ("CrossEntropyOfRows", "ok", ""),
     ("AfterSoftmax", "convention", "the gradient before the softmax that made y_pred, not that"),
     ("BatchAndTime", "convention", "right for x (N, T, H), wrong for x (N, H)"),
     ("ListOfArrays", "ok", ""),
@@ -623,6 +627,18 @@ def where(name):
     ("layered_loss", "convention", "backward returns no gradient of X"),
     ("columns_loss", "ok", ""), ("Keyed", "ok", ""),
     ("empty_loss", "unchecked", "dW: right would be 0"),
+    ("Mean2d", "ok", ""), ("Surprise", "ok", ""), ("Rooted", "ok", ""), ("Filling", "ok", ""),
+    ("OneStep", "convention", "returns the gradient of x as a row, (1, 5)"),
+    ("AsRow", "convention", "returns the gradient of x as a row, (1, 5)"),
+    ("OneNumber", "unchecked", "forward raises TypeError: NumPy boolean array indexing assignment"),
+    ("WholeLoss", "convention", "right for x (V,), t one-hot (V,), wrong for x (N, V), t one-hot"),
+    ("HandedBack", "convention", "are divided by the batch"), ("Boxed", "ok", "dparams"),
+    ("Mirrored2d", "ok", ""), ("Squeeze2d", "ok", "(3,1,1,5)"),
+    ("Picked", "ok", ""), ("OnTop", "wrong", "OnTop itself is right"),
+    ("Around", "wrong", "Around itself is right"),
+    ("Guessed", "unchecked", "how backward is called was not found by trying"),
+    ("Initialised", "convention", "right for bias_init_fn (1, n), wrong for bias_init_fn (n,)"),
+    ("squared_error", "ok", "dtheta    (5,)"),
 ])  # fmt: skip
 def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, words):
     report = abroad[name]
@@ -639,6 +655,16 @@ def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, word
     ("Joint", "dout * query + dout * 2", "dout * query + dout"),
     ("Stateful", "self.dU += before.T @ da", "self.dU += -before.T @ da"),
     ("Static", "-y / y_pred", "y / y_pred"),
+    ("AsRow", "delta.T @ self.x[None]", "delta.T @ self.x[None] / 2"),
+    ("Surprise", "self.grad = -label", "self.grad = -2 * label"),
+    ("Rooted", "targets / outputs", "outputs / targets"),
+    ("OneStep", "np.outer(da, self.h_prev)", "np.outer(da, self.h)"),
+    ("HandedBack", "self.dU += h_prev_t.T @ da / len(da)", "self.dU += h_prev_t.T @ da"),
+    ("HandedBack", "self.dU += h_prev_t.T @ da", "self.dU += h_t.T @ da"),
+    ("Filling", "= x.T @ d", "= x.T @ upstream_gradient"),
+    ("Boxed", "self.x.T @ grads", "(2 * self.x).T @ grads"),
+    ("Initialised", "self.x.T @ delta", "self.x.T @ delta / 2"),
+    ("Mean2d", "/ (H * W)", "/ H"), ("squared_error", "grad_vec = 2 *", "grad_vec ="),
 ])  # fmt: skip
 def test_a_mistake_far_from_the_book_is_found(name, right, wrong, tmp_path):
     report = mistaken(where(name), name, right, wrong, tmp_path, explain=False)
@@ -649,11 +675,73 @@ def test_a_mistake_far_from_the_book_is_found(name, right, wrong, tmp_path):
     ("Rectifier", "`self.out >= 0` should be `self.out > 0`"),
     ("Distance", "= 7 times what it should be"),
     ("Lazy", "scaled by `2`, which does not belong there"),
+    ("WholeBatch", "- self.y, self.t = exps / np.sum(exps), t"),
+    ("Tallied", "dW: added to what it holds from before, which the others are not"),
+    ("Covered", "`part[np.where(dx[:, i:i + 2] != 0)] = 0` does not belong there"),
     ("Robust", "-self.delta * np.sign(error)) / len(error) / error.shape[1]"),  # no number
 ])
 def test_a_cause_far_from_the_book(name, words):
     (report,) = check_here(where(name), only=name)
     assert words in str(report) and report.example, str(report)
+
+
+def test_the_search_for_a_cause_ends_without_lists_of_gradients(tmp_path):
+    for name, right, wrong in (("OneStep", "(1 - self.h**2)", "(1 - self.h)"),
+                               ("Filling", "(1 - self.forward(x)[0] ** 2)", "self.forward(x)[0]")):
+        report = mistaken(where(name), name, right, wrong, tmp_path)
+        assert report.verdict == "wrong" and "failed" not in str(report), str(report)
+
+
+def test_a_library_for_annotations_alone_need_not_be_there(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from annotating import Array, Shape\n\n\nclass Double:\n"
+        "    def forward(self, x: Array[Shape['N, D']]) -> Array[Shape['N, D']]:\n"
+        "        return 2 * x\n\n    def backward(self, dout):\n        return 2 * dout\n")
+    assert [r.verdict for r in check_here(tmp_path / "own.py")] == ["ok"]
+
+
+def test_what_forward_edits_in_place_is_told_with_its_line():
+    (report,) = check_here(where("InPlace"), only="InPlace")
+    assert report.source == "x[self.mask] = x[self.mask] / 4", str(report)
+
+
+def test_a_factor_is_seen_beside_an_epsilon():
+    wanted = np.array([1.0, 1e-3, 1e-7])
+    assert ratio_of(2 * wanted + 1e-8, wanted) == pytest.approx(0.5)
+    assert ratio_of(2 * wanted + 1e-5, wanted) is None
+
+
+class Unmoved:
+    """What is added to all scores moves no softmax: whatever makes its gradient 0 mends it."""
+
+    def __init__(self):
+        self.c = np.ones(1)
+
+    def forward(self, x):
+        e = np.exp(x + self.c)
+        self.y = e / e.sum(axis=-1, keepdims=True)
+        return self.y
+
+    def backward(self, dout):
+        self.dc = np.array([dout.sum()])
+        return self.y * dout
+
+
+def test_a_gradient_that_is_zero_when_right_shows_no_mistake():
+    layer = Unmoved()
+    slots = named_slots(layer, [("c",)])
+    outcome = evaluate(Setup(layer, [np.arange(6.0).reshape(2, 3)], ["x"], slots))
+    assert {g.name for g in outcome.wrong_gradients} == {"c", "x"}
+    assert {"x"} <= {*Bench(outcome).run()} and "c" not in Bench(outcome).run()
+
+
+def test_the_forward_backward_algorithm_is_no_layer(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "class Paths:\n    def get_forward_probs(self, x):\n        return x\n\n"
+        "    def get_backward_probs(self, x):\n        return 2 * x\n\n\n"
+        "class Double:\n    def forward(self, x):\n        return 2 * x\n\n"
+        "    def backward(self, dout):\n        return 2 * dout\n")
+    assert [r.name for r in check_here(tmp_path / "own.py")] == ["Double"]
 
 
 def test_what_is_no_number_is_right_nowhere():

@@ -616,3 +616,334 @@ class Keyed:
         d = X @ self.params["W", 0] - np.eye(self.params["W", 0].shape[1])[y]
         grads = {("W", 0): 2 * X.T @ d}
         return np.sum(d**2), grads
+
+
+class Mean2d:
+    """Its input is called A."""
+
+    def forward(self, A):
+        self.shape = A.shape
+        return A.mean(axis=(2, 3))
+
+    def backward(self, dLdZ):
+        N, C, H, W = self.shape
+        return np.broadcast_to(dLdZ[:, :, None, None], self.shape) / (H * W)
+
+
+class Surprise:
+    """One-hot labels, and what is positive."""
+
+    def forward(self, predict, label):
+        n, _ = predict.shape
+        self.grad = -label / predict / n
+        return -np.sum(label * np.log(predict)) / n
+
+    def backward(self):
+        return self.grad
+
+
+class Rooted:
+    """The same; no name tells that it is a loss, and nothing that outputs are no sequences."""
+
+    def forward(self, outputs, targets):
+        return np.mean(np.sum((np.sqrt(outputs) - np.sqrt(targets)) ** 2, axis=1))
+
+    def backward(self, outputs, targets):
+        return (1 - np.sqrt(targets / outputs)) / len(outputs)
+
+
+class OneStep:
+    """Of one sample; its gradients are rows, and those of its biases are one array."""
+
+    def __init__(self, in_dim, hidden_dim):
+        self.d = in_dim
+        self.Wx, self.Wh = np.random.randn(hidden_dim, in_dim), np.eye(hidden_dim)
+        self.bx, self.bh = np.zeros(hidden_dim), np.zeros(hidden_dim)
+
+    def forward(self, x, h_prev):
+        assert x.shape == (self.d,)
+        self.x, self.h_prev = x, h_prev
+        self.h = np.tanh(self.Wx @ x + self.bx + self.Wh @ h_prev + self.bh)
+        return self.h
+
+    def backward(self, delta):
+        da = delta * (1 - self.h**2)
+        self.dWx, self.dWh = np.outer(da, self.x), np.outer(da, self.h_prev)
+        self.dbx, self.dbh = da[:], da[:]
+        return da[None] @ self.Wx, da[None] @ self.Wh
+
+
+class HandedBack:
+    """backward takes what forward took and gave; its gradients are means, and are added up."""
+
+    def __init__(self, input_size, hidden_size):
+        self.W = np.random.randn(input_size, hidden_size)
+        self.U = np.random.randn(hidden_size, hidden_size)
+        self.dW, self.dU = np.zeros_like(self.W), np.zeros_like(self.U)
+
+    def forward(self, x, h_prev_t):
+        h_t = np.tanh(x @ self.W + h_prev_t @ self.U)
+        return h_t
+
+    def backward(self, delta, h_t, h_prev_l, h_prev_t):
+        da = delta * (1 - h_t**2)
+        self.dW += h_prev_l.T @ da / len(da)
+        self.dU += h_prev_t.T @ da / len(da)
+        return da @ self.W.T, da @ self.U.T
+
+
+class Filling:
+    """backward puts gradients into a dict that it is handed, and calls forward once more."""
+
+    def __init__(self, in_channels, out_channels):
+        self.own = {"map/W": np.random.randn(in_channels, out_channels)}
+
+    def forward(self, x):
+        x = np.tanh(x @ self.own["map/W"])
+        return x, {}
+
+    def backward(self, x, cache, upstream_gradient, gradients):
+        d = upstream_gradient * (1 - self.forward(x)[0] ** 2)
+        gradients["map/W"] = x.T @ d
+        return (d @ self.own["map/W"].T).reshape(*x.shape)
+
+
+class Box:
+    def __init__(self, params):
+        self.params, self.grads = params, None
+
+
+class Boxed:
+    """backward has a name of its own, and each parameter its gradient beside it; its weights come
+    later, and forward keeps nothing unless it is told to."""
+
+    def __init__(self, n_units, **settings):
+        self.n_units = n_units
+        self.W = self.x = None
+
+    def initialize(self, input_size, **settings):
+        self.W = Box(np.random.randn(input_size, self.n_units))
+
+    def forward(self, x, save_cache=False):
+        if save_cache:
+            self.x = x
+        return x @ self.W.params
+
+    def _compute_gradients(self, grads):
+        self.W.grads = self.x.T @ grads
+        return grads @ self.W.params.T
+
+
+def squared_error(X, y, theta):
+    h = X @ theta
+    loss = np.mean((h - y) ** 2)
+    grad_vec = 2 * X.T @ (h - y) / len(y)
+    return loss, grad_vec
+
+
+class Initialised:
+    """Others make its weights; and what they make of one size is a row."""
+
+    def __init__(self, in_feature, out_feature, weight_init_fn, bias_init_fn):
+        self.W, self.b = weight_init_fn(in_feature, out_feature), bias_init_fn(out_feature)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def backward(self, delta):
+        self.dW, self.db = self.x.T @ delta, delta.sum(axis=0, keepdims=True)
+        return delta @ self.W.T
+
+
+class WholeBatch:
+    """Its softmax adds up the whole batch, and its backward is that of one for each sample."""
+
+    def forward(self, x, t):
+        exps = np.exp(x - np.max(x))
+        self.y, self.t = exps / np.sum(exps), t
+        return -np.mean(np.log(self.y[np.arange(len(t)), t.argmax(axis=1)]))
+
+    def backward(self, dout=1):
+        return (self.y - self.t) / len(self.t)
+
+
+class OnTop:
+    """Right itself: what it hands its labels to is not."""
+
+    def __init__(self, input_size, output_size):
+        self.params = {"W": np.random.randn(input_size, output_size)}
+        self.last = WholeBatch()
+
+    def loss(self, x, t):
+        self.x = x
+        return self.last.forward(x @ self.params["W"], t)
+
+    def gradient(self, x, t):
+        self.loss(x, t)
+        dy = self.last.backward(1).copy()
+        grads = {"W": self.x.T @ dy}
+        return grads
+
+
+class Mirrored2d:
+    """Its padding is narrower than what it is put around."""
+
+    def __init__(self, pad_width):
+        self.n = pad_width
+
+    def forward(self, x):
+        return np.pad(x, ((0, 0), (0, 0), (self.n, self.n), (0, 0)), "reflect")
+
+    def backward(self, dout):
+        n, dx = self.n, dout.copy()
+        dx[:, :, n + 1 : 2 * n + 1] += dx[:, :, n - 1 :: -1]
+        dx[:, :, -1 - 2 * n : -1 - n] += dx[:, :, : -n - 1 : -1]
+        return dx[:, :, n:-n]
+
+
+class Tallied:
+    """One of its gradients is added to what it holds, element by element."""
+
+    def __init__(self, input_size, output_size):
+        self.W, self.b = np.random.randn(input_size, output_size), np.zeros(output_size)
+        self.dW = np.zeros_like(self.W)
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def backward(self, dout):
+        for n, i, j in np.ndindex(len(dout), *self.W.shape):
+            self.dW[i, j] += self.x[n, i] * dout[n, j]
+        self.db = dout.sum(axis=0)
+        return dout @ self.W.T
+
+
+class Covered:
+    """What two windows share is set to zero, where it is the sum of both."""
+
+    def forward(self, x):
+        self.shape = x.shape
+        return np.stack([x[:, i : i + 2].sum(axis=1) for i in range(x.shape[1] - 1)], axis=1)
+
+    def backward(self, dout):
+        dx = np.zeros(self.shape)
+        for i in range(dout.shape[1]):
+            part = np.ones((len(dout), 2)) * dout[:, i : i + 1]
+            part[np.where(dx[:, i : i + 2] != 0)] = 0
+            dx[:, i : i + 2] += part
+        return dx
+
+
+class InPlace:
+    """Both ways write into what they are handed."""
+
+    def forward(self, x):
+        self.mask = x < 0
+        x[self.mask] = x[self.mask] / 4
+        return x
+
+    def backward(self, dout):
+        dout[self.mask] = dout[self.mask] / 4
+        return dout
+
+
+class Picked:
+    """backward takes what forward takes, and no gradient."""
+
+    def forward(self, outputs, targets):
+        return -np.log(np.sum(outputs * targets, axis=-1))
+
+    def backward(self, outputs, targets):
+        return -targets / np.sum(outputs * targets, axis=-1, keepdims=True)
+
+
+class AsRow:
+    """Of one sample; backward wants its gradient as a row."""
+
+    def __init__(self, in_dim, hidden_dim):
+        self.W = np.random.randn(hidden_dim, in_dim)
+
+    def forward(self, x):
+        assert x.ndim == 1
+        self.x = x
+        return self.W @ x
+
+    def backward(self, delta):
+        self.dW = delta.T @ self.x[None]
+        return delta @ self.W
+
+
+class OneNumber:
+    """Raises for whatever has more than one element below 0."""
+
+    def forward(self, x):
+        out = x.copy()
+        out[out < 0] = out * 0.1
+        self.slope = np.where(out > 0, 1, 0.1)
+        return out
+
+    def backward(self, dout):
+        return dout * self.slope
+
+
+class WholeLoss:
+    """The same for whom one sample is enough."""
+
+    def forward(self, x, t):
+        exps = np.exp(x - np.max(x))
+        self.y, self.t = exps / np.sum(exps), t
+        return -np.sum(t * np.log(self.y)) / len(t)
+
+    def backward(self, dout=1):
+        return (self.y - self.t) / len(self.t)
+
+
+class Squeeze2d:
+    """Axes of one element alone are left out, and come back."""
+
+    def forward(self, x):
+        return x.squeeze()
+
+    def backward(self, dout):
+        return np.expand_dims(dout, axis=(1, 2))
+
+
+class Dropping:
+    """Its backward forgets what was dropped."""
+
+    def __init__(self, size):
+        self.scale = np.ones(size)
+
+    def forward(self, x):
+        self.kept = x * (np.random.rand(*x.shape) > 0.4)
+        return self.kept * self.scale
+
+    def backward(self, dout):
+        self.dscale = (dout * self.kept).sum(axis=0)
+        return dout * self.scale
+
+
+class Around:
+    """Right itself; it draws before its part does."""
+
+    def __init__(self, size):
+        self.part = Dropping(size)
+
+    def forward(self, x):
+        self.mask = np.random.rand(*x.shape) > 0.4
+        return self.part.forward(x * self.mask)
+
+    def backward(self, dout):
+        return self.part.backward(dout) * self.mask
+
+
+class Guessed:
+    """What backward takes beside a gradient is not said."""
+
+    def forward(self, x):
+        return 2 * x
+
+    def backward(self, dout, table):
+        return 2 * dout * table

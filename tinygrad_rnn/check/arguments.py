@@ -21,6 +21,7 @@ SIZES = {"N": 3, "T": 4, "U": 2, "D": 5, "H": 6, "V": 7, "Z": 2,  # all of use t
          "C": 5, "X": 4, "K": 3, "A": 2, "S": 2}  # channels, pixels, kernel, heads, samples
 DIVISIBLE = {"D": 8, "H": 6}  # where a layer wants sizes that can be divided into heads
 GATES = {"lstm": "fgio", "gru": "zrh", "rnn": ""}  # in the book's order
+LOSS = r"loss|entropy|nll|criterion|squared_?error|mse\b|mae\b|bce\b"  # of classes
 LABELS = {"t", "ts", "target", "targets", "label", "labels", "y_true", "teacher", "correct",
           "true", "gt", "actual", "answer", "answers", "expected", "desired", "ground_truth"}
 
@@ -32,8 +33,16 @@ class Optimizer:
         return params
 
 
-FUNCTIONS = {"tanh": np.tanh, "tanh_prime": lambda x: 1 - np.tanh(x) ** 2,
+def draw(*shape):
+    """Weights of a shape: of init_fn(D, H), or init_fn((D, H))."""
+    rng = np.random.default_rng(sum(map(int, np.ravel(shape))))
+    return rng.normal(size=[int(n) for n in np.ravel(shape)])
+
+
+FUNCTIONS = {"draw": draw, "draw_rows": lambda *n: draw(*n) if np.size(n) > 1 else draw(1, *n),
+             "tanh": np.tanh, "tanh_prime": lambda x: 1 - np.tanh(x) ** 2,
              "optimizer": Optimizer()}
+_DRAWN = {"draw": "(n,)", "draw_rows": "(1, n)"}  # what they give for a size
 
 
 class Random:
@@ -123,6 +132,8 @@ class Spec:
 
     def words(self):
         """ "(N, T, D)", with what stands there if these are no floats."""
+        if self.kind in _DRAWN:
+            return _DRAWN[self.kind]
         shape = "(" + ", ".join(self.shape) + ("," if len(self.shape) == 1 else "") + ")"
         said = {"float": "", "weight": "", "ids": "ids ", "onehot": "one-hot ",
                 "distribution": "probabilities ", "mask": "a mask ", "lengths": "lengths "}
@@ -177,12 +188,14 @@ _INIT = [
     (r"w|weights?|embedw|wembed|wemb", _IMAGES, "H,C,K,K K,K,C,H"),
     (r"w|weights?|embedw|wembed|wemb", "embed", "V,D D,H"),
     (r"w|weights?|embedw|wembed|wemb", "", "D,H V,D D,G H,H H,C,K,K D,V"),
+    (r"theta|coefs?", "", "D D,1 D,H"),
     (r"gamma|beta|scale|shift|g", "spatial_?group", "1,C,1,1 C D H"),
     (r"gamma|beta|scale|shift|g", _IMAGES, "C 1,C,1,1 D H"),
     (r"gamma|beta|scale|shift|g", "", "D H"),
-    (r".*(ratio|prob|drop|rate).*|p", "", "=0.4"),
+    (r"growth(rate)?", "", "#S #T"), (r".*(ratio|prob|drop|rate).*|p", "", "=0.4"),
     (r"(words?|chars?|tokens?|vocab)(to|2)(i[dx]|idx|ids|index|indices)", "", "words"),
     (r"corpus|vocab", "", "corpus #V"), (r".*heads?", "", "#A"),
+    (r"\w*init(iali[sz]er)?(fn|func|function|er)?", "", "draw =None ='xavier' ='he'"),
     (r"rng|generator|randomstate", "", "rng"), (r"opt(imi[sz]er)?", "", "optimizer"),
     (r"d?act(ivation)?(function|func|fn|f)?(prime|d\w*|grad\w*)|dact\w*", "", "tanh_prime"),
     (r"act(ivation)?(function|func|fn|f)?", "", "tanh ='tanh' ='relu'"),
@@ -194,7 +207,7 @@ _INIT = [
     (r"d(ata)?type", "", "='float64'"),
     (r"(new|target|out(put)?)?shape", "", "t:D,N t:T,N,D t:1,D t:-1"),
     (r".*shape", "", "t:D,H t:D"),
-    (r"stride|pad(ding)?|dilation", "", "=1 =0 =2"),
+    (r"stride|pad(ding)?(width|size)?|dilation", "", "=1 =0 =2"),
     (r"(kernel|filter|pool)(size|shape|h|w|height|width)?|k", "", "#K #S =(2,2)"),
 ]  # fmt: skip
 # ... sizes, by the whole name; the last are weights of any name, and what says nothing.
@@ -206,9 +219,9 @@ _NAMED_SIZES = [
     (r"word_?(to|2)?_?vec(tor)?s?(_?(size|num|dim|n))?|d_?model|model_?dim", "#D #V #H"),
     (r"(n_?|num_?)?(hidden|h|hid|units?|neurons?|nodes?|state)(_?(size|dim|units?|num|n|d))?|H"
      r"|hidden_dims?|d_?ff|ff_?dim", "#H #D #V"),
-    (r"(n_?|num_?)?(wordvec|embed(ding)?|inputs?|in|x|d|emb)(_?(size|dim|features|num|units|n|d))?"
-     r"|D", "#D #V #H"),
-    (r"(n_?|num_?)?(out(put)?)(_?(size|dim|features|num|units|n|d))?|O", "#H #D #V"),
+    (r"(n_?|num_?)?(wordvec|embed(ding)?|inputs?|in|x|d|emb)"
+     r"(_?(size|dim|features?|num|units|n|d|ch(annels?)?))?|D", "#D #V #H"),
+    (r"(n_?|num_?)?(out(put)?)(_?(size|dim|features?|num|units|n|d|ch(annels?)?))?|O", "#H #D #V"),
     (r"(batch|N)(_?size)?", "#N"), (r"(n|num)_?(layers?|blocks?)", "#2"),
     (r"time_?(size|steps)?|T|(max_?)?(seq_?)?len(gth)?|block_?size", "#T"),
     (r"\w+_(size|dim|num)", "#D #H #V"),
@@ -216,13 +229,20 @@ _NAMED_SIZES = [
 _ANY_WEIGHT = [(" [234]$", "D,G H,G D,H H,H V,D H,V H"), ("", "D,H H,H V,D H,V H")]
 _ANYTHING = "#D #H #V #S D,G H H,G G D V,D =0.5 =None =True corpus"
 
+TRAINING = re.compile(r"_*(is_?|in_?)?train(ing)?(_?(mode|flag|flg|phase))?")
+_KEEPING = r"(save|store|retain)_?\w*|cache|keep_?(cache|x|input)|needs?_?grad\w*"
+KEEPING = re.compile(f"{TRAINING.pattern}|{_KEEPING}")
+
 # Arguments of forward: the name; what class, whether it runs over time, and what stands beside.
 _INPUTS = [
-    (r"x|inputs|a_?prev|im(age|g)s?", rf"^\S*({_IMAGES})", "N,C,X,X N,X,X,C"),
+    (r"x|inputs?", r"^\S*squeeze(?!.*exc)", "N,1,1,C N,C,1,1 N,1,D N,D,1"),
+    (r"[xaz]|inputs?|a_?prev|im(age|g)s?", rf"^\S*({_IMAGES})", "N,C,X,X N,X,X,C N,C,X"),
     (r"reg\w*|lambda?_?|lambd|l2_?(reg)?|weight_decay|lr|learning_rate|eps(ilon)?", "", "=0.1"),
     (r"act(ivation)?(_?(function|func|fn|f))?", "", "='sigmoid' ='relu' ='tanh'"),
+    (_KEEPING, "", "=True =False"),
     (r"keep\w*|p_keep|drop(out)?_?\w*", "", "=0.6"), (r"g|groups|n(um)?_groups", "", "#1"),
-    ("|".join(LABELS), r"loss.* beside .*\bw\d\b", "z:N i:N z:N,T i:N,T o:N,V o:N,H o:N,D N,H N,V"),
+    ("|".join(LABELS), r"loss.* beside .*\b(w\d|theta)\b",
+     "z:N i:N z:N,T i:N,T o:N,V o:N,H o:N,D N,H N,V"),
     ("|".join(LABELS), " over time",
      "i:N,T z:N,T i:N o:N,T,V o:N,V o:N,T,H o:N,H z:N N,H N,D N,T,H z:N,D N,V"),
     ("|".join(LABELS), "", "i:N i:N,T o:N,V o:N,T,V z:N,T z:N o:N,H o:N,D N,H N,D N,T,H z:N,D N,V"),
@@ -243,25 +263,24 @@ _INPUTS = [
     (r"w|weight", rf"^\S*({_IMAGES})", "H,C,K,K C,H,K,K D,H"),
     (r"w|weight", "", "D,H D 1,D N,D"), (r"b|bias", r" beside .*\bw(eight)?\b", "1 H N,D ."),
     (r"gamma|beta|scale|shift", _IMAGES, "C 1,C,1,1"), (r"gamma|beta|scale|shift", "", "D H N,D"),
-    (r"a|weights|attention|alpha|aw", "", "p:N,T N,D N,T,H N,T,D"),
-    (r"p|probs?|y|y_hat|(y_)?pred", "", "p:N,V N,D N,T,D p:N,T,V i:N i:N,T N,H"),
+    (r"a", r"^\S*(att|weight)", "p:N,T N,D N,T,H N,T,D"),
+    (r"weights|attention|alpha|aw", "", "p:N,T N,D N,T,H N,T,D"),
+    (r"p|prob\w*|y|y_?hat|(y_?)?pred\w*", "", "p:N,V N,D N,T,D p:N,T,V i:N i:N,T N,H"),
     (r".*mask.*", r" beside .*\b(q|query|src|trg|tgt)\b", "m:N,1,T m:T,T m:N,T =None"),
     (r".*mask.*", "", "m:N,T m:N,D m:N =None"),
     (r"(is_?|train|flag|stateful|deterministic).*", "", "=True =False"),
     (r"vocab_?(size|dim|num)", "", "#V #D"), (r".*(lengths|lens)", "", "l:N #T"),
     (r".*(size|len(gth)?|times?|steps?)|n", "", "#T #U"),
     (r".*", r"^(?!.*(pos|patch|rotary))\S*embed", "i:N,T i:N N,T,D N,D"),
-    (r"x|data|features", r"loss.* beside .*\bw\b", "N,D N,V N,T,D N,H"),  # of a model
+    (r"x|data|features", r"loss.* beside .*\b(w|theta)\b", "N,D N,V N,T,D N,H"),  # of a model
     (r".*", "loss.* over time", "N,T,V N,T N,V N i:N,T i:N N,D N,T,D N,H"),
-    (r"d", r"^\S*loss", "o:N,V i:N N,V N,D N"),  # the desired outputs
-    (r".*", r"^\S*loss", "N,V p:N,V N N,T,V N,T N,H N,T,D N,D i:N i:N,T"),
+    (r"d", rf"^\S*({LOSS})", "o:N,V i:N N,V N,D N"),  # the desired outputs
+    (r".*", r"^\S*(entropy|nll)", "p:N,V N,V N N,T,V N,T N,H N,T,D N,D i:N i:N,T"),
+    (r".*", rf"^\S*({LOSS})", "N,V p:N,V N N,T,V N,T N,H N,T,D N,D i:N i:N,T"),
     (r".*", " over time", "N,T,D N,T,H N,T,V N,T N,D,T N,H,T N,D N,H N,V i:N,T i:N"),
     (r".*", "", "N,D N,H N,V N,T,D N,T,H N,T,V N,T N,D,T N,H,T i:N i:N,T"),
 ]  # fmt: skip
 _LAST = " D N,C,X,X i:T H N,1 T,D,1 T,N,D N,784"
-
-
-TRAINING = re.compile(r"_*(is_?|in_?)?train(ing)?(_?(mode|flag|flg|phase))?")
 
 
 def is_label(name: str) -> bool:
@@ -304,10 +323,11 @@ def is_large_size(p) -> bool:
 def input_specs(name: str, cls_name: str, beside=()) -> list[Spec]:
     """What an argument of forward may be; ``beside``: the other arguments."""
     low, others = name.lower().lstrip("_"), [n.lower() for n in beside]
-    several = low.endswith("s") and low not in ("inputs", "labels", "targets")
+    several = low.endswith("s") and low not in (
+        "inputs", "outputs", "labels", "targets", "logits", "scores", "probs", "preds")
     if is_label(low):
         low = "labels"
-    if "loss" in cls_name.lower() and low in ("y", "ys") and not any(map(is_label, others)):
+    if re.search(LOSS, cls_name, re.I) and low in ("y", "ys") and not any(map(is_label, others)):
         return [*input_specs("t", cls_name, beside), *specs("p:N,V")]
     time = cls_name.lower().startswith("time") or several or (
         re.fullmatch(r"(bi)?(lstm|rnn|gru)(_(?!step|cell)\w+)?", cls_name))

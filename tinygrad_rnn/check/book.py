@@ -277,7 +277,8 @@ def missing(name, module):
     def __init__(self, *args, **kwargs):
         raise ImportError(f"{name} of {module} is not there")
 
-    return type(name, (), {"__init__": __init__, "__module__": module})
+    return type(name, (), {"__init__": __init__, "__module__": module,
+                           "__class_getitem__": classmethod(lambda cls, key: cls)})
 
 
 class StandIn(types.ModuleType):

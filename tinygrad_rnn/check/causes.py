@@ -120,7 +120,8 @@ def _without_sharing(outcome: Outcome):
     """Where gradients share memory with parameters or with each other: the same comparison, with
     an array of its own for each. None where they do not, or where inner layers hold them."""
     setup = outcome.setup
-    if not any(p.kind == "aliased" for p in outcome.problems) or any(
+    if not any(p.kind == "aliased" for p in outcome.problems) or not hasattr(
+            setup.layer, "grads") or any(
             hasattr(x, "grads") for x in objects_of(setup.layer) if x is not setup.layer):
         return None
 
@@ -322,7 +323,7 @@ def _shown(name, outcome: Outcome):
         return _Shown("uninitialised", "uninitialised memory (np.empty) is read: part of {names} is"
                       " never written")
     for other, right in outcome.wanted.items():
-        if other != name and np.any(right) and _close(got, right):
+        if other != name and np.abs(right).max(initial=0) > 1e-9 and _close(got, right):
             if name not in outcome.setup.names:
                 return _Shown("slot", "{names} holds the gradient of another parameter, {other}",
                               {"other": f"d{other}"})
@@ -344,6 +345,11 @@ def _shown(name, outcome: Outcome):
                       " are not zero")
     if not np.any(got):
         return _Shown("zero", "{names} is left at zero")
+    if outcome.setup.rounds > 1 and name in outcome.setup.slots.names:
+        before = outcome.observation.grads_before[outcome.setup.slots.names.index(name)]
+        if np.shape(before) == got.shape and np.any(before) and _close(got - before, wanted):
+            return _Shown("stale", "{names}: added to what it holds from before, which the others"
+                          " are not")
     step = _last_step(name, got, wanted, outcome)
     if step is not None:
         return step
@@ -366,7 +372,7 @@ def _last_step(name, got, wanted, outcome: Outcome):
     for steps in layers if name in slots else ():
         grads = [x.grads[k] for x in steps for k in range(len(x.grads))
                  if np.shape(x.grads[k]) == wanted.shape]
-        own = outcome.observation.layer.grads
+        own = getattr(outcome.observation.layer, "grads", ())
         if len(steps) > 1 and any(g is h for g in steps[0].grads for h in own) and _close(
                 sum(np.asarray(g) for g in grads), wanted):
             return _Shown("first_only", "{names} is that of the first of {n} inner layers alone,"
@@ -407,7 +413,8 @@ def _line(cause, outcome: Outcome, filename: str):
         if line is not None:
             return line
     slots = [i for i, n in enumerate(setup.slots.names) if n in wrong]
-    watch = _Watch(filename, cause.kind, setup, slots)
+    watch = _Watch(filename, cause.kind, setup, slots,
+                   cause.kind == "input_edited" and bool(outcome.observation.inputs_edited))
     with contextlib.suppress(CannotRun):
         watch.run(outcome)
     return watch.line
@@ -445,7 +452,8 @@ def _line_in_source(kind, setup: Setup):
 class _Watch:
     """Runs the layer line by line, and notes the last line in the file that changed something."""
 
-    def __init__(self, filename: str, kind, setup: Setup, slots):
+    def __init__(self, filename: str, kind, setup: Setup, slots, of_inputs=False):
+        self.of_inputs = of_inputs
         self.filename, self.kind, self.setup, self.slots = filename, kind, setup, slots
         self.layer: Any = None
         self.arrays: list[Any] = []  # that are watched, where these are no parameters or gradients
@@ -468,7 +476,8 @@ class _Watch:
     def begin(self, layer, arguments, backward: bool):
         """Watch from here on: a call of forward or of backward."""
         self.layer = layer
-        self.arrays = [a for a in arguments if isinstance(a, np.ndarray)]
+        if not (self.of_inputs and backward):  # else those that forward was handed
+            self.arrays = [a for a in arguments if isinstance(a, np.ndarray)]
         if self.kind == "cache":
             grads = self.setup.slots.grads(layer)
             self.arrays = [a for a in arrays_of(layer) if not any(

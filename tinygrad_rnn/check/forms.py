@@ -49,6 +49,7 @@ _BACKWARD = re.compile(
     r"(back_?ward|back_?prop(agat[a-z]+)?|b_?prop|bwd)(_?(prop(agat[a-z]+)?|pass))?", re.I)
 _LOSS = re.compile(r"loss|cost|error|^j$|objective|nll|^l$", re.I)
 _WEIGHT = re.compile(r"[WUV]\w*|w|w_\w+|w\d+|b|b_\w+|b\w?\w?|bias\w*|gamma|beta|weights?|embed\w*")
+_GRADIENT = re.compile(r"_*((comput|calc|get)\w*_)?(grad(ient)?s?|derivatives?)", re.I)
 _BEGINS = re.compile(r"_*(re)?(init|set|build|create|make|prepare|compile)\w*")
 _DICTS = re.compile(r"param\w*|weights?|theta|p|model")
 
@@ -103,7 +104,8 @@ def as_layer(cls: Any) -> Any:
         return _with_cache(_unpacked(_boxed(_kept(cls))))
     methods = [n for n in dir(cls) if inspect.isfunction(getattr(cls, n, None))]
     for back in [n for n in methods if _rest(_BACKWARD, n) is not None] or (
-            difflib.get_close_matches("backward", methods, 1, 0.8)):  # misspelt, and called so
+            difflib.get_close_matches("backward", methods, 1, 0.8)) or [  # misspelt, and called so
+                n for n in methods if callable(forward) and _GRADIENT.fullmatch(n)][:1]:
         rest = _rest(_BACKWARD, back) or ""
         fronts = [n for n in methods if _rest(_FORWARD, n) == rest] or [
             n for n in methods if _rest(_FORWARD, n) is not None] or [
@@ -142,7 +144,8 @@ def begun(cls: Any) -> Any:
         chosen = ahead + chosen  # what one of them reads is made before
     taken: dict[Any, dict[str, str]] = {}
     for fn in chosen:
-        names = [p.name for p in arguments_of(fn)[1:] if p.default is p.empty]
+        names = [p.name for p in arguments_of(fn)[1:] if p.default is p.empty
+                 and p.kind is not p.VAR_KEYWORD]
         taken[fn] = dict(zip(names, names, strict=True)) if len(names) != 1 else {
             names[0]: re.sub("^_*set_", "", fn.__name__) if "set_" in fn.__name__ else names[0]}
 
@@ -152,8 +155,9 @@ def begun(cls: Any) -> Any:
             fn(self, **{n: given[k] for n, k in names.items()})
 
     others = dict.fromkeys(k for names in taken.values() for k in names.values() if k not in own)
-    signature = inspect.Signature([*own.values(), *(
-        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY) for k in others)])
+    signature = inspect.Signature(sorted([*own.values(), *(
+        inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY) for k in others)],
+        key=lambda p: p.kind))
     return type(cls.__name__, (cls,), {
         "__init__": construct, "__signature__": signature, "__module__": cls.__module__,
         "__qualname__": cls.__qualname__}) if chosen else None
@@ -198,9 +202,10 @@ def is_empty(fn):
 
 
 def _rest(pattern, name: str):
-    """A name without the word for its direction, None if it has none, or is that of a test."""
+    """A name without the word for its direction, None if it has none, or is that of a test, or of
+    the probabilities of the forward-backward algorithm."""
     match = pattern.search(name)
-    if match is None or re.search(r"(^|_)tests?(_|$)", name, re.IGNORECASE):
+    if match is None or re.search(r"(^|_)tests?(_|$)|prob(s|abilit\w*)?$", name, re.IGNORECASE):
         return None
     return (name[: match.start()] + name[match.end():]).strip("_")
 
@@ -394,7 +399,8 @@ def _with_cache(cls: Any) -> Any:
         taken = list(inspect.signature(backward).parameters.values())
     except (TypeError, ValueError):
         return cls
-    wanted = [p.name for p in taken if "cache" in p.name.lower() or p.name in names]
+    wanted = [p.name for p in taken if "cache" in p.name.lower() or p.name in names[1:] or (
+        p.name in names and p.name not in inspect.signature(forward).parameters)]
     caches = [n for n in names if "cache" in n.lower() or n in wanted] or (
         names[len(names) - len(wanted) :])
     if not wanted or len(names) <= len(caches):
@@ -413,9 +419,13 @@ def _with_cache(cls: Any) -> Any:
         if parts is not None:  # dh_ext and dh_next are handed the gradient of h together
             given = [douts[i] if i not in parts[:k] else np.zeros_like(douts[i])
                      for k, i in enumerate(parts)]
-        return backward(self, *[
-            kept.pop(p.name if p.name in kept else next(iter(kept))) if p.name in wanted
-            else given.pop(0) for p in taken[1:] if p.name in wanted or given])
+        self.forward = types.MethodType(forward, self)  # which backward may call
+        try:
+            return backward(self, *[
+                kept.pop(p.name if p.name in kept else next(iter(kept))) if p.name in wanted
+                else given.pop(0) for p in taken[1:] if p.name in wanted or given])
+        finally:
+            del self.forward
 
     left = [n for n in names if n not in caches]
     free = [p.name for p in taken[1:] if p.name not in wanted and p.default is p.empty]
@@ -522,7 +532,8 @@ class _Pair:
                 backward is None and p.default is None and (p.name == "y" or is_label(p.name))))]
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self.keys = {n: keys for n in self.arguments if (keys := self._keys(n))}
-        self.weights = [n for n in self.arguments if n not in self.keys and _WEIGHT.fullmatch(n)]
+        self.weights = [n for n in self.arguments if n not in self.keys and (
+            _WEIGHT.fullmatch(n) or (n == "theta" and backward is None))]
         if len(self.weights) == len(self.arguments):
             self.weights = self.weights[1:]
         self.free = [k for n in self.arguments for k in self.keys.get(
@@ -576,8 +587,9 @@ class _Pair:
             given = {gradient_target(n) for n in returned_names(self.forward)}
             if self.inputs and not given & {*self.inputs, *self.slots} and (
                     len(returned_names(self.forward)) == 2):
-                given |= {*self.inputs[:1]}
-                self.only = f"d{self.inputs[0]}"
+                of = (self.weights if len(self.weights) == 1 else self.inputs)[0]
+                given |= {of}
+                self.only = f"d{of}"
             cls.without_gradient = frozenset(n for n in self.inputs if n not in given)
         return cls
 

@@ -167,7 +167,8 @@ def check_class(cls: Any, recipe: Any = None, name: str | None = None, seed: int
         other = _right_otherwise(search, seed, seconds)
         if other is not None:
             right = _check(report, other.setup(), limits)
-            if right.verdict == "ok" and other.cast is None:
+            if (right.verdict == "ok" or right.kind == "dout_ignored") and other.cast is None:
+                right.notes += [right.cause] * (right.kind == "dout_ignored")
                 right.verdict, right.kind = "convention", "inputs"
                 right.cause = say("right for {these}, wrong for {those}",
                                   these=other.words(recipe), those=recipe.words(other))
@@ -182,7 +183,8 @@ def check_class(cls: Any, recipe: Any = None, name: str | None = None, seed: int
             return report
         setup = recipe.setup()
     report = _check(report, setup, limits, search and partial(search.others, recipe))
-    if recipe.wider and report.kind == "idle_input":  # as what is normalised over one element does
+    if recipe.wider and (report.kind == "idle_input" or recipes.is_point(recipe.inputs)):
+        # as what is normalised over one element does; and one number shows nothing of a batch
         return could_not_run(Report(report.name), recipe.wider[0][1], file_of(cls))
     report.notes += recipe.notes + getattr(cls, "notes", [])
     first = recipe.first_error
@@ -707,7 +709,7 @@ def _scenarios(setup: Setup, seed: int):
     plain = evaluate(setup, seed)
     yield plain
     yield _allow_accumulation(evaluate(replace(setup, rounds=2, scenario=(
-        "in the second forward and backward of the same object")), seed))
+        "in the second forward and backward of the same object")), seed), plain)
     ignored = getattr(setup.layer, "ignore_label", None)
     if isinstance(ignored, int):
         inputs = [_ignore(x, ignored) for x in setup.inputs]
@@ -813,9 +815,10 @@ def _ignore(x, label):
     return x
 
 
-def _allow_accumulation(outcome: Outcome):
+def _allow_accumulation(outcome: Outcome, plain: Outcome | None = None):
     """A layer that adds to its gradients, all of them, until someone clears them, is right by
-    convention; one that adds to some of them is not."""
+    convention; one that adds to some of them is not. ``plain``: the first round, where that is
+    right by another convention."""
     slots, seen = outcome.setup.slots, outcome.observation
     if outcome.right or not slots.names:
         return outcome
@@ -825,8 +828,11 @@ def _allow_accumulation(outcome: Outcome):
             return outcome
         added[name] = after - before
     got = {**outcome.got, **added}
-    adjusted = [compare(g.name, got[g.name], outcome.wanted[g.name], outcome.tolerance)
-                for g in outcome.gradients]
+    for wanted in (outcome.wanted, *([plain.wanted] if plain is not None and plain.right else [])):
+        adjusted = [compare(g.name, got[g.name], wanted.get(g.name, outcome.wanted[g.name]),
+                            outcome.tolerance) for g in outcome.gradients]
+        if all(g.ok for g in adjusted):
+            break
     if all(g.ok for g in adjusted):
         outcome.gradients, outcome.got = adjusted, got
         outcome.problems.append(Cause("accumulates", say(

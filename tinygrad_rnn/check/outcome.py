@@ -123,6 +123,7 @@ def used_of(setup: Setup, outputs, cotangents, kind):
     it is not handed does not reach it: an output without a cotangent is not used."""
     handed = backward_arguments(setup.layer, cotangents, kind, setup)
     held = [h for part in handed for h in (part if isinstance(part, (tuple, list)) else (part,))]
+    held += [h.base for h in held if setup.as_row and isinstance(h, np.ndarray)]
     if setup.loss:
         return [loss_gradient(setup, outputs[0], cotangents[0])]
     if not any(g is h for g in cotangents for h in held):
@@ -366,6 +367,12 @@ def _returned(outcome: Outcome, seen, right):
             else:
                 outcome.unseen.append(names[i])  # a state that begins at zero: none is meant
             continue
+        if isinstance(got, np.ndarray) and np.ndim(inputs[i]) == 1 and got.shape == (
+                1, inputs[i].size):  # the one sample as a row
+            outcome.problems.append(Cause("as_row", say(
+                "backward returns the gradient of {name} as a row, {shape}: right for whoever"
+                " expects one", name=names[i], shape=got.shape), wrong=False))
+            got = got[0]
         yield names[i], got, right.inputs[i]
 
 

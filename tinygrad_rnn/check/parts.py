@@ -6,11 +6,15 @@ import contextlib
 import types
 from typing import Any
 
+from .arguments import is_label
 from .numpy_standin import is_tracing
 from .running import (
     Setup,
+    arguments_of,
     clone,
     copies,
+    draw_again,
+    draws,
     gradient_names,
     gradient_of,
     is_float,
@@ -60,13 +64,13 @@ def mended(cls: Any):
         if is_tracing():
             return forward(self, *inputs, **options)
         self.__dict__.pop("before", None)
-        before = clone(self)[0], copies(inputs)
+        before = clone(self)[0], copies(inputs), draws()
         y = forward(self, *inputs, **options)
         self.before = before
         return y
 
     def right(self, *douts):
-        layer, inputs = self.before
+        layer, inputs, drawn = self.before
         slots = slots_of(layer)
         if not slots.names:  # gradients that are None until backward, or in layers of its own
             after = clone(self)[0]
@@ -76,7 +80,8 @@ def mended(cls: Any):
                                         if gradient_of(after, p) is not None
                                         or (len(p) == 1 and _beside(layer, p))])
         states = tuple(k for k in ("h", "c") if hasattr(layer, f"d{k}"))
-        setup = Setup(layer, inputs, [], slots, states=states)
+        setup = Setup(layer, inputs, [], slots, states=states,
+                      prepare=lambda _: draw_again(drawn))  # the mask that forward has drawn
         found = truth(setup, list(douts))
         for path, g in zip(slots.paths, found.params, strict=True):
             if slots.beside:
@@ -85,7 +90,9 @@ def mended(cls: Any):
             else:
                 gradient_of(self, path)[...] = g
         vars(self).update({f"d{k}": g for k, g in found.states.items()})
-        given = [g for x, g in zip(inputs, found.inputs, strict=True) if is_float(x)]
+        names = [*(p.name for p in arguments_of(forward)[1:]), *("" for _ in inputs)]
+        given = [g for n, x, g in zip(names, inputs, found.inputs, strict=False)
+                 if is_float(x) and not is_label(n)]
         return given[0] if len(given) == 1 else tuple(given) if given else None
 
     cls.forward, cls.backward = remembering, right

@@ -36,10 +36,13 @@ def protocol_problems(outcome: Outcome):
             " that holds the old array never sees the gradient", slots=slots,
             form=f"grads[{i}][...] = d{names[i]}"))
     if seen.aliased:
+        shared = [n.removeprefix("d") for pair in seen.aliased for n in pair]
+        right = not getattr(seen.layer, "grads", None) and {*shared} <= {
+            g.name for g in outcome.gradients if g.ok}  # two biases of one sum, and made anew
         yield Cause("aliased", say(
             "{pairs} share their memory: what is written into one is written into the other",
             pairs="; ".join(f"{a}, {b}" for a, b in seen.aliased)),
-            gradients=[n.removeprefix("d") for pair in seen.aliased for n in pair])
+            gradients=shared, wrong=not right)
     for i in seen.params_edited:
         right = any(g.name == names[i] and g.ok for g in outcome.gradients)  # then it updates it
         yield Cause("into_parameter", say(

@@ -23,8 +23,8 @@ import numpy as np
 
 from .arguments import (
     DIVISIBLE,
+    KEEPING,
     SIZES,
-    TRAINING,
     Random,
     Spec,
     family,
@@ -89,6 +89,7 @@ class Recipe:
     input_names: list[str]
     fixed_inputs: list[Any] | None = None
     as_tuple: bool = False
+    as_row: bool = False  # see Setup
     sizes: dict[str, int] = field(default_factory=dict)  # other than SIZES
     slots: Slots | None = None  # where they are found only once backward has run
     rate: float = 0.0  # see Setup
@@ -152,7 +153,8 @@ class Recipe:
                 p += values.array(p.shape, 0.25)
         labels = frozenset(i for i, s in enumerate(self.inputs) if s.kind in ("onehot", "mask"))
         return Setup(layer, inputs, self.input_names, slots, self, as_tuple=self.as_tuple,
-                     rate=self.rate, handed=self.handed, loss=self.loss, labels=labels)
+                     as_row=self.as_row, rate=self.rate, handed=self.handed,
+                     loss=self.loss, labels=labels)
 
 
 def required(fn):
@@ -193,7 +195,7 @@ class Search:
         forward = (cls if self.like is None else self.like).forward
         names, starred = required(forward)
         taken = [p for p in arguments_of(forward) if is_positional(p)]
-        if len(taken) > len(names) and taken[len(names)].default is False and TRAINING.fullmatch(
+        if len(taken) > len(names) and taken[len(names)].default is False and KEEPING.fullmatch(
                 taken[len(names)].name) and not starred:
             names.append(taken[len(names)].name)
         self.input_names = names[1:] if names[:1] == ["self"] else names
@@ -239,10 +241,11 @@ class Search:
                 if drawn is not None and _attempt(drawn) is None:
                     yield drawn
         rows = {k: replace(s, shape=("1",) * max(1, np.ndim(returned.get(k, 0)) - 1) + s.shape)
-                if s.kind == "weight" and len(s.shape) == 1 else s for k, s in first.init.items()}
+                if s.kind == "weight" and len(s.shape) == 1 else replace(s, kind="draw_rows")
+                if s.kind == "draw" and k[0] == "b" else s for k, s in first.init.items()}
         lone = [k for k, s in first.init.items() if s.kind == "weight"
                 and len(first.init) == len(first.input_names) == 1]
-        tried = [first.inputs, *(specs for _, specs in itertools.islice(
+        tried = [first.inputs, *_as_labels(first.inputs), *(specs for _, specs in itertools.islice(
             ranked(self._inputs(first.input_names)), 120))]
         for init, specs in [(rows, first.inputs)] + [
                 ({k: replace(first.init[k], shape=specs[0].shape) for k in alike} or first.init,
@@ -275,7 +278,8 @@ class Search:
         broken: dict[Any, CannotRun] = {}
         alike: Counter[Any] = Counter()
         indexed: Counter[Any] = Counter()  # by what is no float: how often one was an index
-        for _, recipe in recipes:
+        positive: list[Recipe] = []
+        while (recipe := positive.pop() if positive else next(recipes, (0, None))[1]) is not None:
             work(DRAWN)
             if worked() > end:
                 return
@@ -288,7 +292,7 @@ class Search:
                 continue
             self.tried.add(whole)
             error = _attempt(recipe, self.seconds)
-            if error is None or self._is_further(error):
+            if error is None or self._is_further(recipe, error):
                 recipe.first_error = self._furthest(lambda _: True)
                 recipe.notes += self._instead_of(recipe)
                 recipe.wider = self.wider(recipe)
@@ -301,6 +305,10 @@ class Search:
                 raise error
             if error.phase == "construction":
                 broken[key] = error
+            elif error.phase == "output":  # of a logarithm, or a root
+                positive = [replace(recipe, inputs=[
+                    replace(s, kind="distribution") if s.kind == "float" and s.shape else s
+                    for s in recipe.inputs])]
             elif error.phase in ("forward", "backward"):
                 self.failed.append((recipe, error))
                 indexed[kinds] += "used as indices must be" in str(error)
@@ -312,9 +320,11 @@ class Search:
             if self.error is None or error.depth > self.error.depth:
                 self.error = error
 
-    def _is_further(self, error: CannotRun):
+    def _is_further(self, recipe: Recipe, error: CannotRun):
         """Whether a recipe whose forward runs comes further than those before it."""
         held = self.half_error
+        if error.phase == "returned" and is_point(recipe.inputs):
+            return False  # one number, and labels that are more: they are spread over each other
         if held is None:
             return error.phase in ("backward", "returned")
         return error.phase == held.phase and error.depth > held.depth
@@ -631,6 +641,17 @@ def with_ids(recipe: Recipe, names) -> Recipe | None:
     return None
 
 
+def _as_labels(inputs: list[Spec]) -> list[list[Spec]]:
+    """The same inputs as a loss may want them: the first are probabilities, and the last one-hot
+    rows of their shape."""
+    *scores, last = inputs
+    if not scores or len(last.shape) < 2 or {s.shape for s in scores} != {last.shape}:
+        return []
+    rows = replace(last, kind="onehot", value=None)
+    return [[*scores, rows], [*(replace(s, kind="distribution") for s in scores), rows],
+            [*(replace(s, kind="distribution") for s in scores), last]]
+
+
 def _takes_samples(recipe: Recipe):
     """Whether forward gives for a batch what it gives for its samples: side by side, added up, or
     their mean."""
@@ -657,8 +678,14 @@ def _are_points(inputs, held):
                                 for a, b in floats)
 
 
+def is_point(inputs):
+    """Whether all floats are a single element."""
+    floats = [s.shape for s in inputs if s.kind == "float"]
+    return bool(floats) and all({*shape} == {"1"} for shape in floats)
+
+
 def _is_batch(inputs):
-    return any("N" in s.shape or s.shape[-1:] == ("1",) for s in inputs)
+    return any("N" in s.shape or s.shape[1:][-1:] == ("1",) for s in inputs)
 
 
 def _in_rows(inputs):
@@ -687,16 +714,22 @@ def attempt(setup: Setup):
         if error.phase != "backward" or isinstance(error.error, TimeUp):
             return error
         target = target_of(setup.layer) is not None
-        setup.as_tuple, setup.loss = not target, LOSSES[0] if target else None
-        try:
-            seen, cotangents = observe(setup, np.random.default_rng(1), light=True)
-            if not target and seen.kind == "single":
-                raise error  # (g,) is multiplied with arrays, too, and another axis is summed over
-        except CannotRun:
-            setup.as_tuple, setup.loss = False, None
+        lone = not target and all(np.ndim(x) == 1 for x in setup.inputs
+                                  if isinstance(x, np.ndarray))
+        for setup.as_row in (True, False)[not lone:]:  # one sample, whose gradient may be a row
+            setup.as_tuple = not target and not setup.as_row
+            setup.loss = LOSSES[0] if target else None
+            try:
+                seen, cotangents = observe(setup, np.random.default_rng(1), light=True)
+                if not setup.as_tuple or seen.kind != "single":
+                    break  # else (g,) is multiplied with arrays, and another axis is summed over
+            except CannotRun:
+                continue
+        else:
+            setup.as_row, setup.as_tuple, setup.loss = False, False, None
             return error
         if recipe is not None:
-            recipe.as_tuple, recipe.loss = setup.as_tuple, setup.loss
+            recipe.as_row, recipe.as_tuple, recipe.loss = setup.as_row, setup.as_tuple, setup.loss
     there = {path for path, _ in places(setup.layer)}
     known = {id(x) for path, x in places(seen.layer) if path in there}
     late = [path for path, x in places(seen.layer) if path not in there and id(x) not in known
@@ -709,7 +742,9 @@ def attempt(setup: Setup):
         return found
     # gradients may stand in places that are there only after backward, or be subtracted there
     params = getattr(setup.layer, "params", None)  # it may be a method
-    if not setup.slots.names and (not params or callable(params)):
+    more = [p for p, _ in places(setup.layer) if p not in setup.slots.paths
+            and gradient_of(seen.layer, p) is not None] if setup.slots.beside else []
+    if (more or not setup.slots.names) and (not params or callable(params)):
         edited, setup.rate = updated(setup)
         before = [path for path, _ in places(setup.layer)]
         found = [p for p in before if p in edited or gradient_of(seen.layer, p) is not None]
@@ -771,7 +806,8 @@ def _is_unwritten(setup: Setup):
     """Whether an output is finite once memory that is left uninitialised is zero."""
     with unpoisoned():
         seen, _ = observe(setup, np.random.default_rng(1), light=True)
-    return all(np.isfinite(y).all() for y in seen.outputs if isinstance(y, np.ndarray))
+    return all(np.isfinite(y).all() for y in seen.outputs
+               if isinstance(y, (np.ndarray, np.generic, float)))
 
 
 def _fitting(seen, setup: Setup):

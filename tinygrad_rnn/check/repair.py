@@ -123,6 +123,9 @@ class Bench:
                       if hasattr(part, "__dict__")]
         self.lists = [(x, list(x)) for x in _lists(self.dicts)]
         self.arrays = [(a, a.copy()) for a in arrays_of(self.layer)]
+        # what makes a gradient zero where none flows shows nothing
+        self.idle = {g.name for g in outcome.wrong_gradients
+                     if np.abs(outcome.wanted[g.name]).max(initial=0) < 1e-9}
         self.far: Any = 0, None  # how far backward came where it raised, and what
         self.got: dict[str, Any] = {}  # what the last run gave, to compare
         self.cost = TRIAL  # of a run
@@ -154,6 +157,8 @@ class Bench:
         scratch = replace(outcome, problems=[])
         marks = Marks()
         for name, got, wanted in pairs(scratch, seen):
+            if name in self.idle:
+                continue
             marks.got[name] = got
             if got is None or got.shape != wanted.shape:
                 marks[name] = np.zeros(wanted.shape, bool)
@@ -300,25 +305,33 @@ def find_repair(outcome: Outcome, budget: Budget, evidence=dict, trusted=(), edi
 
 def forward_repair(outcome: Outcome, budget: Budget, stored=False):
     """The edit of forward after which backward is right: a sum over a loop that is assigned with =,
-    or (``stored``) of what it keeps for backward, its output being what it was; None if there is
-    none."""
+    a softmax that adds up the whole batch, or (``stored``) of what it keeps for backward, its
+    output being what it was; None if there is none."""
     setup, scopes = outcome.setup, dict[Any, Any]()
     forward = getattr(type(setup.layer), "forward", None)
     if not hasattr(forward, "__code__"):
         return None
     with quietly(), numpy_replaced(setup.layer):
         codes_run(lambda: Bench(outcome), file_of(type(setup.layer)), scopes)
-        for f in with_source([forward]):
+        layer, _ = clone(setup.layer)
+        run = {} if stored else codes_run(
+            lambda: layer.forward(*copies(setup.inputs)), file_of(type(layer)))
+        for f in with_source([forward, *(fn for fn in functions_of(run, objects_of(layer))
+                                         if fn is not forward and "exp" in fn.__code__.co_names)]):
             scope = scope_of(f, scopes.get(forward.__code__, {})) if stored else Scope()
             scope.arguments = []  # states: no gradients
             kept = {n for s in ast.walk(f.node) if isinstance(s, ast.Assign) and all(
                 ast.unparse(t).startswith("self.") for t in s.targets) for n in ast.walk(s.value)}
+            summed = {n for n in ast.walk(f.node) if isinstance(n, ast.Call) and not n.keywords
+                      and called(n) == "sum" and "exp" in f.fn.__code__.co_names}
             loops = any(isinstance(n, (ast.For, ast.While)) for n in ast.walk(f.node))
-            found = edits(f, scope, Evidence(setup, outcome.wanted, {})) if stored or loops else ()
+            found = edits(f, scope, Evidence(setup, outcome.wanted, {})) if (
+                stored or summed or loops) else ()
             for edit in sorted(found, key=lambda e: e.rank):
                 if budget.over:
                     break
-                if edit.old not in kept if stored else edit.kind != "overwritten":
+                if edit.old not in kept if stored else edit.kind != "overwritten" and not (
+                        edit.kind == "axis" and edit.old in summed):
                     continue
                 held, undo, mends = f.fn.__code__, edit.make(), False
                 try:

@@ -213,9 +213,9 @@ def gradient_names(name: str) -> list[str]:
     """What the gradient of W may be called."""
     forms = "d{0} d_{0} grad_{0} {0}_grad {0}_gradient gradient_{0} gradients_{0} g{0} g_{0}" \
         " delta_{0} nabla_{0} grad{0} {0}grad D{0} diff_{0} {0}_delta {0}_d dL_d{0} dLd{0} dL{0}"
-    beside = ["grad", "gradient", "deriv", "derivative", "diff"]  # of {"value": W, "grad": dW}
+    beside = ["grad", "grads", "gradient", "deriv", "derivative", "diff"]  # "value": W
     return [form.format(name) for form in forms.split()] + beside * (
-        name in ("value", "val", "data"))
+        name in ("value", "val", "data", "param", "params"))
 
 
 @functools.cache
@@ -489,20 +489,26 @@ def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
     again = [p.name in given and p.default is p.empty for p in taken]
     at_inputs = len(cotangents) == 1 and np.ndim(cotangents[0]) == 0 and (  # of a loss
         len(taken) > 1 or any(is_label(p.name) for p in taken))
-    if all(again) and not at_inputs:  # backward(x) is handed a gradient, whatever it calls it
+    if all(again) and not at_inputs and len(again) <= len(cotangents):
+        # backward(x) is handed a gradient, whatever it calls it
         again = [False] * len(taken)
     left: list[Any]
     if kind == "list":
         left = [list(cotangents)]
     else:
-        left = [tuple(cotangents)] if setup.as_tuple else list(cotangents)
+        left = [tuple(cotangents)] if setup.as_tuple else [
+            g[None] if setup.as_row and np.ndim(g) else g for g in cotangents]
     if isinstance(kind, tuple) and len(kind) == len(taken) - sum(map(max, rates, again)):
         rest = iter(cotangents)  # as they stand in what forward returns
         left = [tuple(itertools.islice(rest, n)) if n else next(rest) for n in kind]
+    known = _known(layer, setup, [p for p, rate, same in zip(taken, rates, again, strict=True)
+                                  if p.default is p.empty and not rate and not same], len(left))
     arguments: list[Any] = []
     for p, rate, same in zip(taken, rates, again, strict=True):
         if rate or same:
             arguments.append(RATE if rate else given[p.name])
+        elif p.name in known:
+            arguments.append(known[p.name])
         elif setup.loss and not is_target(p.name) and _OUTPUTS.fullmatch(p.name):
             arguments.append(setup.output)
         elif left:
@@ -510,6 +516,30 @@ def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
         else:
             break
     return arguments
+
+
+def _known(layer, setup: Setup, wanted, cotangents: int) -> dict[str, Any]:
+    """What a backward takes that wants more than gradients: outputs of forward by the names that it
+    returns them by, a dict for the gradients, and by names like theirs the inputs, in their order.
+    """
+    if len(wanted) <= cotangents or setup.output is None or setup.loss:
+        return {}
+    outputs, _ = outputs_of(setup.output)
+    made = returned_names(inspect.unwrap(type(layer).forward))
+    found: dict[str, Any] = dict(zip(made, outputs, strict=False)) if len(made) == len(
+        outputs) else {}
+    found = {p.name: found[p.name] for p in wanted if p.name in found}
+    free = [p.name for p in wanted if p.name not in found]
+    of = [n for n in free if gradient_target(n) or re.search("grad|delta|dout", n)]
+    dicts = [n for n in of if re.fullmatch("grad(ient)?s", n)] if len(of) > cotangents else []
+    layer.returned_gradients = dict[str, Any]()
+    found |= dict.fromkeys(dicts, layer.returned_gradients)
+    free = [n for n in free if n not in dicts]
+    handed = ([n for n in free if n in of] + [n for n in free if n not in of])[:cotangents]
+    rest = [n for n in free if n not in handed and re.search(r"(^|_)(x|inputs?|prev)(_|$)", n)]
+    unused = [x for n, x in zip(setup.names, setup.inputs, strict=False)
+              if n not in {p.name for p in arguments_of(layer.backward)}]
+    return found | dict(zip(rest, copies(unused), strict=False))
 
 
 def forward_names(layer) -> list[str]:
@@ -619,6 +649,7 @@ class Setup:
     prepare: Callable[[Any], None] | None = None  # done to every copy before its forward
     states: tuple[str, ...] = ()  # that ``prepare`` gives, and that have gradients: h, c
     as_tuple: bool = False
+    as_row: bool = False  # the gradient of one sample, (H,), is handed over as (1, H)
     rounds: int = 1  # forward and backward so many times on one layer; the last one counts
     labels: frozenset[int] = frozenset()  # inputs that are labels, whatever they are called
     rate: float = 0.0  # backward applies the update itself, by so many times the gradient
@@ -744,7 +775,8 @@ _LOSSES = {
 LOSSES = [(kind, over) for kind in _LOSSES for over in ("1", "N", "size")]
 
 
-_TARGETS = re.compile(r"y|t|ys|ts|(y_?|targets?|labels?)(_?(true|s|real))?|desired|expected", re.I)
+_TARGETS = re.compile(
+    r"y|t|ys|ts|(y_?|targets?|labels?)(_?(true|s|real|batch))?|desired|expected", re.I)
 _OUTPUTS = re.compile(r"o|a|out(put)?s?|y_?(hat|pred\w*)|pred\w*|probs?|logits", re.I)
 
 
