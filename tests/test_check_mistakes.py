@@ -289,8 +289,8 @@ STEPS = Path(__file__).parent / "checked" / "steps.py"
     ("Beside", {"np.dot(self.x.T, dt)": "np.dot(dt, self.x.T)", "(1 - self.h ** 2)": "1"}, [
         ("are in the wrong order", "grads[0]"), ("the derivative of tanh", "dt =")]),
     # in how many axes it is to be called shows once it does not raise
-    ("Compared", {"dout @ self.k": "self.k @ dout", "return dq, dk": "return dq, 2 * dk"}, [
-        ("are in the wrong order", "dqw ="), ("scaled by `2`", "return")])])
+    ("Compared", {"d @ k": "k @ d", "return dq, dk": "return dq, 2 * dk"}, [
+        ("are in the wrong order", "scaled ="), ("scaled by `2`", "return")])])
 def test_what_is_wrong_and_what_raises(layer, changes, said, tmp_path):
     source = STEPS.read_text()
     begin = source.index(f"class {layer}:")

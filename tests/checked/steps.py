@@ -229,16 +229,17 @@ class Beside:
 class Compared:
     """Forward takes (N, D) for q as well, where it means (N, T, D)."""
 
-    def __init__(self, W):
-        self.params, self.grads = [W], [np.zeros_like(W)]
+    def __init__(self, gamma):
+        self.params, self.grads = [gamma], [np.zeros_like(gamma)]
 
     def forward(self, q, k):
         self.q, self.k = q, k
-        return q @ self.params[0] @ np.swapaxes(k, -1, -2)
+        return (q * self.params[0]) @ np.swapaxes(k, -1, -2)
 
     def backward(self, dout):
-        dqw = dout @ self.k
-        dk = np.swapaxes(dout, -1, -2) @ (self.q @ self.params[0])
-        self.grads[0][...] = np.sum(np.swapaxes(self.q, -1, -2) @ dqw, axis=0)
-        dq = dqw @ self.params[0].T
+        gamma = self.params[0]
+        scaled = np.stack([d @ k for d, k in zip(dout, self.k)])
+        dk = np.swapaxes(dout, -1, -2) @ (self.q * gamma)
+        self.grads[0][...] = np.sum((self.q * scaled).reshape(-1, len(gamma)), axis=0)
+        dq = scaled * gamma
         return dq, dk

@@ -220,12 +220,17 @@ def _leave_what_is_enough(repair, outcome: Outcome):
             search = recipes.find(cls, 1.0)
             uses = search.running[:1] and (
                 search.running[0], *search.others(search.running[0], outcome.got))
-            if any(evaluate(setup, outcome.seed, light=True).right for setup in map(
-                    recipes.Recipe.setup, uses) if not recipes.is_right_by_chance(setup)):
+            if any(_is_right(use.setup(), outcome.seed) for use in uses):
                 for those in (repair.edits, repair.mended, repair.alone):
                     those[:] = [x for i, x in enumerate(those) if i in kept]
                 repair.codes = codes
                 return
+
+
+def _is_right(setup: Setup, seed: int):
+    with contextlib.suppress(CannotRun):
+        return not recipes.is_right_by_chance(setup) and evaluate(setup, seed, light=True).right
+    return False
 
 
 def _merged(fact: Cause, seen: Outcome, repair, causes):

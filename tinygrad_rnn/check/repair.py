@@ -533,7 +533,7 @@ class _Search:
             right = self.settled()
             self.edits.sort(key=lambda e: id(e.old) in right)
         self.far = np.inf, None
-        run = set(lines_run_in(self.bench.run, {f.fn.__code__ for f in self.functions}))
+        run = set(lines_run_in(self.bench.run, self.codes_run))
         if not self.bench.got:  # it raised: no expression that it did not come to can be why
             self.far = self.bench.far
             self.edits = [e for e in self.edits if not e.is_expression or not run.isdisjoint(
@@ -677,7 +677,7 @@ class _Search:
         """All edits, in the order in which they are tried: of the functions that others call, as
         they come first to blame, before those of their callers."""
         self.scopes.clear()
-        codes_run(self.bench.run, self.filename, self.scopes)
+        self.codes_run = codes_run(self.bench.run, self.filename, self.scopes)
         evidence = self.evidence_now()
         found = []
         for depth, f in enumerate(reversed(self.functions)):
