@@ -198,6 +198,12 @@ def test_two_mistakes_of_one_expression(tmp_path):
     assert causes[0].gradients == causes[1].gradients == ["x"]
 
 
+def test_zero_over_zero_is_no_uninitialised_memory(tmp_path):
+    (cause,) = causes_of(tmp_path, ["self.r = np.maximum(x, 0)", "return self.r ** 2"],
+                         ["return dout * (2 * self.r / (self.r > 0))"])
+    assert "multiplies where it should divide" in cause.text, cause
+
+
 def test_labels_are_not_all_the_same(tmp_path):
     # where all are 0, y + t is y - t
     (cause,) = causes_of(tmp_path, [

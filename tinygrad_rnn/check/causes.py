@@ -324,7 +324,7 @@ def _shown(name, outcome: Outcome):
     got, wanted = outcome.got.get(name), outcome.wanted[name]
     if not isinstance(got, np.ndarray):
         return None
-    if np.isnan(got).any() and not np.isnan(wanted).any():
+    if name in outcome.unwritten:
         return _Shown("uninitialised", "uninitialised memory (np.empty) is read: part of {names} is"
                       " never written")
     for other, right in outcome.wanted.items():

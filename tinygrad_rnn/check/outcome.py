@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import types
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from .arguments import is_label
 from .limits import work
-from .numpy_standin import is_unclipped, noting_clips, unclipped
+from .numpy_standin import is_unclipped, is_unpoisoned, noting_clips, unclipped, unpoisoned
 from .protocol import epsilon_problem, protocol_problems
 from .report import Cause, Gradient, compare, listed
 from .running import (
@@ -63,6 +65,22 @@ class Outcome:
     @property
     def wrong_gradients(self):
         return [g for g in self.gradients if not g.ok]
+
+    @functools.cached_property
+    def unwritten(self):
+        """The gradients of which a part is NaN because it is memory that nobody wrote: once that
+        is zero, it is not. A division by zero leaves NaN there."""
+        nan = [n for n, g in self.got.items() if _has_nan(g) and not _has_nan(self.wanted[n])]
+        if not nan or is_unpoisoned():
+            return []
+        with unpoisoned(), suppress(CannotRun):
+            again = evaluate(self.setup, self.seed, light=True)
+            nan = [n for n in nan if not _has_nan(again.got.get(n))]
+        return nan
+
+
+def _has_nan(x):
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f" and bool(np.isnan(x).any())
 
 
 def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None, rng=None):

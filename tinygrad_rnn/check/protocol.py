@@ -62,11 +62,10 @@ def protocol_problems(outcome: Outcome):
         else:
             yield Cause("input_edited", say(
                 "backward edits the gradient that it is handed, in place"))
-    unwritten = [g.name for g in outcome.gradients if _has_nan(outcome.got.get(g.name))]
-    if unwritten and not any(_has_nan(outcome.wanted[name]) for name in unwritten):
+    if outcome.unwritten:
         yield Cause("uninitialised", say(
             "uninitialised memory (np.empty) is read: part of {names} is never written",
-            names=listed(unwritten)), gradients=unwritten)
+            names=listed(outcome.unwritten)), gradients=outcome.unwritten)
     short = _shorter(outcome)
     for g in outcome.gradients:
         if g.name in short:
@@ -85,7 +84,7 @@ def protocol_problems(outcome: Outcome):
     elif outcome.setup.handed:
         yield Cause("updates", say(
             "backward hands its gradients to an optimizer itself: these are compared"), wrong=False)
-    elif not unwritten and not seen.replaced and outcome.setup.rounds == 1:
+    elif not outcome.unwritten and not seen.replaced and outcome.setup.rounds == 1:
         yield from _second(outcome)
 
 
@@ -133,10 +132,6 @@ def _same_after(outcome: Outcome, i: int):
         return False
     return all(np.shape(a) == np.shape(b) and np.allclose(a, b) for a, b in zip(
         outputs, seen.outputs, strict=True))
-
-
-def _has_nan(x):
-    return isinstance(x, np.ndarray) and x.dtype.kind == "f" and bool(np.isnan(x).any())
 
 
 def _second(outcome: Outcome):
