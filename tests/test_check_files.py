@@ -306,6 +306,27 @@ class Hostile:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_search_that_crashes_leaves_the_verdict(tmp_path):
+    (tmp_path / "a.py").write_text("""
+import ctypes
+import numpy as np
+
+calls = []
+
+class Crashing:
+    def forward(self, x):
+        return 2 * x
+
+    def backward(self, dout):
+        calls.append(len(calls) < 120 or ctypes.string_at(0))
+        return np.cos(2 * np.exp(np.sin(3 * dout)))
+""")
+    (report,) = check_file(tmp_path / "a.py", seconds=2)
+    assert report.verdict == "wrong" and not report.causes, str(report)
+    assert any("given up" in n and "SIGSEGV" in n for n in report.notes), str(report)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
 @pytest.mark.parametrize("statement", [
     "import os; os._exit(0)", "import ctypes\nctypes.string_at(0)",
     "class M(type):\n    def __call__(cls, *a):\n        raise SystemExit(0)\n"

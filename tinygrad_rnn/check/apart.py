@@ -22,6 +22,7 @@ from .report import Report
 from .words import Said, say
 
 _PACKAGE = __package__ or "tinygrad_rnn.check"
+_OUT_OF_TIME = -getattr(signal, "SIGXCPU", 0)
 PATIENCE = 10.0, 10.0  # seconds, and times the limit of CPU time, until one that waits is ended
 
 
@@ -32,20 +33,28 @@ def check_apart(path: str | Path, only: str | None = None, make: str | None = No
     another. Raises LoadError for a file that cannot be read, and for a layer that is not there."""
     request: dict[str, Any] = {
         "path": str(Path(path).resolve()), "only": only, "make": make, "seed": seed,
-        "explain": explain, "seconds": seconds, "source": source, "skipped": [], "done": []}
+        "explain": explain, "seconds": seconds, "source": source, "skipped": [], "done": [],
+        "given_up": []}  # of these no cause is looked for
+    why: dict[str, str] = {}
     found: list[str] = []
     reports: dict[str, list[Report]] = {}
-    for _ in range(40):  # so often may a process of one file end before its time
+    for _ in range(80):  # so often may a process of one file end before its time
         run = _Run(request, seconds)
         if run.unreadable:
             raise LoadError(run.unreadable)
         found = run.found or found
         for name, report in run.reports:
+            if name in why:
+                report.notes.append(say("looking for a cause was given up: {why}", why=why[name]))
             reports.setdefault(name, []).append(report)
         request["done"] = [*request["done"], *run.ended]
         if run.finished:
             break
-        if run.layer is not None:
+        if explain and run.crashed and run.layer is not None and run.layer not in why:
+            why[run.layer] = run.why  # perhaps it was an edit that did
+            request["given_up"] = [*why]
+            reports.pop(run.layer, None)
+        elif run.layer is not None:
             reports.setdefault(run.layer, []).append(_ended(run.layer, run.why, path))
             request["done"].append(run.layer)
         elif run.at is not None and not run.found and run.at not in request["skipped"]:
@@ -72,6 +81,7 @@ class _Run:
         self.layer: str | None = None  # the one that is being checked
         self.at: str | None = None  # the statement that is being loaded
         self.finished, self.unreadable, self.why = False, "", ""
+        self.crashed = False  # by a signal, but that of its time
         home = str(Path(__file__).resolve().parents[2])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(
             filter(None, [home, os.environ.get("PYTHONPATH")])), "PYTHONDONTWRITEBYTECODE": "1",
@@ -92,6 +102,7 @@ class _Run:
                     stream.close()
         if not self.finished:
             self.why = self.why or _why(status, self.silent)
+            self.crashed = not self.silent and status < 0 and status != _OUT_OF_TIME
 
     def _listen(self, request, patience: float):
         with contextlib.suppress(OSError):
@@ -162,7 +173,7 @@ def _why(status: int, silent: bool) -> str:
         return say("it did not end in time, and was ended")
     if status >= 0:
         return say("it ended the process, with exit status {status}", status=status)
-    if status == -getattr(signal, "SIGXCPU", 0):
+    if status == _OUT_OF_TIME:
         return say("it did not end within its limit of CPU time")
     try:
         name = signal.Signals(-status).name

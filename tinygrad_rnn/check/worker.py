@@ -104,6 +104,7 @@ def _check(request, say, allow) -> None:
             continue
         say(begin=name)
         allow(12 * seconds)
+        checks.explain = request["explain"] and name not in request["given_up"]
         for report in check():
             say(report=packed(report), layer=name)
         say(end=name)
