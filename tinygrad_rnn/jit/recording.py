@@ -56,9 +56,11 @@ def here() -> tuple[FrameType | None, str | None]:
 @cache
 def axis_after(code: CodeType, at: int) -> slice:
     """Which numbers of a shape are taken: the one in ``x.shape[1]``, or all."""
-    index, item = itertools.islice((i for i in dis.get_instructions(code) if i.offset > at), 2)
-    i = index.argval if item.opname.startswith("BINARY") else None
-    return slice(i, i + 1 or None) if type(i) is int and item.argrepr in ("", "[]") else slice(None)
+    after = list(itertools.islice((i for i in dis.get_instructions(code) if i.offset > at), 2))
+    if len(after) == 2 and after[1].opname.startswith("BINARY") and after[1].argrepr in ("", "[]"):
+        i = after[0].argval
+        return slice(i, i + 1 or None) if type(i) is int else slice(None)
+    return slice(None)
 
 
 def source_line():
