@@ -68,7 +68,7 @@ BREAKS = {
         "(*call.args[:3], None), {}, call.out, line=call.line,", "loops", 21),
     "slices_first": (loops.slices_first, "for x in source.args]",
         "for x in source.args[::-1]]", "loops", 3),
-    "fuse": (loops.Kernel._add, "map(self._read, call.args)",
+    "fuse": (loops.Kernel._add, "self._read(x, at) for x in call.args",
         "map(self._read, call.args[::-1])", "loops", 2),
     "memory: how long": (memory.Memory._life, "return life(first, last,",
         "return life(first, first,", "exact", 0),

@@ -47,6 +47,20 @@ class Chain:
                 values.append(p * (np.sum(q) / q.dtype.type(q.size)))
             elif what == "columns":
                 values.append(p * np.mean(q, axis=1, keepdims=True))
+            elif what == "rows":  # a sum of rows is read in the next sum, and its axis is new
+                d = p - np.mean(p, axis=-1, keepdims=True)
+                sums = np.sum(d * d, axis=1)
+                some = sums[:: 1 - 2 * (b % 2), np.newaxis]
+                values += [q * (0.5 * np.reshape(sums, (-1, 1))), d / np.sqrt(some + 1)]
+                kept += [sums] if b % 2 else []
+            elif what == "unit":  # over the array of which the sums are
+                self.W._held *= 0.5
+                self.W._held /= 1 + np.sum(self.W._held * q, -1, keepdims=True) ** 2
+                values += [self.W._held * 1]
+            elif what == "sums":  # reads the array, which has a new value, and the sums of that
+                old = self.W._held.copy()
+                self.W._held += p
+                values += [q * old + np.sum(self.W._held, -1, keepdims=True)]
             elif what == "edit":
                 p = p.copy()
                 p += q
@@ -70,7 +84,7 @@ class Chain:
 
 
 WAYS = ["add", "multiply", "subtract", "minus", "join", "slice", "halves", "sum", "columns",
-        "edit", "update", "old", "keep"]  # fmt: skip
+        "rows", "unit", "sums", "edit", "update", "old", "keep"]  # fmt: skip
 choices = st.lists(st.tuples(st.sampled_from(WAYS), st.integers(0, 20), st.integers(0, 20)),
                    min_size=2, max_size=8)  # fmt: skip
 
@@ -99,8 +113,25 @@ def compare_chains(seed, choices, shape, dtype, tolerance, fast):
 @settings(suppress_health_check=["function_scoped_fixture"])  # type: ignore[list-item]
 @given(seeds, choices, shapes)
 @example(0, [("old", 0, 0)], (2, 3))
+@example(0, [("unit", 0, 0), ("sums", 0, 0), ("rows", 5, 7)], (2, 3))
 def test_any_chain_gives_the_numbers_of_numpy(seed, choices, shape):
     assert kernels(compare_chains(seed, choices, shape, np.float32, 1e-4, fast=True))
+
+
+@pytest.mark.usefixtures("as_python")
+def test_sums_of_rows_are_in_the_loops_over_them():
+    def normalised(x, gain):
+        d = x - np.mean(x, axis=-1, keepdims=True)
+        return d / np.sqrt(np.mean(d * d, axis=-1, keepdims=True) + 1e-5) * gain
+
+    for shape in ((3, 8), (2, 3, 8)):
+        jitted = tg.jit(normalised)
+        x, gain = (np.random.default_rng(0).normal(size=s).astype(np.float32) for s in (shape, 8))
+        assert_allclose(jitted(x, gain), normalised(x, gain), rtol=1e-5, atol=1e-6)
+        (kernel,) = kernels(jitted)
+        assert len(kernel.loops) == 3
+        assert len(kernel.outs) == 2  # d is read in a loop after the one that makes it
+        assert len([call for call in jitted._last.program.tape.calls if not call.view]) == 1
 
 
 @settings(suppress_health_check=["function_scoped_fixture"])  # type: ignore[list-item]

@@ -204,7 +204,8 @@ def test_large_chains_are_shared_by_rows(shared, monkeypatch):
     column = rng.normal(size=(7, 1)).astype(np.float32)
 
     def step(x, row, column):
-        return np.tanh(x * column + row) * x, (x - row) * np.sum(x) / 2
+        sums = np.sum(x * row, axis=1, keepdims=True)
+        return np.tanh(x * column + row) * x, (x - row) * np.sum(x) / 2, x + sums, np.sqrt(sums**2)
 
     recorded = tg.jit(step)
     for _ in range(4):

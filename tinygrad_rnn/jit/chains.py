@@ -28,9 +28,9 @@ class Chain:
     (1, 1), number, table (V, C) with ids (R, 1).
     """
 
-    def __init__(self, chain: list[Call], kept: set[Value]):
+    def __init__(self, chain: list[Call], kept: set[Value], shape: tuple[int, ...] | None = None):
         self.chain, self.kept = chain, kept
-        self.shape, self.dtype = chain[0].out.shape, chain[0].out.dtype
+        self.shape, self.dtype = shape or chain[0].out.shape, chain[0].out.dtype
         made = {call.out for call in chain}
         self.inputs: list[Value] = list(dict.fromkeys(
             v for call in chain for v in call.inputs() if v not in made))
@@ -42,14 +42,9 @@ class Chain:
         self.__name__ = f"fused_{len(chain)}"
 
     @staticmethod
-    def accepts(call: Call) -> bool:
-        """Whether a call may be in such a chain."""
+    def group(call: Call) -> Any:
+        """Calls of which this is the same may be in one chain; None: in none."""
         raise NotImplementedError
-
-    @staticmethod
-    def among(call: Call) -> Any:
-        """Calls of which this is the same may be in one chain."""
-        return call.out.shape, call.out.dtype
 
     def kind(self, x: Value) -> str | None:
         """How an operand meets the rows."""
@@ -62,6 +57,11 @@ class Chain:
         other.inputs = [own.get(v, v) for v in self.inputs]
         other.outs = [own[v] for v in self.outs]
         return other
+
+    @property
+    def flat(self) -> bool:
+        """Whether its rows may be cut in another way, or joined."""
+        return not {"row", "table", "column"}.intersection(self.kinds)
 
     @property
     def key(self) -> str:
@@ -87,8 +87,9 @@ class Chain:
         raise NotImplementedError
 
 
-def gather(tape: Tape, kind: type[Chain], worth: float, loops: bool = False) -> Tape:
-    """Chains of elementwise calls of one shape become one call each, of a ``kind``, where equal
+def gather(tape: Tape, kind: type[Chain], worth: float, loops: bool = False,
+           group: Callable[[Call], Any] | None = None) -> Tape:
+    """Chains of elementwise calls of one ``group`` become one call each, of a ``kind``, where equal
     ones together save as many seconds as are ``worth`` it; with ``loops``, each repetition in them
     one of its own.
 
@@ -96,6 +97,7 @@ def gather(tape: Tape, kind: type[Chain], worth: float, loops: bool = False) -> 
     were, which changes nothing: no value on a tape is ever overwritten.
     """
     users, results = tape.users(), set(tape.results)
+    group = group or kind.group
     calls: list[Call | Chain] = []
     chains: dict[tuple, list[Call]] = {}
     made: dict[Value, Any] = {}  # by a call of an open chain: the key of that
@@ -116,12 +118,11 @@ def gather(tape: Tape, kind: type[Chain], worth: float, loops: bool = False) -> 
                 calls.append(kind(piece, kept))
 
     for call in tape.calls:
-        member = kind.accepts(call)
-        key = kind.among(call)
+        key = group(call)
         for value in call.inputs():
-            if value in made and not (member and made[value] == key):
+            if value in made and made[value] != key:
                 close(made[value])
-        if member:
+        if key is not None:
             chains.setdefault(key, []).append(call)
             made[call.out] = key
         else:

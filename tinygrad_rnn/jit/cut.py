@@ -45,11 +45,12 @@ class Blocks(Chain):
                 self.place[call.out] = free.pop()
 
     @staticmethod
-    def accepts(call: Call) -> bool:
+    def group(call: Call) -> Any:
         out = call.out
-        return (isinstance(call.fn, np.ufunc) and call.fn.signature is None and not call.kwargs
+        accepts = (isinstance(call.fn, np.ufunc) and call.fn.signature is None and not call.kwargs
                 and not call.more and out.nbytes > LARGE and out.order is None
                 and all(kind_of(x, out.shape, out.dtype) for x in call.args))
+        return (out.shape, out.dtype) if accepts else None
 
     def may_edit(self, out: Value, source: Value) -> bool:
         made = next(i for i, call in enumerate(self.chain) if call.out is out)

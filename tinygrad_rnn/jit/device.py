@@ -289,16 +289,13 @@ class Kernel(Chain):
         self.kernel = read, made, body, name
 
     @staticmethod
-    def accepts(call: Call) -> bool:
+    def group(call: Call) -> Any:
         kind = None if call.kwargs or call.more or call.fn not in EXPRESSIONS else number_type(call)
-        return kind is not None and call.out.order is None and all(
+        accepts = kind is not None and call.out.order is None and all(
             x.dtype == (np.bool_ if call.fn is np.where and i == 0 else kind)
             if isinstance(x, Value) else type(x) in (int, float) and math.isfinite(x)
             for i, x in enumerate(call.args))
-
-    @staticmethod
-    def among(call: Call) -> Any:
-        return call.out.shape, number_type(call)
+        return (call.out.shape, kind) if accepts else None
 
     def kind(self, x: Value) -> str:
         return "full" if x.shape == self.shape and x.order is None else "stretched"

@@ -261,7 +261,7 @@ def _part(call, own, lane):
     fn, args = call.fn, replace(call.args, lambda v: own.get(v, v))
     out, *more = [own[v] for v in call.outs]
     if isinstance(fn, Chain):
-        fn = fn.on(own, out.shape)
+        fn = fn.on(own, (*out.shape[:-1], *fn.shape[-1:]))
     return Call(fn, args, call.kwargs, out, view=call.view, line=call.line, more=tuple(more),
                 lane=lane)
 

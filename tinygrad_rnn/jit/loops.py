@@ -1,7 +1,8 @@
 """Elementwise chains as compiled loops: one pass over memory instead of one for each call.
 
 Optional: it needs numba (the extra [fast]), and float32. A chain of calls on arrays of one shape
-becomes one loop over their elements. It is vectorised because the compiler is told what it cannot
+becomes one loop over their elements; where rows are summed up in between, as many loops over each
+row as it takes. A loop is vectorised because the compiler is told what it cannot
 know, and what memory.py takes care of: that no result overlaps an operand or another result, other
 than one that is written over an operand element by element. Functions are compiled once and kept
 on disk.
@@ -46,6 +47,7 @@ EXPRESSIONS = {
 FLOAT, BOOL = np.dtype(np.float32), np.dtype(np.bool_)
 WORDS = {FLOAT: "floats", np.dtype(np.int64): "longs", BOOL: "bools"}  # pointers
 MANY = 200  # elements below which a call is left alone
+LONG = 1 << 14  # numbers up to which they are added up as they come; NumPy halves and halves again
 WORTH = 30e-6  # seconds that one kernel should save in a replay to be worth compiling
 
 
@@ -69,11 +71,12 @@ def kind_in(x: Any, shape: tuple[int, ...]) -> str | None:
 
 def elementary(tape: Tape) -> Tape:
     """What is said in more than one way in the one that loops know: a mean is a sum and a
-    quotient, a square a product, and what is broadcast along its rows for an elementwise call is
-    one column."""
+    quotient, a square a product, what is broadcast along its rows for an elementwise call is one
+    column, and so are the sums of rows, whether or not the axis is kept."""
     calls: list[Call] = []
     same: dict[Value, Value] = {}
     columns: dict[Value, Value] = {}
+    sums: dict[Value, Value] = {}
     for call in tape.calls:
         call = call.of(same)
         if call.fn in EXPRESSIONS and not call.kwargs:
@@ -94,8 +97,34 @@ def elementary(tape: Tape) -> Tape:
             call = Call(np.multiply, (x, x), {}, out, line=call.line)
         if fn is np.broadcast_to and x.shape == (*out.shape[:-1], 1):
             columns[out] = x
+        elif call.view and x in sums and out.shape == sums[x].shape and _in_order(call, x.shape):
+            same[out] = sums[x]
+            continue
+        elif sums_rows(call) and out.shape == x.shape[:-1]:
+            sums[out] = Value((*out.shape, 1), FLOAT)
+            calls.append(Call(call.fn, call.args, {"axis": -1, "keepdims": True}, sums[out],
+                              line=call.line))
+            call = Call(np.reshape, (sums[out], out.shape), {}, out, view=True, line=call.line)
         calls.append(call)
     return Tape(calls, tape.inputs, tape.constants, [same.get(v, v) for v in tape.results])
+
+
+def _in_order(call, shape):
+    """Whether a view of an array of this shape has all its elements, one after the other."""
+    like = np.arange(math.prod(shape)).reshape(shape)
+    seen = call.fn(like, *call.args[1:], **call.kwargs)
+    return np.array_equal(seen.ravel(), like.ravel())
+
+
+def sums_rows(call: Call) -> bool:
+    """Whether it adds up each row of an array of float32 numbers."""
+    x: Any = call.args[0] if len(call.args) == 1 else None
+    if (call.fn != np.add.reduce or not isinstance(x, Value) or x.order or call.out.order
+            or not x.dtype == call.out.dtype == FLOAT or len(x.shape) < 2 or x.shape[-1] < 2
+            or not call.kwargs.keys() <= {"axis", "keepdims"}):
+        return False
+    axis, last = call.kwargs.get("axis", 0), len(x.shape) - 1
+    return (axis if isinstance(axis, tuple) else (axis,)) in ((-1,), (last,))
 
 
 def compiled_calls(tape: Tape) -> Tape:
@@ -176,7 +205,7 @@ def slices_first(tape: Tape) -> Tape:
 def _sliceable(call, users):
     return (bool(users) and all(user.view and user.fn is operator.getitem
                                 and basic(user.args[1], len(call.out.shape)) for user in users)
-        and Kernel.accepts(call) and len(call.out.shape) > 1
+        and Kernel.group(call) and len(call.out.shape) > 1
         and all(isinstance(x, (int, float)) or x.shape in ((), call.out.shape, call.out.shape[-1:])
                 for x in call.args))
 
@@ -205,25 +234,52 @@ def _sliced(x, call, source, calls):
 def fuse(tape: Tape, times: float = 1, loops: bool = True) -> Tape:
     """Chains of elementwise calls become compiled loops. ``times``: how many times as many steps
     there are where the tape is used, as ``loops``."""
-    return gather(tape, Kernel, WORTH / times, loops and times > 1)
+    wide: dict[Value, tuple[int, ...]] = {}  # of a column that is made of sums of rows: these rows
+
+    def group(call):
+        x = next((wide[x] for x in call.inputs() if x in wide), None)
+        if sums_rows(call) and call.kwargs.get("keepdims") and chosen(
+                math.prod(call.args[0].shape) >= MANY and call.args[0].shape[-1] <= LONG):
+            wide[call.out] = call.args[0].shape
+        elif x and call.out.shape == (*x[:-1], 1) and computes(call, x):
+            wide[call.out] = x
+        return wide.get(call.out) or Kernel.group(call)
+
+    return gather(tape, Kernel, WORTH / times, loops and times > 1, group)
+
+
+def computes(call: Call, shape: tuple[int, ...]) -> bool:
+    """Whether there is an expression for the call in a loop over arrays of this shape."""
+    bools = [isinstance(x, Value) and x.dtype == BOOL for x in call.args]
+    return (call.fn in EXPRESSIONS and not call.kwargs and call.out.dtype in (FLOAT, BOOL)
+            and not call.out.order and all(kind_in(x, shape) for x in call.args)
+            and bools == [call.fn is np.where, False, False][: len(bools)])
 
 
 # ---- the functions ----
 
 
 class Kernel(Chain):
-    """A chain as a compiled function."""
+    """A chain as a compiled function: a loop over each row, and another one for what is read of
+    the sums of rows that it makes."""
 
     def __init__(self, chain: list[Call], kept: set[Value]):
-        super().__init__(chain, kept)
+        made = (call.args[0] if sums_rows(call) else call.out for call in chain)
+        shape = max((value.shape for value in made), key=math.prod)
+        self.loop = in_loops(chain, shape)
+        again = {x for call in chain for x in call.inputs()  # a later loop finds it in memory
+                 if x.shape == shape and self.loop.get(x, math.inf) < self._at(call)}
+        super().__init__(chain, kept | again, shape)
         self.constants: list[str] = []
-        self.lines: list[str] = []  # of the loop
+        many = 1 + max(self.loop[call.out] for call in chain)
+        self.loops: list[list[str]] = [[] for _ in range(many)]
+        self.before: list[list[str]] = [[] for _ in range(many)]
+        self.loads: list[set[int]] = [set() for _ in range(many)]
+        self._many = 0  # names
         self._names = {v: f"a{i}" for i, v in enumerate(self.inputs)}
         self._names |= {v: f"y{i}" for i, v in enumerate(self.outs)}
         self._text: dict[Value, str] = {}  # what is written where a value is read
         for i, (value, kind) in enumerate(zip(self.inputs, self.kinds, strict=True)):
-            if kind == "full":  # read before anything is written over it
-                self.lines.append(f"x{i} = a{i}[n, j]")
             if kind == "table":  # which may be read as it is, too
                 kind = "rows" if value.shape == self.shape else "row"
             self._text[value] = {"full": f"x{i}", "rows": f"a{i}[n, j]",
@@ -231,26 +287,27 @@ class Kernel(Chain):
         uses = Counter(value for call in chain for value in call.inputs())
         for call in chain:
             self._add(call, uses[call.out] > 1)
+        self._ends = [max((k for k, loads in enumerate(self.loads) if i in loads), default=0)
+                      for i in range(len(self.inputs))]  # fmt: skip
+        self._made = [self.loop[out] for out in self.outs]
         self._key = self.source({})
-
-    @staticmethod
-    def among(call: Call) -> Any:
-        return call.out.shape
 
     def kind(self, x: Value) -> str | None:
         return kind_in(x, self.shape)
 
     @staticmethod
-    def accepts(call: Call) -> bool:
+    def group(call: Call) -> Any:
         out = call.out
         if (call.kwargs or out.dtype not in (FLOAT, BOOL) or out.order
                 or not chosen(math.prod(out.shape) >= MANY)):
-            return False
+            return None
         if call.fn is looked_up:
-            return len(out.shape) == 2 and call.args[1].dtype in WORDS
-        bools = [isinstance(x, Value) and x.dtype == BOOL for x in call.args]
-        return (call.fn in EXPRESSIONS and all(kind_in(x, out.shape) for x in call.args)
-                and bools == [call.fn is np.where, False, False][: len(bools)])
+            return out.shape if len(out.shape) == 2 and call.args[1].dtype in WORDS else None
+        return out.shape if computes(call, out.shape) else None
+
+    @property
+    def flat(self) -> bool:
+        return super().flat and not any(map(sums_rows, self.chain))
 
     @property
     def key(self) -> str:
@@ -263,31 +320,49 @@ class Kernel(Chain):
     def function(self, edited: dict[str, str]) -> Callable:
         return load(self.source(edited))
 
+    def _at(self, call):
+        """The loop in which it reads what it reads."""
+        return self.loop[call.out] - sums_rows(call)
+
     def _add(self, call, again):
         """The expression of one call; a statement, where it is kept or read ``again``."""
+        out, at = call.out, self._at(call)
+        name, self._many = f"v{self._many}", self._many + 1
         if call.fn is looked_up:
             table, ids = (self._names[v] for v in call.args)
             text = f"{table}[c{ids[1:]}, j]"
+        elif sums_rows(call):
+            self.before[at].append(f"{name} = f(0)")
+            self.loops[at].append(f"{name} = plus({name}, {self._read(call.args[0], at)})")
+            text, at = name, at + 1
         else:
-            text = EXPRESSIONS[call.fn].format(*map(self._read, call.args))
-        if again or call.out in self.kept:
-            name = f"v{len(self.lines)}"
-            self.lines.append(f"{name} = {text}")
+            text = EXPRESSIONS[call.fn].format(*(self._read(x, at) for x in call.args))
+        whole = out.shape == self.shape
+        lines, j = (self.loops, "j") if whole else (self.before, "0")
+        if text != name and (again or not whole or out in self.kept):
+            lines[at].append(f"{name} = {text}")
             text = name
-        if call.out in self.kept:
-            self.lines.append(f"{self._names[call.out]}[n, j] = {text}")
-        self._text[call.out] = text
+        if out in self.kept:
+            lines[at].append(f"{self._names[out]}[n, {j}] = {text}")
+        self._text[out] = text
 
-    def _read(self, x):
-        if isinstance(x, Value):
-            return self._text[x]
-        text = repr(float(x))
-        if text not in self.constants:
-            self.constants.append(text)
-        return f"k{self.constants.index(text)}"
+    def _read(self, x, at):
+        if not isinstance(x, Value):
+            text = repr(float(x))
+            if text not in self.constants:
+                self.constants.append(text)
+            return f"k{self.constants.index(text)}"
+        if x in self.loop and x.shape == self.shape and self.loop[x] < at:
+            return f"{self._names[x]}[n, j]"
+        if self._text[x].startswith("x"):  # read before anything is written over it
+            self.loads[at].add(int(self._text[x][1:]))
+        return self._text[x]
 
     def may_edit(self, out: Value, source: Value) -> bool:
-        return source in self.inputs and self.kinds[self.inputs.index(source)] == "full"
+        if source not in self.inputs:
+            return False
+        i = self.inputs.index(source)
+        return self.kinds[i] == "full" and self._ends[i] <= self._made[self.outs.index(out)]
 
     def source(self, edited: dict[str, str]) -> str:
         """The function; ``edited``: names of results, and the operands that they are written
@@ -304,8 +379,12 @@ class Kernel(Chain):
         lines.append("    for n in range(R):")
         lines += [f"        c{i} = a{i}[n, 0]" for i, kind in enumerate(self.kinds)
                   if kind in ("ids", "column")]
-        lines.append("        for j in range(C):")
-        lines += [f"            {line}" for line in self.lines]
+        for before, loop, loads in zip(self.before, self.loops, self.loads, strict=True):
+            lines += [f"        {line}" for line in before]
+            if loop:
+                lines.append("        for j in range(C):")
+                lines += [f"            x{i} = a{i}[n, j]" for i in sorted(loads)]
+                lines += [f"            {line}" for line in loop]
         for result, operand in edited.items():
             lines = [line.replace(f"{result}[", f"{operand}[") for line in lines]
         kinds = [*zip(self.kinds, self.inputs, strict=True)]
@@ -320,6 +399,24 @@ class Kernel(Chain):
                   "", "", f"written = {outs}",
                   f"by_rows = {[kind in ('full', 'column', 'ids') for kind, _ in kinds]}"]
         return PRELUDE + "\n".join(lines) + "\n"
+
+
+def in_loops(chain: list[Call], shape: tuple[int, ...]) -> dict[Value, int]:
+    """In which of the loops over a row each value is made, as late as it is read first; of a
+    column, before which."""
+    loop: dict[Value, int] = {}
+    for call in chain:
+        loop[call.out] = max((loop[x] for x in call.inputs() if x in loop), default=0) + (
+            sums_rows(call))
+    reads: dict[Value, int] = {}
+    for call in reversed(chain):
+        out = call.out
+        if out.shape == shape:
+            loop[out] = max(loop[out], reads.get(out, 0))
+        for x in call.inputs():
+            at = loop[out] - sums_rows(call)
+            reads[x] = min(at, reads.get(x, at))
+    return loop
 
 
 # tanh: the quotient of polynomials that Eigen and XLA use for float32, within 5 units of the last
@@ -386,6 +483,11 @@ def exp(u):
     p *= np.int32((half + np.int32(127)) << np.int32(23)).view(f)
     p *= np.int32((rest + np.int32(127)) << np.int32(23)).view(f)
     return p if u == u else u
+
+
+@njit(error_model="numpy", fastmath={"contract", "reassoc"})
+def plus(a, b):  # of a sum, several of which may run side by side
+    return a + b
 
 
 @njit(error_model="numpy")

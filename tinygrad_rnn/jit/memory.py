@@ -152,8 +152,8 @@ class Memory:
         read = [v for v in call.inputs() if self.root[v] is home]
         if editing(call):
             return call.args[0] is home and read == [home]
-        return isinstance(call.fn, Chain) and home.contiguous and set(read) <= {home} and (
-            not read or call.fn.may_edit(value, home))
+        return isinstance(call.fn, Chain) and value.shape == call.fn.shape and (
+            home.contiguous and set(read) <= {home}) and (not read or call.fn.may_edit(value, home))
 
     def _ends(self, value, i):
         """Whether a value that fills its buffer is read for the last time."""

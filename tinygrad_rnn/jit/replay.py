@@ -120,7 +120,7 @@ class Program(Compiled):
         """A chain: everything in it as rows of the same length."""
         chain, memory = call.fn, self.memory
         planned = [memory.array.get(v) for v in (*chain.inputs, *call.outs)]
-        flat = not {"row", "table", "column"}.intersection(chain.kinds) and all(
+        flat = chain.flat and all(
             x is None or x.shape != chain.shape or x.flags.c_contiguous for x in planned)
         flat &= not (memory.apart and chain.shape)  # how wide hangs on T in no simple way
         size = math.prod(chain.shape)
@@ -149,10 +149,11 @@ class Program(Compiled):
                 if f"y{i}" not in edited:
                     args.append(f"{self.names[out]}.reshape({R}, {C})")
                 continue
-            lies = as_rows(memory.array[out], R, C)
+            m = C if out.shape == chain.shape else 1
+            lies = as_rows(memory.array[out], R, m)
             if lies is None:
-                lies = np.empty((R, C), out.dtype)
-                whole = self._object(lies.reshape(chain.shape))
+                lies = np.empty((R, m), out.dtype)
+                whole = self._object(lies.reshape(out.shape))
                 after.append((f"np.copyto({self.names[out]}, {whole})", None))
             args.append(self._object(lies))
         args += [self._object(row) for row in chain.temporaries(C)]

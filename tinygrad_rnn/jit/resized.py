@@ -182,11 +182,11 @@ class _Resized:
         (shape,) = self._broadcast(fn.shape, operands, own)
         if shape != fn.shape and (isinstance(fn, Blocks) or shape[-1:] != width):
             raise Irregular
-        for out in call.outs:
-            self.give(out, shape)
+        shapes = [shape if out.shape == fn.shape else (*shape[:-1], 1) for out in call.outs]
+        for out, made in zip(call.outs, shapes, strict=True):
+            self.give(out, made)
         outs = {v: self.other.get(v, v) for v in call.outs}
-        return self._made(call, fn.on({**own, **outs}, shape), tuple(fn.inputs), {}, own,
-                          [shape] * len(call.outs))
+        return self._made(call, fn.on({**own, **outs}, shape), tuple(fn.inputs), {}, own, shapes)
 
     def _product(self, call, own):
         shapes = []
