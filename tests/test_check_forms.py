@@ -863,3 +863,28 @@ class Half:
 """)
     (report,) = check_here(tmp_path / "own.py", explain=False)
     assert report.verdict == "wrong", str(report)
+
+
+@pytest.fixture(scope="module")
+def overlooked():
+    return {r.name: r for r in check_here(FORMS.parent / "overlooked.py")}
+
+
+@pytest.mark.parametrize("name, verdict, words", [
+    # what comes through a value that backward takes for a constant
+    ("Coupled", "wrong", "if `i` in `keep = 1 - i` were a constant"),
+    ("Spread", "wrong", "were a constant"),
+    # of what backward is the derivative is known: forward is searched
+    ("SoftmaxWithLoss", "wrong", "wrong sign: `np.log(self.y[np.arange(len(t)), t])`"),
+    # a part that is wrong is called without an argument: that of its default is 1
+    ("Guess", "wrong", "uses Sampled, which is wrong: mend that first; Guess itself is right"),
+    ("Late", "ok", ""), ("Looked", "ok", ""), ("Scaled", "ok", ""), ("Widened", "ok", ""),
+    ("Passing", "ok", ""), ("Whole", "convention", "right for x (D,), wrong for x (N, D)"),
+    ("Target", "unchecked", "y_true of backward may be left out"),
+    ("Toll", "unchecked", "keeps self.loss"), ("Summed", "convention", "right for x (D,)"),
+    ("Handed", "ok", ""),
+    ("Pooled", "ok", ""), ("Sequence", "convention", "backward returns no gradient of x"),
+])
+def test_what_is_easily_overlooked(overlooked, name, verdict, words):
+    report = overlooked[name]
+    assert (report.verdict, words in str(report)) == (verdict, True), str(report)

@@ -381,6 +381,23 @@ class Standard:
         return (dout - np.mean(dout, axis=0) - (x - mu) * slope) / np.sqrt(var)
 
 
+class Weighed:
+    """Rows without their mean, and each column times a factor of its own."""
+
+    def __init__(self, gamma):
+        self.params, self.grads = [gamma], [np.zeros_like(gamma)]
+
+    def forward(self, x):
+        (g,) = self.params
+        self.x = x - np.mean(x, axis=1, keepdims=True)
+        return g * self.x
+
+    def backward(self, dout):
+        (g,) = self.params
+        self.grads[0][...] = np.sum(dout * self.x, axis=0)
+        return dout * g - np.mean(dout * g, axis=1, keepdims=True)
+
+
 class Heads:
     """A block of columns for each head, scaled by its number."""
 

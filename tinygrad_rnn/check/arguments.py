@@ -203,16 +203,19 @@ _INIT = [
     (r"power|lr|eps(ilon)?|momentum|alpha|temperature|(weight(init)?)?std", "", "=0.75 =0.01"),
     (r"(is|use|with|train.|stateful|return|reset).*", "", "=False =True"),
     (r".*mask.*", "", "m:T,T m:N,T =None"), (r"[avx]?min(val(ue)?)?", "", "=-0.5"),
-    (r"[avx]?max(val(ue)?)?", "", "=0.5"), (r"ax[ei]s|dims?", "", "=1 =0 =None =(1,0)"),
+    (r"[avx]?max(val(ue)?)?", "", "=0.5"), (r"ax[ei]s", "", "=1 =0 =None =(1,0)"),
+    (r"dims?", "", "#D =1 =0 =None =(1,0)"),
     (r"d(ata)?type", "", "='float64'"),
     (r"(new|target|out(put)?)?shape", "", "t:D,N t:T,N,D t:1,D t:-1"),
     (r".*shape", "", "t:D,H t:D"),
     (r"stride|pad(ding)?(width|size)?|dilation", "", "=1 =0 =2"),
     (r"(kernel|filter|pool)(size|shape|h|w|height|width)?|k", "", "#K #S =(2,2)"),
 ]  # fmt: skip
+IN_SHAPE = re.compile(r"in(put)?_?(shape|dims?)|shape_?in(put)?", re.IGNORECASE)
 # ... sizes, by the whole name; the last are weights of any name, and what says nothing.
 _NAMED_SIZES = [
-    (r"in(put)?_?shape", "t:D t:T,D t:C,X,X"),
+    (rf"(?!.*dim){IN_SHAPE.pattern}", "t:D t:T,D t:C,X,X t:X,X,C"),
+    (r"shape_?out(put)?", "t:H t:D t:X,X,H t:C,X,X"),
     (r"hidden_?(size_?list|sizes|dims|layers|units)", "s:H,H #H"),
     (r"(layers?_?)?(dims|sizes)", "s:D,H,V #H"),
     (r"(n_?)?(vocab|words?|classes|labels|V|dict)(_?(size|num|dim|n))?", "#V #D"),

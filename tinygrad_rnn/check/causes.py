@@ -20,6 +20,8 @@ import numpy as np
 
 from ..show import file_name
 from . import recipes
+from .cuts import dropped_path
+from .formulas import of_formula
 from .gates import tell_gates
 from .mistakes import ratio_of
 from .numpy_standin import is_unpoisoned, unpoisoned
@@ -148,15 +150,24 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
         findings = [p for p in findings if p.kind != "replaced"]
         facts["replaced"] = outcome
 
-    def in_forward(stored=False):
+    def in_forward(stored=False, formula=None):
         """Whether backward is right once forward is edited, which is the cause then."""
-        edit = forward_repair(outcome, budget, stored)
+        edit = forward_repair(outcome, budget, stored, formula)
         if edit is not None:
             _put(report, [*report.causes, Cause(
                 edit.kind, edit.said, edit.line, edit.function.filename, wrong, edit.change)])
         return edit is not None
 
-    if wrong and not findings and not edited and in_forward():
+    alone = wrong and not findings and not edited
+    formula = of_formula(report.name, outcome) if alone else None
+    if alone and in_forward(formula=formula):
+        return None
+    if formula is not None:
+        code = inspect.unwrap(type(outcome.setup.layer).forward).__code__
+        _put(report, [*report.causes, Cause("forward", say(
+            "backward is right for the formula of {name}, and forward is another: the mistake is"
+            " there", name=report.name), code.co_firstlineno, code.co_filename, wrong,
+            source=linecache.getline(code.co_filename, code.co_firstlineno).strip())])
         return None
     shown = _all_shown(outcome, wrong, outcome.got)
     causes: list[Cause] = []
@@ -175,10 +186,15 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
             _leave_what_is_enough(repair, outcome)
         if repair.edits:
             shown = _all_shown(outcome, wrong, repair.got)
-        if wrong and not repair.edits and in_forward(stored=True):
+        path = dropped_path(outcome, Budget(0.1 * budget.limit)) if (
+            wrong and not repair.edits) else None
+        if wrong and not repair.edits and path is None and in_forward(stored=True):
             return None
         causes, findings = _with_findings(outcome, repair, findings)
         explained = set(repair.right)
+        if path is not None:
+            causes.append(path)
+            explained |= {*path.gradients}
     old = [c for c in report.causes if c.kind in facts and c.change is None]
     if old and wrong:  # what was told may well be why: only an edit that undoes it says more
         if repair is None or not repair.complete or not causes:
@@ -191,6 +207,10 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
     if any(p.kind == "count" for p in findings):
         findings = [p for p in findings if p.kind != "none"]
     facts |= {p.kind: outcome for p in findings}
+    if repair is not None and repair.edits and {*wrong} - explained:  # what right would be 0
+        with replaced(repair.codes), contextlib.suppress(CannotRun):
+            explained |= {*wrong} - {g.name for g in evaluate(
+                outcome.setup, outcome.seed, light=True).wrong_gradients}
     left = [n for n in wrong if n not in explained]
     causes += _once(findings)
     told = {n for p in findings for n in p.gradients}

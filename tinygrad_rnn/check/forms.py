@@ -281,6 +281,7 @@ def _kept(cls: Any) -> Any:
     if at_values:
         _taking("self", "dout")(with_gradients)
     made = _renamed(cls, with_loss(np.mean), with_gradients)
+    made.kept = outputs  # to which it may add
     made.variants = [made, _renamed(cls, with_loss(np.sum), with_gradients)] if at_values else []
     return made
 

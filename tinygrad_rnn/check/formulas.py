@@ -7,6 +7,7 @@ the book's; the others are conventions of the literature. What is none of them i
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from typing import TYPE_CHECKING, Any
@@ -221,6 +222,37 @@ def compare_forward(name, outcome: Outcome):
             "backward belongs to forward, but forward is not the formula of {name}: {guess}",
             name=name, guess=_guess(kind, params, setup.inputs, outputs)), line)]
     return []
+
+
+def of_formula(name, outcome: Outcome) -> list[Any] | None:
+    """What the formula of this name gives, where backward, as far as two directions show, is its
+    derivative, whatever forward is; else None."""
+    setup, rng, got = outcome.setup, np.random.default_rng(3), outcome.got
+    params = setup.slots.params(setup.layer)
+    arrays = [*zip(setup.slots.names, params, strict=True),
+              *zip(setup.names, setup.inputs, strict=False)]
+
+    def outputs(h) -> list[Any]:
+        moved = [x + h * along[n] if n in along else x for n, x in arrays]
+        return next([*ys] for text, _, ys in _variants(
+            kind_of(name), moved[: len(params)], moved[len(params):]) if not text)
+
+    def value(h):
+        return sum(float(np.sum(y * g)) for y, g in zip(outputs(h), outcome.cotangents,
+                                                        strict=True))
+
+    along: dict[str, np.ndarray] = {}
+    with contextlib.suppress(ValueError, IndexError, TypeError, StopIteration), np.errstate(
+            all="ignore"):
+        for _ in range(2):
+            along = {n: rng.normal(size=x.shape) for n, x in arrays
+                     if isinstance(g := got.get(n), np.ndarray) and np.shape(x) == g.shape}
+            terms = [along[n] * got[n] for n in along]
+            slope, size = sum(map(np.sum, terms)), sum(np.abs(t).sum() for t in terms)
+            if not along or abs((value(1e-5) - value(-1e-5)) / 2e-5 - slope) > 1e-6 * size:
+                return None
+        return outputs(0.0)
+    return None
 
 
 def order_of_gates(params, inputs, outputs) -> str:

@@ -49,7 +49,17 @@ from .running import (
     truth,
 )
 from .smallest import smallest_example
-from .source import is_read, left_none, lines_run_in, node_of, not_reached, unread
+from .source import (
+    attributes_read,
+    attributes_set,
+    is_read,
+    left_none,
+    lines_run_in,
+    node_of,
+    not_reached,
+    returned_names,
+    unread,
+)
 from .words import join, say
 
 SECONDS = 5.0
@@ -183,6 +193,13 @@ def check_class(cls: Any, recipe: Any = None, name: str | None = None, seed: int
             return report
         setup = recipe.setup()
     report = _check(report, setup, limits, search and partial(search.others, recipe))
+    fn = inspect.unwrap(cls.forward)
+    aside = [k for k in (*attributes_set(fn), *attributes_read(fn)) if "loss" in k]
+    if report.verdict == "wrong" and aside and {
+            n.removeprefix("self.") for n in returned_names(fn)} <= {*setup.names}:
+        return unchecked(Report(report.name), say(
+            "forward gives back what it is handed, and keeps self.{name}: backward may give the"
+            " gradient of that", name=aside[0]))
     if recipe.wider and (report.kind == "idle_input" or recipes.is_point(recipe.inputs)):
         # as what is normalised over one element does; and one number shows nothing of a batch
         return could_not_run(Report(report.name), recipe.wider[0][1], file_of(cls))
@@ -659,11 +676,13 @@ def _line_without(layer, name: str):
 
 def _unseen(outcome: Outcome):
     """The names of arrays of the layer on which its output depends, and for which no gradient was
-    compared. Constants, made the same each time and neither handed over, are none of them."""
+    compared. Constants, made the same each time and neither handed over, are none of them, nor
+    is what forward fills itself."""
     setup, layer = outcome.setup, outcome.setup.layer
     params = setup.slots.params(layer)
     found = {id(a): (path, a) for path, a in places(layer) if a.size and not any(
-        np.may_share_memory(a, p) for p in params if isinstance(p, np.ndarray))}
+        np.may_share_memory(a, p) for p in params if isinstance(p, np.ndarray))
+        and path[-1] not in getattr(type(layer), "kept", ())}
     if setup.recipe is not None:
         try:
             again = dict(places(setup.recipe.setup(seed=2).layer))
@@ -677,7 +696,7 @@ def _unseen(outcome: Outcome):
     for path, _ in found.values():
         with contextlib.suppress(CannotRun, Exception):
             (g,) = truth(setup, outcome.cotangents, others=[path]).others
-            if np.abs(g).max(initial=0) > 1e-9:
+            if np.abs(g).max(initial=0) > 1e-9 and not recipes.is_written(setup, path):
                 names.append(".".join(map(str, path)))
     return names
 
@@ -894,8 +913,14 @@ def _raised(report: Report, error: CannotRun, setup: Setup, limits: _Limits) -> 
     filename, seed = file_of(type(setup.layer)), limits.seed
     could_not_run(report, error, filename)
     raised = report.cause
-    if error.phase != "backward" or isinstance(error.error, TimeUp) or (
+    if error.phase != "backward" or isinstance(error.error, (TimeUp, CannotRun)) or (
             _not_written(report, type(setup.layer).backward, error).cause != raised):
+        return report
+    optional = [p.name for p in arguments_of(setup.layer.backward)
+                if p.default is None or p.kind is p.VAR_POSITIONAL]
+    if optional and "NoneType" in str(error):  # it may be one of these that it stumbles on
+        report.cause = join([raised, say("{names} of backward may be left out, and was: None",
+                                         names=", ".join(optional))])
         return report
     verdict, report.kind = "unchecked", "raises"
     with contextlib.suppress(CannotRun):

@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arguments import is_label
 from .running import forward_names, gradient_names, is_float
 from .words import say
 
@@ -546,6 +547,39 @@ def _too_much(p):
             else:
                 values["words"] = "the factor `{what}` does not belong there"
         yield kept, values
+
+
+@mistake("term", "`{factor}` is a factor of each term, and differs from one to the next: it belongs"
+         " to `{d}` inside the sums, not in front of `{old}`", on=ast.BinOp, rank=2,
+         example="Weighed: dout * g - np.mean(dout * g, axis=1, keepdims=True) ->"
+                 " g * (dout - np.mean(dout, axis=1, keepdims=True))")
+def _factor_outside(p):
+    factors = _multiplied(p.node)
+    if isinstance(getattr(p.parent, "op", None), (ast.Mult, ast.Div)):
+        return  # a part of a product
+    for k, whole in enumerate(factors):
+        rest = factors[:k] + factors[k + 1:]
+        for d in {n.id for n in ast.walk(whole) if isinstance(n, ast.Name)} & (
+                p.scope.arrays().keys()):
+            held = [n for n in ast.walk(whole) if isinstance(n, ast.Name) and n.id == d]
+            for j, factor in enumerate(rest if len(held) > 1 else ()):
+                text = ast.unparse(factor)
+                if any(name_of(n) in p.scope.arrays() for n in ast.walk(factor)):
+                    inner = filled(expression(ast.unparse(whole)), {d: expression(
+                        f"({d} * {text})")})
+                    others = [f"({ast.unparse(o)})" for i, o in enumerate(rest)
+                              if i != j and number(o) != 1]
+                    yield " * ".join([*others, f"({ast.unparse(inner)})"]), {
+                        "factor": text, "d": d, "old": ast.unparse(whole)}
+
+
+def _multiplied(node):
+    """The factors of a product; what it is divided by as 1 / that."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return _multiplied(node.left) + _multiplied(node.right)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return [*_multiplied(node.left), expression(f"1 / ({ast.unparse(node.right)})")]
+    return [node]
 
 
 # --- derivatives of activations ------------------------------------------------------------------
@@ -1117,6 +1151,8 @@ def _factor_missing(p):
     if isinstance(p.parent, (ast.Assign, ast.AugAssign)) and "shape" in p.text:
         return
     for other, value, same in _factors(p):
+        if is_label(other.removeprefix("self.")):
+            continue  # it chooses, and is no factor
         yield _product(p, other), {"other": other, **_factor_words(p, other, value)}
         if same and value.dtype.kind == "f" and not is_gradient(other, p.scope):
             half = {"rank": 3, "kind": "missing_derivative"} if other in p.held else {}
@@ -1682,6 +1718,16 @@ def _no_start(p):
         yield [statement(start), p.node], {"name": ", ".join(these), "start": start}
 
 
+@mistake("extra", "`{name}` begins with `{old}`, and 0 belongs there: nothing comes from behind the"
+         " last step", on="value", rank=3,
+         example="TimeRNN: dh: Any = 0 -> dh: Any = dhs[:, T - 1, :]")
+def _begins_with_something(p):
+    target = getattr(p.parent, "targets", [None])[0]
+    if isinstance(target, ast.Name) and not p.inside and is_gradient(target.id, p.scope) and (
+            _begins(p)):
+        yield f"np.zeros_like({p.text})", {"name": target.id}
+
+
 @mistake("order", "`{what}` stands in the loop, and is done in each step: it belongs before the"
          " loop", on=ast.For, rank=2, example="TimeRNN: layer = self.layers[t]\n            dx, ->"
                                      " layer = self.layers[t]\n            dh = 0\n"
@@ -1774,8 +1820,8 @@ def _misspelt_keyword(p):
             yield like(p.node, arg=other)
 
 
-@mistake("last_step", "`{part}.grads` after the loop are those of the last step alone: the steps"
-         " are not added up", on=ast.For, rank=7,
+@mistake("last_step", "`{part}.grads` are those of one step alone: the steps are not added"
+         " up", on=ast.For, rank=7,
          example="StepSum: for g, step in zip(self.grads, cell.grads):\n                g += step\n"
                  "        return ->"
                  " pass\n        for g, step in zip(self.grads, cell.grads):\n"

@@ -153,6 +153,7 @@ def _poisoned(array):
 
 def _creator(fn, fill=lambda array: array):
     def create(shape, *args, **kwargs):
+        shape = () if shape is None else shape  # as in NumPy 1
         return _fillable(fill(fn(shape, *_wide_args(args), **_wide_kwargs(kwargs))))
 
     return create

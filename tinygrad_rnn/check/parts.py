@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import types
 from typing import Any
 
@@ -69,8 +70,14 @@ def mended(cls: Any):
         self.before = before
         return y
 
-    def right(self, *douts):
+    def right(self, *douts, **named):
         layer, inputs, drawn = self.before
+        try:
+            bound = inspect.signature(backward).bind(self, *douts, **named)
+        except TypeError:
+            return backward(self, *douts, **named)  # which raises it as it would
+        bound.apply_defaults()  # the 1 of a loss
+        douts = bound.args[1:]
         slots = slots_of(layer)
         if not slots.names:  # gradients that are None until backward, or in layers of its own
             after = clone(self)[0]

@@ -23,6 +23,7 @@ import numpy as np
 
 from .arguments import (
     DIVISIBLE,
+    IN_SHAPE,
     KEEPING,
     SIZES,
     Random,
@@ -35,6 +36,9 @@ from .arguments import (
     is_large_size,
     named_size,
     settings,
+)
+from .arguments import (
+    specs as specified,
 )
 from .forms import begun
 from .limits import TimeUp, time_limit, work, worked
@@ -52,6 +56,7 @@ from .running import (
     gradient_of,
     handing,
     is_positional,
+    item_at,
     line_of,
     named_slots,
     observe,
@@ -63,7 +68,7 @@ from .running import (
     updated,
 )
 from .running import is_float as _is_float
-from .source import attributes_set, compared, keys_read, may_be_none, weights_first
+from .source import attributes_set, compared, items_read, keys_read, may_be_none, weights_first
 from .words import say
 
 PATIENCE = 1.2  # seconds of work, until no other recipe is tried
@@ -231,7 +236,7 @@ class Search:
         samples in columns, or with one alone (unless not ``alone``), where it takes a batch for
         one."""
         end = worked() + seconds
-        sized = {s.kind for s in first.init.values()} <= {"size", "shape"}
+        sized = {s.kind for s in first.init.values()} <= {"size", "shape", "tuple"}
         if sized and alone and first.drawn:
             groups, found, names = first.drawn[:3]
             labels = any(s.kind in ("onehot", "distribution") for s in first.inputs)
@@ -288,7 +293,7 @@ class Search:
             kinds = tuple(s if s.kind == "onehot" else _NO_FLOATS.get(s.kind)
                           for s in (*key[0], *recipe.inputs))
             if whole in self.tried or key in broken or indexed[kinds] > INDEXED or (
-                    self._is_beside_the_point(recipe)):
+                    self._is_beside_the_point(recipe) or _is_out_of_shape(recipe)):
                 continue
             self.tried.add(whole)
             error = _attempt(recipe, self.seconds)
@@ -403,6 +408,12 @@ class Search:
         for p in [] if self.like is not None else arguments_of(self.cls):
             if isinstance(p.default, tuple) and [*map(type, p.default)] == [int] * 3 and found:
                 found[0].insert(0, Spec("float", ("N", *map(str, p.default))))  # input_dim
+        shapes = [s.shape for n in self.init_names if IN_SHAPE.fullmatch(n)
+                  for _, s in self._init(n, 1) if s.kind == "tuple"]
+        for shape in shapes if found else ():  # what has this shape, or is a batch of it
+            there = [s.shape for s in found[0]]
+            found[0] += [Spec("float", s) for s in (("N", *shape), shape)
+                         if s not in there and s.count("N") < 2]
         for n, specs in zip(names, found, strict=True):
             if may_be_none(fn, n) and Spec("value") not in specs:
                 specs.insert(2, Spec("value"))
@@ -412,7 +423,12 @@ class Search:
     def _init(self, name: str, k: int):
         found, cost = init_specs(name, self.name, k, self.init_names)
         if self.like is None:
-            found = found + [Spec("value", value=n) for n in compared(self.cls.__init__, name, int)]
+            fn = self.cls.__init__
+            found = [*(Spec("value", value=word) for word in compared(fn, name)), *found,
+                     *(Spec("value", value=n) for n in compared(fn, name, int))]
+            items = len(items_read(fn, name, False))  # n, h, w = shape
+            found[:0] = specified({2: "t:X,X t:D,H", 3: "t:C,X,X t:X,X,C t:N,X,X",
+                               4: "t:N,C,X,X t:H,C,K,K"}.get(items, ""))
         if re.search(r"cell$|^layer$", name):
             return [*enumerate([*self._cells, *found])]
         if hasattr(self.cls, "form"):  # the weights of functions: no sizes
@@ -641,6 +657,14 @@ def with_ids(recipe: Recipe, names) -> Recipe | None:
     return None
 
 
+def _is_out_of_shape(recipe: Recipe):
+    """Whether the constructor was handed the shape of an input, and no input is one of these, or a
+    batch of them."""
+    shapes = [s.shape for n, s in recipe.init.items()
+              if s.kind == "tuple" and IN_SHAPE.fullmatch(n)]
+    return any(not any(x.shape in (s, ("N", *s)) for x in recipe.inputs) for s in shapes)
+
+
 def _as_labels(inputs: list[Spec]) -> list[list[Spec]]:
     """The same inputs as a loss may want them: the first are probabilities, and the last one-hot
     rows of their shape."""
@@ -756,8 +780,9 @@ def attempt(setup: Setup):
     elif any(g is None for g in seen.grads):
         setup.rate = updated(setup)[1]
     if recipe is not None:
-        states = [path for path in setup.slots.paths if path[-1] in attributes_set(
-            type(setup.layer).forward) and not _are_kept(setup, [path])]  # which it makes anew
+        states = [path for path in setup.slots.paths if (
+            path[0] != "params" and is_written(setup, path)) or (path[-1] in attributes_set(
+                type(setup.layer).forward) and not _are_kept(setup, [path]))]  # which it makes anew
         if states:
             setup.slots = named_slots(setup.layer, [
                 path for path in setup.slots.paths if path not in states])
@@ -800,6 +825,15 @@ def _are_kept(setup: Setup, paths):
         layer.forward(*copies(setup.inputs))
         now = dict(places(layer))
     return all(path in made and now.get(path) is made[path] for path in paths)
+
+
+def is_written(setup: Setup, path):
+    """Whether forward writes into an array of the layer."""
+    with at_work(setup.layer) as layer:
+        array = item_at(layer, path)
+        before = np.copy(array)
+        layer.forward(*copies(setup.inputs))
+        return item_at(layer, path) is array and not np.array_equal(before, array)
 
 
 def _is_unwritten(setup: Setup):

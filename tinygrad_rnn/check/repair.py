@@ -303,10 +303,10 @@ def find_repair(outcome: Outcome, budget: Budget, evidence=dict, trusted=(), edi
             return search.found if search.found.complete or not raised else Repair()
 
 
-def forward_repair(outcome: Outcome, budget: Budget, stored=False):
+def forward_repair(outcome: Outcome, budget: Budget, stored=False, formula=None):
     """The edit of forward after which backward is right: a sum over a loop that is assigned with =,
     a softmax that adds up the whole batch, or (``stored``) of what it keeps for backward, its
-    output being what it was; None if there is none."""
+    output being what it was, or any with which it is ``formula``; None if there is none."""
     setup, scopes = outcome.setup, dict[Any, Any]()
     forward = getattr(type(setup.layer), "forward", None)
     if not hasattr(forward, "__code__"):
@@ -326,12 +326,13 @@ def forward_repair(outcome: Outcome, budget: Budget, stored=False):
                       and called(n) == "sum" and "exp" in f.fn.__code__.co_names}
             loops = any(isinstance(n, (ast.For, ast.While)) for n in ast.walk(f.node))
             found = edits(f, scope, Evidence(setup, outcome.wanted, {})) if (
-                stored or summed or loops) else ()
+                stored or summed or loops or formula is not None) else ()
             for edit in sorted(found, key=lambda e: e.rank):
                 if budget.over:
                     break
-                if edit.old not in kept if stored else edit.kind != "overwritten" and not (
-                        edit.kind == "axis" and edit.old in summed):
+                if edit.old not in kept if stored else formula is None and (
+                        edit.kind != "overwritten" and not (
+                            edit.kind == "axis" and edit.old in summed)):
                     continue
                 held, undo, mends = f.fn.__code__, edit.make(), False
                 try:
@@ -339,7 +340,7 @@ def forward_repair(outcome: Outcome, budget: Budget, stored=False):
                     if code is not None:
                         f.fn.__code__ = code
                         with contextlib.suppress(Exception):
-                            mends = _mends(outcome, stored)
+                            mends = _mends(outcome, stored, formula)
                 finally:
                     f.fn.__code__ = held
                     undo()
@@ -349,10 +350,13 @@ def forward_repair(outcome: Outcome, budget: Budget, stored=False):
     return None
 
 
-def _mends(outcome: Outcome, stored):
-    """Whether all is right as the code now is; ``stored``: and the output as it was."""
+def _mends(outcome: Outcome, stored, formula):
+    """Whether all is right as the code now is; ``stored``: and the output as it was; ``formula``:
+    or what this gives."""
     now = evaluate(outcome.setup, outcome.seed, light=True,
                    fixed_truth=outcome.truth if stored else None)
+    if formula is not None and not all(map(np.allclose, now.observation.outputs, formula)):
+        return False
     again = elsewhere(outcome) if now.right else None
     return again is not None and again.right and (not stored or all(
         np.array_equal(a, b) for a, b in zip(

@@ -271,6 +271,8 @@ def gradient_of(layer, path):
     gradients."""
     *above, leaf = path
     grads = getattr(layer, "grads", None)
+    if path[0] == "params" and isinstance(grads, np.ndarray) and len(layer.params) == 1:
+        return grads
     if path[0] == "params" and isinstance(grads, (list, tuple, dict)):
         names = (leaf, *gradient_names(str(leaf))) if isinstance(grads, dict) else (leaf,)
         found = (item_at(grads, [*above[1:], name]) for name in names)
@@ -486,7 +488,8 @@ def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
     taken = list(filter(is_positional, parameters))
     rates = [bool(k and _RATES.fullmatch(p.name)) for k, p in enumerate(taken)]
     given = dict(zip(forward_names(layer), setup.inputs, strict=False))
-    again = [p.name in given and p.default is p.empty for p in taken]
+    again = [p.name in given and p.default is p.empty and not any(  # h beside h_prev: an output
+        q.name.startswith(f"{p.name}_prev") for q in taken) for p in taken]
     at_inputs = len(cotangents) == 1 and np.ndim(cotangents[0]) == 0 and (  # of a loss
         len(taken) > 1 or any(is_label(p.name) for p in taken))
     if all(again) and not at_inputs and len(again) <= len(cotangents):
@@ -537,8 +540,10 @@ def _known(layer, setup: Setup, wanted, cotangents: int) -> dict[str, Any]:
     free = [n for n in free if n not in dicts]
     handed = ([n for n in free if n in of] + [n for n in free if n not in of])[:cotangents]
     rest = [n for n in free if n not in handed and re.search(r"(^|_)(x|inputs?|prev)(_|$)", n)]
-    unused = [x for n, x in zip(setup.names, setup.inputs, strict=False)
-              if n not in {p.name for p in arguments_of(layer.backward)}]
+    unused = [x for n, x in zip(setup.names, setup.inputs, strict=False) if n not in {
+        p.name for p in arguments_of(layer.backward)} - {*free}]
+    left = [n for n in free if n not in handed and n not in rest]
+    found |= dict(zip(left, outputs, strict=True)) if len(left) == len(outputs) else {}
     return found | dict(zip(rest, copies(unused), strict=False))
 
 
@@ -575,7 +580,8 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
         result = [r for r in result if not isinstance(r, dict)]
     held = {k.lower(): k for k, a in getattr(setup.layer, "__dict__", {}).items()
             if isinstance(a, np.ndarray)}
-    own = [None if n in names or (t := gradient_target(n)) in names else held.get(
+    taken = {p.name for p in arguments_of(layer.backward)}  # of the output, and now of the input
+    own = [None if n in names or n in taken or (t := gradient_target(n)) in names else held.get(
         str(t).lower(), held.get(re.sub(r"d[a-z]\w*?_d_?", "", n.lower(), count=1)))
         for n in called]
     if any(own) and len(called) == len(result):  # of parameters, by their names
@@ -586,6 +592,14 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
             layer.not_returned = names
             return [None] * len(names)
     floats = [x for x in setup.inputs if is_float(x)]
+    optional = {g for p in arguments_of(layer.forward) if p.name not in names
+                for g in gradient_names(p.name)}
+    if optional & {*called} and len(called) == len(result):  # of a state that was not handed over
+        called, result = ([x for n, x in zip(called, some, strict=True) if n not in optional]
+                          for some in (called, result))
+        if not result:
+            layer.not_returned = names
+            return [None] * len(names)
     if len(result) in (len(setup.inputs), len(floats)) or len(names) < len(setup.inputs):
         return result
     places = [next((k for k, n in enumerate(called) if n in gradient_names(name)), None)
@@ -856,6 +870,7 @@ def observe(setup: Setup, rng, light: bool = False):
     seen.overwritten = any(_differs(a, then) for a, then in kept)
     if isinstance(getattr(layer, "grads", None), (list, tuple)) and not (
             setup.slots.beside or hasattr(layer, "form")
+            or getattr(setup.layer, "grads", None) is None  # nobody can hold what is not there
             or isinstance(getattr(type(layer), "grads", None), property)):  # read anew each time
         seen.replaced = [i for i, (a, b) in enumerate(zip(slots_before, grads, strict=True))
                          if isinstance(a, np.ndarray) and a is not b]

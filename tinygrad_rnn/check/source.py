@@ -138,10 +138,12 @@ def keys_of(fn, name: str) -> set[str]:
 
 
 def compared(fn, name: str, kind: type = str) -> list[Any]:
-    """The words, or the numbers, that a function compares an argument with."""
+    """The words, or the numbers, that a function compares an argument with, or looks for it among.
+    """
     nodes: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
     return [c.value for n in nodes if isinstance(n, ast.Compare) and ast.unparse(n.left) == name
-            for c in n.comparators if isinstance(c, ast.Constant) and type(c.value) is kind]
+            for those in n.comparators for c in getattr(those, "elts", [those])
+            if isinstance(c, ast.Constant) and type(c.value) is kind]
 
 
 def keys_read(fn, name: str, seen=()) -> dict[str, list[Any]] | None:
@@ -199,24 +201,25 @@ def _keys(n) -> list[str]:
     return [f"{stem[stem.lastindex]}{k}" for k in (1, 2)] if stem else []
 
 
-def items_read(fn, name: str) -> list[str]:
-    """What stands in an argument that is a list or a tuple of arrays, as far as the function reads
-    it item by item and in no other way: ["x", "h"] of ``x, h = inputs``, ["inputs_0", "inputs_1"]
+def items_read(fn, name: str, alone=True) -> list[str]:
+    """What stands in an argument that is a list or a tuple, as far as the function reads it item by
+    item (``alone``: and in no other way): ["x", "h"] of ``x, h = inputs``, ["inputs_0", "inputs_1"]
     of inputs[0] and inputs[1]; [] where it is none."""
     node: Any = node_of(inspect.unwrap(fn)) or ast.Module([], [])
     uses = sum(isinstance(n, ast.Name) and n.id == name for n in ast.walk(node))
     at: list[int] = []
     for n in ast.walk(node):
         if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Tuple) and (
-                ast.unparse(n.value) == name) and uses == 1:
+                ast.unparse(n.value) == name) and (uses == 1 or not alone):
             items = [ast.unparse(t) for t in n.targets[0].elts]
-            return items if all(map(str.isidentifier, items)) else []
+            return items if all(map(str.isidentifier, items)) else [
+                f"{name}_{i}" for i in range(len(items) * (not alone))]
         if isinstance(n, ast.Subscript) and ast.unparse(n.value) == name and isinstance(
                 n.slice, ast.Constant) and isinstance(n.slice.value, int):
             at.append(n.slice.value)
     every = list(range(max(at, default=0) + 1))
-    return [f"{name}_{i}" for i in every] if len(at) == uses and sorted(set(at)) == every and (
-        len(every) > 1) else []
+    return [f"{name}_{i}" for i in every] if (len(at) == uses or not alone) and (
+        sorted(set(at)) == every and len(every) > 1) else []
 
 
 def may_be_none(fn, name: str) -> bool:
