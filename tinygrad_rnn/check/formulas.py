@@ -241,6 +241,8 @@ def of_formula(name, outcome: Outcome) -> list[Any] | None:
         return sum(float(np.sum(y * g)) for y, g in zip(outputs(h), outcome.cotangents,
                                                         strict=True))
 
+    if any(np.shape(g) != outcome.wanted[n].shape for n, g in got.items()):
+        return None
     along: dict[str, np.ndarray] = {}
     with contextlib.suppress(ValueError, IndexError, TypeError, StopIteration), np.errstate(
             all="ignore"):

@@ -1720,7 +1720,7 @@ def _no_start(p):
 
 @mistake("extra", "`{name}` begins with `{old}`, and 0 belongs there: nothing comes from behind the"
          " last step", on="value", rank=3,
-         example="TimeRNN: dh: Any = 0 -> dh: Any = dhs[:, T - 1, :]")
+         example="TimeRNN: dh: Any = 0 -> dh: Any = dhs[:, -1, :]")
 def _begins_with_something(p):
     target = getattr(p.parent, "targets", [None])[0]
     if isinstance(target, ast.Name) and not p.inside and is_gradient(target.id, p.scope) and (

@@ -27,6 +27,7 @@ from .running import (
     loss_gradient,
     objects_of,
     observe,
+    target_of,
     truth,
 )
 from .source import codes_run, functions_of, replaced, unread, without_epsilon
@@ -163,7 +164,8 @@ def _by_convention(outcome: Outcome, light: bool):
         " right where the loss is a mean whose own gradient is not divided")), [1]
     if setup.recipe is not None and 1 < len(names) == len(wrong) < len(outcome.got):
         sizes.append(setup.recipe.size("N"))
-    if 1 < len(wrong) == len(outcome.got) and np.ndim(outcome.observation.outputs[0]):
+    if 1 < len(wrong) == len(outcome.got) and target_of(setup.layer) is None and np.ndim(
+            outcome.observation.outputs[0]):
         sizes = [setup.recipe.size("N")] if setup.recipe is not None else []  # of a whole network
     for n in sizes:
         right = replace(outcome.truth, params=[p / n for p in outcome.truth.params])

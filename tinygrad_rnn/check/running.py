@@ -542,7 +542,8 @@ def _known(layer, setup: Setup, wanted, cotangents: int) -> dict[str, Any]:
     rest = [n for n in free if n not in handed and re.search(r"(^|_)(x|inputs?|prev)(_|$)", n)]
     unused = [x for n, x in zip(setup.names, setup.inputs, strict=False) if n not in {
         p.name for p in arguments_of(layer.backward)} - {*free}]
-    left = [n for n in free if n not in handed and n not in rest]
+    before = {p.name.split("_")[0] for p in arguments_of(layer.backward) if "_prev" in p.name}
+    left = [n for n in free if n not in handed and n.split("_")[0] in before and n not in rest]
     found |= dict(zip(left, outputs, strict=True)) if len(left) == len(outputs) else {}
     return found | dict(zip(rest, copies(unused), strict=False))
 
