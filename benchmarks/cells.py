@@ -35,6 +35,7 @@ if __name__ == "__main__":  # so many threads for everybody, before NumPy is imp
 import numpy as np
 
 import tinygrad_rnn as tg
+from models.commands import machine
 from models.language import Rnnlm
 from models.seq2seq import Seq2seq
 
@@ -343,6 +344,7 @@ def generation(H: int, rounds: int, torch: bool) -> str:
 
 
 def main() -> None:
+    machine.tune_blas()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cells", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW",
                         help="of cells, small, long, sizes, generation (default: all)")
@@ -366,6 +368,7 @@ def main() -> None:
             print(f"{name} is left out: {module} is not installed")
         elif name == "tg.jit" or not args.only or name in args.only:
             names.append(name)
+    print("\n".join(machine.lines()))
     rule = "|" + "---|" * (len(names) + 1)
     for row, size in zip(("cells", "small"), SIZES, strict=True):
         if row in rows:
