@@ -1,6 +1,7 @@
 """tg.jit: a function that is recorded for a few time steps, or for one size of a
 batch, is replayed for any number of them."""
 
+import contextlib
 import dataclasses
 import types
 
@@ -11,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import tinygrad_rnn as tg
 from tinygrad_rnn import functional as F
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.jit import jitted, lengths, resized, roll
+from tinygrad_rnn.jit import jitted, lengths, loops, resized, roll
 from tinygrad_rnn.jit.jitted import ForSize, Recording
 from tinygrad_rnn.jit.recording import Recorder
 from tinygrad_rnn.jit.trace import trace
@@ -519,10 +520,73 @@ def test_a_size_that_the_program_asks_for_is_recorded(name):
     assert type(step._last) is (Recording if hangs else ForSize)
 
 
-def test_a_line_through_half_of_two_sizes_is_not_followed():
-    f = lambda x, i: np.minimum(i, len(x) // 2)  # noqa: E731
+def caught(x):
+    """How many rows there are, from an error."""
+    n = 0
+    with contextlib.suppress(IndexError):
+        for n in range(100):
+            x[n]
+    return n
+
+
+HIDDEN = {  # sizes of a batch, and what shows behind w alone: two sizes say nothing of the third
+    "half": ((11, 10, 8), lambda x, w: w * (len(x) // 2)),
+    "half, on a line": ((20, 19, 16), lambda x, w: w * (x.shape[0] // 2)),
+    "rest": ((9, 6, 4), lambda x, w: w * (len(x) % 3)),
+    "at most": ((12, 9, 5), lambda x, w: w * min(len(x), 8)),
+    "at least": ((5, 6, 12), lambda x, w: w * max(x.shape[0], 8)),
+    "a branch": ((12, 9, 5), lambda x, w: x * w * 2 if len(x) > 8 else x * w),
+    "rounded": ((12, 9, 5), lambda x, w: w * round(len(x) * 0.1)),
+    "rows of a part": ((11, 10, 8), lambda x, w: w * np.sum(x[: len(x) // 2])),
+    "more rows than there are": ((8, 12, 20), lambda x, w: w * np.sum(x[:16])),
+    "every other": ((8, 7, 6), lambda x, w: w * x[::2].shape[0]),
+    "filled": ((11, 10, 8), lambda x, w: w * np.full(x.shape, len(x) // 2)),
+    "bytes": ((11, 10, 8), lambda x, w: w * x.nbytes),
+    "steps in memory": ((11, 10, 8), lambda x, w: w * x.T.copy().strides[0]),
+    "many shapes": ((11, 10, 8), lambda x, w: w * [*map(np.shape, (x, x))][1][0]),
+    "an error": ((11, 10, 8), lambda x, w: w * (caught(x) // 2)),
+    "uneven parts": ((7, 8, 6, 5), lambda x, w: slope(
+        x, lambda t: np.sum(np.array_split(t, 3)[1] ** 2) * w)),
+    "degrees of freedom": ((7, 8, 6), lambda x, w: np.var(tg.Tensor(x), axis=0, ddof=1) * w),
+    "median": ((7, 8, 6), lambda x, w: np.median(tg.Tensor(x), axis=0) * w),
+    "clipped indices": ((7, 8, 6), lambda x, w: np.take(tg.Tensor(x), [99], 0, mode="clip") * w),
+    "shifted": ((7, 8, 6), lambda x, w: np.fft.fftshift(tg.Tensor(x), axes=0) * w),
+    "products of all": ((5, 8, 3, 12), lambda x, w: slope(x, lambda t: np.sum((t @ t.T) ** 2) * w)),
+    "scaled": ((5, 8, 3), lambda x, w: F.scaled_dot_product_attention(x.T, x.T, x.T) * w),
+}
+
+
+def slope(x, f):
+    t = tg.Tensor(x, requires_grad=True)
+    f(t).backward()
+    return t.grad
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_a_size_makes_is_right_where_no_proof_sees_it(name):
+    sizes, f = HIDDEN[name]
     step = tg.jit(f, fast=False)
-    for n in (20, 19, 16, 15):
-        for many in (0, 0, 99):
-            x, i = np.zeros((n, 3)), np.full(n, many)
-            assert_array_equal(step(x, i), f(x, i))
+    for n in sizes:
+        x = rng.normal(size=(n, 4))
+        for w in (0.0, 0.0, 1.0):
+            one, other = (np.asarray(y.numpy() if isinstance(y, tg.Tensor) else y)
+                          for y in (step(x, w), f(x, w)))
+            assert_allclose(one, other, 1e-12, 1e-12)
+
+
+@pytest.mark.usefixtures("as_python")
+def test_rows_of_no_elements_are_a_chain_too(monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(loops, "MANY", 0)
+    monkeypatch.setattr(loops, "WORTH", 0)
+    step = tg.jit(lambda x: np.tanh(np.minimum(x, 1) * 2) + 1)
+    for shape in ((0, 5), (5, 0)):
+        for _ in range(3):
+            assert step(np.zeros(shape, np.float32)).shape == shape
+
+
+def test_an_array_is_stacked_as_a_list_of_its_rows_is():
+    step = tg.jit(lambda x: np.stack(x))
+    for n in (3, 3, 4):
+        x = rng.normal(size=(n, 2, 3))
+        assert_array_equal(step(x), x)

@@ -294,6 +294,9 @@ class Jitted(Generic[P, R]):
         known: Any = self._families.get(family)
         was = known
         fellows = self._fellows(family)
+        if type(known) is not AnyLength and any(
+                None in one.asked or one.asked != fellows[0].asked for one in fellows):
+            return  # what the program makes of this size need not show in the calls that are proven
         last: Any = fellows[-1] if fellows else None
         if last and not isinstance(known, (AnyLength, AnyRows)) and family not in last.paired:
             last.paired.add(family)
@@ -587,7 +590,7 @@ class OnDevice(Recording):
         self.recorded, self.homes = tape, homes
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
         self.masks = [(tape.inputs.index(value), mask) for value, mask in tape.masks.items()]
-        self.looked_at = tape.looked_at
+        self.looked_at, self.asked = tape.looked_at, tape.asked
         better = tape
         for improve in PASSES_THERE:
             better = improve(better)

@@ -70,7 +70,7 @@ class AnyLength:
         tape, homes, self.shape, self.assigned = made[0]
         if any(repr(other[2:]) != repr(made[0][2:]) or other[0].looked_at for other in made):
             raise Irregular("results")
-        self.asked = made[0][0].asked
+        self.asked = set.intersection(*(tape.asked for tape, *_ in made))  # of other sizes
         self.plain = Rolled([Plain(tape, homes) for tape, homes, *_ in made], self.Ts)
         self.chosen: list[list[bool]] = []
         better = []
@@ -142,6 +142,8 @@ class AnyRows:
         tape, homes, *structures = trace(f, reached, given, (T, SOME))
         if len(tape.calls) >= len(one.recorded.calls):
             raise Irregular(*NO_LOOP)
+        if tape.asked != one.asked:
+            raise Irregular("sizes")
         better, homes, _ = improve(tape, homes)
         self = cls(one, (n, SOME), ((better, homes), *structures), tape.looked_at)
         self.what, self.tried = "steps", 0

@@ -93,7 +93,8 @@ def longer_stack(tape: Tape) -> Tape:
 
 def _stacks_rows(call):
     return (call.fn is np.stack and call.args[1:] in ((), (0,)) and not call.kwargs
-            and call.out.order is None and all(isinstance(v, Value) for v in call.args[0]))
+            and call.out.order is None and not isinstance(call.args[0], Value)
+            and all(isinstance(v, Value) for v in call.args[0]))
 
 
 def share(tape: Tape) -> Tape:

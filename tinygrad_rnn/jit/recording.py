@@ -14,6 +14,7 @@ import os
 import sys
 import warnings
 import weakref
+from collections.abc import Container, Iterable
 from functools import cache
 from types import CodeType, FrameType
 from typing import Any
@@ -56,10 +57,12 @@ def here() -> tuple[FrameType | None, str | None]:
 @cache
 def axis_after(code: CodeType, at: int) -> slice:
     """Which numbers of a shape are taken: the one in ``x.shape[1]``, or all."""
-    after = list(itertools.islice((i for i in dis.get_instructions(code) if i.offset > at), 2))
-    if len(after) == 2 and after[1].opname.startswith("BINARY") and after[1].argrepr in ("", "[]"):
-        i = after[0].argval
-        return slice(i, i + 1 or None) if type(i) is int else slice(None)
+    lines = list(dis.get_instructions(code))
+    first = sum(line.offset <= at for line in lines) - 1
+    asked, *after = lines[first : first + 3]
+    if asked.argval == "shape" and len(after) == 2 and type(i := after[0].argval) is int and (
+            after[1].opname.startswith("BINARY") and after[1].argrepr in ("", "[]")):
+        return slice(i, i + 1 or None)
     return slice(None)
 
 
@@ -112,6 +115,11 @@ INSTEAD = {"min": "np.minimum", "max": "np.maximum", "round": "np.round", "sorte
 
 HERE = os.path.dirname(__file__)
 PACKAGE = os.path.dirname(HERE) + os.sep
+DERIVED = os.path.join(PACKAGE, "derived") + os.sep  # which computes with sizes, as programs do
+# what of the package's stands between the program and an array of which it asks for the size, or
+# for a part
+ASKING = {"shape", "size", "__len__", "__iter__", "__array_function__"}
+CUTTING = {"__getitem__", "__setitem__", "__array_function__", "apply"}
 
 
 class Recorder:
@@ -139,14 +147,16 @@ class Recorder:
         """The recording arrays that something still holds."""
         return [array for made in self.made if (array := made()) is not None]
 
-    def asks(self, shape: tuple[int, ...]) -> None:
+    def asks(self, shape: Iterable[int], through: Container[str] = ASKING) -> None:
         """Note what of it the program asks for, and not the engine."""
         frame: Any = sys._getframe(2)
         while frame.f_code.co_filename.startswith(PACKAGE):
-            if frame.f_code.co_name not in ASKING:
+            if frame.f_code.co_name not in through:
+                if frame.f_code.co_filename.startswith(DERIVED):
+                    break
                 return
             frame = frame.f_back
-        self.tape.asked.update(shape[axis_after(frame.f_code, frame.f_lasti)])
+        self.tape.asked.update([*shape][axis_after(frame.f_code, frame.f_lasti)])
 
     def refuse(self, what, error=None):
         """A JitError that names the line."""
@@ -264,7 +274,11 @@ class Recorder:
 
     def call(self, fn, args, kwargs, effect=False):
         """Compute ``fn(*args, **kwargs)``, and record it."""
-        out = fn(*_plain(args), **_plain(kwargs))
+        try:
+            out = fn(*_plain(args), **_plain(kwargs))
+        except Exception:  # which the program may catch, and so know a size
+            self.tape.asked.add(None)
+            raise
         return out if self.over else self.record(fn, args, kwargs, out, effect)
 
     def record(self, fn, args, kwargs, out, effect=False):
@@ -605,15 +619,15 @@ def _part(fn):
 
 
 def _fixed(name, instead):
-    def shape(self):
-        if name == "shape":
+    def get(self):
+        if name != "dtype":
             self._recorder.asks(self.value.shape)
         return getattr(self.value, name)
 
     def refuse(self, _):
         raise self._recorder.refuse(f".{name} of an array that is being recorded is set, which a"
                                     f" replay would not do: write {instead}")
-    return property(shape, refuse)
+    return property(get, refuse)
 
 
 def _method(fn):
@@ -702,8 +716,9 @@ class RecordingArray:
             return recorder.update(self._target(out), func, args, kwargs)
         try:
             result = func(*_plain(args, _read_only), **_plain(kwargs, _read_only))
-        except ValueError as error:
-            if "read-only" not in str(error):
+        except Exception as error:
+            recorder.tape.asked.add(None)
+            if not isinstance(error, ValueError) or "read-only" not in str(error):
                 raise
             raise recorder.refuse(f"np.{func.__name__} edits its argument in this form, which"
                                   " cannot be recorded; write a[index] = value, or use np.where"
@@ -766,7 +781,6 @@ class RecordingArray:
     ndim = property(lambda self: self.value.ndim)
     dtype = _fixed("dtype", "a = a.astype(...), of which the numbers stay what they are")
     itemsize = property(lambda self: self.value.itemsize)
-    nbytes = property(lambda self: self.value.nbytes)
     strides = _fixed("strides", "a = a.reshape(...), or np.transpose")
     flags = property(lambda self: RecordingFlags(self))
     T = property(lambda self: np.transpose(self))
@@ -776,6 +790,11 @@ class RecordingArray:
     def size(self):
         self._recorder.asks((self.value.size,))
         return self.value.size
+
+    @property
+    def nbytes(self):
+        self._recorder.asks((self.value.size,))
+        return self.value.nbytes
 
     @property
     def base(self):
@@ -834,6 +853,7 @@ class RecordingArray:
                for i in parts):
             raise self._recorder.refuse_choice(
                 "a[i:j]", "; use an index of fixed length, a[i + np.arange(n)]")
+        self._recorder.asks(_ends(self.value.shape, parts), CUTTING)
         return self._recorder.call(operator.getitem, (self, index), {})
 
     def __setitem__(self, index, value):
@@ -847,6 +867,8 @@ class RecordingArray:
                 return  # a[i] += b has already edited a[i]
         if isinstance(value, Tensor):
             value = value.numpy()
+        parts = index if isinstance(index, tuple) else (index,)
+        self._recorder.asks(_ends(self.value.shape, parts), CUTTING)
         self._recorder.edit(self, overwritten, (index, value))
 
     # operators
@@ -1202,9 +1224,29 @@ def _filled(fill):
     return lambda a, *args, **kwargs: _full_like(a, fill, *args, **kwargs)
 
 
+def _ends(shape, index):
+    """The sizes on which it hangs what parts of an array there are."""
+    if not any(type(i) is slice for i in index):
+        return ()
+    many = sum(np.ndim(i) if getattr(i, "dtype", i) == np.bool_ else i is not None
+               and i is not Ellipsis for i in index)
+    sizes, axis = [], 0
+    for i in index:
+        if i is Ellipsis:
+            axis += len(shape) - many
+        elif i is not None:
+            if type(i) is slice and not all(x is None or (type(x) is int and abs(x) < 2)
+                                            for x in (i.start, i.stop, i.step)):
+                sizes.append(shape[axis])
+            axis += np.ndim(i) if getattr(i, "dtype", i) == np.bool_ else 1
+    return sizes
+
+
 def _split(ary, indices_or_sections, axis=0):
     n = indices_or_sections
     size = ary.shape[axis]
+    if not isinstance(n, int) or size % n:  # where it is cut is no line in the size
+        ary._recorder.tape.asked.add(size)
     if isinstance(n, int):
         ends = [len(part) for part in np.array_split(np.empty(size), n)]
         ends = [0, *np.cumsum(ends).tolist()]
@@ -1270,7 +1312,6 @@ _OWN = {
 _INLINE = {_sigmoid}
 _QUESTIONS = {np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.shares_memory,
               np.may_share_memory, np.array_repr, np.array_str}  # fmt: skip
-ASKING = {"shape", "size", "__len__", "__iter__", "__array_function__"}  # of the engine's
 _UNKNOWN_SHAPE = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.unique_values, np.compress,
                   np.extract, np.bincount, np.union1d, np.intersect1d, np.setdiff1d, np.setxor1d,
                   np.trim_zeros}  # fmt: skip

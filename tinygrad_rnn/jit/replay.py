@@ -125,7 +125,7 @@ class Program(Compiled):
         flat &= not (memory.apart and chain.shape)  # how wide hangs on T in no simple way
         size = math.prod(chain.shape)
         C = width(size) if flat else chain.shape[-1]
-        R = size // C
+        R = size // max(C, 1)
         homes = {out: self.homes[out] for out in call.outs if memory.how[out] == "home"}
         edited = {f"y{i}": f"a{chain.inputs.index(homes[out])}" for i, out in enumerate(call.outs)
                   if homes.get(out) in chain.inputs}  # fmt: skip

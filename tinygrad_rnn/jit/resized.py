@@ -78,9 +78,11 @@ class _Resized:
         return self.other.get(value, value).shape
 
     def hangs(self, x: Any) -> bool:
-        """Whether a number may be made of the size."""
-        n: Any = abs(x) if isinstance(x, (int, float, np.number)) else 0
-        return n in self.numbers or (0 < n < 1 and round(1 / n) in self.numbers)
+        """Whether a number may be made of the size: it, its root, 1 by one of them."""
+        n: Any = abs(x) if isinstance(x, (int, float, np.integer, np.floating)) else 0
+        made_of = (n,) if isinstance(x, int) or not n else (n, 1 / n, n * n, 1 / n / n)
+        return any(m < 1e9 and round(m) in self.numbers and abs(m - round(m)) < 1e-6 * m
+                   for m in made_of)
 
     def likely(self, shape: Shape) -> Shape:
         """This shape, with the first axis of rows that may be another one."""

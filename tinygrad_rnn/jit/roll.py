@@ -690,23 +690,27 @@ class Unrolled(Compiled):
         self.offsets, self.nbytes = laid(sizes, lives)
         self.block = block.grown(self.nbytes)
 
-    def _begin(self, buffer, k):
-        """Where the buffer of repetition k begins."""
+    def _begin(self, buffer, numbers, dtype, ndim):
+        """Where an array begins that lies in the buffer of a repetition."""
+        (k, at), shape, strides = numbers[:2], numbers[2 : 2 + ndim], numbers[2 + ndim :]
         place, size, many, first = self.places.get((*buffer, k)) or self.places[buffer]
-        return self.offsets[place] + (k - first) % many * size
+        ends = [(n - 1) * step for n, step in zip(shape, strides, strict=True)]
+        if 0 not in shape and not 0 <= at + sum(x for x in ends if x < 0) <= at + sum(
+                x for x in ends if x > 0) <= size - np.dtype(dtype).itemsize:
+            raise Irregular  # N * N is no line in N
+        return self.offsets[place] + (k - first) % many * size + at
 
     def _array(self, form, numbers):
         _, root, (dtype, ndim) = form.kind
         if type(root[0]) is int or root[0] == "scratch":
-            k, numbers = (numbers[0], numbers[1:]) if type(root[0]) is int else (0, numbers)
-            begin, shape, strides = numbers[0], numbers[1 : 1 + ndim], numbers[1 + ndim :]
             if type(root[0]) is int:
-                memory, begin = self.block.bytes, begin + self._begin(root, k)
+                memory, begin = self.block.bytes, self._begin(root, numbers, dtype, ndim)
+                numbers = numbers[2:]
             else:
                 if root not in self._scratch:
                     self._scratch[root] = aligned(root[2])
-                memory = self._scratch[root]
-            return np.ndarray(shape, dtype, memory, begin, strides)
+                memory, begin, numbers = self._scratch[root], numbers[0], numbers[1:]
+            return np.ndarray(numbers[:ndim], dtype, memory, begin, numbers[ndim:])
         if root[0] == "same":
             return self.rolled.things[root[1]]
         if root[0] == "range":
@@ -733,7 +737,7 @@ class Unrolled(Compiled):
             if len(ends) == 1 or ({(*root, k) for k in ends}.isdisjoint(self.places) and (
                     many == 1 or 0 <= min(ends) - first <= max(ends) - first < many)):
                 # they are evenly apart
-                begin, then = (self._begin(root, x[0]) + x[1] for x in (one, two))
+                begin, then, _ = (self._begin(root, x, dtype, ndim) for x in (one, two, last))
                 return np.ndarray((n, *one[2 : 2 + ndim]), dtype, self.block.bytes, begin,
                                   (then - begin, *one[2 + ndim :]))
         return [self._array(form, form.at(self.T, k)) for k in repetitions]

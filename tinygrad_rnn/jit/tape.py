@@ -97,7 +97,8 @@ class Tape:
     """``inputs`` come in at each replay, ``constants`` do not change, ``results`` go out.
     ``masks``: what is in inputs of which others take their shape. ``kept_outside``: constants that
     something holds which a replay does not see, and what was in them. ``cached``: the same of what
-    functools.cache keeps. ``asked``: sizes that the program asked for, which it may compute with.
+    functools.cache keeps. ``asked``: sizes that the program asked for, which it may compute with;
+    None among them where it could know them from an error.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -107,7 +108,7 @@ class Tape:
     masks: dict[Value, Any] = field(default_factory=dict)
     kept_outside: list[tuple[Any, Any]] = field(default_factory=list)
     cached: list[tuple[Any, Any]] = field(default_factory=list)
-    asked: set[int] = field(default_factory=set)
+    asked: set[int | None] = field(default_factory=set)
 
     @property
     def looked_at(self) -> bool:
