@@ -15,6 +15,7 @@ import collections
 import contextlib
 import copy
 import itertools
+import math
 import random
 import sys
 import time
@@ -246,7 +247,7 @@ class World:
 class Program:
     """Lines of one or two functions on one world, and the calls."""
 
-    kinds, refused = KINDS, RARE
+    kinds, refused, said = KINDS, RARE, "x, y, f"
 
     def __init__(self, seed, dtype):
         self.seed, self.dtype = seed, dtype
@@ -257,8 +258,8 @@ class Program:
 
     def grow(self):
         rng, space = self.random, space_of(World(self.seed, self.dtype))
-        x, y = self.arguments(0, 3, "C")
-        space.update(x=x, y=y, f=0.5, a0=space["W"].held, t0=space["W"].p * x)
+        x, y, f = self.arguments(0, 3, "C")
+        space.update(x=x, y=y, f=f, a0=space["W"].held, t0=space["W"].p * x)
         lines, rare = ["t0 = W.p * x", "a0 = W.held"], self.rare
         for n in range(rng.randint(3, 24)):
             kinds, weights = zip(*self.kinds, strict=True)
@@ -329,20 +330,21 @@ class Program:
 
     def arguments(self, data, rows, order):
         rng = np.random.default_rng((self.seed, data))
+        f = 0.5 if data % 2 else 0.75
         big = rng.normal(size=(10, 8)).astype(self.dtype)
         if order == "window":  # they overlap
-            return big[0:rows, :4], big[1 : rows + 1, :4]
+            return big[0:rows, :4], big[1 : rows + 1, :4], f
         if order == "step":
-            return big[:rows, ::2], big[rows : 2 * rows, ::2][::-1]
+            return big[:rows, ::2], big[rows : 2 * rows, ::2][::-1], f
         x, y = (rng.normal(size=(rows, 4)).astype(self.dtype) for _ in range(2))
-        return (np.asfortranarray(x), np.asfortranarray(y)) if order == "F" else (x, y)
+        return (np.asfortranarray(x), np.asfortranarray(y), f) if order == "F" else (x, y, f)
 
     def source(self, k):
         lines, names = self.functions[k]
         body = "\n".join(lines).split("\n")
         text = "\n".join(f"    {line}" for line in body)
         back = ", ".join(names) + "," * (len(names) == 1) or "None"
-        return f"def step{k}(x, y, f):\n{text}\n    return {back}\n"
+        return f"def step{k}({self.said}):\n{text}\n    return {back}\n"
 
     def __str__(self):
         return "\n".join([*(self.source(k) for k in range(len(self.functions))),
@@ -371,7 +373,7 @@ def keyword(words, i):
 
 def space_of(world):
     space = {"np": np, "tg": tg, "nn": nn, "F": F, "optim": optim, "contextlib": contextlib,
-             "W": world, "__name__": "__main__"}
+             "math": math, "W": world, "__name__": "__main__"}
     exec(SPACE, space)
     return space
 
@@ -386,6 +388,8 @@ class Made(Program):
 class Loops(Program):
     """One function with loops over x (N, T, 4), of which T is the rows of a call; N is 3, so that
     what is made of parameters fits, or larger, so that rows are shared among cores."""
+
+    tried = ((1, 5),)  # with which data and rows lines are tried
 
     def grow(self):
         rng = self.random
@@ -411,17 +415,25 @@ class Loops(Program):
         """With n lines more, of which each one works."""
         body = []
         for _ in range(n):
-            line = self.random.choice(vocabulary).replace("@", str(self.random.randint(1, 3)))
-            space = space_of(World(self.seed, self.dtype))
-            x, y = self.arguments(0, 5, "C")
+            line = self.filled(self.random.choice(vocabulary))
             text = "\n".join([*lines, *head, *(f"{indent}{one}" for one in (*body, line))])
-            try:
-                with np.errstate(all="raise"):
-                    exec(text, {**space, "x": x, "y": y, "f": 0.5})
-            except Exception:
-                continue
-            body.append(line)
+            if all(self.works(text, *data) for data in self.tried):
+                body.append(line)
         return [*lines, *head, *(f"{indent}{line}" for line in body)] if body else lines
+
+    def filled(self, line):
+        return line.replace("@", str(self.random.randint(1, 3)))
+
+    def works(self, text, data, rows):
+        """Whether it does not raise."""
+        names, given = self.said.split(", "), self.arguments(data, rows, "C")
+        space = space_of(World(self.seed, self.dtype))
+        try:
+            with np.errstate(all="raise"):
+                exec(text, {**space, **dict(zip(names, given, strict=True))})
+        except Exception:
+            return False
+        return True
 
     def plan(self):
         lengths = [24] * 5 + [21, 30, 18] if self.random.random() < 0.6 else [18, 12, 15, 19, 17]
@@ -431,7 +443,7 @@ class Loops(Program):
     def arguments(self, data, rows, order):
         rng = np.random.default_rng((self.seed, data))
         x, y = (rng.normal(size=(self.N, rows, 4)).astype(self.dtype) for _ in range(2))
-        return (np.asfortranarray(x), y) if order == "F" else (x, y)
+        return np.asfortranarray(x) if order == "F" else x, y, 0.5 if data % 2 else 0.75
 
 
 class Batches(Loops):
@@ -451,7 +463,7 @@ class Batches(Loops):
         rng = np.random.default_rng((self.seed, data))
         size = rows, self.Ts[data % len(self.Ts)], 4
         x, y = (rng.normal(size=size).astype(self.dtype) for _ in range(2))
-        return (np.asfortranarray(x), y) if order == "F" else (x, y)
+        return np.asfortranarray(x) if order == "F" else x, y, 0.5 if data % 2 else 0.75
 
 
 LOOPS = """
@@ -499,8 +511,167 @@ v = np.arange(n, dtype=a.dtype) | out = out * np.arange(n, dtype=a.dtype)[:, Non
 h = hs[n // 2] * h | loss = np.mean(z[:, 1:]) | out = np.ones((3, n, 4), a.dtype) * out
 out = out / np.full(n, n)[:, None]
 """.replace("\n", " | ").split(" | ")
-LOOPS, BODIES, AFTER = ([line.strip() for line in lines if line.strip()]
-                        for lines in (LOOPS, BODIES, AFTER))
+# how a program asks for N and T; E: a number that it makes of them, I: an int
+ASKED = """
+N, T = x.shape[:2] | N, T, _ = x.shape | N = len(x); T = x.shape[1] | N, T = np.shape(y)[:-1]
+N = lengths.size; T = y.shape[-2] | N = x[:, 0].shape[0]; T = x.size // N // 4 | N, T, D = y.shape
+N = sum(1 for _ in x); T = len(x.swapaxes(0, 1)) | T = tg.Tensor(x).shape[1]; N = len(tg.Tensor(y))
+N = lengths.nbytes // 8; T = x[0].nbytes // x[0, 0].nbytes
+N, T = (len(np.zeros(x.shape[:-1])), np.zeros_like(x[0]).shape[0])
+T = x.strides[0] // x.strides[1]; N = len(lengths) | N, T = map(len, (x, x[0]))
+N, T = np.size(x, 0), np.size(x, 1) | T = x.shape[1] | T = y.shape[1] | T = len(x[0]) | N = len(x)
+N = x.shape[0] | D = x.shape[-1] | H = W.one.shape[0] | pass
+""".replace("\n", " | ").split(" | ")
+INTS = """
+@ | 4 * @ | T | N | T | N | T - 1 | N - 1 | T // 2 | N // 2 | T % 3 | N % 2 | -(-T // 4) * 4
+(T + 1) // 2 | min(T, 5) | max(N, 4) | T - T // 3 | 2 * N | T - @ | int(np.sqrt(T)) | abs(T - 8)
+T - 1 if T > 6 else 2 | np.arange(T)[-1] | len(range(0, T, 2)) | x[:, ::2].shape[1] | T.bit_length()
+max(T - 9, 0) | (N > 4) + 1
+""".replace("\n", " | ").split(" | ")
+NUMBERS = """
+1 / T | 1 / N | 1.0 / (N * T) | np.sqrt(T) | N ** -0.5 | float(T) | T / N | 0.1 * T | T * N - 1
+np.float32(N) | math.log(T + 1) | 1 - 1 / N | (T > 6) * 0.5 | 2 / (N + 1) | -N | np.float64(1 / T)
+0.9 ** T | len(hs) + 1 | z.shape[-2] | x.size | 1e-3 / len(y) | np.log1p(N) | min(1, N / 6)
+""".replace("\n", " | ").split(" | ")
+SIZED = """
+h = h * E | c = h + E | total = total + E | total = total + np.sum(h) * E | a = a / (E + 1.5)
+a = np.where((lengths > I)[:, None], E, a) | h = np.where((lengths > I)[:, None], h * E, c)
+a = x[np.arange(N), np.minimum(lengths, T - 1)] | a = a + np.minimum(lengths, I)[:, None]
+a = x[np.arange(N), lengths % T] | a = y[np.clip(lengths, 0, N - 1), -1] | a = a * (lengths // I)[0]
+mask = np.arange(T) < lengths[:, None]; out = np.where(mask[..., None], x, E)
+z = z * mask[..., None] | v = np.minimum(lengths, I) / E; a = a + v[:, None]
+out = out + np.linspace(0, 1, T)[:, None]
+a = np.sum(x * (np.arange(T) < np.minimum(lengths, I)[:, None])[..., None], axis=1) / T
+a = np.sum(out[:, :I], axis=1) | a = np.sum(x[:, I:], axis=1) | a = np.mean(x[:, -I:], axis=1)
+out[:, I:] *= 0.5 | out[:, :I] = x[:, :I] | a = x[:, I] | a = a + x[I] | out[I] = 0.5
+a[: N // 2] *= 2 | a = np.full((N, 4), E) | a = a + np.arange(N)[:, None] % 3
+a = np.zeros((N, 4)) + a | v = np.arange(I) | out = np.roll(x, I, axis=1)
+out = np.pad(x, ((0, 0), (I, 0), (0, 0)))[:, :T] | a = a[np.arange(N) - 1]
+out = np.pad(x, ((0, 0), (0, -T % 4), (0, 0))).reshape(N, -1, 4, 4).mean(axis=2)
+out = np.tril(np.ones((T, T))) @ out | out = np.where(np.tri(T, T, I, bool), 0.5, E) @ x
+out = x.reshape(N * T, 4).reshape(N, T, 4) | a = x.reshape(N, -1)[:, :4] | out = np.repeat(a, T, 0)
+out = np.tile(a[:, None], (1, T, 1)) | out = np.concatenate([x[: N // 2] * 2, x[N // 2 :]])
+a = np.stack(np.split(x, [I], axis=1)[0].swapaxes(0, 1)).sum(0) | out = np.eye(T) @ x
+a = np.diff(x, 1, 1)[:, I] | z = z + W.table[:T] | z = z * W.table.data[I : I + 1]
+h = h + W.table[:N] | h = h * W.table[I] | z = F.embedding(W.table, np.arange(T) % 16) + z
+a = a + W.held[N % 3] | W.held[T % 3] += E | W.pair[T % 2] *= 0.5
+W.number = W.number * 0.9 + 0.1 * E | W.number += N | W.held += E | a = a * W.number
+h = h @ W.q[: min(N, 3)].T @ W.q[: min(N, 3)] | a = np.sort(x, axis=1)[:, T // 2]
+a = a + np.max(lengths) % E | a = np.partition(x, T // 2, axis=1)[:, T // 2]
+a = a + np.argmax(x, axis=1) / T | a = np.minimum(a, E) | loss = np.sum(z * z) / (N * T)
+loss = np.sum(h * h) * E | loss = np.sum(h) / lengths.sum()
+loss = np.sum(z * np.minimum(lengths, I)[:, None, None]) / E | loss = np.mean(h * E)
+loss = F.cross_entropy(h, np.minimum(lengths, I) % 4)
+loss = F.cross_entropy(z[..., 0], lengths % T)
+loss = F.cross_entropy(z.reshape(-1, 4), np.minimum(np.argmax(y, -1), I).reshape(N * T))
+loss = F.binary_cross_entropy_with_logits(h, (lengths > I)[:, None] * np.ones((N, 4))) * E
+loss = loss / E | (h * h).sum().backward(); W.cell.b.data -= 1e-4 / N * W.cell.b.grad.data
+loss.backward(); W.q.data -= 1e-3 * E * W.q.grad.data; W.q.grad = None | x[:, I:] = 0.0
+h = F.scaled_dot_product_attention(h[:, None], z, z, mask[:, None])[0][:, 0]
+h = np.sum(F.softmax(np.where(mask, z[..., 0], -9.0))[..., None] * z, axis=1) | h = h[: N - 1 or 1]
+z = z[:, : T - 1] * z[:, 1:] | z = np.stack([z[:, k] * (k + 1) / T for k in range(T)], axis=1)
+z = np.std(z, axis=1) * z[:, 0] | out = np.median(x, axis=1)[:, None] * x
+h = h * np.var(z, axis=0)[-1] | a = np.array_split(x, 2, axis=1)[0].sum(1)
+z = np.matmul(z @ z.swapaxes(1, 2), z) | h = h @ h.T @ h
+a = np.take(x, [0, 5, -1], axis=1, mode="clip").sum(1)
+h = np.array_split(z, 3, axis=1)[1].sum(axis=1) | z = F.scaled_dot_product_attention(z, z, z)[0]
+h = z[:, -1] - np.mean(z, axis=1) | a = x[:, :16].sum(1) | a = x[:, 1:-1].sum(axis=1)
+z = z[:, ::2] | z = z - np.mean(z, axis=(0, 1)) | a = np.cumsum(x, 1)[:, -1]
+loss = F.cross_entropy(z.reshape(-1, 4), np.argmax(y, -1).reshape(-1)) | loss = np.mean(h * h)
+h = np.einsum("ntd,nt->nd", z, np.ones_like(x[..., 0])) | a = np.percentile(x, 30, axis=1)
+if N % 2: h = h * 0.5 | if T > 6: a = a * E | if I > 3: out = out * E
+h = F.dropout(h, min(0.5, 1 / T), True)
+""".replace("\n", " | ").split(" | ")
+IN_STEPS = """
+h = h * (t + 1) / T | h = h if t < I else h * 0.5 | h = np.where((t < lengths)[:, None], h, c)
+h = h + E if t == I else h | h = h + f * (t % 3) | a = a + x[:, min(t + 1, T - 1)] | a[t % N] += f
+h = h + x[:, t // 2] | h = h + W.table[t] | h = np.where((lengths == t + 1)[:, None], E, h)
+a = a + np.minimum(lengths, t)[:, None] / T | total = total + E * t | h = h * 0.5 if t % 2 else h
+h = W.cell(x[:, t], h) * (1 - t / T) | a = np.where(t < np.minimum(lengths, I)[:, None], a, x[:, t])
+out[:, t] = a * E | f = f * E | hs.append(h * E) | h = h - hs[max(0, len(hs) - 2)]
+h = W.cell(x[:, t], h); hs.append(h) | h = np.tanh(h * W.one + x[:, t] * E)
+""".replace("\n", " | ").split(" | ")
+HEADS = """
+for t in range(T): | for t in range(T): | for t in range(T): | for t in range(I):
+for t in range(N): | for t in range(T - 1, -1, -1): | for t in range(0, T, 2):
+for t, u in enumerate(x.swapaxes(0, 1)): | for t in range(I, T): | for t, row in enumerate(x):
+""".replace("\n", " | ").split(" | ")
+LOOPS, BODIES, AFTER, ASKED, INTS, NUMBERS, SIZED, IN_STEPS, HEADS = (
+    [line.strip() for line in lines if line.strip()]
+    for lines in (LOOPS, BODIES, AFTER, ASKED, INTS, NUMBERS, SIZED, IN_STEPS, HEADS))
+
+
+class Sizes(Loops):
+    """Programs that compute with the sizes of x (N, T, 4), over sizes back and forth. In the first
+    calls with a size x and ``lengths`` are small, and ``f`` is 0, which hides much of what is made
+    of a size: only later calls show it."""
+
+    said = "x, y, f, lengths"
+
+    def visited(self):
+        """Sizes, of which N changes, or T, or both."""
+        rng = self.random
+        first = rng.choice([rng.randint(5, 8), 3]), rng.choice([rng.randint(5, 13), 24])
+        changes = rng.choice([(True, False), (True, False), (False, True), (False, True),
+                              (True, True)])
+        others = [[rng.choice([n - 1, n - 1, n - 2, n + 1, 2 * n, n // 2, 1, 2, 4,
+                               0 if n < 4 else 3]) if change else n
+                   for n, change in zip(first, changes, strict=True)]
+                  for _ in range(rng.randint(2, 5))]
+        return [first, *map(tuple, others)]
+
+    def grow(self):
+        rng = self.random
+        self.sizes = getattr(self, "sizes", None) or self.visited()
+        self.tried = [(2, size) for size in dict.fromkeys(self.sizes[:2])]
+        lines = [rng.choice(ASKED), "hs, total, a = [], 0.0, x[:, 0] * 1",
+                 "h, c = tg.Tensor(a), a * W.one",
+                 "out, z = np.zeros_like(x), tg.Tensor(x) * W.one",
+                 "loss, mask = np.sum(z * z), y[..., 0] > 0"]
+        if "T" in tokens(lines[0]):
+            lines += ["mask, n = np.arange(T) < lengths[:, None], T"]
+        self.hidden = rng.choice([0.2, 0.9, 0.9])  # how often what a size gives is behind f
+        for _ in range(rng.choice([1, 1, 2])):
+            lines = self.longer(lines, [], SIZED, rng.choice([1, 2, 3]), "")
+            if rng.random() < 0.3:
+                head, body = self.filled(rng.choice(HEADS)), rng.choice([IN_STEPS, BODIES])
+                lines = self.longer(lines, [head], body, rng.randint(1, 3), "    ")
+            lines = self.longer(lines, [], SIZED + AFTER, rng.choice([0, 1, 3]), "")
+        names = ["h", "c", "a", "out", "total", "z", "loss"]
+        rng.shuffle(names)
+        return lines, names[: rng.randint(1, 4)]
+
+    def filled(self, line):
+        rng = self.random
+        kinds = {"I": INTS, "E": INTS + NUMBERS * 2}
+        line = "".join([f"({rng.choice(kinds[word])})" if word in kinds else word
+                        for word in tokens(line)])
+        line = super().filled(line)
+        name, _, made = line.partition(" = ")
+        known = "a", "h", "c", "z", "out", "total", "loss"
+        if made and name in known and rng.random() < self.hidden:
+            line = f"{name} = np.where(f > 0.5, {made}, {name})"
+        return line
+
+    def plan(self):
+        rng, calls, known = self.random, [], set()
+        for size in [*self.sizes, *rng.choices(self.sizes, k=2)]:
+            calm = 0 if size in known else rng.choice([1, 2, 2, 2, 3])
+            known.add(size)
+            for k in range(len(self.functions)):
+                for data in [rng.randint(0, 1) for _ in range(calm)] + [rng.randint(2, 3)]:
+                    calls.append((k, data, size, rng.choice(["C"] * 9 + ["F"]),
+                                  rng.choice([None] * 9 + ["eager", "lr", "edit", "grad"])))
+        return calls
+
+    def arguments(self, data, rows, order):
+        rng, (N, T), wild = np.random.default_rng((self.seed, data, *rows)), rows, data > 1
+        x, y = (rng.normal(size=(N, T, 4)).astype(self.dtype) for _ in range(2))
+        x *= 1.5 if wild else 0.25
+        lengths = rng.integers(1, 2 * T + 2 if wild else 3, N)
+        return np.asfortranarray(x) if order == "F" else x, y, float(wild), lengths
+
+
 
 
 class Run:
@@ -509,6 +680,7 @@ class Run:
     def __init__(self, program, mode=None, fallback=None, nudged=False):
         self.program, self.nudged = program, nudged
         self.world = World(program.seed, program.dtype)
+        self.start = [p.data.copy() for p in self.params()]
         self.drawn = tg.random.state()
         space = space_of(self.world)
         for k in range(len(program.functions)):
@@ -521,12 +693,14 @@ class Run:
 
     def call(self, k, data, rows, order, before):
         tg.random.restore(self.drawn)
-        world, x_y = self.world, self.program.arguments(data, rows, order)
-        for p in [world.q, *world.opt.params] if self.nudged else ():  # as every call rounds
-            p.data *= np.where(p.data > 0, 1, 1 + 16 * np.finfo(p.dtype).eps).astype(p.dtype)
+        world, given = self.world, self.program.arguments(data, rows, order)
+        for p, start in zip(self.params(), self.start, strict=True) if self.nudged else ():
+            off = np.where(p.data > 0, 0, 16 * np.finfo(p.dtype).eps * p.data)  # every call rounds
+            p.data += off
+            start += off
         if before == "eager":
             with contextlib.suppress(Exception):
-                self.plain[0](*(x.copy() for x in x_y), 0.25)
+                self.plain[0](*copy.deepcopy(given))
         elif before == "lr":
             world.opt.lr *= 0.5
         elif before == "edit":
@@ -537,13 +711,19 @@ class Run:
         elif before == "seed":
             tg.manual_seed(7)
         try:
-            out = self.steps[k](*x_y, 0.5 if data % 2 else 0.75)
+            out = self.steps[k](*given)
         except tg.JitError:
             raise
         except Exception as error:
             out = type(error).__name__
         self.drawn = tg.random.state()
-        return [("returned", out), ("x", x_y[0]), ("y", x_y[1]), *world.all()]
+        # a small step of a wrong gradient leaves a parameter near to the right one
+        moved = [1000 * (p.data - start)
+                 for p, start in zip(self.params(), self.start, strict=True)]
+        return [("returned", out), ("arguments", given), *world.all(), ("moved, * 1000", moved)]
+
+    def params(self):
+        return [self.world.q, *self.world.opt.params]
 
 
 def different(one, other, tolerance, kinds=True):
@@ -672,14 +852,15 @@ def forced(mode):
             setattr(module, name, value)
 
 
-def campaign(seeds, modes, seconds, fallback=None, quiet=False):
-    """Programs for that many seconds of CPU time: how many of each verdict, and what differs."""
+def campaign(seeds, modes, seconds, fallback=None, quiet=False, only=None):
+    """Programs for that many seconds of CPU time, of one kind ``only``, or of all: how many of each
+    verdict, and what differs."""
     counts, reasons, found = collections.Counter(), collections.Counter(), []
     told = start = time.process_time()
     for seed in seeds:
         mode = modes[seed % len(modes)]
-        kind = (Batches if seed % 9 == 8 else Loops if seed % 3 == 2 else
-                Made if seed % 9 == 4 else Program)
+        kind = only or (Sizes if seed % 9 in (1, 7) else Batches if seed % 9 == 8 else
+                        Loops if seed % 3 == 2 else Made if seed % 9 == 4 else Program)
         program = kind(seed, MODES[mode][0])
         back = fallback if fallback is not None else [None, None, "eager"][seed % 3]
         with forced(mode):
@@ -708,10 +889,12 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--mode", choices=MODES, action="append")
+    parser.add_argument("--only", choices=["Program", "Made", "Loops", "Batches", "Sizes"])
     parser.add_argument("--reasons", action="store_true", help="what was refused, and how often")
     options = parser.parse_args()
     seeds = itertools.count(options.first) if options.seed is None else [options.seed]
-    counts, reasons, found = campaign(seeds, options.mode or list(MODES), options.minutes * 60)
+    counts, reasons, found = campaign(seeds, options.mode or list(MODES), options.minutes * 60,
+                                      only=options.only and globals()[options.only])
     if options.reasons:
         for why, n in reasons.most_common(40):
             print(f"{n:6} {why}")
