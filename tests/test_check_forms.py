@@ -884,6 +884,14 @@ def overlooked():
     ("Toll", "unchecked", "keeps self.loss"), ("Summed", "convention", "right for x (D,)"),
     ("Handed", "ok", ""),
     ("Pooled", "ok", ""), ("Sequence", "convention", "backward returns no gradient of x"),
+    ("Left", "convention", "leaves the gradient of src in self.for_encoder"),
+    # static, with a context, and the author's own arrays
+    ("Times", "ok", ""), ("Squared", "wrong", "0.5 times what it should be"), ("Chosen", "ok", ""),
+    # a part in two places
+    ("Twice", "wrong", "self.squash is used several times in forward"),
+    # lists of sizes, dicts, shapes
+    ("Tower", "unchecked", "for which no gradient is found"), ("Configured", "ok", ""),
+    ("Resampled", "ok", ""), ("Listed", "ok", ""),
 ])
 def test_what_is_easily_overlooked(overlooked, name, verdict, words):
     report = overlooked[name]

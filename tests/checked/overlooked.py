@@ -280,3 +280,177 @@ class Sequence:
             delta = da @ self.Wh.T
         dh_0 = delta
         return dh_0
+
+
+class Left:
+    """Leaves the gradient of what it reads where another layer looks for it."""
+
+    def __init__(self, vocab_size, hidden_size):
+        self.W, self.dW = np.random.randn(vocab_size, hidden_size), None
+
+    def forward(self, ids, src):
+        self.ids, self.src = ids, src
+        return self.W[ids] * src
+
+    def backward(self, dout):
+        self.dW = np.zeros_like(self.W)
+        self.for_encoder = dout * self.W[self.ids]
+        np.add.at(self.dW, self.ids, dout * self.src)
+
+
+# --- made of others, or of what is no number -----------------------------------------------------
+
+
+class Squash:
+    def forward(self, x):
+        self.y = np.tanh(x)
+        return self.y
+
+    def backward(self, dout):
+        return dout * (1 - self.y**2)
+
+
+class Twice:
+    """One Squash in two places: it knows the second alone."""
+
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+        self.squash = Squash()
+
+    def forward(self, x):
+        self.a = self.squash.forward(x)
+        return self.squash.forward(np.dot(self.a, self.params[0]))
+
+    def backward(self, dout):
+        da = self.squash.backward(dout)
+        self.grads[0][...] = np.dot(self.a.T, da)
+        return self.squash.backward(np.dot(da, self.params[0].T))
+
+
+class Tower:
+    """As many products as sizes."""
+
+    def __init__(self, inputs, hidden):
+        self.sizes = [inputs, *hidden]
+        self.W = [0.5 * np.random.randn(*s) for s in zip(self.sizes, self.sizes[1:], strict=False)]
+
+    def forward(self, x):
+        self.xs = [x]
+        for W in self.W:
+            self.xs.append(self.xs[-1] @ W)
+        return self.xs[-1]
+
+    def backward(self, dout):
+        for W in reversed(self.W):
+            dout = dout @ W.T
+        return dout
+
+
+class Product:
+    def __init__(self, inputs, outputs):
+        self.W, self.dW = np.random.randn(inputs, outputs), None
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W
+
+    def backward(self, dout):
+        self.dW = self.x.T @ dout
+        return dout @ self.W.T
+
+
+class Listed:
+    """Its parts stand in two lists."""
+
+    def __init__(self, D, H):
+        self.layers = [Product(D, H), Product(H, H)]
+        self.with_weights = self.layers[:]
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    def backward(self, dout):
+        for layer in reversed(self.layers):
+            dout = layer.backward(dout)
+        return dout
+
+
+class Configured:
+    """What it is made of stands in a dict, and in a shape that is taken apart."""
+
+    def __init__(self, dim, conf):
+        self.rows, self.columns = dim[0], dim[1]
+        self.W = np.random.randn(self.rows * self.columns, conf["units"])
+        self.scale = conf["scale"]
+
+    def forward(self, x):
+        self.x = x.reshape(len(x), -1)
+        return self.scale * (self.x @ self.W)
+
+    def backward(self, dout):
+        self.dW = self.scale * (self.x.T @ dout)
+        return self.scale * (dout @ self.W.T).reshape(-1, self.rows, self.columns)
+
+
+class Resampled:
+    """Each column several times."""
+
+    def __init__(self, scale):
+        self.times = scale
+
+    def forward(self, x):
+        return x.repeat(self.times, axis=1)
+
+    def backward(self, dout):
+        return dout.reshape(len(dout), -1, self.times).sum(axis=2)
+
+
+# --- static, with what one keeps for the other in an argument ------------------------------------
+
+
+class Held:
+    """An array, in an object of the author's."""
+
+    def __init__(self, data):
+        if not isinstance(data, np.ndarray):
+            raise TypeError("an array is wanted")
+        self.data, self.requires_grad = data, False
+
+    def __mul__(self, other):
+        return Held(self.data * other.data)
+
+
+class Times:
+    @staticmethod
+    def forward(ctx, x: Held, y: Held):
+        ctx.save_for_backward(x, y)
+        return Held(np.multiply(x.data, y.data))
+
+    @staticmethod
+    def backward(ctx, grad_z: Held):
+        x, y = ctx.saved_tensors
+        return grad_z * y if x.requires_grad else None, grad_z * x if y.requires_grad else None
+
+
+class Squared:
+    @staticmethod
+    def forward(ctx, x: Held):
+        ctx.x = x
+        return Held(x.data**2)
+
+    @staticmethod
+    def backward(ctx, grad_y: Held):
+        return grad_y * ctx.x
+
+
+class Chosen:
+    @staticmethod
+    def forward(ctx, condition, x, y):
+        ctx.condition = condition
+        return np.where(condition, x, y)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None, np.where(ctx.condition, grad, 0), np.where(ctx.condition, 0, grad)

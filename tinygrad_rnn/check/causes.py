@@ -26,6 +26,7 @@ from .gates import tell_gates
 from .mistakes import ratio_of
 from .numpy_standin import is_unpoisoned, unpoisoned
 from .outcome import evaluate
+from .parts import each_use_its_own, parts_of
 from .repair import Budget, factor_in_words, find_repair, forward_repair
 from .report import Cause, listed
 from .running import CannotRun, arrays_of, gradient_names, objects_of, observe
@@ -159,6 +160,10 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
         return edit is not None
 
     alone = wrong and not findings and not edited
+    raised = not outcome.gradients and not edited
+    if (alone or raised) and (shared := _used_again(outcome)) is not None:
+        _put(report, [*report.causes, shared])
+        return None
     formula = of_formula(report.name, outcome) if alone else None
     if alone and in_forward(formula=formula):
         return None
@@ -225,6 +230,28 @@ def _explain_one(report: Report, outcome: Outcome, budget: Budget, filename: str
     report.unexplained = [n for n in left if n not in told]
     _put(report, report.causes + causes)
     return repair
+
+
+def _used_again(outcome: Outcome):
+    """The Cause, where a layer inside is used several times in forward, and keeps for backward what
+    it saw the last time alone: all is right once each use has what it saw itself."""
+    layer = outcome.setup.layer
+    names = {k: v for k, v in vars(layer).items() if type(v) in parts_of(type(layer))}
+    fn = inspect.unwrap(type(layer).forward)
+    calls = {k: [n.lineno for n in ast.walk(node_of(fn) or ast.Module([], []))
+                 if isinstance(n, ast.Call) and ast.unparse(n.func) in (
+                     f"self.{k}", f"self.{k}.forward", f"self.{k}.__call__")] for k in names}
+    again = [k for k, lines in calls.items() if len(lines) > 1]
+    with each_use_its_own({type(names[k]) for k in again}), contextlib.suppress(CannotRun):
+        if again and evaluate(outcome.setup, outcome.seed, light=True).right:
+            line = max(max(calls[k]) for k in again)
+            return Cause("cache", say(
+                "{names} is used several times in forward, and keeps for backward what it saw the"
+                " last time: each place wants one of its own",
+                names=", ".join(f"self.{k}" for k in again)), line, fn.__code__.co_filename,
+                [g.name for g in outcome.wrong_gradients],
+                source=linecache.getline(fn.__code__.co_filename, line).strip())
+    return None
 
 
 def _leave_what_is_enough(repair, outcome: Outcome):

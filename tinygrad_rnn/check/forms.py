@@ -99,6 +99,8 @@ def as_layer(cls: Any) -> Any:
     if callable(forward) and any(map(_is_abstract, [forward, *_called_by(cls, forward)])):
         return None
     if _are_static(cls, "forward", "backward"):
+        if re.fullmatch("ctx|context", next(iter(inspect.signature(forward).parameters), "")):
+            return _in_context(cls)
         return _Pair(cls.forward, cls.backward).layer(cls.__name__, cls.__name__)
     if callable(forward) and callable(getattr(cls, "backward", None)):
         return _with_cache(_unpacked(_boxed(_kept(cls))))
@@ -338,9 +340,55 @@ def _boxed(cls: Any) -> Any:
     return made
 
 
-def _box_of(fn) -> Any:
+class _Context:
+    """What a static forward hands on to backward: what it saves, and its own attributes."""
+
+    saved_tensors: tuple[Any, ...] = ()
+
+    def save_for_backward(self, *tensors):
+        self.saved_tensors = tensors
+
+
+def _in_context(cls: Any) -> Any:
+    """A class for two static functions, whose first argument is what one keeps for the other, and
+    the others arrays, or objects of the author's that hold one each."""
+    forward, backward = cls.forward, cls.backward
+    taken = list(inspect.signature(forward).parameters.values())[1:]
+    box = _box_of(forward, [p.annotation for p in taken])
+
+    def boxed(x):
+        if box is None or not isinstance(x, np.ndarray):
+            return x
+        made = box(x)
+        if hasattr(made, "requires_grad"):
+            made.requires_grad = True
+        return made
+
+    def opened(found):
+        if isinstance(found, (list, tuple)):
+            return tuple(map(opened, found))
+        return found.data if box is not None and isinstance(found, box) else found
+
+    @_taking("self", *taken)
+    @functools.wraps(forward)
+    def with_context(self, *inputs):
+        if box is not None and is_tracing():
+            raise TypeError(f"{box.__name__} holds arrays alone")  # and has our Tensor's names
+        self.context = _Context()
+        return opened(forward(self.context, *map(boxed, inputs)))
+
+    @_taking("self", *list(inspect.signature(backward).parameters.values())[1:])
+    @functools.wraps(backward)
+    def from_context(self, *douts):
+        return opened(backward(self.context, *(boxed(np.asarray(g)) for g in douts)))
+
+    return type(cls.__name__, (), {"forward": with_context, "backward": from_context,
+                                   "__module__": cls.__module__})
+
+
+def _box_of(fn, first=()) -> Any:
     """The class of objects that a function makes to hold an array each, as ``data``."""
-    for cls in _classes_read(fn):
+    for cls in [c for c in first if isinstance(c, type)] + _classes_read(fn):
         with contextlib.suppress(Exception, SystemExit):
             if isinstance(cls(np.zeros(2)).data, np.ndarray):
                 return cls
@@ -355,6 +403,8 @@ def _classes_read(fn, deep: bool = True) -> list[Any]:
         for thing in map(fn.__globals__.get, code.co_names):
             if isinstance(thing, type):
                 found.append(thing)
+            elif isinstance(thing, types.ModuleType):
+                found += [c for n in code.co_names if isinstance(c := getattr(thing, n, 0), type)]
             elif deep and isinstance(thing, types.FunctionType):
                 found += _classes_read(thing, False)
     return found

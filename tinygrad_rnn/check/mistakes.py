@@ -662,6 +662,18 @@ def _derivative_missing(p):
                 yield _product(p, factor), {"what": what, "factor": factor}
 
 
+@mistake("wrong_derivative", "`{old}` is not the derivative of {what}: `{new}` belongs here",
+         on="value", rank=LATE, example="Sigmoid: dout * self.out * (1.0 - self.out) ->"
+                                        " dout * (1.0 * self.out) - self.out")
+def _another_derivative(p):
+    arrays = [n for n in dict.fromkeys(p.held) if n in p.scope.arrays()]
+    for d in arrays if isinstance(p.node, ast.BinOp) else ():
+        for other in arrays if is_gradient(d, p.scope) else ():
+            for what, form in _DERIVATIVES:
+                if other != d:
+                    yield f"{d} * {form.format(other)}", {"what": what}
+
+
 @mistake("activated_gradient", "the activation is applied to the gradient in `{old}`, where its"
          " derivative belongs: `{new}`", on=ast.Call, rank=2,
          example="Sigmoid: dout * self.out * (1.0 - self.out) -> sigmoid(dout)")

@@ -27,6 +27,7 @@ from .running import (
     loss_gradient,
     objects_of,
     observe,
+    places,
     target_of,
     truth,
 )
@@ -34,7 +35,8 @@ from .source import codes_run, functions_of, replaced, unread, without_epsilon
 from .words import say
 
 _DATA = re.compile(r"(x|xt|xs|inputs?|data)(_\w+)?", re.IGNORECASE)  # of a whole network
-_WHOLE = re.compile(r"(net(work)?|model|sequential|classifier|cnn|regress\w*|mlp)\d*$", re.I)
+_WHOLE = re.compile(
+    r"(net(work)?|model|sequential|classifier|cnn|regress\w*|mlp|perceptron)\d*$", re.I)
 EVALUATION = 2e-3  # work, in seconds
 TOLERANCE = 1e-6  # relative to the largest element; float64 agrees to about 1e-14
 TOLERANCE_FLOAT32 = 1e-4  # where the layer's own code narrows to float32 and cannot be widened
@@ -326,6 +328,12 @@ def pairs(outcome: Outcome, seen):
             yield state, seen.state[f"d{state}"], right.states[state]
 
 
+def _left_in(layer, wanted):
+    """The attribute of a layer that holds a gradient, and what it holds."""
+    return next(((path[0], a) for path, a in places(layer) if len(path) == 1 and a.size > 1
+                 and a.shape == wanted.shape and np.any(a) and np.allclose(a, wanted)), ("", None))
+
+
 def _returned(outcome: Outcome, seen, right):
     """Pair what backward returned with the inputs: (name, got, wanted)."""
     names, inputs = outcome.setup.names, outcome.setup.inputs
@@ -336,6 +344,16 @@ def _returned(outcome: Outcome, seen, right):
                 or (is_label(names[i]) and len(inputs) > 1)]
     needed = [i for i in floats if i not in optional]
     returned = list(seen.returned)
+    if len(returned) <= 1 and all(g is None for g in returned) and needed:
+        left = [_left_in(seen.layer, right.inputs[i]) for i in needed]
+        if all(k for k, _ in left):
+            outcome.problems.append(Cause("kept", say(
+                "backward leaves the gradient of {names} in {places}, and returns none",
+                names=listed((names[i] for i in needed), ""),
+                places=", ".join(f"self.{k}" for k, _ in left)), wrong=False))
+            yield from ((names[i], np.array(g), right.inputs[i])
+                        for i, (_, g) in zip(needed, left, strict=True))
+            return
     if not floats or (not needed and all(g is None for g in returned)):
         return  # ids and labels: whatever is returned is not used
     loss = len(inputs) > 1 and any(np.ndim(y) == 0 for y in right.outputs)

@@ -111,3 +111,38 @@ def mended(cls: Any):
                 setattr(cls, name, own[name])
             else:
                 delattr(cls, name)
+
+
+@contextlib.contextmanager
+def each_use_its_own(classes):
+    """Inside the block an object of these that is used several times has, in each backward, what
+    its forward kept then, the last first."""
+    methods = [(cls, cls.forward, cls.backward, {*vars(cls)}) for cls in classes]
+
+    def keeping(forward):
+        def run(self, *inputs, **options):
+            y = forward(self, *inputs, **options)
+            vars(self).setdefault("kept_then", []).append(
+                {k: v for k, v in vars(self).items() if k != "kept_then"})
+            return y
+
+        return run
+
+    def recalling(backward):
+        def run(self, *douts, **options):
+            vars(self).update(self.kept_then.pop() if vars(self).get("kept_then") else {})
+            return backward(self, *douts, **options)
+
+        return run
+
+    try:
+        for cls, forward, backward, _ in methods:
+            cls.forward, cls.backward = keeping(forward), recalling(backward)
+        yield
+    finally:
+        for cls, forward, backward, own in methods:
+            for name, fn in (("forward", forward), ("backward", backward)):
+                if name in own:
+                    setattr(cls, name, fn)
+                else:
+                    delattr(cls, name)

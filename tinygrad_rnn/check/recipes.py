@@ -68,7 +68,15 @@ from .running import (
     updated,
 )
 from .running import is_float as _is_float
-from .source import attributes_set, compared, items_read, keys_read, may_be_none, weights_first
+from .source import (
+    attributes_set,
+    compared,
+    is_gone_through,
+    items_read,
+    keys_read,
+    may_be_none,
+    weights_first,
+)
 from .words import say
 
 PATIENCE = 1.2  # seconds of work, until no other recipe is tried
@@ -427,8 +435,11 @@ class Search:
             found = [*(Spec("value", value=word) for word in compared(fn, name)), *found,
                      *(Spec("value", value=n) for n in compared(fn, name, int))]
             items = len(items_read(fn, name, False))  # n, h, w = shape
-            found[:0] = specified({2: "t:X,X t:D,H", 3: "t:C,X,X t:X,X,C t:N,X,X",
-                               4: "t:N,C,X,X t:H,C,K,K"}.get(items, ""))
+            small = "t:K,K " * bool(re.search("kernel|filter|pool", name))
+            found[:0] = specified({2: small + "t:X,X t:D,H", 3: "t:C,X,X t:X,X,C t:N,X,X",
+                                   4: "t:N,C,X,X t:H,C,K,K"}.get(items, ""))
+            found += specified("s:H,H s:D,H,V" * is_gone_through(fn, name))
+            found[:0] = settings(keys) if (keys := keys_read(fn, name)) else []
         if re.search(r"cell$|^layer$", name):
             return [*enumerate([*self._cells, *found])]
         if hasattr(self.cls, "form"):  # the weights of functions: no sizes

@@ -324,7 +324,10 @@ def slots_of(layer, names=()):
 
 def named_slots(layer, paths):
     """Slots for arrays at paths, each called by the last part of its path, if that is enough. What
-    a layer shares with its parts is its own: their gradients are what it adds up."""
+    a layer shares with its parts is its own: their gradients are what it adds up. An object that
+    stands in several lists has each once."""
+    once = {(id(item_at(layer, path[:-1])), path[-1]): path for path in reversed(paths)}
+    paths = [path for path in paths if path in once.values()]
     depth: dict[int, int] = {}
     for path in paths:
         at = id(item_at(layer, path))

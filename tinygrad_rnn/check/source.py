@@ -222,6 +222,14 @@ def items_read(fn, name: str, alone=True) -> list[str]:
         sorted(set(at)) == every and len(every) > 1) else []
 
 
+def is_gone_through(fn, name: str) -> bool:
+    """Whether a function goes through an argument, item by item."""
+    nodes: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
+    return any(name in [getattr(m, "id", "") for m in ast.walk(part)] for n in nodes for part in (
+        [n.value] if isinstance(n, ast.Starred) else
+        [n.iter] if isinstance(n, (ast.For, ast.comprehension)) else []))
+
+
 def may_be_none(fn, name: str) -> bool:
     """Whether a function asks if an argument is None."""
     return any(isinstance(n, ast.Compare) and ast.unparse(n) in (
