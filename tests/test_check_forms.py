@@ -896,3 +896,8 @@ def overlooked():
 def test_what_is_easily_overlooked(overlooked, name, verdict, words):
     report = overlooked[name]
     assert (report.verdict, words in str(report)) == (verdict, True), str(report)
+
+
+def test_a_dropped_path_is_none_where_another_convention_makes_it_right(overlooked):
+    report = overlooked["Classes"]
+    assert report.verdict == "wrong" and "were a constant" not in str(report), str(report)

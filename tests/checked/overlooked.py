@@ -43,6 +43,28 @@ class Spread:
         return dout / self.spread
 
 
+class Classes:
+    """A step of one number for all classes, and no gradient of the weights: no path is dropped."""
+
+    def __init__(self, output_size, rate=0.01):
+        self.bias, self.rate, self.W = np.random.randn(output_size), rate, None
+
+    def softmax(self, a):
+        return np.exp(a) / np.exp(a).sum(axis=1, keepdims=True)
+
+    def forward(self, x):
+        self.x = x
+        if self.W is None:
+            self.W = 0 * x.T @ np.ones((len(x), len(self.bias)))
+        return self.softmax(x @ self.W + self.bias)
+
+    def backward(self, error):
+        step = np.sum(error) / len(error)
+        dx = error @ self.W.T
+        self.bias -= self.rate * step / len(error)
+        return dx
+
+
 class SoftmaxWithLoss:
     """Without the minus in front."""
 

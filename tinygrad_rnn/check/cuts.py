@@ -42,9 +42,11 @@ def dropped_path(outcome: Outcome, budget: Budget):
         code = _held(f, cut.places)
         with replaced([(f.fn, code)] if code else []), contextlib.suppress(CannotRun):
             now = evaluate(outcome.setup, outcome.seed, light=True)
-            mended = wrong - _wrong(now)
-            if len(mended) > len(best[0]) and _wrong(now) <= _wrong(outcome) and (
-                    again := elsewhere(outcome)) and not mended & _wrong(again):
+            mended = {g.name for g in now.gradients if g.ok and np.any(now.wanted[g.name])} & wrong
+            if len(mended) > len(best[0]) and _wrong(now) <= _wrong(outcome) and not (
+                    _conventions(now) - _conventions(outcome)) and (
+                    again := elsewhere(outcome)) and mended <= {
+                        g.name for g in again.gradients if g.ok}:
                 best = mended, Cause("path_dropped", say(
                     "a path of the gradient is dropped: backward gives what would be right if"
                     " `{what}` in `{where}` were a constant", what=cut.what,
@@ -54,6 +56,10 @@ def dropped_path(outcome: Outcome, budget: Budget):
 
 def _wrong(outcome: Outcome):
     return {g.name for g in outcome.wrong_gradients}
+
+
+def _conventions(outcome: Outcome):
+    return {p.kind for p in outcome.problems if not p.wrong}
 
 
 def _of_forward(outcome: Outcome):
