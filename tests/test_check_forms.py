@@ -878,6 +878,7 @@ def overlooked():
     ("SoftmaxWithLoss", "wrong", "wrong sign: `np.log(self.y[np.arange(len(t)), t])`"),
     # a part that is wrong is called without an argument: that of its default is 1
     ("Guess", "wrong", "uses Sampled, which is wrong: mend that first; Guess itself is right"),
+    ("Borrowed", "unchecked", "has no attribute 'derivative'"),
     ("Late", "ok", ""), ("Looked", "ok", ""), ("Scaled", "ok", ""), ("Widened", "ok", ""),
     ("Passing", "ok", ""), ("Whole", "convention", "right for x (D,), wrong for x (N, D)"),
     ("Target", "unchecked", "y_true of backward may be left out"),

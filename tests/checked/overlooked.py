@@ -118,6 +118,17 @@ class Guess:
 # --- right ---------------------------------------------------------------------------------------
 
 
+class Borrowed:
+    """Asks something for its derivative that cannot be asked: nothing is known of the mistake."""
+
+    def forward(self, x):
+        self.y = np.tanh(x)
+        return self.y
+
+    def backward(self, dout):
+        return dout * self.y.derivative(state=self.y)
+
+
 class Late:
     """Its list of gradients is there once backward has run."""
 

@@ -667,7 +667,8 @@ def _derivative_missing(p):
                                         " dout * (1.0 * self.out) - self.out")
 def _another_derivative(p):
     arrays = [n for n in dict.fromkeys(p.held) if n in p.scope.arrays()]
-    for d in arrays if isinstance(p.node, ast.BinOp) else ():
+    calls = any(isinstance(n, ast.Call) for n in ast.walk(p.node))  # what that gives is not known
+    for d in arrays if isinstance(p.node, ast.BinOp) and not calls else ():
         for other in arrays if is_gradient(d, p.scope) else ():
             for what, form in _DERIVATIVES:
                 if other != d:
