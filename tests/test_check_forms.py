@@ -888,6 +888,8 @@ def overlooked():
     ("Left", "convention", "leaves the gradient of src in self.for_encoder"),
     # static, with a context, and the author's own arrays
     ("Times", "ok", ""), ("Squared", "wrong", "0.5 times what it should be"), ("Chosen", "ok", ""),
+    # written into what nothing reads
+    ("Parted", "wrong", "`dz[:, -1] += dx[:, 0]` does not belong there"),
     # a part in two places
     ("Twice", "wrong", "self.squash is used several times in forward"),
     # lists of sizes, dicts, shapes

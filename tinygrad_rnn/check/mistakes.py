@@ -807,7 +807,7 @@ def _another_variable(p):
             or (other in p.scope.unused and isinstance(candidate, np.ndarray))
             or (like and (p.evidence.misshapen or (_is_weight(own) and _is_weight(other))))
             or (value is None and p.evidence.misshapen and not hasattr(builtins, own)))
-        if not fits:
+        if not fits or (filled and not _is_read_on(p, other)):
             continue
         new: Any = other
         if p.stored:
@@ -847,6 +847,17 @@ def _is_bound(p, name):
     nodes: Any = ast.walk(p.function.node)
     return any(name_of(n) == name and isinstance(n.ctx, ast.Store) for n in nodes
                if isinstance(n, (ast.Name, ast.Attribute)))
+
+
+def _is_read_on(p, name):
+    """Whether what is written into an array here is read later, by this name or by another one of
+    the same memory; else that would be to leave it out."""
+    array = p.scope.values[name]
+    nodes: Any = [n for n in ast.walk(p.function.node) if isinstance(n, (ast.Name, ast.Attribute))
+                  and (p.inside or n.lineno > p.node.lineno)]
+    held = [p.scope.values.get(name_of(n) or "") for n in nodes]
+    return "." in name or any(np.may_share_memory(a, array) for x in held for a in (
+        x if isinstance(x, (list, tuple)) else [x]) if isinstance(a, np.ndarray))
 
 
 def _alike(a, b):
