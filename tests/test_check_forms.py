@@ -888,6 +888,8 @@ def overlooked():
     ("Left", "convention", "leaves the gradient of src in self.for_encoder"),
     # static, with a context, and the author's own arrays
     ("Times", "ok", ""), ("Squared", "wrong", "0.5 times what it should be"), ("Chosen", "ok", ""),
+    # a forward that could be bent, too
+    ("Attended", "wrong", "scaled by `2`, which does not belong there"),
     # written into what nothing reads
     ("Parted", "wrong", "`dz[:, -1] += dx[:, 0]` does not belong there"),
     # a part in two places

@@ -506,3 +506,24 @@ class Parted:
         dx = np.dot(dy, W.T)
         dz[:, -1] += dx[:, 0]
         return dx, dz
+
+
+def softmax(s):
+    s = s - s.max(axis=1, keepdims=True)
+    s = np.exp(s)
+    return s / s.sum(axis=1, keepdims=True)
+
+
+class Attended:
+    """Twice its gradient: that of softmax(2 s), which `s += s - max` would be in the function."""
+
+    def forward(self, hs, h):
+        self.hs, self.h = hs, h
+        self.a = softmax(np.sum(hs * h[:, np.newaxis], axis=2))
+        return self.a
+
+    def backward(self, da):
+        ds = self.a * da
+        ds = ds - self.a * np.sum(ds, axis=1, keepdims=True)
+        dt = 2 * ds[:, :, np.newaxis]
+        return dt * self.h[:, np.newaxis], np.sum(dt * self.hs, axis=1)

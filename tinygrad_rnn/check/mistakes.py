@@ -1293,6 +1293,19 @@ def _label_missing(p):
             yield f"({p.text} - {other})", {"other": other}
 
 
+@mistake("label", "the label is not subtracted: `{new}` is missing", on=ast.Assign, rank=4,
+         example="SoftmaxWithLoss: dx[np.arange(N), self.t] -= 1\n -> pass\n")
+def _label_left_out(p):
+    target, value = p.node.targets[0], p.scope.value(p.node.value)
+    shape = _shape(p.scope.value(target) if value is None else value) or ()
+    if len(shape) != 2 or not (isinstance(target, ast.Name) and is_gradient(target.id, p.scope)):
+        return
+    for other, ids in p.scope.values.items():
+        if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and ids.shape == shape[:1]:
+            new = f"{target.id}[np.arange(len({other})), {other}] -= 1"
+            yield [p.node, statement(new)], {"new": new}
+
+
 @mistake("scaling", "the size `{other}` is missing: `{new}` belongs here", on="value", rank=5,
          example="Spread: @ dout / N -> @ dout")
 def _size_missing(p):

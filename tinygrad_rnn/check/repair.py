@@ -324,15 +324,15 @@ def forward_repair(outcome: Outcome, budget: Budget, stored=False, formula=None)
                 ast.unparse(t).startswith("self.") for t in s.targets) for n in ast.walk(s.value)}
             summed = {n for n in ast.walk(f.node) if isinstance(n, ast.Call) and not n.keywords
                       and called(n) == "sum" and "exp" in f.fn.__code__.co_names}
-            loops = any(isinstance(n, (ast.For, ast.While)) for n in ast.walk(f.node))
+            looped = {n for loop in ast.walk(f.node) if isinstance(loop, (ast.For, ast.While))
+                      for n in ast.walk(loop)}
             found = edits(f, scope, Evidence(setup, outcome.wanted, {})) if (
-                stored or summed or loops or formula is not None) else ()
+                stored or summed or looped or formula is not None) else ()
             for edit in sorted(found, key=lambda e: e.rank):
                 if budget.over:
                     break
-                if edit.old not in kept if stored else formula is None and (
-                        edit.kind != "overwritten" and not (
-                            edit.kind == "axis" and edit.old in summed)):
+                if not (edit.old in kept if stored else formula is not None or edit.old in (
+                        {"overwritten": looped, "axis": summed}.get(edit.kind, ()))):
                     continue
                 held, undo, mends = f.fn.__code__, edit.make(), False
                 try:
