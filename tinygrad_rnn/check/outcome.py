@@ -254,6 +254,8 @@ def _as_last(outcome: Outcome, light: bool):
     last = evaluate(outcome.setup, outcome.seed, light, truth(outcome.setup, ones))
     if not last.right:
         last = _without_epsilon(last, ones, light) or last
+    # an edit may let backward look at it, after all
+    last.cotangents = [np.ones_like(g) for g in outcome.cotangents]
     last.problems.append(Cause(*_UNSEEN, wrong=False))
     return last
 
