@@ -326,13 +326,14 @@ def forward_repair(outcome: Outcome, budget: Budget, stored=False, formula=None)
                       and called(n) == "sum" and "exp" in f.fn.__code__.co_names}
             looped = {n for loop in ast.walk(f.node) if isinstance(loop, (ast.For, ast.While))
                       for n in ast.walk(loop)}
+            asked: dict[str, set[Any]] = {"overwritten": looped, "axis": {*summed}}
             found = edits(f, scope, Evidence(setup, outcome.wanted, {})) if (
                 stored or summed or looped or formula is not None) else ()
             for edit in sorted(found, key=lambda e: e.rank):
                 if budget.over:
                     break
-                if not (edit.old in kept if stored else formula is not None or edit.old in (
-                        {"overwritten": looped, "axis": summed}.get(edit.kind, ()))):
+                if not (edit.old in kept if stored else formula is not None
+                        or edit.old in asked.get(edit.kind, ())):
                     continue
                 held, undo, mends = f.fn.__code__, edit.make(), False
                 try:
