@@ -849,6 +849,28 @@ def _is_bound(p, name):
                if isinstance(n, (ast.Name, ast.Attribute)))
 
 
+@mistake("path_dropped", "the gradient of the state is thrown away: `{new}` belongs where `{old}`"
+         " stands", on=ast.Name, rank=3,
+         example="TimeRNN: dx, dh = layer.backward(dhs[:, t, :] + dh)"
+                 " -> dx, _ = layer.backward(dhs[:, t, :] + dh)")
+def _state_thrown_away(p):
+    if not (p.stored and p.inside and isinstance(p.parent, ast.Tuple)):
+        return
+    names: Any = [n for n in ast.walk(p.function.node) if isinstance(n, ast.Name)]
+    looped = {n for loop in ast.walk(p.function.node) if isinstance(loop, (ast.For, ast.While))
+              for n in ast.walk(loop)}
+    read = {n.id for n in names if isinstance(n.ctx, ast.Load) and n in looped}
+    bound = {n.id for n in names if isinstance(n.ctx, ast.Store) and n in looped}
+    if p.node.id in {n.id for n in names if isinstance(n.ctx, ast.Load)}:
+        return
+    # read in each step, and never anything but what it begins with
+    for other in dict.fromkeys(n.id for n in names if isinstance(n.ctx, ast.Store)):
+        if other in read - bound and is_gradient(other, p.scope):
+            new = expression(other)
+            new.ctx = ast.Store()
+            yield new, {"new": other}
+
+
 def _is_read_on(p, name):
     """Whether what is written into an array here is read later, by this name or by another one of
     the same memory; else that would be to leave it out."""
