@@ -84,11 +84,21 @@ def rewrite(kind: str, words: str, rank: int, *rules: str, example: str, unless:
     def undo(p):
         for wrong, right in () if unless and matched(_form(unless), p.node, {}) else forms:
             found: dict[str, Any] = {}
-            if matched(wrong, p.node, found):
-                yield filled(right, found), {k: ast.unparse(found[k]) for k in named}
+            if matched(wrong, p.node, found) and not _cancels(new := filled(right, found), p):
+                yield new, {k: ast.unparse(found[k]) for k in named}
 
     undo.__name__ = f"_{rules[0]}"
     mistake(kind, words, tuple({type(wrong) for wrong, _ in forms}), rank, example)(undo)
+
+
+def _cancels(new, p):
+    """Whether it is divided by what stands beside it as a factor: that is to leave out both."""
+    if not (isinstance(new, ast.BinOp) and isinstance(new.op, ast.Div)):
+        return False
+    beside = _multiplied(new.left)
+    if isinstance(p.parent, ast.BinOp) and isinstance(p.parent.op, ast.Mult):
+        beside += [p.parent.left, p.parent.right]
+    return any(same(new.right, factor) for factor in beside)
 
 
 def _form(text: str):
@@ -805,7 +815,8 @@ def _another_variable(p):
             like or p.evidence.misshapen) if filled else (
             _alike(value, candidate) or _shape(candidate) in wanted
             or (other in p.scope.unused and isinstance(candidate, np.ndarray))
-            or (like and (p.evidence.misshapen or (_is_weight(own) and _is_weight(other))))
+            or (like and (p.evidence.misshapen or (_is_weight(own) and _is_weight(other))
+                          or _is_factor_for(p, other, value, candidate)))
             or (value is None and p.evidence.misshapen and not hasattr(builtins, own)))
         if not fits or (filled and not _is_read_on(p, other)):
             continue
@@ -869,6 +880,12 @@ def _state_thrown_away(p):
             new = expression(other)
             new.ctx = ast.Store()
             yield new, {"new": other}
+
+
+def _is_factor_for(p, other, value, candidate):
+    """Whether a gradient with fewer columns may be meant as the factor here."""
+    return (isinstance(getattr(p.parent, "op", None), ast.Mult) and is_gradient(other, p.scope)
+            and _broadcasts(value.shape, candidate.shape))
 
 
 def _is_read_on(p, name):
@@ -1441,7 +1458,9 @@ def _mean_for_sum(p):
         new = expression(p.text)
         new.func.attr = "sum"
         fn = {"max": "maximum"}.get(called(p.node), "mean")
-        yield new, {"fn": fn}
+        axes = [k.value for k in p.node.keywords if k.arg == "axis"] or p.node.args[1:2]
+        yield new, {"fn": fn, **({} if all(number(axis) in (0, None) for axis in axes) else {
+            "words": "`{old}` takes the {fn} where the sum belongs"})}
 
 
 @mistake("scaling", "`{old}` sums where the mean belongs", on=ast.Call, rank=4,
