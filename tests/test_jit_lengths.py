@@ -590,3 +590,27 @@ def test_an_array_is_stacked_as_a_list_of_its_rows_is():
     for n in (3, 3, 4):
         x = rng.normal(size=(n, 2, 3))
         assert_array_equal(step(x), x)
+
+
+@pytest.mark.usefixtures("eager_to_fuse")
+def test_gates_are_no_hindrance_to_other_sizes(monkeypatch):
+    """A loop over the columns of a gate is handed whole rows, the last of which ends behind the
+    array."""
+    pytest.importorskip("numba")
+    monkeypatch.setattr(jitted, "threads", lambda: 1)
+    model = nn.LSTM(D, 16, rng=np.random.default_rng(0))
+
+    @tg.jit
+    def step(x):
+        loss = (model(x)[0] ** 2).mean()
+        loss.backward()
+        grads = [p.grad.numpy() for p in model.parameters()]
+        model.zero_grad()
+        return loss, grads
+
+    for size in (9, 9, 7, 7, 6, 12):
+        x = np.random.default_rng(size).normal(size=(size, 5, D)).astype(np.float32)
+        found, right = step(x), step.__wrapped__(x)
+        for a, b in zip(found[1], right[1], strict=True):
+            assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert [type(r) for r in step.recordings.values()][2:] == [ForSize] * 2

@@ -695,8 +695,10 @@ class Unrolled(Compiled):
         (k, at), shape, strides = numbers[:2], numbers[2 : 2 + ndim], numbers[2 + ndim :]
         place, size, many, first = self.places.get((*buffer, k)) or self.places[buffer]
         ends = [(n - 1) * step for n, step in zip(shape, strides, strict=True)]
-        if 0 not in shape and not 0 <= at + sum(x for x in ends if x < 0) <= at + sum(
-                x for x in ends if x > 0) <= size - np.dtype(dtype).itemsize:
+        first_byte, last_byte = (at + sum(x for x in ends if x * sign > 0) for sign in (-1, 1))
+        if ndim == 2 and shape[1] * strides[1] == strides[0] > 0:
+            last_byte -= at % strides[0]  # whole rows, of which a kernel reads some columns
+        if 0 not in shape and not 0 <= first_byte <= last_byte <= size - np.dtype(dtype).itemsize:
             raise Irregular  # N * N is no line in N
         return self.offsets[place] + (k - first) % many * size + at
 
