@@ -147,6 +147,7 @@ def torch_ones(kind: str, w: Any, x: np.ndarray, record: bool) -> Any:
     def loss_at(x: Any) -> Any:
         return loss_of(m, kind, p, x, zeros)
 
+    torch._dynamo.reset()  # which compiles one function so many times, and then no more
     run = torch.compile(loss_at) if record else loss_at
 
     def step(x: np.ndarray = x) -> float:
