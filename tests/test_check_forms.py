@@ -575,7 +575,7 @@ def test_a_state_that_each_forward_makes_anew_is_no_weight():
     assert {g.name for g in reports[-1].gradients} == {"W", "xs"}
 
 
-ABROAD = [FORMS.parent / "nearby.py", FORMS.parent / "abroad.py"]
+ABROAD = [FORMS.parent / f"{name}.py" for name in ("nearby", "abroad", "tried")]
 
 
 @pytest.fixture(scope="module")
@@ -639,6 +639,9 @@ def where(name):
     ("Guessed", "unchecked", "how backward is called was not found by trying"),
     ("Initialised", "convention", "right for bias_init_fn (1, n), wrong for bias_init_fn (n,)"),
     ("squared_error", "ok", "dtheta    (5,)"),
+    ("Dense", "ok", "dweight   (5,6)"), ("Seeded", "ok", ""), ("Lifted", "wrong", ""),
+    ("Mixed", "convention", "does not clear it"), ("Holder", "convention", "dW "),
+    ("Deep", "convention", "dW "),
 ])  # fmt: skip
 def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, words):
     report = abroad[name]
@@ -664,6 +667,9 @@ def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, word
     ("Filling", "= x.T @ d", "= x.T @ upstream_gradient"),
     ("Boxed", "self.x.T @ grads", "(2 * self.x).T @ grads"),
     ("Initialised", "self.x.T @ delta", "self.x.T @ delta / 2"),
+    ("Dense", "np.sum(dz, 0", "2 * np.sum(dz, 0"), ("Seeded", "copy() / (1", "copy() * (1"),
+    ("Deep", "self.dW += self.x.T", "self.dW += 2 * self.x.T"),
+    ("Deep", "self.dg = np.sum", "self.dg = 2 * np.sum"),
     ("Mean2d", "/ (H * W)", "/ H"), ("squared_error", "grad_vec = 2 *", "grad_vec ="),
 ])  # fmt: skip
 def test_a_mistake_far_from_the_book_is_found(name, right, wrong, tmp_path):
@@ -683,6 +689,64 @@ def test_a_mistake_far_from_the_book_is_found(name, right, wrong, tmp_path):
 def test_a_cause_far_from_the_book(name, words):
     (report,) = check_here(where(name), only=name)
     assert words in str(report) and report.example, str(report)
+
+
+def test_between_two_single_numbers_a_factor_is_no_cause():
+    (report,) = check_here(where("Lifted"), only="Lifted")
+    assert report.verdict == "wrong" and not report.causes, str(report)
+
+
+def test_a_part_that_a_module_has_is_known_to_be_wrong(tmp_path):
+    (tmp_path / "nn").mkdir()
+    (tmp_path / "nn" / "__init__.py").write_text("""
+import numpy as np
+
+
+class Scale:
+    def __init__(self, D):
+        self.g, self.dg = np.ones(D), None
+
+    @property
+    def params(self):
+        return [self.g]
+
+    @property
+    def grads(self):
+        return [self.dg]
+
+    def forward(self, x):
+        self.x = x
+        return np.tanh(x * self.g)
+
+    def backward(self, dout):
+        self.dg = np.sum(dout * self.x, axis=0)
+        return dout * self.g
+""")
+    (tmp_path / "models.py").write_text("""
+import nn
+
+
+class Block:
+    def __init__(self, D):
+        self.scales = [nn.Scale(D), nn.Scale(D)]
+
+    @property
+    def params(self):
+        return self.scales[0].params + self.scales[1].params
+
+    @property
+    def grads(self):
+        return self.scales[0].grads + self.scales[1].grads
+
+    def forward(self, x):
+        return self.scales[1].forward(self.scales[0].forward(x))
+
+    def backward(self, dout):
+        return self.scales[0].backward(self.scales[1].backward(dout))
+""")
+    (report,) = check_here(tmp_path / "models.py")
+    assert report.cause == (
+        "Block uses Scale, which is wrong: mend that first; Block itself is right"), str(report)
 
 
 def test_the_search_for_a_cause_ends_without_lists_of_gradients(tmp_path):

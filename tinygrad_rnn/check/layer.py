@@ -41,6 +41,7 @@ from .running import (
     gradient_target,
     is_float,
     is_of_the_call,
+    item_at,
     observe,
     outputs_of,
     places,
@@ -836,8 +837,8 @@ def _ignore(x, label):
 
 def _allow_accumulation(outcome: Outcome, plain: Outcome | None = None):
     """A layer that adds to its gradients, all of them, until someone clears them, is right by
-    convention; one that adds to some of them is not. ``plain``: the first round, where that is
-    right by another convention."""
+    convention; one that adds to some of them is not. Of a layer that holds layers each may, or may
+    not. ``plain``: the first round, where that is right by another convention."""
     slots, seen = outcome.setup.slots, outcome.observation
     if outcome.right or not slots.names:
         return outcome
@@ -846,7 +847,9 @@ def _allow_accumulation(outcome: Outcome, plain: Outcome | None = None):
         if before is None or after is None or before.shape != after.shape:
             return outcome
         added[name] = after - before
-    got = {**outcome.got, **added}
+    wrong, holders = {g.name for g in outcome.wrong_gradients}, _holders(outcome.setup)
+    adding = {holders[name] for name in slots.names if name in wrong}
+    got = {**outcome.got, **{k: g for k, g in added.items() if holders[k] in adding}}
     for wanted in (outcome.wanted, *([plain.wanted] if plain is not None and plain.right else [])):
         adjusted = [compare(g.name, got[g.name], wanted.get(g.name, outcome.wanted[g.name]),
                             outcome.tolerance) for g in outcome.gradients]
@@ -858,6 +861,16 @@ def _allow_accumulation(outcome: Outcome, plain: Outcome | None = None):
             "backward adds to what grads hold and does not clear it: the caller has to, before"
             " every step (the book overwrites)"), wrong=False))
     return outcome
+
+
+def _holders(setup: Setup):
+    """The innermost object that each parameter stands in, by the name of the parameter."""
+    layer, inner = setup.layer, dict[int, tuple[Any, ...]]()
+    for path, array in places(layer):
+        objects = [k for k in range(len(path)) if hasattr(item_at(layer, path[:k]), "__dict__")]
+        inner[id(array)] = max(inner.get(id(array), ()), path[: objects[-1]], key=len)
+    return {name: inner.get(id(item_at(layer, path)), ()) for name, path in zip(
+        setup.slots.names, setup.slots.paths, strict=True)}
 
 
 def _with_state(setup: Setup, seed: int):

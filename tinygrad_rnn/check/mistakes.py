@@ -1409,7 +1409,11 @@ def ratio_of(got, wanted):
     if not np.isfinite(ratio) or not np.allclose(
             got * ratio, wanted, rtol=1e-6, atol=1e-12 + 1e-7 * np.abs(wanted).max()):
         return None
-    return None if abs(abs(ratio) - 1) < 1e-6 or abs(ratio) < 1e-9 else ratio  # of rounding
+    if abs(abs(ratio) - 1) < 1e-6 or abs(ratio) < 1e-9:  # of rounding
+        return None
+    # between two single numbers there is a factor whatever the mistake is: then only a short one is
+    return ratio if (np.abs(wanted) > 1e-6 * np.abs(wanted).max()).sum() > 1 or any(
+        abs(float(f"{r:.3g}") / r - 1) < 1e-6 for r in (ratio, 1 / ratio, ratio**2)) else None
 
 
 def ratio_in_words(ratio, setup: Setup, other=None):

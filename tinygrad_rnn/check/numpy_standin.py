@@ -257,6 +257,12 @@ def _default_rng(seed: int | None = None):
     return np.random.default_rng(0 if seed is None else seed)
 
 
+def _seed(seed=None):
+    """The same of the state that all share: ``seed()`` would draw another mask in each run."""
+    if seed is not None:
+        np.random.seed(seed)  # noqa: NPY002
+
+
 def _as_strided(x, shape, strides, *args, **kwargs):
     real = np.lib.stride_tricks.as_strided
     if not isinstance(x, Tensor):
@@ -294,7 +300,7 @@ class NumpyStandIn(types.ModuleType):
     def __init__(self):
         super().__init__("numpy")
         self.__all__ = [name for name in dir(np) if not name.startswith("_")]
-        self.random = _Module(np.random, default_rng=_default_rng)
+        self.random = _Module(np.random, default_rng=_default_rng, seed=_seed)
         tricks = _Module(np.lib.stride_tricks, as_strided=_as_strided)
         self.lib = _Module(np.lib, stride_tricks=tricks)
         self.ndarray = _Array

@@ -26,6 +26,8 @@ from .running import (
     truth,
 )
 
+_MODULES = {types.ModuleType}  # theirs: a stand-in for NumPy is of another class
+
 
 def parts_of(cls: type) -> list[type]:
     """The classes with a forward and a backward that the methods of a class name."""
@@ -33,8 +35,10 @@ def parts_of(cls: type) -> list[type]:
     for base in cls.__mro__:
         for fn in vars(base).values():
             if isinstance(fn, types.FunctionType):
-                for name in _names_in(fn.__code__):
-                    part = fn.__globals__.get(name)
+                names = [*_names_in(fn.__code__)]
+                spaces = [fn.__globals__, *(  # nn.Linear
+                    vars(m) for m in map(fn.__globals__.get, names) if type(m) in _MODULES)]
+                for part in (space[n] for n in names for space in spaces if n in space):
                     if isinstance(part, type) and part not in cls.__mro__ and all(
                             callable(getattr(part, k, None)) for k in ("forward", "backward")):
                         found[part] = None
@@ -90,6 +94,10 @@ def mended(cls: Any):
         setup = Setup(layer, inputs, [], slots, states=states,
                       prepare=lambda _: draw_again(drawn))  # the mask that forward has drawn
         found = truth(setup, list(douts))
+        if not slots.beside and any(gradient_of(self, path) is None for path in slots.paths):
+            after = clone(self)[0]  # a property, of arrays that are None until backward
+            backward(after, *copies(douts))
+            vars(self).update({k: v for k, v in vars(after).items() if vars(self).get(k) is None})
         for path, g in zip(slots.paths, found.params, strict=True):
             if slots.beside:
                 holder = item_at(self, path[:-1])

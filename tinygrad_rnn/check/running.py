@@ -236,7 +236,7 @@ def _is_short_for(short: str, name: str):
         parts, whole, strict=True))
 
 
-def places(root: Any, depth: int = 3) -> Iterator[tuple[tuple[Any, ...], np.ndarray]]:
+def places(root: Any, depth: int = 5) -> Iterator[tuple[tuple[Any, ...], np.ndarray]]:
     """Arrays of floats that stand in an object, in its dicts and lists, and in objects in it."""
     items = root.items() if isinstance(root, dict) else enumerate(root) if isinstance(
         root, (list, tuple)) else getattr(root, "__dict__", {}).items()
@@ -297,10 +297,15 @@ def gradient_of(layer, path):
     for k in range(len(path)):  # grads["Wx"]["f"] of self.cell.Wx["f"]
         if isinstance(g := item_at(returned, path[k:]), np.ndarray):
             return g
-    short = [v for k, v in named.items() if isinstance(v, np.ndarray)
-             and v.shape == np.shape(_item(holder, leaf))
-             and (target := gradient_target(str(k))) and _is_short_for(target, str(leaf))]
-    return short[0] if len(short) == 1 else None
+    return _only(v for k, v in named.items() if isinstance(v, np.ndarray)
+                 and v.shape == np.shape(_item(holder, leaf))
+                 and (target := gradient_target(str(k))) and _is_short_for(target, str(leaf)))
+
+
+def _only(found):
+    """The one thing that was found; None where there are none, or several."""
+    found = list(found)
+    return found[0] if len(found) == 1 else None
 
 
 def slots_of(layer, names=()):
@@ -588,6 +593,10 @@ def handed_back(setup: Setup, layer, returned) -> list[Any]:
     own = [None if n in names or n in taken or (t := gradient_target(n)) in names else held.get(
         str(t).lower(), held.get(re.sub(r"d[a-z]\w*?_d_?", "", n.lower(), count=1)))
         for n in called]
+    if not any(own) and len(called) == len(result):  # dW of self.weight, db of self.bias
+        own = [_only(k for k in held.values() if target and target not in names and _is_short_for(
+            target, k) and np.shape(getattr(setup.layer, k)) == np.shape(r))
+            for target, r in zip(map(gradient_target, called), result, strict=True)]
     if any(own) and len(called) == len(result):  # of parameters, by their names
         layer.returned_gradients = {k: g for k, g in zip(own, result, strict=True) if k}
         called, result = ([x for k, x in zip(own, some, strict=True) if k is None]
