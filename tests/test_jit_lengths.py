@@ -10,9 +10,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import tinygrad_rnn as tg
+from models import language, seq2seq
 from tinygrad_rnn import functional as F
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.jit import jitted, lengths, loops, resized, roll
+from tinygrad_rnn.jit import jitted, lengths, loops, recording, resized, roll
 from tinygrad_rnn.jit.jitted import ForSize, Recording
 from tinygrad_rnn.jit.recording import Recorder
 from tinygrad_rnn.jit.trace import trace
@@ -376,7 +377,8 @@ OF_ROWS = {  # and what they are recorded as for 6, for 9 and for 2
 
 @pytest.mark.parametrize("name", OF_ROWS)
 def test_what_hangs_on_the_rows_is_made_or_recorded(name, monkeypatch):
-    monkeypatch.setattr(Recorder, "asks", lambda *_: None)  # as if they were the engine's
+    monkeypatch.setattr(Recorder, "asks", lambda _, sizes, whole=False: sizes)  # as the engine's
+    monkeypatch.setattr(recording, "_ends", lambda *_: ())
     f, *kinds = OF_ROWS[name]
     step = tg.jit(lambda x: f(x, len(x)), fast=False)
     for n in (4, 4, 6, 6, 9, 9, 9, 2, 2, 2):
@@ -551,6 +553,9 @@ HIDDEN = {  # sizes of a batch, and what shows behind w alone: two sizes say not
     "median": ((7, 8, 6), lambda x, w: np.median(tg.Tensor(x), axis=0) * w),
     "clipped indices": ((7, 8, 6), lambda x, w: np.take(tg.Tensor(x), [99], 0, mode="clip") * w),
     "shifted": ((7, 8, 6), lambda x, w: np.fft.fftshift(tg.Tensor(x), axes=0) * w),
+    "running products": ((8, 7, 12), lambda x, w: np.cumprod(tg.Tensor(x), axis=0) * w),
+    "slopes of a product": ((8, 7, 6, 5, 12), lambda x, w: slope(
+        x, lambda t: np.sum(np.sin(np.prod(t, axis=0)) * w))),
     "products of all": ((5, 8, 3, 12), lambda x, w: slope(x, lambda t: np.sum((t @ t.T) ** 2) * w)),
     "scaled": ((5, 8, 3), lambda x, w: F.scaled_dot_product_attention(x.T, x.T, x.T) * w),
 }
@@ -572,6 +577,79 @@ def test_what_a_size_makes_is_right_where_no_proof_sees_it(name):
             one, other = (np.asarray(y.numpy() if isinstance(y, tg.Tensor) else y)
                           for y in (step(x, w), f(x, w)))
             assert_allclose(one, other, 1e-12, 1e-12)
+
+
+HANDED_ON = {  # sizes that stand in the shape of something else, and are no numbers to compute with
+    "repeated": lambda t: np.repeat(t[:, None], 3, axis=1),
+    "tiled": lambda t: np.tile(t[0], (3, 1)),
+    "windows": lambda t: np.lib.stride_tricks.sliding_window_view(t, 2, 1),
+    "a block": lambda t: np.block([[t, t], [t, t]]),
+    "a column less": lambda t: np.delete(t, 1, 1),
+    "taken": lambda t: np.take(t, [1, 5], 1, mode="wrap"),
+    "spread": lambda t: np.std(t, axis=1),
+    "without gaps": lambda t: np.nanmean(t, axis=0),
+    "slopes": lambda t: np.gradient(t, axis=1),
+}
+
+
+@pytest.mark.parametrize("name", HANDED_ON)
+def test_a_size_that_a_derived_function_hands_on_is_not_asked_for(name):
+    step = tg.jit(lambda x: HANDED_ON[name](tg.Tensor(x)), fast=False)
+    for n in (8, 7, 5, 12):
+        for _ in range(3):
+            x = rng.normal(size=(n, 4))
+            assert_allclose(step(x).numpy(), HANDED_ON[name](tg.Tensor(x)).numpy(), 1e-12, 1e-12)
+    assert [type(r) for r in step.recordings.values()] == [Recording] + [ForSize] * 3
+
+
+NETWORKS = {
+    "simple": lambda: language.SimpleRnnlm(V, 8, 12), "Rnnlm": lambda: language.Rnnlm(V, 8, 12),
+    "GRU": lambda: language.Rnnlm(V, 8, 12, "gru"), "better": lambda: language.BetterRnnlm(V, 8, 8),
+    "Seq2seq": lambda: seq2seq.Seq2seq(V, 8, 12), "peeky": lambda: seq2seq.PeekySeq2seq(V, 8, 12),
+    "attention": lambda: seq2seq.AttentionSeq2seq(V, 8, 12),
+    "two directions": lambda: seq2seq.AttentionSeq2seq(V, 8, 12, bidirectional=True),
+    "deep": lambda: seq2seq.DeepAttentionSeq2seq(V, 8, 12, 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.usefixtures("as_python")
+def test_a_model_is_recorded_for_one_size_of_a_batch(name, fast, monkeypatch):
+    """With and without loops; what it reads and writes is of other sizes than the batch."""
+    monkeypatch.setattr(jitted, "threads", lambda: 1)
+    if fast:
+        pytest.importorskip("numba")
+        monkeypatch.setattr(loops, "MANY", 0)
+        monkeypatch.setattr(loops, "WORTH", 0)
+    worlds = []
+    for record in (True, False):
+        tg.manual_seed(0)
+        model = NETWORKS[name]()
+        opt = optim.SGD(model.parameters(), 0.5)
+
+        def step(xs, ts, model=model, opt=opt):
+            loss = model.loss(xs, ts)
+            loss.backward()
+            optim.clip_grad_norm_(opt.params, 5.0)
+            opt.step()
+            opt.zero_grad()
+            if hasattr(model, "reset_state"):
+                model.reset_state()
+            return loss
+
+        worlds.append((tg.jit(step, fast=fast) if record else step, model))
+    (step, model), (plain, other) = worlds
+    for n in (11, 10, 7, 13):
+        for k in range(3):
+            xs, ts = (np.random.default_rng((n, k)).integers(0, V, (n, 6)) for _ in range(2))
+            state = tg.random.state()
+            found = step(xs, ts).item()
+            tg.random.restore(state)
+            assert_allclose(found, plain(xs, ts).item(), 1e-5)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert_allclose(p.data, q.data, 1e-4, 1e-6)
+    assert [type(r) for r in step.recordings.values()] == [Recording] + [ForSize] * 3
 
 
 @pytest.mark.usefixtures("as_python")

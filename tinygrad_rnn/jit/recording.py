@@ -14,7 +14,7 @@ import os
 import sys
 import warnings
 import weakref
-from collections.abc import Container, Iterable
+from collections.abc import Sequence
 from functools import cache
 from types import CodeType, FrameType
 from typing import Any
@@ -116,10 +116,38 @@ INSTEAD = {"min": "np.minimum", "max": "np.maximum", "round": "np.round", "sorte
 HERE = os.path.dirname(__file__)
 PACKAGE = os.path.dirname(HERE) + os.sep
 DERIVED = os.path.join(PACKAGE, "derived") + os.sep  # which computes with sizes, as programs do
-# what of the package's stands between the program and an array of which it asks for the size, or
-# for a part
+# what of the package's stands between the program and an array of which it asks for the size
 ASKING = {"shape", "size", "__len__", "__iter__", "__array_function__"}
-CUTTING = {"__getitem__", "__setitem__", "__array_function__", "apply"}
+
+
+class Size:
+    """How many elements there are along an axis, for a derived function: asked for by whatever is
+    made of the number, and not where it stands in a shape alone that is handed on, as it is."""
+
+    __slots__ = ("asked", "n")
+
+    def __init__(self, n: int, asked: set[int | None]) -> None:
+        self.n, self.asked = n, asked
+
+    def __array__(self, *args, **kwargs):
+        self.asked.add(self.n)
+        return np.array(self.n, *args, **kwargs)
+
+
+def _asks(name: str) -> Any:
+    compute = getattr(int, name)
+
+    def method(self, *others):
+        self.asked.add(self.n)
+        return compute(self.n, *[other.n if isinstance(other, Size) else other
+                                 for other in others])
+
+    return method
+
+
+for _name, _value in vars(int).items():
+    if callable(_value) and _name not in ("__new__", "__getattribute__", "__getnewargs__"):
+        setattr(Size, _name, _asks(_name))
 
 
 class Recorder:
@@ -147,16 +175,20 @@ class Recorder:
         """The recording arrays that something still holds."""
         return [array for made in self.made if (array := made()) is not None]
 
-    def asks(self, shape: Iterable[int], through: Container[str] = ASKING) -> None:
-        """Note what of it the program asks for, and not the engine."""
+    def asks(self, sizes: Sequence[int], whole: bool = False) -> Any:
+        """Note what of these the program asks for, and not the engine. What it gets for them,
+        where they are the ``whole`` shape."""
         frame: Any = sys._getframe(2)
-        while frame.f_code.co_filename.startswith(PACKAGE):
-            if frame.f_code.co_name not in through:
-                if frame.f_code.co_filename.startswith(DERIVED):
-                    break
-                return
+        while (file := frame.f_code.co_filename).startswith(PACKAGE):
+            if frame.f_code.co_name not in ASKING:
+                if not file.startswith(DERIVED):
+                    return sizes
+                if whole:
+                    return tuple([Size(n, self.tape.asked) for n in sizes])
+                break
             frame = frame.f_back
-        self.tape.asked.update([*shape][axis_after(frame.f_code, frame.f_lasti)])
+        self.tape.asked.update(sizes[axis_after(frame.f_code, frame.f_lasti)])
+        return sizes
 
     def refuse(self, what, error=None):
         """A JitError that names the line."""
@@ -317,7 +349,7 @@ class Recorder:
                 same.value[...])
         elif isinstance(first, RecordingArray) and (root is first or root is first._base) and (
                 _first((args[1:], kwargs)) is None):
-            step, path = (fn, args[1:], kwargs), first._path
+            step, path = (fn, *_plain((args[1:], kwargs))), first._path
         else:  # a view of something else than of the first argument
             step, path, first = (window, self._place(out, root.value), {}), (), root
         self.add(step[0], (first._symbol(), *step[1]), step[2], value, view=True)
@@ -354,7 +386,7 @@ class Recorder:
             return {k: self.symbolic(v) for k, v in x.items()}
         if isinstance(x, slice):
             return slice(*(self.symbolic(item) for item in (x.start, x.stop, x.step)))
-        return x
+        return x.n if isinstance(x, Size) else x
 
     def update(self, target, fn, args, kwargs=None):
         """``target`` becomes ``fn(*args)``, as ``out=`` does it: a new value on the tape."""
@@ -528,7 +560,7 @@ def _plain(x, look=lambda array: array):
         return {k: _plain(v, look) for k, v in x.items()}
     if isinstance(x, slice):
         return slice(*map(_plain, (x.start, x.stop, x.step)))
-    return x
+    return x.n if isinstance(x, Size) else x
 
 
 def _read_only(x):
@@ -620,6 +652,8 @@ def _part(fn):
 
 def _fixed(name, instead):
     def get(self):
+        if name == "shape":
+            return self._recorder.asks(self.value.shape, whole=True)
         if name != "dtype":
             self._recorder.asks(self.value.shape)
         return getattr(self.value, name)
@@ -853,7 +887,7 @@ class RecordingArray:
                for i in parts):
             raise self._recorder.refuse_choice(
                 "a[i:j]", "; use an index of fixed length, a[i + np.arange(n)]")
-        self._recorder.asks(_ends(self.value.shape, parts), CUTTING)
+        self._recorder.tape.asked.update(_ends(self.value.shape, parts))
         return self._recorder.call(operator.getitem, (self, index), {})
 
     def __setitem__(self, index, value):
@@ -868,7 +902,7 @@ class RecordingArray:
         if isinstance(value, Tensor):
             value = value.numpy()
         parts = index if isinstance(index, tuple) else (index,)
-        self._recorder.asks(_ends(self.value.shape, parts), CUTTING)
+        self._recorder.tape.asked.update(_ends(self.value.shape, parts))
         self._recorder.edit(self, overwritten, (index, value))
 
     # operators

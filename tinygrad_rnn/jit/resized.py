@@ -119,8 +119,9 @@ class _Resized:
         values = call.inputs()
         if call.fn is np.divide and call.args[0] in self.terms:
             then, now = self.terms[call.args[0]]
-            if call.args[1:] == (then,):  # a mean
-                call = dataclasses.replace(call, args=(call.args[0], now), key=None)
+            if then != now and call.args[1:] == (then,):  # a mean
+                total, count = call.args
+                call = dataclasses.replace(call, args=(total, type(count)(now)), key=None)
         if call.fn is draw:
             return self._draw(call)
         if any(map(self.hangs, (x for inner in getattr(call.fn, "chain", [call])
@@ -131,6 +132,9 @@ class _Resized:
                 v in self.constants and self.likely(v.shape) != v.shape for v in values):
             return call
         fn, args, kwargs = call.fn, call.args, call.kwargs
+        named = fn in (np.reshape, np.broadcast_to) and "shape" in kwargs
+        if named:
+            args = *args, kwargs["shape"]
         own: dict[Value, Value] = {v: self.other[v] for v in values if v in self.other}
         if isinstance(fn, Chain):
             return self._chain(call)
@@ -145,6 +149,8 @@ class _Resized:
                 if v in self.constants and (shape := self.likely(v.shape)) != v.shape:
                     own[v] = self.constant(v, shape)
             args, shapes = self._other(call, args, own)
+        if named:
+            args, kwargs = args[:1], {**kwargs, "shape": args[1]}
         return self._made(call, fn, args, kwargs, own, shapes)
 
     def _made(self, call, fn, args, kwargs, own, shapes):
