@@ -409,8 +409,78 @@ class Rows:
             dW += np.dot(self.xs[:, t, :].T, g)
         self.grads[0][...] = dW
         return dout @ self.params[0].T
+
+
+class Beside:
+    def __init__(self, g, c, U):
+        self.params = [g, c, U]
+        self.grads = [np.zeros_like(g), np.zeros_like(c), np.zeros_like(U)]
+
+    def forward(self, x):
+        g, c, U = self.params
+        self.x, self.z = x, np.tanh(g * x + c)
+        self.both = np.concatenate((x, self.z), axis=1)
+        return self.both @ U
+
+    def backward(self, dout):
+        g, c, U = self.params
+        D = len(g)
+        self.grads[2][...] = self.both.T @ dout
+        dout = dout @ U.T
+        dx, dout = dout[:, :D], dout[:, D:]
+        dout = dout * (1 - self.z**2)
+        self.grads[1][...] = np.sum(dout, axis=0)
+        self.grads[0][...] = np.sum(dout * self.x, axis=0)
+        return dout * g + dx
+
+
+class Embedding:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, idx):
+        self.idx = idx
+        return self.params[0][idx]
+
+    def backward(self, dout):
+        dW, = self.grads
+        dW[...] = 0
+        np.add.at(dW, self.idx, dout)
+
+
+class TimeEmbedding:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, xs):
+        self.layers = [Embedding(self.params[0]) for _ in range(xs.shape[1])]
+        return np.stack([part.forward(xs[:, t]) for t, part in enumerate(self.layers)], 1)
+
+    def backward(self, dout):
+        sums = [0]
+        for t, part in enumerate(self.layers):
+            part.backward(dout[:, t])
+            for k, g in enumerate(part.grads):
+                sums[k] += g
+        for k, g in enumerate(sums):
+            self.grads[k][...] = g
+
+
+class SoftmaxWithLoss:
+    def forward(self, x, t):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        self.y, self.t = e / e.sum(axis=1, keepdims=True), t
+        return -np.sum(np.log(self.y[np.arange(len(x)), t])) / len(x)
+
+    def backward(self, dout=1):
+        dx = self.y.copy()
+        dx[np.arange(len(dx)), self.t] -= 1
+        dx *= dout / len(dx)
+        return dx
 '''
 MISTAKES = [
+    ("Embedding", "dW[...] = 0", "dout[...] = 0", "`dout` stands where `dW` belongs"),
+    ("TimeEmbedding", "sums[k] += g", "pass", "`sums[k]` is added up nowhere: `sums[k] += g`"),
     ("Affine", "= dW\n        self.grads[1]", "= db\n        self.grads[1]",
      "`db` stands where `dW` belongs"),
     ("Product", "swapaxes(-2, -1), dout)", "swapaxes(-2, -1), da)",
@@ -490,7 +560,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 26 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 30 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)
@@ -550,6 +620,23 @@ def test_a_layer_that_is_right_up_to_an_epsilon(tmp_path):
 
 # two mistakes: ..., what is said of each
 PAIRS = [
+    ("Shares", [("total = np.sum(", "total = np.mean("), ("self.y * total", "total")],
+     ["takes the mean where the sum belongs", "the factor `self.y` is missing in `total`"]),
+    ("Shares", [("total = np.sum(", "total = np.mean("),
+                ("dx = self.y * dout\n        total", "dx = -(self.y * dout)\n        total")],
+     ["takes the mean where the sum belongs", "has a minus too many"]),
+    ("Rows", [("dW += np.dot(self.xs[:, t, :].T, g)", "dW -= np.dot(self.xs[:, t, :].T, g)"),
+              ("        self.grads[0][...] = dW\n        return dout @ self.params[0].T\n\n\n"
+               "class Beside",
+               "        self.grads[0][...] = 2 * dW\n        return dout @ self.params[0].T\n\n\n"
+               "class Beside")],
+     ["wrong sign in `dW -=", "scaled by `2`"]),
+    ("Beside", [("dout = dout * (1 - self.z**2)", "dout = dx * (1 - self.z**2)"),
+                ("return dout * g + dx", "return dout * g")],
+     ["`dx` stands where `dout` belongs", "`dx` is not added to"]),
+    ("SoftmaxWithLoss", [("dx = self.y.copy()", "dx = 2 * self.y.copy()"),
+                         ("dx *= dout / len(dx)", "dx *= dx / len(dx)")],
+     ["scaled by `2`", "`dx` stands where `dout` belongs"]),
     ("Gated", [("self.data_out * (1", "self.data_out / (1"), ("return grad_out", "return grad_in")],
      ["self.data_out / (1 - self.data_out)` multiplies", "where `grad_out` belongs"]),
     ("column", [("db = np.sum(dout, axis=1, keepdims=True)", "dz = dout * dout\n    db = dz")],

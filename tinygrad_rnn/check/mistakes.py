@@ -156,6 +156,7 @@ class Edit:
     revives: bool = False  # whether what is computed and used nowhere is used then
     said: str = ""  # its text, once it is found
     undo: Any = None  # once it is made
+    mended: Any = ()  # the gradients that are right since then
     change: Any = None  # the same as lines of the file
     beside: Any = ()  # the edits of its place, to compile at once
     code: Any = None  # of the function with it, and of which form of the function
@@ -213,6 +214,7 @@ class Scope:
     idle_lists: list[str] = field(default_factory=list)  # and lists of such
     unused: set[str] = field(default_factory=set)  # what is computed, and read nowhere
     ignored: set[str] = field(default_factory=set)  # arguments that are read nowhere
+    rebound: set[str] = field(default_factory=set)  # what may have had another shape before
 
     def __post_init__(self):
         self._arrays: dict[Any, dict[str, np.ndarray]] = {}
@@ -315,6 +317,12 @@ class Place:
     def number(self):
         return number(self.node)
 
+    @property
+    def loops(self):
+        """The loops around."""
+        return [loop for loop in ast.walk(self.function.node) if isinstance(loop, ast.For)
+                and any(n is self.node for n in ast.walk(loop))]
+
 
 def places(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Place]:
     """All nodes of a function."""
@@ -334,8 +342,10 @@ def edits(function: Function, scope: Scope, evidence: Evidence, late=False) -> I
     nowhere, or something more where a name is only copied."""
     names: Any = [n for n in ast.walk(function.node) if isinstance(n, ast.Name)]
     read = {n.id for n in names if isinstance(n.ctx, ast.Load)}
-    unused = {n.id for n in names if isinstance(n.ctx, ast.Store)} - read - {"_"}
+    bound = [n.id for n in names if isinstance(n.ctx, ast.Store)]
+    unused = {*bound} - read - {"_"}
     scope.unused, scope.ignored = unused, {*scope.arguments} - read
+    scope.rebound = {n for n in bound if bound.count(n) + (n in scope.arguments) > 1}
     idle = {_shape(scope.values.get(u)) for u in unused if is_gradient(u, scope)} - {None}
     for p in places(function, scope, evidence):
         for m in MISTAKES:
@@ -477,10 +487,16 @@ def _is_mask(value):
 
 
 def _factors(p: Place):
-    """The arrays that an expression can be multiplied with, without another shape coming out."""
-    shape = p.scope.shape(p.node)
+    """The arrays that an expression can be multiplied with, without another shape coming out of
+    what it is a term of."""
+    shape = whole = p.scope.shape(p.node)
+    if shape is not None and isinstance(getattr(p.parent, "op", None), (ast.Add, ast.Sub)):
+        parent: Any = p.parent
+        beside = ast.unparse(getattr(parent, "target", None) or parent.left)
+        other = p.scope.shape(expression(beside)) or ()
+        whole = other if _broadcasts(other, shape) else shape
     for other, value in p.scope.arrays().items():
-        if shape is None or value.shape == shape or _broadcasts(shape, value.shape):
+        if shape is None or value.shape == shape or _broadcasts(whole, value.shape):
             yield other, value, shape is None or value.shape == shape
 
 
@@ -765,7 +781,7 @@ def first_statement(body):
                  " dout * y * (1 - y)")
 def _softmax_diagonal(p):
     there = "sum(" in p.text or re.search(  # sums over rows, that stand in their columns
-        r"sum\(.*(keepdims|newaxis|None|reshape)", ast.unparse(p.function.node))
+        r"(sum|mean)\(.*(keepdims|newaxis|None|reshape)", ast.unparse(p.function.node))
     for y, value, same in _factors(p) if not there else ():
         with np.errstate(all="ignore"):
             rows = same and value.ndim > 1 and value.dtype.kind == "f" and np.allclose(
@@ -801,6 +817,7 @@ def _another_variable(p):
     filled = (p.written and isinstance(p.parent, ast.Subscript)) or (
         isinstance(p.parent, ast.Call) and getattr(p.parent.func, "attr", "") == "at"
         and p.node is p.parent.args[0])
+    whole = filled and isinstance(getattr(p.parent, "slice", None), ast.Constant)  # x[...] = 0
     returned = isinstance(p.parent, ast.Return) or (
         isinstance(p.parent, ast.Tuple) and isinstance(p.parent.ctx, ast.Load))
     wanted = {g.shape for g in p.evidence.wanted.values()} if returned and (
@@ -810,12 +827,15 @@ def _another_variable(p):
             continue
         arrays = isinstance(candidate, np.ndarray) and isinstance(value, np.ndarray)
         like = arrays and (candidate.ndim == value.ndim or (p.evidence.misshapen and (
-            _is_slip(own, other) or (is_gradient(own, p.scope) and is_gradient(other, p.scope)))))
+            _is_slip(own, other) or is_gradient(other, p.scope))))
         fits = isinstance(candidate, np.ndarray) and is_gradient(other, p.scope) and (
-            like or p.evidence.misshapen) if filled else (
+            like or whole or p.evidence.misshapen) if filled else (
             _alike(value, candidate) or _shape(candidate) in wanted
             or (other in p.scope.unused and isinstance(candidate, np.ndarray))
+            or (other in p.scope.ignored and _shape(candidate) == () and is_gradient(own, p.scope))
             or (like and (p.evidence.misshapen or (_is_weight(own) and _is_weight(other))
+                          or isinstance(p.parent, ast.Subscript)  # of which a part is read
+                          or (other in p.scope.rebound and is_gradient(own, p.scope))
                           or _is_factor_for(p, other, value, candidate)))
             or (value is None and p.evidence.misshapen and not hasattr(builtins, own)))
         if not fits or (filled and not _is_read_on(p, other)):
@@ -825,7 +845,8 @@ def _another_variable(p):
             new = expression(other)
             new.ctx = ast.Store()
         kind, words = _exchange(p, own, other, value, candidate)
-        yield new, {"other": other, "kind": kind, "words": words}
+        yield new, {"other": other, "kind": kind, "words": words, **(
+            {"rank": 0.9} if whole else {})}  # before the line is left out
 
 
 @mistake("copied", "`{old}` stands in two places: `{new}` belongs here", on="value", rank=4,
@@ -1138,9 +1159,10 @@ def _zero_for_path(p):
         begins = _begins(p)
         whole = {"rank": 2} if not begins and isinstance(p.parent, ast.Assign) and isinstance(
             p.parent.targets[0], ast.Name) else {}
+        into = {name_of(n) for t in getattr(p.parent, "targets", ()) for n in ast.walk(t)}
         yield from ((k, dict(whole)) for k, v in p.scope.values.items() if isinstance(
             v, (np.ndarray, float)) and k.removeprefix("self.").startswith("d")
-            and (not begins or k in p.scope.arguments))
+            and k not in into and (not begins or k in p.scope.arguments))
 
 
 def _begins(p):
@@ -1182,8 +1204,7 @@ def _term_missing(p):
 
 def _indices(p):
     """The variables of the loops around."""
-    return [loop.target.id for loop in ast.walk(p.function.node) if isinstance(loop, ast.For)
-            and isinstance(loop.target, ast.Name) and any(n is p.node for n in ast.walk(loop))]
+    return [loop.target.id for loop in p.loops if isinstance(loop.target, ast.Name)]
 
 
 @mistake("term", "`{other}` is not added to `{old}`", on=(ast.Name, ast.Attribute), rank=4,
@@ -1318,6 +1339,42 @@ def _line_missing(p):
                 yield [p.node, statement(text)], {"other": u, "new": text}
 
 
+@mistake("not_added", "`{into}` is added up nowhere: `{new}` is missing in the loop", on=ast.stmt,
+         rank=3, example="StepSum: g += step -> pass")
+def _sum_left_out(p):
+    if not p.inside or p.at is None:
+        return
+    scope, shapes, new = p.scope, {g.shape for g in p.evidence.wanted.values()}, list[Any]()
+    own = scope.values.get("self.grads")
+    stored = own if isinstance(own, list) and not p.loops[1:] else []
+    none = {k: v for k, v in scope.names.items()
+            if _are_zero(v) and not any(v is g for g in stored)}  # what is added is a step's
+    pairs = [[*map(show, loop.target.elts)] for loop in p.loops if isinstance(
+        loop.target, ast.Tuple) and [*map(type, loop.target.elts)] == [ast.Name, ast.Name]]
+    terms = {k: v for k, v in scope.arrays().items() if k in scope.names}
+    parts = {k: v for k, v in scope.values.items() if k.endswith(".grads") and v is not own}
+    terms |= {f"{k}[{n}]": g for k, gs in parts.items() for n, g in enumerate(gs)}
+    for into, zero in none.items():
+        if isinstance(zero, list):
+            new += [(f"{into}[{i}]", f"{into}[{i}] += {g}") for i, g in pairs]
+            new += [(into, f"for _i, _g in enumerate({k}): {into}[_i] += _g")
+                    for k, gs in parts.items() if len(gs) == len(zero) > 1]
+        new += [(into, f"{into} += {term}") for term, g in terms.items()
+                if _shape(g) in (shapes if _shape(zero) == () else [_shape(zero)])]
+    for into, text in new:
+        add = statement(text)
+        empty = isinstance(p.node, ast.Pass)
+        yield [add] if empty else [p.node, add], {
+            "into": into, "new": text, "rank": 3 - empty}
+
+
+def _are_zero(value):
+    """Whether a number, an array, or each of a list of such is zero."""
+    if isinstance(value, list):
+        return bool(value) and all(map(_are_zero, value))
+    return _shape(value) is not None and not isinstance(value, bool) and not np.any(value)
+
+
 @mistake("label", "the label `{other}` is not subtracted from `{old}`",
          on=(ast.Name, ast.Attribute), rank=3,
          example="SigmoidWithLoss: self.y - self.t -> self.y")
@@ -1369,8 +1426,9 @@ def _scale(p):
             yield f"({p.text}) * {ratio!r}", {
                 "mask": masks[0], "kind": "mask_scale", "rank": 0,
                 "words": "the scale of the mask `{mask}` is left out of `{old}`"}
+        both = {"rank": 6.5} if ratio < 0 else {}  # a sign and a size: rather two mistakes than one
         for factor in _as_sizes(ratio, p.scope):
-            yield f"{_operand(p)} {factor}", {"ratio": words}
+            yield f"{_operand(p)} {factor}", {"ratio": words, **both}
         for name in p.scope.arguments:  # a mean, and the dout that it is multiplied with
             dout = p.scope.values.get(name)
             if isinstance(dout, (float, np.floating)) and dout:

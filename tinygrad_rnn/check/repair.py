@@ -88,7 +88,7 @@ RETURNS = "backward returns"  # as many gradients as forward takes inputs
 # What shows as one kind in the numbers, and is another in the source.
 _MAY_BE = {"uninitialised": ("return_in_loop", "steps"),
            "zero": ("never_called", "not_added", "overwritten", "last_step", "path_dropped",
-                    "slot", "mask", "order")}
+                    "slot", "mask", "order", "wrong_variable", "extra")}
 
 
 class Budget:
@@ -405,6 +405,7 @@ class _Search:
         self.filename, self.found = filename, Repair()
         self.made: list[Edit] = []
         self.partial: list[Edit] = []
+        self.barred: list[Any] = []  # lines in which an edit did not lead to the end
         self.cut_short = False  # whether pairs were left out for want of time
         self.form = object()  # of the trees: another one once they are edited
         self.now = self.bench.run() or Marks()
@@ -483,7 +484,7 @@ class _Search:
                 e.undo = e.make()
             edit.old = before[0].old
         edit.said, edit.change = edit.text, change_of(edit)  # as it reads before it is made
-        edit.undo = edit.make()
+        edit.undo, edit.mended = edit.make(), marks.right - self.now.right - {RETURNS}
         self.install(edit.function)
         self.made.append(edit)
         self.form, self.now = object(), marks
@@ -506,6 +507,39 @@ class _Search:
     # --- the search ---
 
     def go(self):
+        self.advance()
+        made = list(self.made)
+        while not self.complete and len(self.barred) < 2 and not self.budget.over and any(
+                e.mended for e in self.made[:1]):
+            first = self.made[0]  # what mends as much may stand in another line
+            self.barred.append((first.function, first.line))
+            self.make([])
+            self.advance()
+        if not self.complete:
+            self.barred = []
+            self.make(made)
+            self.advance(self.one_by_one)
+        self.found.complete = self.complete
+        self.budget.used_up |= self.cut_short and not self.found.complete
+        self.keep_what_is_needed()
+
+    @property
+    def complete(self):
+        return bool(self.made) and self.all_right(self.now) and self.holds()
+
+    def make(self, edits):
+        """Make these edits in the functions as they were, and no others."""
+        self.undo_all()
+        self.made, self.form, self.partial = list(edits), object(), []
+        for e in self.made:
+            e.undo = e.make()
+        for f in self.functions:
+            _forget(f.node)
+            self.install(f)
+        self.now = self.bench.run() or Marks()
+
+    def advance(self, last=lambda: None):
+        """Edit, until all is right or nothing is left that mends a part."""
         while len({id(e.mistake) for e in self.made}) < MOST and not self.all_right(self.now):
             best = self.best_of(self.partial)  # what mended other gradients in the round before
             if best is None:
@@ -513,19 +547,16 @@ class _Search:
                 best = (self.scan(-1, LIKELY) or self.one_behind_another(0.7)
                         or self.best_of(self.whole) or self.scan(ORDER - 0.1, ORDER)
                         or self.one_on_the_way(0.25) or self.in_sum() or self.scan(LIKELY, 9)
-                        or self.best_of(self.partial) or self.one_by_one())
+                        or self.best_of(self.partial) or last())
             if best is None:
                 break
             for edit, marks in best:
                 self.accept(edit, marks)
-        self.found.complete = bool(self.made) and self.all_right(self.now) and self.holds()
-        self.budget.used_up |= self.cut_short and not self.found.complete
-        self.keep_what_is_needed()
 
     def begin(self):
         """A round: what can be tried, and nothing is known yet of what it does."""
         self.partial, self.whole, self.effects, self.further = [], [], [], []
-        self.edits = self.candidates()
+        self.edits = [e for e in self.candidates() if (e.function, e.line) not in self.barred]
         wrong = [n for n, marks in self.now.items() if n in self.outcome.wanted
                  and not marks.all()]
         self.wrong = [n for n in wrong if self.now.got.get(n) is not None] or wrong
@@ -819,8 +850,8 @@ class _Search:
                 further.setdefault(frozenset(way), edit)
         ways = sorted(further, reverse=True, key=lambda way: (
             len(way & self.whole_cotangents), len(way)))
-        firsts = [e for e, a in self.effects if a is not None and e.rank <= 0]
-        firsts += [further[way] for way in ways]
+        firsts = [further[way] for way in ways]
+        firsts += [e for e, a in self.effects if a is not None and e.rank <= 0]
         firsts += [e for e, a in self.effects if e.revives and a is not None
                    and not np.allclose(a, self.start, rtol=1e-9)]
         firsts = [*{id(e): e for e in firsts}.values()]
