@@ -434,6 +434,20 @@ class Beside:
         return dout * g + dx
 
 
+class Mapped:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+
+    def forward(self, x):
+        self.x = x
+        return np.dot(x, self.params[0])
+
+    def backward(self, dout):
+        W, = self.params
+        self.grads[0][...] = np.sum(np.matmul(self.x.swapaxes(-1, -2), dout), axis=0)
+        return np.dot(dout, W.T)
+
+
 class Embedding:
     def __init__(self, W):
         self.params, self.grads = [W], [np.zeros_like(W)]
@@ -560,7 +574,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 30 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 31 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)
@@ -572,6 +586,14 @@ def test_a_mistake_of_a_student(name, right, wrong, said, tmp_path):
     assert report.verdict == "wrong", str(report)
     (cause,) = report.causes
     assert said in cause.text and cause.line in (line, line + 1), str(report)
+
+
+def test_what_is_right_for_more_axes_alone_is_right_there_beside_a_mistake(tmp_path):
+    (tmp_path / "own.py").write_text(SOURCE.replace("return np.dot(dout, W.T)\n\n\nclass Emb",
+                                                    "return -np.dot(dout, W.T)\n\n\nclass Emb"))
+    (report,) = check_here(tmp_path / "own.py", only="Mapped")
+    assert [g.name for g in report.gradients if not g.ok] == ["x"], str(report)
+    assert "for x (N, D) more is wrong; checked with x (N, T, D)" in report.notes
 
 
 def test_desired_outputs_are_labels_and_a_forgotten_return_is_no_unwritten_function(tmp_path):

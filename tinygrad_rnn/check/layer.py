@@ -175,8 +175,12 @@ def check_class(cls: Any, recipe: Any = None, name: str | None = None, seed: int
         return _not_written(report, cls.forward, error)
     limits = _Limits(seed, explain, seconds, deadline, trusted)
     if search is not None:
-        other = _right_otherwise(search, seed, seconds)
-        if other is not None:
+        other, right = _right_otherwise(search, seed, seconds)
+        if other is not None and not right:
+            other.notes += [say("for {those} more is wrong; checked with {these}",
+                                those=recipe.words(other), these=other.words(recipe))]
+            recipe, setup = other, other.setup()
+        elif other is not None:
             right = _check(report, other.setup(), limits)
             if (right.verdict == "ok" or right.kind == "dout_ignored") and other.cast is None:
                 right.notes += [right.cause] * (right.kind == "dout_ignored")
@@ -330,24 +334,25 @@ def _is_derivative(setup: Setup, seed: int) -> str:
 
 def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
     """Where a layer is not right with its likeliest inputs: others with which it is, if there are
-    some."""
+    some, and True; or others of as many axes with which less is wrong, and False."""
     first: Any = search.best
+    better, fewest = None, set[str]()
     try:
         with time_limit(seconds):
             outcome = evaluate(first.setup(), seed)
             missed = set(_unseen(outcome)) if outcome.right else set()
             if not missed and (outcome.right or _at_a_kink(outcome)):
-                return None
-            wrong = {g.name for g in outcome.wrong_gradients} | missed
+                return None, False
+            wrong = fewest = {g.name for g in outcome.wrong_gradients} | missed
     except (CannotRun, TimeUp):
-        return None
+        return None, False
     if not wrong:
-        return None
+        return None, False
     with contextlib.suppress(CannotRun, TimeUp), time_limit(seconds):
         cast = {k for k in wrong if not np.any(outcome.wanted.get(k, 1))}
         whole = recipes.with_ids(first, cast)  # what is cast to integers is not differentiated
         if whole is not None and evaluate(whole.setup(), seed).right:
-            return whole
+            return whole, True
         for recipe in search.others(first, outcome.got, not wrong & {*outcome.setup.slots.names}):
             setup = recipe.setup()
             if recipes.is_right_by_chance(setup):
@@ -358,8 +363,13 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
             other = evaluate(setup, seed, light=True)
             shown = {name for name, g in other.wanted.items() if np.any(g)}
             if other.right and wrong <= shown and not (missed and _unseen(other)):
-                return recipe
-    return None
+                return recipe, True
+            left = {g.name for g in other.wrong_gradients}
+            if left and left < fewest and fewest - left <= shown and all(
+                    np.ndim(a) >= np.ndim(b) for a, b in zip(
+                        setup.inputs, outcome.setup.inputs, strict=True)):
+                fewest, better = left, recipe
+    return better, False
 
 
 def _parameter_names(layer):
