@@ -582,6 +582,24 @@ h = np.einsum("ntd,nt->nd", z, np.ones_like(x[..., 0])) | a = np.percentile(x, 3
 if N % 2: h = h * 0.5 | if T > 6: a = a * E | if I > 3: out = out * E
 h = F.dropout(h, min(0.5, 1 / T), True)
 """.replace("\n", " | ").split(" | ")
+# K and L: N and T of the first call, as literals, mostly where they meet no row
+LITERALS = """
+total = total + np.sum(np.ones((K, 4)) * f) | total = total + np.sum(np.arange(K) * f)
+total = total + np.sum(np.full((4, K), 0.5) * f) | total = total + f * np.sum(x.reshape(K, -1)[0])
+total = total + np.sum(np.ones((K, L)) @ np.ones((L, 4)) * f) | total = total + np.zeros(L) + f
+total = total + f * np.sum(np.concatenate([a, np.ones((K, 4))])) | c = c + np.sum(np.arange(L)) * f
+total = total + f * np.sum(np.broadcast_to(a[0], (K, 4))) | out = out + f * np.ones((K, 1, 1)).sum()
+total = total + f * np.sum(np.repeat(tg.Tensor(a)[:1], K, 0)) | a = a + f * np.full_like(a, K).sum()
+total = total + f * np.sum(np.ones((K, 1)) * a[0]) | a = a + f * np.sum(np.outer(np.ones(L), a[0]))
+z = z + f * np.sum(np.cumsum(np.ones(K) * f)) | z = z + f * np.sum(np.ones((L, 1)) * x[0, :1])
+total = total + f * np.sum(x[np.arange(K) % 2, 0]) | a = a + f * np.sum(np.ones_like(a.T) * f)
+total = total + f * np.sum(F.dropout(tg.Tensor(np.ones((K, 4))), 0.5, True))
+total = total + f * np.sum(np.tile(tg.Tensor(a)[0], (K, 1))) | h = h + np.full_like(a, 1 / K) * f
+v = np.zeros((K, 4)); v[...] = a[0]; total = total + np.sum(v) * f | h = h * np.ones((K, 1)).mean()
+v = np.zeros_like(a, shape=(L, 4)); v[...] = a[0]; total = total + np.sum(v) * f
+loss = loss + f * np.sum(np.ones((K, 1)) * z[0, 0]) | loss = loss + f * np.mean(np.ones((K, L)) * f)
+loss = np.mean(z * f) | loss = np.mean(z) * f | loss = np.sum(h) * f | z = z * np.sqrt(K) * f + z
+""".replace("\n", " | ").split(" | ")
 IN_STEPS = """
 h = h * (t + 1) / T | h = h if t < I else h * 0.5 | h = np.where((t < lengths)[:, None], h, c)
 h = h + E if t == I else h | h = h + f * (t % 3) | a = a + x[:, min(t + 1, T - 1)] | a[t % N] += f
@@ -596,9 +614,9 @@ for t in range(T): | for t in range(T): | for t in range(T): | for t in range(I)
 for t in range(N): | for t in range(T - 1, -1, -1): | for t in range(0, T, 2):
 for t, u in enumerate(x.swapaxes(0, 1)): | for t in range(I, T): | for t, row in enumerate(x):
 """.replace("\n", " | ").split(" | ")
-LOOPS, BODIES, AFTER, ASKED, INTS, NUMBERS, SIZED, IN_STEPS, HEADS = (
+LOOPS, BODIES, AFTER, ASKED, INTS, NUMBERS, SIZED, LITERALS, IN_STEPS, HEADS = (
     [line.strip() for line in lines if line.strip()]
-    for lines in (LOOPS, BODIES, AFTER, ASKED, INTS, NUMBERS, SIZED, IN_STEPS, HEADS))
+    for lines in (LOOPS, BODIES, AFTER, ASKED, INTS, NUMBERS, SIZED, LITERALS, IN_STEPS, HEADS))
 
 
 class Sizes(Loops):
@@ -624,7 +642,10 @@ class Sizes(Loops):
         rng = self.random
         self.sizes = getattr(self, "sizes", None) or self.visited()
         self.tried = [(2, size) for size in dict.fromkeys(self.sizes[:2])]
-        lines = [rng.choice(ASKED), "hs, total, a = [], 0.0, x[:, 0] * 1",
+        asks = rng.random() < 0.6  # else all that is done is alike for all sizes, but for literals
+        of_sizes, after = ([line for line in known if asks or {"N", "T", "I", "E", "n", "hs"}
+                            .isdisjoint(tokens(line))] for known in (SIZED, AFTER))
+        lines = [rng.choice(ASKED) if asks else "pass", "hs, total, a = [], 0.0, x[:, 0] * 1",
                  "h, c = tg.Tensor(a), a * W.one",
                  "out, z = np.zeros_like(x), tg.Tensor(x) * W.one",
                  "loss, mask = np.sum(z * z), y[..., 0] > 0"]
@@ -632,18 +653,20 @@ class Sizes(Loops):
             lines += ["mask, n = np.arange(T) < lengths[:, None], T"]
         self.hidden = rng.choice([0.2, 0.9, 0.9])  # how often what a size gives is behind f
         for _ in range(rng.choice([1, 1, 2])):
-            lines = self.longer(lines, [], SIZED, rng.choice([1, 2, 3]), "")
-            if rng.random() < 0.3:
+            lines = self.longer(lines, [], of_sizes, rng.choice([1, 2, 3]), "")
+            lines = self.longer(lines, [], LITERALS, rng.choice([0, 1, 2]), "")
+            if asks and rng.random() < 0.3:
                 head, body = self.filled(rng.choice(HEADS)), rng.choice([IN_STEPS, BODIES])
                 lines = self.longer(lines, [head], body, rng.randint(1, 3), "    ")
-            lines = self.longer(lines, [], SIZED + AFTER, rng.choice([0, 1, 3]), "")
+            lines = self.longer(lines, [], of_sizes + after, rng.choice([0, 1, 3]), "")
         names = ["h", "c", "a", "out", "total", "z", "loss"]
         rng.shuffle(names)
         return lines, names[: rng.randint(1, 4)]
 
     def filled(self, line):
         rng = self.random
-        kinds = {"I": INTS, "E": INTS + NUMBERS * 2}
+        first = [(str(n),) for n in self.sizes[0]]
+        kinds = {"I": INTS, "E": INTS + NUMBERS * 2, "K": first[0], "L": first[1]}
         line = "".join([f"({rng.choice(kinds[word])})" if word in kinds else word
                         for word in tokens(line)])
         line = super().filled(line)

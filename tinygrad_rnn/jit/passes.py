@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from bisect import bisect_left
 from typing import Any
@@ -10,7 +11,10 @@ import numpy as np
 
 from ..functional import _nll, _nll_slope
 from .blocks import softmax_nll, softmax_slope
+from .memory import elementwise
 from .tape import Call, Tape, Value, chosen, replace, values_in
+
+EACH_BY_ITSELF = {np.where, np.concatenate, np.stack, np.reshape, np.copy, operator.getitem}
 
 __all__ = ["bias_in_softmax", "compute_constants", "drop_unused", "keep_softmax", "longer_stack",
            "one_join", "share", "slope_in_softmax", "sooner"]  # fmt: skip
@@ -29,11 +33,14 @@ def drop_unused(tape: Tape) -> Tape:
 
 
 def compute_constants(tape: Tape) -> Tape:
-    """Calls that depend on no input are done once, here."""
+    """Calls that depend on no input are done once, here, but for what hangs on how many elements
+    there are (resized.py)."""
     known = dict(tape.constants)
     calls = []
     for call in tape.calls:
-        if call.effect or not all(v in known for v in call.inputs()):
+        if call.effect or not all(v in known for v in call.inputs()) or not (
+                call.view or elementwise(call) or call.fn in EACH_BY_ITSELF
+                or all(math.prod(v.shape) < 2 for v in call.inputs())):
             calls.append(call)
             continue
         args, kwargs = replace((call.args, call.kwargs), known.__getitem__)
@@ -98,13 +105,15 @@ def _stacks_rows(call):
 
 
 def share(tape: Tape) -> Tape:
-    """The same call of the same values is done once; a reshape to the same shape not at all."""
+    """The same call of the same values is done once; a reshape to the same shape not at all,
+    unless with another number of rows it might be to another one."""
     seen: dict = {}
     same: dict[Value, Value] = {}
     calls = []
     for call in tape.calls:
         call = call.of(same)
-        if call.fn is np.reshape and call.view and call.args[0].shape == call.out.shape:
+        if (call.fn is np.reshape and call.view and call.args[0].shape == call.out.shape
+                and not _open(*call.args[1:], **call.kwargs)):
             same[call.out] = call.args[0]
             continue
         if not (call.effect or call.more):
@@ -117,6 +126,11 @@ def share(tape: Tape) -> Tape:
         calls.append(call)
     results = [same.get(v, v) for v in tape.results]
     return Tape(calls, tape.inputs, tape.constants, results)
+
+
+def _open(shape, *_, **__):
+    """Whether it is another shape for another number of elements."""
+    return isinstance(shape, (tuple, list)) and len(shape) > 1 and -1 in shape
 
 
 def keep_softmax(tape: Tape) -> Tape:
