@@ -619,6 +619,7 @@ LITERALS = {  # eights that are no number of rows, beside the first batch of eig
     "as wide as the rows": lambda x, b: np.ones_like(x.T) * b,
     "as many": lambda x, b: np.ones_like(x.reshape(-1)) * b,
     "and one": lambda x, b: np.ones_like(np.concatenate([x, x[:1]])) * b,
+    "beside nothing": lambda x, b: np.append(np.ones((8, 4)) * b, x[:0], 0),
     "of the rows": lambda x, b: np.ones_like(x) * np.arange(4) + x * b,
 }
 

@@ -403,7 +403,7 @@ class _Doubted(_Resized):
         self.known: dict[int, list[int]] = {}  # of which primes a number is made
         extents = {n for call in tape.calls for out in call.outs for n in out.shape or ()}
         self.primes = (n for n in itertools.count(4099, 2) if all(
-            n % k for k in range(3, math.isqrt(n) + 1, 2)) and all(m % n for m in extents))
+            n % k for k in range(3, math.isqrt(n) + 1, 2)) and all(m % n for m in extents if m))
         self.constants = {}
         for value in {v for call in tape.calls for v in call.inputs() if v in tape.constants}:
             others = {v.shape for v in real.shaped[value]} - {value.shape} or {value.shape}
