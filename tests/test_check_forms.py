@@ -642,6 +642,14 @@ def where(name):
     ("Dense", "ok", "dweight   (5,6)"), ("Seeded", "ok", ""), ("Lifted", "wrong", ""),
     ("Mixed", "convention", "does not clear it"), ("Holder", "convention", "dW "),
     ("Deep", "convention", "dW "),
+    ("Pair2", "convention", "dx        (3,2)  ok"), ("Image", "ok", "dx        (3,5,4,4)  ok"),
+    ("Squares", "ok", "dpredictions"), ("Weighed", "ok", "dpredictions"),
+    ("Keyed2", "ok", "dparams.w.data"), ("Summed2", "ok", ""),
+    ("Absolute", "convention", "dx        (3,5)  ok"), ("WithScores", "ok", "dinput"),
+    ("Twice", "unchecked", "'numpy.ndarray' object has no attribute 'append'"),
+    ("Whole", "ok", "checked with layers x @ W of this project for layers"),
+    ("Forgetful", "unchecked", "with layers x @ W of this project for layers it is wrong"),
+    ("Taxed", "unchecked", "keeps self.penalty"), ("Noted", "wrong", "scaled by `2`"),
 ])  # fmt: skip
 def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, words):
     report = abroad[name]
@@ -670,6 +678,13 @@ def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, word
     ("Dense", "np.sum(dz, 0", "2 * np.sum(dz, 0"), ("Seeded", "copy() / (1", "copy() * (1"),
     ("Deep", "self.dW += self.x.T", "self.dW += 2 * self.x.T"),
     ("Deep", "self.dg = np.sum", "self.dg = 2 * np.sum"),
+    ("Pair2", "1 - hidden**2", "1 - hidden"), ("Image", "self.w)[", "self.dw)["),
+    ("Squares", "return (predictions - targets)", "return (targets - predictions)"),
+    ("Weighed", "self._weights * 2", "self._weights * 3"),
+    ("Keyed2", "np.sum(grad, axis=0)", "np.mean(grad, axis=0)"),
+    ("Summed2", "np.ones(self.shape) *", "2 * np.ones(self.shape) *"),
+    ("Absolute", "np.sign(x - y)", "np.sign(y - x)"),
+    ("WithScores", "labels] -= 1", "labels] -= 2"),
     ("Mean2d", "/ (H * W)", "/ H"), ("squared_error", "grad_vec = 2 *", "grad_vec ="),
 ])  # fmt: skip
 def test_a_mistake_far_from_the_book_is_found(name, right, wrong, tmp_path):
@@ -946,7 +961,8 @@ def overlooked():
     ("Late", "ok", ""), ("Looked", "ok", ""), ("Scaled", "ok", ""), ("Widened", "ok", ""),
     ("Passing", "ok", ""), ("Whole", "convention", "right for x (D,), wrong for x (N, D)"),
     ("Target", "unchecked", "y_true of backward may be left out"),
-    ("Toll", "unchecked", "keeps self.loss"), ("Summed", "convention", "right for x (D,)"),
+    ("Toll", "convention", "the gradient of self.loss"),
+    ("Summed", "convention", "right for x (D,)"),
     ("Handed", "ok", ""),
     ("Pooled", "ok", ""), ("Sequence", "convention", "backward returns no gradient of x"),
     ("Left", "convention", "leaves the gradient of src in self.for_encoder"),

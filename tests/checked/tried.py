@@ -127,3 +127,194 @@ class Lifted:
     def backward(self, dout):
         self.dc = np.array([np.sum(dout * np.cos(self.x))])
         return dout * np.exp(self.c) * self.c
+
+
+class Pair2:
+    """A network of fixed sizes: no one says them."""
+
+    def __init__(self):
+        self.first, self.last = Adding(2, 9), Adding(9, 3)
+
+    def forward(self, x):
+        return self.last.forward(np.tanh(self.first.forward(x)))
+
+    def backward(self, dout):
+        hidden = np.tanh(self.first.forward(self.first.x))
+        return self.first.backward(self.last.backward(dout) * (1 - hidden**2))
+
+
+class Squares:
+    """Its gradient is an expression, for which it has no name."""
+
+    def loss(self, predictions, targets):
+        return 0.5 * np.sum((predictions - targets) ** 2) / targets.shape[0]
+
+    def grad(self, predictions, targets):
+        return (predictions - targets) / targets.shape[0]
+
+
+class Weighed:
+    """A loss with weights for the classes, which it does not learn."""
+
+    def __init__(self, weights=None):
+        self._weights = np.ones(1) if weights is None else weights
+
+    def loss(self, predictions, targets):
+        return np.sum(self._weights * (predictions - targets) ** 2)
+
+    def grad(self, predictions, targets):
+        return self._weights * 2 * (predictions - targets)
+
+
+class Param:
+    def __init__(self, data):
+        self.data, self.grad = data, None
+
+
+class Keyed2:
+    """Parameters are objects in a dict; their gradients stand in them once backward has run."""
+
+    def __init__(self, num_in, num_out):
+        self.params = {"w": Param(np.random.randn(num_in, num_out)), "b": Param(np.zeros(num_out))}
+
+    def forward(self, inputs):
+        self.inputs = inputs
+        return np.dot(inputs, self.params["w"].data) + self.params["b"].data
+
+    def backward(self, grad):
+        self.params["w"].grad = np.dot(self.inputs.T, grad)
+        self.params["b"].grad = np.sum(grad, axis=0)
+        return np.dot(grad, self.params["w"].data.T)
+
+
+class Summed2:
+    """An operation along an axis."""
+
+    def forward(self, x, dim, keepdim):
+        self.shape, self.dim, self.keepdim = x.shape, dim, keepdim
+        return x.sum(axis=dim, keepdims=keepdim)
+
+    def backward(self, dout):
+        return np.ones(self.shape) * (dout if self.keepdim else np.expand_dims(dout, self.dim))
+
+
+class Reduced:
+    """What the subclass gives is brought to the mean."""
+
+    def backward(self, *args, **kwargs):
+        grad = self.backward_of(*args, **kwargs)
+        return grad / len(grad)
+
+
+class Absolute(Reduced):
+    def forward(self, x, y):
+        return np.abs(x - y).sum() / len(x)
+
+    def backward_of(self, x, y):
+        return np.sign(x - y)
+
+
+class WithScores:
+    """Gives the loss, and the probabilities for whoever wants them; backward takes what forward
+    took."""
+
+    def forward(self, input, labels):
+        e = np.exp(input - input.max(axis=1, keepdims=True))
+        probs = e / e.sum(axis=1, keepdims=True)
+        return -np.log(probs[np.arange(len(labels)), labels]).mean(), probs
+
+    def backward(self, input, labels):
+        e = np.exp(input - input.max(axis=1, keepdims=True))
+        grad = e / e.sum(axis=1, keepdims=True)
+        grad[np.arange(len(labels)), labels] -= 1
+        return grad / len(labels)
+
+
+class Twice:
+    """Cannot run a second time."""
+
+    def __init__(self, D, H):
+        self.rows, self.inner = [], None
+        self.D, self.H = D, H
+
+    def forward(self, x):
+        if self.inner is None:
+            self.inner = np.random.randn(self.D, self.H)
+        self.rows.append(len(x))
+        self.rows = np.array(self.rows)
+        self.x = x
+        return x @ self.inner
+
+    def backward(self, dout):
+        self.inner_grad = self.x.T @ dout
+        return dout @ self.inner.T
+
+
+class Whole:
+    """Its parameters are a property that looks at what it was handed."""
+
+    def __init__(self, layers):
+        self.layers = layers
+
+    @property
+    def params(self):
+        return [p for layer in self.layers for p in layer.params]
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+
+    def backward(self, dout):
+        for layer in reversed(self.layers):
+            dout = layer.backward(dout)
+        return dout
+
+
+class Forgetful(Whole):
+    """The same, and leaves one out."""
+
+    def backward(self, dout):
+        for layer in self.layers[:1]:
+            dout = layer.backward(dout)
+        return dout
+
+
+class Image:
+    """Unpacks four axes, of an input that is not called an image."""
+
+    def __init__(self, channels):
+        self.w = np.random.randn(channels)
+
+    def forward(self, x):
+        n, c, h, w = x.shape
+        self.x = x
+        return x.reshape(n, c, h * w).sum(axis=2) * self.w
+
+    def backward(self, dout):
+        n, c, h, w = self.x.shape
+        self.dw = (dout * self.x.reshape(n, c, h * w).sum(axis=2)).sum(axis=0)
+        return np.ones_like(self.x) * (dout * self.w)[:, :, None, None]
+
+
+class Taxed:
+    """Hands on what it is given, and keeps a penalty, whose gradient it gets wrong."""
+
+    def forward(self, x):
+        self.x = x
+        self.penalty = 0.5 * np.sum(x**2)
+        return x
+
+    def backward(self, dout):
+        return dout + 3 * self.x
+
+
+class Noted:
+    """Hands on what it is given, and has a loss by name alone."""
+
+    def forward(self, x):
+        self.x, self.loss = x, None
+        return x
+
+    def backward(self, dout):
+        return 2 * dout

@@ -39,6 +39,31 @@ def draw(*shape):
     return rng.normal(size=[int(n) for n in np.ravel(shape)])
 
 
+class Inner:
+    """A layer x @ W, of as many outputs as inputs: what a layer is handed that holds layers."""
+
+    def __init__(self, sizes, values):
+        self.W = np.asarray(values.array((sizes["D"],) * 2, 0.5))
+        self.dW = np.zeros_like(self.W)
+        self.params, self.grads = [self.W], [self.dW]
+
+    def forward(self, x, *_, **__):
+        self.x = x
+        return x @ self.W
+
+    __call__ = forward
+
+    def backward(self, dout, *_, **__):
+        rows = [a.reshape(-1, len(self.W)) for a in (self.x, dout)]
+        self.dW[...] = rows[0].T @ rows[1]
+        return dout @ self.W.T
+
+
+def inners(sizes, values):
+    """Two of them."""
+    return [Inner(sizes, values), Inner(sizes, values)]
+
+
 FUNCTIONS = {"draw": draw, "draw_rows": lambda *n: draw(*n) if np.size(n) > 1 else draw(1, *n),
              "tanh": np.tanh, "tanh_prime": lambda x: 1 - np.tanh(x) ** 2,
              "optimizer": Optimizer()}
@@ -134,6 +159,8 @@ class Spec:
         """ "(N, T, D)", with what stands there if these are no floats."""
         if self.kind in _DRAWN:
             return _DRAWN[self.kind]
+        if self.kind == "made":
+            return "[...]" if self.value is inners else "(...)"
         shape = "(" + ", ".join(self.shape) + ("," if len(self.shape) == 1 else "") + ")"
         said = {"float": "", "weight": "", "ids": "ids ", "onehot": "one-hot ",
                 "distribution": "probabilities ", "mask": "a mask ", "lengths": "lengths "}
@@ -245,6 +272,8 @@ _INPUTS = [
     (r"reg\w*|lambda?_?|lambd|l2_?(reg)?|weight_decay|lr|learning_rate|eps(ilon)?", "", "=0.1"),
     (r"act(ivation)?(_?(function|func|fn|f))?", "", "='sigmoid' ='relu' ='tanh'"),
     (_KEEPING, "", "=True =False"),
+    (r"keep_?dims?", "", "=True =False"), (r"dims?|ax[ei]s", "", "=1 =0 =-1 =(1,0) =None"),
+    (r"(new_?|target_?|out(put)?_?)?shape|sizes", "", "t:D,N t:N,D t:T,N,D t:-1"),
     (r"keep\w*|p_keep|drop(out)?_?\w*", "", "=0.6"), (r"g|groups|n(um)?_groups", "", "#1"),
     ("|".join(LABELS), r"loss.* beside .*\b(w\d|theta)\b",
      "z:N i:N z:N,T i:N,T o:N,V o:N,H o:N,D N,H N,V"),

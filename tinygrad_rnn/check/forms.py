@@ -125,7 +125,8 @@ def as_layer(cls: Any) -> Any:
     for name in methods:
         losses = [_method(cls, n) for n in methods if _LOSS.search(n)]
         given = _listed(getattr(cls, name))
-        if re.search("bptt|back|^grad", name) and all(map(_is_gradient, given)) and (
+        if re.search("bptt|back|^grad", name) and (all(map(_is_gradient, given)) or _is_formula(
+                getattr(cls, name))) and (
                 made := _beside_loss(cls, _method(cls, name), losses)):
             return made
     return cls if callable(forward) else None
@@ -793,6 +794,12 @@ def _listed(fn) -> list[str]:
     return [n for name in returned_names(fn) for n in name.strip("[]").split(", ")] or [""]
 
 
+def _is_formula(fn):
+    """Whether a function returns one thing that has no name."""
+    names = returned_names(inspect.unwrap(fn))
+    return len(names) == 1 and not names[0].isidentifier() and names[0][0] not in "[{"
+
+
 def _beside_loss(cls: Any, back, losses) -> Any:
     """A class with a method that returns the gradients of its weights beside one that returns the
     loss, of the same arguments, or of lists of them; its mean, or its sum. None if there is no such
@@ -801,7 +808,7 @@ def _beside_loss(cls: Any, back, losses) -> Any:
     losses = [fn for fn in losses if [p.name.lower() for p in arguments_of(fn)] == [
         p.name.lower() for p in taken]]
     inputs, names = [p.name for p in taken[1:]], _listed(inspect.unwrap(back))
-    if len(names) == 1 and re.fullmatch("grad|gradient", names[0]):  # of what is predicted
+    if _is_formula(back) or names in (["grad"], ["gradient"]):  # of what is predicted
         names = [f"d{n}" for n in inputs if not is_target(n)][:1] or names
     given = {t for n in names if (t := gradient_target(n)) in inputs}
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..show import file_name
 from . import recipes
-from .arguments import TRAINING
+from .arguments import TRAINING, Random
 from .causes import explain_wrong
 from .forms import AT_OUTPUT, is_empty
 from .formulas import compare_forward
@@ -51,14 +51,12 @@ from .running import (
 )
 from .smallest import smallest_example
 from .source import (
-    attributes_read,
     attributes_set,
     is_read,
     left_none,
     lines_run_in,
     node_of,
     not_reached,
-    returned_names,
     unread,
 )
 from .words import join, say
@@ -198,17 +196,24 @@ def check_class(cls: Any, recipe: Any = None, name: str | None = None, seed: int
             return report
         setup = recipe.setup()
     report = _check(report, setup, limits, search and partial(search.others, recipe))
-    fn = inspect.unwrap(cls.forward)
-    aside = [k for k in (*attributes_set(fn), *attributes_read(fn)) if "loss" in k]
-    if report.verdict == "wrong" and aside and {
-            n.removeprefix("self.") for n in returned_names(fn)} <= {*setup.names}:
-        return unchecked(Report(report.name), say(
-            "forward gives back what it is handed, and keeps self.{name}: backward may give the"
-            " gradient of that", name=aside[0]))
+    if report.verdict == "wrong" and (kept := _toll(setup, seed)):
+        report = Report(report.name, verdict="convention", kind="toll", cause=say(
+            "forward gives back what it is handed, and backward adds the gradient of self.{name} to"
+            " the one that it is handed", name=kept[0])) if kept[1] else unchecked(
+            Report(report.name), say(
+                "forward gives back what it is handed, and keeps self.{name}: backward may give the"
+                " gradient of that", name=kept[0]))
     if recipe.wider and (report.kind == "idle_input" or recipes.is_point(recipe.inputs)):
         # as what is normalised over one element does; and one number shows nothing of a batch
         return could_not_run(Report(report.name), recipe.wider[0][1], file_of(cls))
     report.notes += recipe.notes + getattr(cls, "notes", [])
+    if held := ", ".join(k for k, spec in recipe.init.items() if spec in recipes.INNER):
+        if report.verdict == "wrong":  # those that it is made for may have another manner
+            return unchecked(Report(report.name), say(
+                "with layers x @ W of this project for {names} it is wrong: let --make give it"
+                " those that it is made for", names=held))
+        report.notes.append(say("checked with layers x @ W of this project for {names}",
+                                names=held))
     first = recipe.first_error
     raised = [say("for {those} {phase} raises {error}", those=those, phase=error.phase,
                   error=str(error)) for those, error in recipe.wider]
@@ -700,8 +705,11 @@ def _unseen(outcome: Outcome):
         except CannotRun:
             again = {}
         given = {k for k, spec in setup.recipe.init.items() if spec.kind == "weight"}
+        # ones and zeros may be weights before training; those of a loss that has none are not
+        trains = setup.slots.names or any(np.ndim(y) for y in outcome.observation.outputs)
         found = {i: (path, a) for i, (path, a) in found.items()
-                 if "params" in path or str(path[-1]) in given or len(set(a.ravel())) == 1
+                 if "params" in path or str(path[-1]) in given or (
+                     trains and len(set(a.ravel())) == 1)
                  or path not in again or not np.array_equal(a, again[path])}
     names = list(outcome.unseen)
     for path, _ in found.values():
@@ -765,7 +773,8 @@ def _drawn_again(plain: Outcome):
     for seed in range(2, 6):
         with contextlib.suppress(CannotRun, TimeUp), time_limit(0.5):
             if dark and plain.setup.recipe is not None:
-                again = evaluate(plain.setup.recipe.setup(seed=seed), plain.seed)
+                again = evaluate(plain.setup.recipe.setup(values=Random(seed), seed=seed),
+                                 plain.seed)
                 if lit := {k for k in dark if shows(again.wanted.get(k, 0), again.tolerance)}:
                     dark -= lit
                     yield again
@@ -794,6 +803,42 @@ def _is_right_in_steps(setup: Setup, seed: int):
             setup, layer=layer, inputs=[*setup.inputs, *after],
             names=[*setup.names, *(f"{n}_after" for n in setup.names)]), seed, light=True).right
     return False
+
+
+def _toll(setup: Setup, seed: int):
+    """Of a layer that hands on what it was handed: the attribute, made of that, whose gradient
+    backward may add, a loss of its own, perhaps, and whether it does; None where there is none."""
+    cls = type(setup.layer)
+
+    def right_with(name):
+        def forward(self, *inputs):
+            y = cls.forward(self, *inputs)
+            self.weighed = np.random.default_rng(seed).normal(size=y.shape)
+            return np.sum(y * self.weighed) + np.sum(getattr(self, name))
+
+        def backward(self, dout):
+            return dout * cls.backward(self, self.weighed)
+
+        layer, _ = clone(setup.layer)
+        layer.__class__ = type(cls.__name__, (cls,), {
+            "__module__": cls.__module__, "forward": forward, "backward": backward})
+        with contextlib.suppress(CannotRun, Exception):
+            return evaluate(replace(setup, layer=layer), seed, light=True).right
+        return False
+
+    with contextlib.suppress(CannotRun, Exception):
+        floats = [x for x in setup.inputs if is_float(x)]
+        seen, other = (observe(replace(setup, inputs=[
+            x * scale if is_float(x) else x for x in setup.inputs]), np.random.default_rng(seed),
+            light=True)[0] for scale in (1, 0.9))
+        made = [n for n in attributes_set(inspect.unwrap(cls.forward)) if (np.asarray(
+            kept := getattr(seen.layer, n)).dtype.kind == "f" and not np.array_equal(
+                kept, getattr(other.layer, n)) and not any(np.array_equal(kept, x)
+                                                           for x in floats))]
+        if made and any(np.array_equal(seen.outputs[0], x) for x in floats):
+            right = next(filter(right_with, made), None)
+            return right or ", self.".join(made), right is not None
+    return None
 
 
 def _with_one_hot(plain: Outcome):

@@ -26,14 +26,17 @@ from .arguments import (
     IN_SHAPE,
     KEEPING,
     SIZES,
+    Inner,
     Random,
     Spec,
     family,
     gates_of,
     init_specs,
+    inners,
     input_specs,
     is_label,
     is_large_size,
+    measure,
     named_size,
     settings,
 )
@@ -50,6 +53,7 @@ from .running import (
     Slots,
     arguments_of,
     at_work,
+    call_forward,
     copies,
     file_of,
     forward_names,
@@ -75,6 +79,7 @@ from .source import (
     items_read,
     keys_read,
     may_be_none,
+    node_of,
     weights_first,
 )
 from .words import say
@@ -84,6 +89,7 @@ ATTEMPT = 6e-4  # work, in seconds
 DRAWN = 3e-5  # the same, where a recipe is only made, and was tried before
 ALIKE = 100  # recipes that raise the very same, no matter of shapes, until none is tried any more
 INDEXED = 8  # of the same kinds of values, whose floats are used as indices, until others are tried
+INNER = [Spec("made", value=make) for make in (Inner, inners)]
 _COUNTS = re.compile(r"h|(n|num)_?(heads?|layers?)|heads?|layers?")
 _NO_FLOATS = {"ids": "ids", "lengths": "ids", "onehot": "onehot", "mask": "mask"}
 
@@ -145,8 +151,10 @@ class Recipe:
         values = values or Random()
         with quietly(seed=seed):
             arguments = {k: spec.make(sizes, values) for k, spec in self.init.items()}
+            arrays = {k: v for k, v in arguments.items() if isinstance(v, np.ndarray)}
             try:
                 layer = self.cls(**arguments)
+                slots = self.slots or slots_of(layer, [*arrays])  # properties, perhaps
             except (Exception, SystemExit, TimeUp) as error:
                 raise CannotRun("construction", error, line_of(error, file_of(self.cls))) from error
         inputs = self.fixed_inputs
@@ -158,8 +166,8 @@ class Recipe:
                     layer.forward(*copies(inputs))
                 except (Exception, SystemExit, TimeUp) as error:
                     raise CannotRun("forward", error) from error
-        arrays = {k: v for k, v in arguments.items() if isinstance(v, np.ndarray)}
-        slots = self.slots or slots_of(layer, [*arrays])
+        if self.primed:
+            slots = self.slots or slots_of(layer, [*arrays])
         for p in slots.params(layer):  # ones and zeros, as training begins with, hide mistakes
             if _is_float(p) and p.flags.writeable and p.size and np.ptp(p) == 0 and not any(
                     np.array_equal(p, a) for a in arrays.values()):
@@ -319,11 +327,14 @@ class Search:
             if error.phase == "construction":
                 broken[key] = error
             elif error.phase == "output":  # of a logarithm, or a root
+                if any("X" in s.shape for s in recipe.inputs):  # or nothing is left of an image
+                    self.failed.append((recipe, error))
                 positive = [replace(recipe, inputs=[
                     replace(s, kind="distribution") if s.kind == "float" and s.shape else s
                     for s in recipe.inputs])]
             elif error.phase in ("forward", "backward"):
                 self.failed.append((recipe, error))
+                positive = [r for r in [self._as_unpacked(error, *recipe.drawn)] if r is not None]
                 indexed[kinds] += "used as indices must be" in str(error)
                 self.indexed = self.indexed or bool(indexed[kinds])
                 alike[error.line, str(error)] += 1
@@ -430,6 +441,8 @@ class Search:
 
     def _init(self, name: str, k: int):
         found, cost = init_specs(name, self.name, k, self.init_names)
+        if cost and self._holds_layers:  # of a name that says nothing
+            found, cost = [*INNER, *found], 0
         if self.like is None:
             fn = self.cls.__init__
             found = [*(Spec("value", value=word) for word in compared(fn, name)), *found,
@@ -445,6 +458,15 @@ class Search:
         if hasattr(self.cls, "form"):  # the weights of functions: no sizes
             found = [s for s in found if s.kind == "weight"] or found
         return list(enumerate(found, cost))
+
+    @functools.cached_property
+    def _holds_layers(self):
+        """Whether the class calls the backward of something else."""
+        return self.like is None and any(
+            isinstance(n, ast.Attribute) and n.attr == "backward"
+            and ast.unparse(n.value) not in ("self", "super()")
+            for fn in vars(self.cls).values() if isinstance(fn, types.FunctionType)
+            for n in ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], [])))
 
     @functools.cached_property
     def _cells(self):
@@ -530,11 +552,35 @@ class Search:
         while ahead := [pair for pair in self.failed if _key(pair[1]) not in done]:
             recipe, error = max(ahead, key=lambda pair: pair[1].progress)
             done.add(_key(error))
-            for near in self._near(*recipe.drawn):
+            for near in itertools.chain(self._told(error, *recipe.drawn),
+                                        self._near(*recipe.drawn)):
                 if near is not None:
                     yield 0.0, near
                 if self.failed[-1][1].progress > error.progress:
                     break
+
+    def _as_unpacked(self, error: CannotRun, groups, found, names, *how) -> Recipe | None:
+        """The recipe with inputs of as many axes as they are unpacked into, or indexed by."""
+        told = re.search(r"to unpack \(expected (\d)|-dimensional, but (\d)", str(error.error))
+        axes = int(told[1] or told[2]) if told else 0
+        fits = [next((s for _, s in choices if len(s.shape) == axes and s.kind == spec.kind), spec)
+                if spec.shape and max(at) >= len(self.init_names) and len(spec.shape) != axes
+                else spec for (at, choices), spec in zip(groups, found, strict=True)]
+        return self._drawn(groups, fits, names, *how) if told and fits != found else None
+
+    def _told(self, error: CannotRun, groups, found, names, form, sizes):
+        """The recipes in which a size of the inputs that an exception names is another that it
+        names: "size 2 is different from 5"."""
+        named = [int(n) for n in re.findall(r"(?<![\w.])\d+", str(error.error))]
+        own = [max(at) >= len(self.init_names) for at, _ in groups]
+        symbols = dict.fromkeys(a for spec, ours in zip(found, own, strict=True) if ours
+                                for a in spec.shape if a not in "NTU")
+        for a, n in itertools.product(symbols, dict.fromkeys(named)):
+            if measure(a, {**SIZES, **sizes}) in named and n not in (0, measure(
+                    a, {**SIZES, **sizes})):
+                yield self._drawn(groups, [replace(spec, shape=tuple(
+                    str(n) if b == a else b for b in spec.shape)) if ours else spec
+                    for spec, ours in zip(found, own, strict=True)], names, form, sizes)
 
     def _near(self, groups, found, names, *how) -> Iterator[Recipe | None]:
         """The recipes in which another argument, another form, or both, or two arguments are other
@@ -543,6 +589,8 @@ class Search:
                       for cost, spec in choices if spec != found[k]), key=lambda c: c[:2])
         two = sorted(itertools.combinations(one, 2), key=lambda c: c[0][0] + c[1][0])
         forms = [(groups, found, v) for v in self.variants if v != (*how,)]
+        if any("X" in spec.shape for spec in found):  # larger images
+            forms[:0] = [(groups, found, (how[0], {**how[1], "X": n})) for n in (7, 9, 12, 28)]
         for k in gates_of(self.name) if self.like is None else ():
             other = self._groups([self._init(n, k) for n in self.init_names],
                                  self._inputs(names), names)
@@ -776,10 +824,9 @@ def attempt(setup: Setup):
         recipe.primed = found is None
         return found
     # gradients may stand in places that are there only after backward, or be subtracted there
-    params = getattr(setup.layer, "params", None)  # it may be a method
     more = [p for p, _ in places(setup.layer) if p not in setup.slots.paths
             and gradient_of(seen.layer, p) is not None] if setup.slots.beside else []
-    if (more or not setup.slots.names) and (not params or callable(params)):
+    if more or not setup.slots.names:
         edited, setup.rate = updated(setup)
         before = [path for path, _ in places(setup.layer)]
         found = [p for p in before if p in edited or gradient_of(seen.layer, p) is not None]
@@ -830,12 +877,13 @@ def _handed(setup: Setup, cotangents, kind):
 
 def _are_kept(setup: Setup, paths):
     """Whether the arrays that the first forward makes, unlike states, are those of a second one."""
-    with at_work(setup.layer) as layer:
-        layer.forward(*copies(setup.inputs))
+    with contextlib.suppress(CannotRun), at_work(setup.layer) as layer:
+        call_forward(setup, layer, copies(setup.inputs))
         made = dict(places(layer))
-        layer.forward(*copies(setup.inputs))
+        call_forward(setup, layer, copies(setup.inputs))
         now = dict(places(layer))
-    return all(path in made and now.get(path) is made[path] for path in paths)
+        return all(path in made and now.get(path) is made[path] for path in paths)
+    return False  # a second one raises, which is told later
 
 
 def is_written(setup: Setup, path):
@@ -843,7 +891,7 @@ def is_written(setup: Setup, path):
     with at_work(setup.layer) as layer:
         array = item_at(layer, path)
         before = np.copy(array)
-        layer.forward(*copies(setup.inputs))
+        call_forward(setup, layer, copies(setup.inputs))
         return item_at(layer, path) is array and not np.array_equal(before, array)
 
 

@@ -28,7 +28,7 @@ from .arguments import is_label
 from .limits import TimeUp
 from .loading import is_widened
 from .numpy_standin import clips, numpy_standin, tracing
-from .source import displays, profiled, returned_names
+from .source import displays, handed_on, profiled, returned_names
 from .words import say
 
 _HERE = str(Path(__file__).parent)
@@ -315,9 +315,11 @@ def slots_of(layer, names=()):
     if isinstance(params, dict) and (paths := [("params", k) for k, v in params.items()
                                                if isinstance(v, np.ndarray)]):
         return named_slots(layer, paths)
-    if not isinstance(params, (list, tuple)) or not params:
-        return named_slots(layer, [p for p, _ in places(layer)
-                                   if gradient_of(layer, p) is not None])
+    listed = isinstance(params, (list, tuple)) and params
+    beside = [] if listed and hasattr(layer, "grads") else [
+        p for p, _ in places(layer) if gradient_of(layer, p) is not None]
+    if beside or not listed:
+        return named_slots(layer, beside)
     nested = any(isinstance(v, (list, tuple)) for v in params)
     paths = [("params", *p) for p, _ in places(params)] if nested else [
         ("params", i) for i, v in enumerate(params) if isinstance(v, np.ndarray)]
@@ -470,17 +472,27 @@ _RATES = re.compile(r"lr|eta|alpha|(learn(ing)?_?)?rate|step_?size", re.IGNORECA
 
 
 def arguments_of(fn) -> list[inspect.Parameter]:
-    """What a function takes; ``*args``, where that is not known."""
+    """What a function takes; ``*args``, where that is not known: what it hands them on to tells."""
     is_method = isinstance(fn, types.MethodType)
-    return list(_arguments_of(fn.__func__ if is_method else fn, is_method))
+    function = fn.__func__ if is_method else fn
+    found = list(_arguments_of(function, is_method))
+    inner = getattr(type(fn.__self__), handed_on(function), None) if is_method and all(
+        p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in found) else None
+    return list(_arguments_of(inner, True)) if isinstance(inner, types.FunctionType) else found
 
 
 @functools.cache  # asked for in each run of a backward
 def _arguments_of(fn, is_method: bool):
     try:
-        return inspect.signature(types.MethodType(fn, "") if is_method else fn).parameters.values()
+        found = inspect.signature(types.MethodType(fn, "") if is_method else fn).parameters
     except (TypeError, ValueError):
         return [inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL)]
+    # a decorator that does not say what it wraps
+    inner = _only(c.cell_contents for c in getattr(fn, "__closure__", None) or ()
+                  if isinstance(c.cell_contents, types.FunctionType))
+    whole = inner and all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) or p.name == "self"
+                          for p in found.values())
+    return _arguments_of(inner, is_method) if whole else found.values()
 
 
 def is_positional(p: inspect.Parameter):
@@ -498,8 +510,9 @@ def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
     given = dict(zip(forward_names(layer), setup.inputs, strict=False))
     again = [p.name in given and p.default is p.empty and not any(  # h beside h_prev: an output
         q.name.startswith(f"{p.name}_prev") for q in taken) for p in taken]
-    at_inputs = len(cotangents) == 1 and np.ndim(cotangents[0]) == 0 and (  # of a loss
-        len(taken) > 1 or any(is_label(p.name) for p in taken))
+    labels = any(is_label(p.name) for p in taken)
+    at_inputs = bool(cotangents) and np.ndim(cotangents[0]) == 0 and (  # of a loss
+        labels or len(cotangents) == 1 < len(taken))
     if all(again) and not at_inputs and len(again) <= len(cotangents):
         # backward(x) is handed a gradient, whatever it calls it
         again = [False] * len(taken)

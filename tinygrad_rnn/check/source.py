@@ -493,3 +493,13 @@ def without_epsilon(functions):
                            for c in code.co_consts)
             found.append((fn, code.replace(co_consts=consts)))
     return found
+
+
+@functools.cache
+def handed_on(fn) -> str:
+    """The name of the method that a function hands its ``*args`` on to, "" where there is none."""
+    node: Any = node_of(fn)
+    args = getattr(node.args.vararg, "arg", "") if node else ""
+    return next((n.func.attr for n in ast.walk(node) if isinstance(n, ast.Call)
+                 and ast.unparse(n.func).startswith("self.") and isinstance(n.func, ast.Attribute)
+                 and any(ast.unparse(a) == f"*{args}" for a in n.args)), "") if args else ""
