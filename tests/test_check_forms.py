@@ -649,7 +649,9 @@ def where(name):
     ("Twice", "unchecked", "'numpy.ndarray' object has no attribute 'append'"),
     ("Whole", "ok", "checked with layers x @ W of this project for layers"),
     ("Forgetful", "unchecked", "with layers x @ W of this project for layers it is wrong"),
-    ("Taxed", "unchecked", "keeps self.penalty"), ("Noted", "wrong", "scaled by `2`"),
+    ("Begun", "ok", "no gradient of it is compared"), ("Settled", "ok", "dx"),
+    ("Unlearned", "unchecked", "db not compared"),
+    ("Taxed", "unchecked", "keeps self.penalty"), ("Noted", "wrong", "2 times"),
 ])  # fmt: skip
 def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, words):
     report = abroad[name]
@@ -684,6 +686,8 @@ def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, word
     ("Keyed2", "np.sum(grad, axis=0)", "np.mean(grad, axis=0)"),
     ("Summed2", "np.ones(self.shape) *", "2 * np.ones(self.shape) *"),
     ("Absolute", "np.sign(x - y)", "np.sign(y - x)"),
+    ("Begun", "self.hs[t].T @ da", "self.hs[t + 1].T @ da"),
+    ("Settled", "self.step.backward(dout)", "2 * self.step.backward(dout)"),
     ("WithScores", "labels] -= 1", "labels] -= 2"),
     ("Mean2d", "/ (H * W)", "/ H"), ("squared_error", "grad_vec = 2 *", "grad_vec ="),
 ])  # fmt: skip
@@ -738,6 +742,8 @@ class Scale:
         return dout * self.g
 """)
     (tmp_path / "models.py").write_text("""
+import numpy as np
+
 import nn
 
 
@@ -759,9 +765,25 @@ class Block:
     def backward(self, dout):
         return self.scales[0].backward(self.scales[1].backward(dout))
 """)
-    (report,) = check_here(tmp_path / "models.py")
-    assert report.cause == (
-        "Block uses Scale, which is wrong: mend that first; Block itself is right"), str(report)
+    with (tmp_path / "models.py").open("a") as file:
+        file.write("""
+
+class Open(Block):
+    def __init__(self, D):
+        super().__init__(D)
+        self.held = np.random.randn(D)
+
+    def forward(self, x):
+        return super().forward(x) * self.held
+
+    def backward(self, dout):
+        return super().backward(dout * self.held)
+""")
+    block, unseen = check_here(tmp_path / "models.py")
+    assert block.cause == (
+        "Block uses Scale, which is wrong: mend that first; Block itself is right"), str(block)
+    assert unseen.verdict == "wrong" and (
+        "uses Scale, which is wrong: mend that first; dheld not compared") in unseen.cause
 
 
 def test_the_search_for_a_cause_ends_without_lists_of_gradients(tmp_path):

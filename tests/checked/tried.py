@@ -318,3 +318,72 @@ class Noted:
 
     def backward(self, dout):
         return 2 * dout
+
+
+class Begun:
+    """Begins with zeros where it is handed no state, and does not learn them."""
+
+    def __init__(self, D, H, h0=None):
+        self.W, self.U = np.random.randn(D, H), np.random.randn(H, H)
+        self.h0 = np.zeros(H) if h0 is None else h0
+
+    def forward(self, xs):
+        self.xs, self.hs = xs, [np.repeat(self.h0[None], len(xs), axis=0)]
+        for t in range(xs.shape[1]):
+            self.hs.append(np.tanh(xs[:, t] @ self.W + self.hs[-1] @ self.U))
+        return np.stack(self.hs[1:], axis=1)
+
+    def backward(self, dhs):
+        self.dW, self.dU = np.zeros_like(self.W), np.zeros_like(self.U)
+        dxs, dh = np.zeros_like(self.xs), 0
+        for t in reversed(range(self.xs.shape[1])):
+            da = (dhs[:, t] + dh) * (1 - self.hs[t + 1] ** 2)
+            self.dW += self.xs[:, t].T @ da
+            self.dU += self.hs[t].T @ da
+            dxs[:, t] = da @ self.W.T
+            dh = da @ self.U.T
+        return dxs
+
+
+class Unlearned:
+    """Its bias may be left out, too, and has a gradient that nobody computes."""
+
+    def __init__(self, D, H, b=None):
+        self.W = np.random.randn(D, H)
+        self.b = np.zeros(H) if b is None else b
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+
+    def backward(self, dout):
+        self.dW = self.x.T @ dout
+        return dout @ self.W.T
+
+
+class Step:
+    def __init__(self, settings):
+        self.settings = settings
+
+    def forward(self, x):
+        width, times = self.settings["width"], self.settings["times"]
+        self.shape = x.shape
+        return times * np.stack((x[:, i] for i in range(width)), axis=1)
+
+    def backward(self, dout):
+        dx = np.zeros(self.shape)
+        dx[:, : self.settings["width"]] = self.settings["times"] * dout
+        return dx
+
+
+class Settled:
+    """Hands on a dict of settings, which its part keeps; a stack of a generator, as in NumPy 1."""
+
+    def __init__(self, settings):
+        self.step = Step(settings)
+
+    def forward(self, x):
+        return self.step.forward(x)
+
+    def backward(self, dout):
+        return self.step.backward(dout)

@@ -172,6 +172,9 @@ class Checks:
         self.left -= 1
         try:
             report = self._with_the_books(name, cls, share)
+        except MemoryError as error:
+            report = unchecked(Report(name), say("it takes more memory than there is: {error}",
+                                                 error=str(error)))
         except (Exception, SystemExit) as error:
             report = unchecked(Report(name), say(
                 "the check itself failed: {error}", error=f"{type(error).__name__}: {error}"))
@@ -201,17 +204,19 @@ class Checks:
                     search = self.known.get(cls)  # what did not run may run now
                     known = {cls: search} if search and search.running else {}
                     after = checked(cls, False, (), known)
-                    if not after.ok and self.explain:  # by its own mistakes alone
+                    alone = report.verdict == "wrong" and after.verdict == "unchecked"
+                    if not (after.ok or alone) and self.explain:  # by its own mistakes alone
                         report = checked(cls, True, right, known)
                 text = say("{name} uses {parts}, which is wrong: mend that first", name=name,
                            parts=", ".join(part.__name__ for part in wrong))
-                if not after.ok:
+                if not (after.ok or alone):
                     report.notes.insert(0, join([text, say(
                         "{name} is not right then either", name=name)]))
                 else:
                     report.verdict, report.kind, report.line = "wrong", "inherits", None
                     report.searched, report.unexplained = "", []
-                    report.cause = join([text, say("{name} itself is right", name=name)])
+                    report.cause = join([text, after.cause if alone else say(
+                        "{name} itself is right", name=name)])
                     report.causes = [Cause("inherits", report.cause)]
                 report.notes += [text for text in raised if text != report.cause]
         self.verdicts[cls] = report.verdict

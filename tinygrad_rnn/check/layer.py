@@ -17,7 +17,7 @@ import numpy as np
 
 from ..show import file_name
 from . import recipes
-from .arguments import TRAINING, Random
+from .arguments import TRAINING, Random, init_specs
 from .causes import explain_wrong
 from .forms import AT_OUTPUT, is_empty
 from .formulas import compare_forward
@@ -345,7 +345,7 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
     try:
         with time_limit(seconds):
             outcome = evaluate(first.setup(), seed)
-            missed = set(_unseen(outcome)) if outcome.right else set()
+            missed = set(_unseen(outcome, [])) if outcome.right else set()
             if not missed and (outcome.right or _at_a_kink(outcome)):
                 return None, False
             wrong = fewest = {g.name for g in outcome.wrong_gradients} | missed
@@ -367,7 +367,7 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
                 continue  # whether in training or not: both are meant
             other = evaluate(setup, seed, light=True)
             shown = {name for name, g in other.wanted.items() if np.any(g)}
-            if other.right and wrong <= shown and not (missed and _unseen(other)):
+            if other.right and wrong <= shown and not (missed and _unseen(other, [])):
                 return recipe, True
             left = {g.name for g in other.wrong_gradients}
             if left and left < fewest and fewest - left <= shown and all(
@@ -539,7 +539,11 @@ def _check(report: Report, setup: Setup, limits: _Limits, others: Any = None) ->
                    " the same", name=name)
         conventions.insert(0, Cause("idle_input", join([text, *_without(setup, name)]),
                                       _line_without(setup.layer, name)))
-    missed = _unseen(first)
+    left: list[str] = []
+    missed = _unseen(first, left)
+    if left:
+        report.notes.append(say("{names}: as the constructor makes it where it is not handed over;"
+                                " no gradient of it is compared", names=", ".join(left)))
     if (left_out := _left_out(first, missed)) is not None:
         conventions.insert(0, left_out)
     elif missed:
@@ -690,10 +694,11 @@ def _line_without(layer, name: str):
     return min(reads, default=code.co_firstlineno)
 
 
-def _unseen(outcome: Outcome):
+def _unseen(outcome: Outcome, left: list[str] | None = None):
     """The names of arrays of the layer on which its output depends, and for which no gradient was
     compared. Constants, made the same each time and neither handed over, are none of them, nor
-    is what forward fills itself."""
+    is what forward fills itself. Those that the constructor makes where it is not handed them, and
+    that have no name of weights, a first state, go into ``left``."""
     setup, layer = outcome.setup, outcome.setup.layer
     params = setup.slots.params(layer)
     found = {id(a): (path, a) for path, a in places(layer) if a.size and not any(
@@ -712,12 +717,20 @@ def _unseen(outcome: Outcome):
                      trains and len(set(a.ravel())) == 1)
                  or path not in again or not np.array_equal(a, again[path])}
     names = list(outcome.unseen)
-    for path, _ in found.values():
+    for path, array in found.values():
         with contextlib.suppress(CannotRun, Exception):
             (g,) = truth(setup, outcome.cotangents, others=[path]).others
             if np.abs(g).max(initial=0) > 1e-9 and not recipes.is_written(setup, path):
-                names.append(".".join(map(str, path)))
+                begins = len(set(array.ravel())) == 1 and str(path[-1]) in _left_to_others(
+                    type(item_at(layer, path[:-1])))
+                (names if left is None or not begins else left).append(".".join(map(str, path)))
     return names
+
+
+def _left_to_others(cls):
+    """The arguments of a constructor that may be left out, and have no name of weights."""
+    found = [p.name for p in arguments_of(cls) if p.default is None]
+    return {n for n in found if init_specs(n, cls.__name__, 1, found)[0][0].kind != "weight"}
 
 
 def _left_out(outcome: Outcome, missed):

@@ -326,6 +326,10 @@ class NumpyStandIn(types.ModuleType):
             lambda *args, fn=fn, **kw: fn(*args, **_wide_kwargs(kw)) for fn in (
                 np.arange, np.linspace))
 
+        self.stack, self.hstack, self.vstack = (  # which took iterators, in NumPy 1
+            lambda arrays, *args, fn=fn, **kw: fn(list(arrays) if hasattr(
+                arrays, "__next__") else arrays, *args, **kw) for fn in (
+                np.stack, np.hstack, np.vstack))
         for name, fn in vars(self).items():
             if isinstance(fn, types.FunctionType):
                 vars(self)[name] = _posing(fn, getattr(np, name))

@@ -164,9 +164,10 @@ def _by_convention(outcome: Outcome, light: bool):
     mean, sizes = ("mean_of_batch", say(
         "the gradients of all parameters are divided by the batch, and that of the input is not:"
         " right where the loss is a mean whose own gradient is not divided")), [1]
-    if setup.recipe is not None and 1 < len(names) == len(wrong) < len(outcome.got):
+    shown = {n for n in outcome.got if np.any(outcome.wanted.get(n, 1))}  # of dead units is nothing
+    if setup.recipe is not None and len(names) > 1 and wrong == shown & {*names} != shown:
         sizes.append(setup.recipe.size("N"))
-    if 1 < len(wrong) == len(outcome.got) and target_of(setup.layer) is None and np.ndim(
+    if wrong == shown and len(outcome.got) > 1 and target_of(setup.layer) is None and np.ndim(
             outcome.observation.outputs[0]):
         sizes = [setup.recipe.size("N")] if setup.recipe is not None else []  # of a whole network
     for n in sizes:

@@ -77,6 +77,7 @@ from .source import (
     compared,
     is_gone_through,
     items_read,
+    keys_kept,
     keys_read,
     may_be_none,
     node_of,
@@ -442,7 +443,7 @@ class Search:
     def _init(self, name: str, k: int):
         found, cost = init_specs(name, self.name, k, self.init_names)
         if cost and self._holds_layers:  # of a name that says nothing
-            found, cost = [*INNER, *found], 0
+            found, cost = [*found[:1], *INNER, *found[1:]], 0
         if self.like is None:
             fn = self.cls.__init__
             found = [*(Spec("value", value=word) for word in compared(fn, name)), *found,
@@ -452,7 +453,7 @@ class Search:
             found[:0] = specified({2: small + "t:X,X t:D,H", 3: "t:C,X,X t:X,X,C t:N,X,X",
                                    4: "t:N,C,X,X t:H,C,K,K"}.get(items, ""))
             found += specified("s:H,H s:D,H,V" * is_gone_through(fn, name))
-            found[:0] = settings(keys) if (keys := keys_read(fn, name)) else []
+            found[:0] = settings(keys) if (keys := keys_kept(self.cls, name)) else []
         if re.search(r"cell$|^layer$", name):
             return [*enumerate([*self._cells, *found])]
         if hasattr(self.cls, "form"):  # the weights of functions: no sizes
@@ -552,8 +553,7 @@ class Search:
         while ahead := [pair for pair in self.failed if _key(pair[1]) not in done]:
             recipe, error = max(ahead, key=lambda pair: pair[1].progress)
             done.add(_key(error))
-            for near in itertools.chain(self._told(error, *recipe.drawn),
-                                        self._near(*recipe.drawn)):
+            for near in self._near(error, *recipe.drawn):
                 if near is not None:
                     yield 0.0, near
                 if self.failed[-1][1].progress > error.progress:
@@ -566,7 +566,8 @@ class Search:
         fits = [next((s for _, s in choices if len(s.shape) == axes and s.kind == spec.kind), spec)
                 if spec.shape and max(at) >= len(self.init_names) and len(spec.shape) != axes
                 else spec for (at, choices), spec in zip(groups, found, strict=True)]
-        return self._drawn(groups, fits, names, *how) if told and fits != found else None
+        return self._drawn(groups, fits, names, *how) if told and fits != found and (
+            how[0] == "rows") else None
 
     def _told(self, error: CannotRun, groups, found, names, form, sizes):
         """The recipes in which a size of the inputs that an exception names is another that it
@@ -582,9 +583,9 @@ class Search:
                     str(n) if b == a else b for b in spec.shape)) if ours else spec
                     for spec, ours in zip(found, own, strict=True)], names, form, sizes)
 
-    def _near(self, groups, found, names, *how) -> Iterator[Recipe | None]:
-        """The recipes in which another argument, another form, or both, or two arguments are other
-        than in one."""
+    def _near(self, error: CannotRun, groups, found, names, *how) -> Iterator[Recipe | None]:
+        """The recipes in which another argument, another form, a size that was told, or two of
+        these, are other than in one."""
         one = sorted(((cost, k, spec) for k, (_, choices) in enumerate(groups)
                       for cost, spec in choices if spec != found[k]), key=lambda c: c[:2])
         two = sorted(itertools.combinations(one, 2), key=lambda c: c[0][0] + c[1][0])
@@ -601,11 +602,16 @@ class Search:
                                       in zip(other, at, strict=True)], how))
         here = (groups, found, how)
         far = [(f, (c,)) for c in one[:30] for f in forms], [(here, c) for c in two[:300]]
-        for (group, picks, form), changes in itertools.chain(
-                ((here, (c,)) for c in one), ((f, ()) for f in forms),
-                (c for both in itertools.zip_longest(*far) for c in both if c)):
-            picked = {k: spec for _, k, spec in changes}
-            yield self._drawn(group, [picked.get(k, s) for k, s in enumerate(picks)], names, *form)
+
+        def drawn(changed):
+            for (group, picks, form), changes in changed:
+                picked = {k: spec for _, k, spec in changes}
+                yield self._drawn(group, [picked.get(k, s) for k, s in enumerate(picks)], names,
+                                  *form)
+
+        yield from drawn([*((here, (c,)) for c in one), *((f, ()) for f in forms)])
+        yield from self._told(error, groups, found, names, *how)
+        yield from drawn(c for both in itertools.zip_longest(*far) for c in both if c)
 
 
 def _key(error: CannotRun):

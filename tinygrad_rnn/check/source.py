@@ -191,6 +191,28 @@ def keys_read(fn, name: str, seen=()) -> dict[str, list[Any]] | None:
     return {**found, **{k: [] for k in layered}} if found else found
 
 
+
+def keys_kept(cls, name: str, seen=()) -> dict[str, list[Any]]:
+    """The keys by which a constructor reads a dict, as above, and those by which methods read it
+    where it is kept, or another class that it is handed to."""
+    init = inspect.unwrap(cls.__init__)
+    found = dict(keys_read(init, name) or {}) if isinstance(init, types.FunctionType) else {}
+    n: Any
+    for n in ast.walk(node_of(init) or ast.Module([], [])):
+        if isinstance(n, ast.Assign) and ast.unparse(n.value) == name:
+            for fn in vars(cls).values():
+                if isinstance(fn, types.FunctionType):
+                    found |= keys_read(fn, ast.unparse(n.targets[0])) or {}
+        elif isinstance(n, ast.Call) and isinstance(n.func, ast.Name):
+            other = init.__globals__.get(n.func.id)
+            taken = [*inspect.signature(other).parameters] if isinstance(
+                other, type) and other not in (cls, *seen) and "__init__" in vars(other) else []
+            for theirs, given in zip(taken, n.args, strict=False):
+                if ast.unparse(given) == name:
+                    found |= keys_kept(other, theirs, (cls, *seen))
+    return found
+
+
 def _keys(n) -> list[str]:
     """The keys that an expression stands for: one, or those of two layers, "W" + str(l)."""
     if isinstance(n, ast.Constant):
