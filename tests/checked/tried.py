@@ -1,6 +1,8 @@
 """What was met in libraries of one's own: gradients under short names in any order, seeds that are
 None, blocks of layers that keep their gradients each in its own way, deep in one another."""
 
+from collections import OrderedDict
+
 import numpy as np
 
 
@@ -380,6 +382,7 @@ class Settled:
     """Hands on a dict of settings, which its part keeps; a stack of a generator, as in NumPy 1."""
 
     def __init__(self, settings):
+        self.parts = OrderedDict()  # of which no one knows what it takes
         self.step = Step(settings)
 
     def forward(self, x):

@@ -205,8 +205,9 @@ def keys_kept(cls, name: str, seen=()) -> dict[str, list[Any]]:
                     found |= keys_read(fn, ast.unparse(n.targets[0])) or {}
         elif isinstance(n, ast.Call) and isinstance(n.func, ast.Name):
             other = init.__globals__.get(n.func.id)
-            taken = [*inspect.signature(other).parameters] if isinstance(
-                other, type) and other not in (cls, *seen) and "__init__" in vars(other) else []
+            theirs_made = vars(other).get("__init__") if isinstance(other, type) else None
+            taken = theirs_made.__code__.co_varnames[1 : theirs_made.__code__.co_argcount] if (
+                isinstance(theirs_made, types.FunctionType) and other not in (cls, *seen)) else ()
             for theirs, given in zip(taken, n.args, strict=False):
                 if ast.unparse(given) == name:
                     found |= keys_kept(other, theirs, (cls, *seen))
