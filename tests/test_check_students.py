@@ -412,22 +412,17 @@ class Rows:
 
 
 class Beside:
-    def __init__(self, g, c, U):
-        self.params = [g, c, U]
-        self.grads = [np.zeros_like(g), np.zeros_like(c), np.zeros_like(U)]
+    def __init__(self, g, c):
+        self.params, self.grads = [g, c], [np.zeros_like(g), np.zeros_like(c)]
 
     def forward(self, x):
-        g, c, U = self.params
+        g, c = self.params
         self.x, self.z = x, np.tanh(g * x + c)
-        self.both = np.concatenate((x, self.z), axis=1)
-        return self.both @ U
+        return np.concatenate((x, self.z), axis=1)
 
     def backward(self, dout):
-        g, c, U = self.params
-        D = len(g)
-        self.grads[2][...] = self.both.T @ dout
-        dout = dout @ U.T
-        dx, dout = dout[:, :D], dout[:, D:]
+        g, c = self.params
+        dx, dout = dout[:, :len(g)], dout[:, len(g):]
         dout = dout * (1 - self.z**2)
         self.grads[1][...] = np.sum(dout, axis=0)
         self.grads[0][...] = np.sum(dout * self.x, axis=0)
