@@ -324,10 +324,15 @@ class Place:
                 and any(n is self.node for n in ast.walk(loop))]
 
 
+def looped(tree):
+    """The nodes inside the loops of a tree."""
+    return {n for loop in ast.walk(tree) if isinstance(loop, (ast.For, ast.While))
+            for n in ast.walk(loop) if n is not loop}
+
+
 def places(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Place]:
     """All nodes of a function."""
-    inside = {n for loop in ast.walk(function.node) if isinstance(loop, (ast.For, ast.While))
-              for n in ast.walk(loop) if n is not loop}
+    inside = looped(function.node)
     for parent in ast.walk(function.node):
         for name, value in ast.iter_fields(parent):
             for at, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
@@ -889,10 +894,10 @@ def _state_thrown_away(p):
     if not (p.stored and p.inside and isinstance(p.parent, ast.Tuple)):
         return
     names: Any = [n for n in ast.walk(p.function.node) if isinstance(n, ast.Name)]
-    looped = {n for loop in ast.walk(p.function.node) if isinstance(loop, (ast.For, ast.While))
-              for n in ast.walk(loop)}
-    read = {n.id for n in names if isinstance(n.ctx, ast.Load) and n in looped}
-    bound = {n.id for n in names if isinstance(n.ctx, ast.Store) and n in looped}
+    inside = looped(p.function.node)
+    there = [n for n in names if n in inside]
+    read = {n.id for n in there if isinstance(n.ctx, ast.Load)}
+    bound = {n.id for n in there if isinstance(n.ctx, ast.Store)}
     if p.node.id in {n.id for n in names if isinstance(n.ctx, ast.Load)}:
         return
     # read in each step, and never anything but what it begins with

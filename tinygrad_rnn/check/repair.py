@@ -29,6 +29,7 @@ from .mistakes import (
     bound_in,
     called,
     edits,
+    looped,
     name_of,
     placed,
     ratio_in_words,
@@ -324,11 +325,9 @@ def forward_repair(outcome: Outcome, budget: Budget, stored=False, formula=None)
                 ast.unparse(t).startswith("self.") for t in s.targets) for n in ast.walk(s.value)}
             summed = {n for n in ast.walk(f.node) if isinstance(n, ast.Call) and not n.keywords
                       and called(n) == "sum" and "exp" in f.fn.__code__.co_names}
-            looped = {n for loop in ast.walk(f.node) if isinstance(loop, (ast.For, ast.While))
-                      for n in ast.walk(loop)}
-            asked: dict[str, set[Any]] = {"overwritten": looped, "axis": {*summed}}
+            asked = {"overwritten": looped(f.node), "axis": {*summed}}
             found = edits(f, scope, Evidence(setup, outcome.wanted, {})) if (
-                stored or summed or looped or formula is not None) else ()
+                stored or any(asked.values()) or formula is not None) else ()
             for edit in sorted(found, key=lambda e: e.rank):
                 if budget.over:
                     break
