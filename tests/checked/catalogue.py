@@ -438,3 +438,35 @@ class InlineGates:
         self.dWg = self.x.T @ (dg * (1 - g**2))
         dx = (df * f * (1 - f)) @ self.Wf.T + (dg * (1 - g**2)) @ self.Wg.T
         return dx
+
+
+class Squared:
+    def __init__(self):
+        self.params, self.grads = [], []
+
+    def forward(self, x):
+        self.x = x
+        return np.sin(x) + x ** 2
+
+    def backward(self, dout):
+        return dout * np.cos(self.x) + 2 * (dout * self.x)
+
+
+class TwoProducts:
+    def __init__(self, A, B):
+        self.params, self.grads = [A, B], [np.zeros_like(A), np.zeros_like(B)]
+
+    def forward(self, x):
+        A, B = self.params
+        self.x, self.a, self.b = x, x @ A, x @ B
+        return self.a * self.b
+
+    def backward(self, dout):
+        A, B = self.params
+        da = dout * self.b
+        dx = da @ A.T
+        self.grads[0][...] = self.x.T @ da
+        db = dout * self.a
+        self.grads[1][...] = self.x.T @ db
+        dx += db @ B.T
+        return dx

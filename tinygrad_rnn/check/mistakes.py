@@ -57,7 +57,7 @@ class Mistake:
     kind: str
     words: str
     on: Any
-    rank: int
+    rank: float
     example: str
     undo: Callable[[Place], Iterator[Any]]
 
@@ -66,7 +66,7 @@ MISTAKES: list[Mistake] = []
 LATE = 8  # the rank of mistakes that are looked for when nothing else was found
 
 
-def mistake(kind: str, words: str, on: Any, rank: int, example: str = ""):
+def mistake(kind: str, words: str, on: Any, rank: float, example: str = ""):
     """Enter the decorated function into the catalogue."""
 
     def enter(undo):
@@ -1229,7 +1229,7 @@ def _difference_missing(p):
     seen = set()
     for n in ast.walk(p.function.node):
         if isinstance(n, ast.BinOp) and isinstance(n.op, (ast.Add, ast.Sub)) and same(
-                n.left, p.node) and n.left is not p.node:
+                n.left, p.node) and not same(n, p.parent):
             seen.add(ast.unparse(n))
     yield from (f"({text})" for text in sorted(seen))
 
@@ -1313,6 +1313,24 @@ def _product_missing(p):
             if d in arrays and arrays[d].shape == arrays[v].shape == arrays[w].shape:
                 form = f"{d} * {v} * (1 - {w} ** 2)"
                 yield f"{p.text} + {form}", {"form": form}
+
+
+@mistake("path_dropped", "a path of the gradient is dropped: `{new}` is missing", on=ast.stmt,
+         rank=LATE, example="TwoProducts: dx += db @ B.T -> pass")
+def _product_left_out(p):
+    """A path through a matrix, in a line of its own."""
+    if p.at is None or isinstance(p.node, ast.Return):
+        return
+    arrays = p.scope.arrays()
+    read: Any = {n.id for s in getattr(p.parent, p.field)[p.at + 1:] for n in ast.walk(s)
+                 if isinstance(n, ast.Name)}
+    given = {k: v.shape for k, v in arrays.items() if is_gradient(k, p.scope) and v.ndim == 2}
+    for d, (rows, columns) in given.items():
+        for W, w in arrays.items() if d in bound_in([p.node]) else ():
+            if w.ndim == 2 and w.shape[1] == columns and not is_gradient(W, p.scope):
+                for into in (k for k in given.keys() & read if given[k] == (rows, len(w))):
+                    new = f"{into} += np.dot({d}, {W}.T)"
+                    yield [p.node, statement(new)], {"new": new}
 
 
 @mistake("line_missing", "`{other}` is computed and used nowhere: `{new}` is missing", on=ast.stmt,
@@ -1405,6 +1423,14 @@ def _label_left_out(p):
         if isinstance(ids, np.ndarray) and ids.dtype.kind in "iu" and ids.shape == shape[:1]:
             new = f"{target.id}[np.arange(len({other})), {other}] -= 1"
             yield [p.node, statement(new)], {"new": new}
+
+
+@mistake("number", "the factor {factor} is missing in `{old}`", on="value", rank=5.5,
+         example="Squared: 2 * (dout * self.x) -> dout * self.x")
+def _number_missing(p):
+    if isinstance(p.parent, (ast.Assign, ast.AugAssign, ast.BinOp)) and "shape" not in p.text:
+        for factor in ("2", "0.5"):
+            yield f"{factor} * {_operand(p)}", {"factor": factor}
 
 
 @mistake("scaling", "the size `{other}` is missing: `{new}` belongs here", on="value", rank=5,
