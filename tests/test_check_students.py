@@ -1,6 +1,8 @@
 """Mistakes as they were put into layers that people wrote: small layers of the same kinds."""
 
+import re
 import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -736,3 +738,14 @@ def test_what_is_the_same_for_one_element_alone_is_not_wrong(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE.replace("np.dot(s, s.T)", "np.dot(s, s)"))
     (report,) = check_here(tmp_path / "own.py", only="Jacobians")
     assert report.verdict == "unchecked", str(report)
+
+
+@pytest.mark.parametrize("names", ["U V", "A C", "K Q", "P R", "a b"])
+def test_a_matrix_is_known_by_its_use_whatever_its_name(names, tmp_path):
+    text = (Path(__file__).parent / "checked" / "catalogue.py").read_text()
+    text = text[text.index("class TwoProducts"):]
+    for old, new in zip("AB", names.split(), strict=True):
+        text = re.sub(rf"\b{old}\b", new, text)
+    (tmp_path / "own.py").write_text("import numpy as np\n\n\n" + text)
+    (report,) = check_here(tmp_path / "own.py")
+    assert report.verdict == "ok" and len(report.gradients) == 3, str(report)

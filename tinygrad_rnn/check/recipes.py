@@ -76,6 +76,7 @@ from .source import (
     attributes_set,
     compared,
     is_gone_through,
+    is_multiplied,
     items_read,
     keys_kept,
     keys_read,
@@ -444,6 +445,9 @@ class Search:
         found, cost = init_specs(name, self.name, k, self.init_names)
         if cost and self._holds_layers:  # of a name that says nothing
             found, cost = [*found[:1], *INNER, *found[1:]], 0
+        if is_multiplied(self.cls.forward, name) and not any(
+                s.kind == "weight" and len(s.shape) == 2 for s in found):
+            found = [*init_specs("W", self.name, k, self.init_names)[0], *found]
         if self.like is None:
             fn = self.cls.__init__
             found = [*(Spec("value", value=word) for word in compared(fn, name)), *found,

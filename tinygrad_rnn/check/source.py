@@ -245,6 +245,18 @@ def items_read(fn, name: str, alone=True) -> list[str]:
         sorted(set(at)) == every and len(every) > 1) else []
 
 
+def is_multiplied(fn, name: str) -> bool:
+    """Whether a function multiplies with a variable or attribute of this name as with a matrix."""
+    operands: list[Any] = []
+    for n in ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], [])):
+        if isinstance(n, ast.BinOp) and isinstance(n.op, ast.MatMult):
+            operands += [n.left, n.right]
+        if isinstance(n, ast.Call) and getattr(n.func, "attr", "") in ("dot", "matmul"):
+            operands += [n.func.value, *n.args[:2]]  # type: ignore[attr-defined]
+    bare = [o.value if getattr(o, "attr", "") == "T" else o for o in operands]
+    return any(name in (getattr(o, "id", ""), getattr(o, "attr", "")) for o in bare)
+
+
 def is_gone_through(fn, name: str) -> bool:
     """Whether a function goes through an argument, item by item."""
     nodes: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
