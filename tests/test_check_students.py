@@ -659,7 +659,7 @@ PAIRS = [
     ("Gated", [("self.data_out * (1", "self.data_out / (1"), ("return grad_out", "return grad_in")],
      ["self.data_out / (1 - self.data_out)` multiplies", "where `grad_out` belongs"]),
     ("column", [("db = np.sum(dout, axis=1, keepdims=True)", "dz = dout * dout\n    db = dz")],
-     ["`dz` stands where `dout` belongs", "`np.sum(dz, axis=1, keepdims=True)` belongs"]),
+     ["the factor `dout` does not belong", "`np.sum(dz, axis=1, keepdims=True)` belongs"]),
     ("Normed", [("0.5 * dstd", "0.5"), ("2.0 / N * self.xc", "(2.0 / N + self.xc)")],
      ["`dstd` is", "`2.0 / N + self.xc`"]),
     ("Normed", [("return dxc - np.sum(dxc, axis=0) / N",

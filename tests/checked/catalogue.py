@@ -467,6 +467,6 @@ class TwoProducts:
         dx = da @ A.T
         self.grads[0][...] = self.x.T @ da
         db = dout * self.a
-        self.grads[1][...] = self.x.T @ db
         dx += db @ B.T
+        self.grads[1][...] = self.x.T @ db
         return dx

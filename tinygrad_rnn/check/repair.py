@@ -865,8 +865,8 @@ class _Search:
                 self.now = now = (runs and self.bench.run()) or Marks()
                 self.begin()
                 right = self.settled()  # it has its mistake elsewhere, if it has one
-                here = {n for n in ast.walk(first.tree) if not hasattr(n, "original")} if (
-                    first.is_expression) else ()  # one place
+                here = [n for n in ast.walk(first.tree) if n is first.tree or not hasattr(
+                    n, "original")] if first.is_expression else []  # one place
                 self.edits = [e for e in self.edits if (id(e.old) in right) == there
                               and not (e.is_expression and e.old in here)]
                 found = self.scan(-1, LIKELY)
