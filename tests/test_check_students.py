@@ -491,6 +491,10 @@ class SoftmaxWithLoss:
 '''
 MISTAKES = [
     ("Embedding", "dW[...] = 0", "dout[...] = 0", "`dout` stands where `dW` belongs"),
+    ("Embedding", "np.add.at(dW, self.idx, dout)", "for i, k in enumerate(self.idx):\n"
+     "            dW[k] += dout[i]\n        np.add.at(dW, self.idx, dout)", "does not belong"),
+    ("TimeEmbedding", "g in enumerate(part.grads)", "g in enumerate(self.grads)",
+     "`self.grads` stands where `part.grads` belongs"),
     ("TimeEmbedding", "sums[k] += g", "pass", "`sums[k]` is added up nowhere: `sums[k] += g`"),
     ("Affine", "= dW\n        self.grads[1]", "= db\n        self.grads[1]",
      "`db` stands where `dW` belongs"),

@@ -839,7 +839,8 @@ def _another_variable(p):
             or (other in p.scope.unused and isinstance(candidate, np.ndarray))
             or (other in p.scope.ignored and _shape(candidate) == () and is_gradient(own, p.scope))
             or (like and (p.evidence.misshapen or (_is_weight(own) and _is_weight(other))
-                          or isinstance(p.parent, ast.Subscript)  # of which a part is read
+                          or (isinstance(p.parent, ast.Subscript) and any(isinstance(
+                              n, ast.Slice) for n in ast.walk(p.parent.slice)))  # a part is read
                           or (other in p.scope.rebound and is_gradient(own, p.scope))
                           or _is_factor_for(p, other, value, candidate)))
             or (value is None and p.evidence.misshapen and not hasattr(builtins, own)))
@@ -1369,9 +1370,11 @@ def _sum_left_out(p):
         return
     scope, shapes, new = p.scope, {g.shape for g in p.evidence.wanted.values()}, list[Any]()
     own = scope.values.get("self.grads")
-    stored = own if isinstance(own, list) and not p.loops[1:] else []
+    stored = own if isinstance(own, list) and not p.loops[1:] else []  # no sums of steps
+    added = {name_of(n) for s in ast.walk(p.function.node) if isinstance(s, ast.AugAssign)
+             for n in ast.walk(s.target)}
     none = {k: v for k, v in scope.names.items()
-            if _are_zero(v) and not any(v is g for g in stored)}  # what is added is a step's
+            if k not in added and _are_zero(v) and not any(v is g for g in stored)}
     pairs = [[*map(show, loop.target.elts)] for loop in p.loops if isinstance(
         loop.target, ast.Tuple) and [*map(type, loop.target.elts)] == [ast.Name, ast.Name]]
     terms = {k: v for k, v in scope.arrays().items() if k in scope.names}
