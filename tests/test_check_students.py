@@ -485,11 +485,13 @@ class SoftmaxWithLoss:
 
     def backward(self, dout=1):
         dx = self.y.copy()
+        N = len(self.t)
         dx[np.arange(len(dx)), self.t] -= 1
-        dx *= dout / len(dx)
+        dx *= dout / N
         return dx
 '''
 MISTAKES = [
+    ("SoftmaxWithLoss", "dx *= dout / N", "dx *= dout * dout / N", "`dout` does not belong there"),
     ("Embedding", "dW[...] = 0", "dout[...] = 0", "`dout` stands where `dW` belongs"),
     ("Embedding", "np.add.at(dW, self.idx, dout)", "for i, k in enumerate(self.idx):\n"
      "            dW[k] += dout[i]\n        np.add.at(dW, self.idx, dout)", "does not belong"),
@@ -658,7 +660,7 @@ PAIRS = [
                 ("return dout * g + dx", "return dout * g")],
      ["`dx` stands where `dout` belongs", "`dx` is not added to"]),
     ("SoftmaxWithLoss", [("dx = self.y.copy()", "dx = 2 * self.y.copy()"),
-                         ("dx *= dout / len(dx)", "dx *= dx / len(dx)")],
+                         ("dx *= dout / N", "dx *= dx / N")],
      ["scaled by `2`", "`dx` stands where `dout` belongs"]),
     ("Gated", [("self.data_out * (1", "self.data_out / (1"), ("return grad_out", "return grad_in")],
      ["self.data_out / (1 - self.data_out)` multiplies", "where `grad_out` belongs"]),

@@ -1238,8 +1238,8 @@ def _difference_missing(p):
 @mistake("missing_factor", "the factor `{other}` is missing in `{old}`", on="value", rank=4,
          example="LSTM: dc_prev = dc * f -> dc_prev = dc")
 def _factor_missing(p):
-    if isinstance(p.parent, (ast.Assign, ast.AugAssign)) and "shape" in p.text:
-        return
+    if isinstance(p.parent, (ast.Assign, ast.AugAssign)) and re.search(r"shape|\blen\(", p.text):
+        return  # a size
     for other, value, same in _factors(p):
         if is_label(other.removeprefix("self.")):
             continue  # it chooses, and is no factor
