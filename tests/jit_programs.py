@@ -200,6 +200,17 @@ def backward(t):
 """
 
 
+class Counting(nn.RNNCell):
+    """Does something of its own in late steps."""
+
+    seen = ()
+
+    def step(self, a, h):
+        if isinstance(self.seen, list):
+            self.seen.append(None)
+        return super().step(a, h * 0.5 if len(self.seen) > 11 else h)
+
+
 class World:
     """What a program can reach, besides its arguments."""
 
@@ -226,6 +237,7 @@ class World:
         self.window = [self.big[1:4], self.big[2:5]]
         self.kept, self.number, self.h, self.scalar = None, 0.5, [], dtype(1.5)
         self.g = np.random.default_rng(seed)
+        self.layer = nn.Recurrent(Counting(4, 4, dtype=dtype, rng=rng))
 
     def all(self):
         """Everything, in order."""
@@ -581,6 +593,8 @@ loss = F.cross_entropy(z.reshape(-1, 4), np.argmax(y, -1).reshape(-1)) | loss = 
 h = np.einsum("ntd,nt->nd", z, np.ones_like(x[..., 0])) | a = np.percentile(x, 30, axis=1)
 if N % 2: h = h * 0.5 | if T > 6: a = a * E | if I > 3: out = out * E
 h = F.dropout(h, min(0.5, 1 / T), True)
+W.layer.cells[0].seen = []; z = W.layer(z)[0]; W.layer.cells[0].seen = []
+W.layer.cells[0].seen = []; h = W.layer(x)[1]; W.layer.cells[0].seen = [] | z = W.layer(z)[0] * f
 """.replace("\n", " | ").split(" | ")
 # K and L: N and T of the first call, as literals, mostly where they meet no row
 LITERALS = """
@@ -608,6 +622,10 @@ a = a + np.minimum(lengths, t)[:, None] / T | total = total + E * t | h = h * 0.
 h = W.cell(x[:, t], h) * (1 - t / T) | a = np.where(t < np.minimum(lengths, I)[:, None], a, x[:, t])
 out[:, t] = a * E | f = f * E | hs.append(h * E) | h = h - hs[max(0, len(hs) - 2)]
 h = W.cell(x[:, t], h); hs.append(h) | h = np.tanh(h * W.one + x[:, t] * E)
+h = h * (0.5 if t < 17 else 0.75) | h = (np.tanh if t < 17 else F.sigmoid)(h)
+a = a * [f, E][t > 16] | h = h + x[:, min(t, 17)] | h = h if t < 17 else c
+a = a + [0.5, 0.25][t // 17] | a = a * min(t, 17)
+h = h + W.table[min(t, I)] | a[min(t, 17) % N] += f | h = h * W.number if t > 16 else h * 0.5
 """.replace("\n", " | ").split(" | ")
 HEADS = """
 for t in range(T): | for t in range(T): | for t in range(T): | for t in range(I):
@@ -814,6 +832,9 @@ def judge(program, mode, fallback=None):
             except Exception as error:
                 return "different", f"call {n}: {type(error).__name__}: {error}"
             what = different(one, other, tolerance)
+            if all(isinstance(run[0][1], str) and run[0][1] == "IndexError"
+                   for run in (one, other)):  # of an id: a replay has not begun to edit then
+                return "same", None
             # would a few units in the last place do as much without tg.jit, or those of float32?
             others = [Run(program, nudged=True)] if what and tolerance else []
             if others and program.dtype is np.float32:

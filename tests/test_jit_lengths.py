@@ -127,7 +127,7 @@ def test_another_length_records_nothing_and_runs_for_real_twice():
     for T in (24, 24, 24, 24, 60, 60, 60, 60):
         f(rng.normal(size=(2, T, 3)))
     assert [T for real, T in runs if real] == [24, 24, 60, 60]
-    assert [T for real, T in runs if not real] == [13, 14, 16, 17]
+    assert [T for real, T in runs if not real] == [13, 14, 16, 17, 24, 60]  # and what that is
 
 
 def test_what_each_step_needs_for_itself_alone_is_one_buffer():
@@ -235,6 +235,77 @@ def test_a_loop_that_is_none_is_recorded_as_it_is(name):
         x = rng.normal(size=(2, T, 3))
         assert_array_equal(step(x), f(x))
     assert {type(r) for r in step.recordings.values()} == {Recording}
+
+
+SEVENTEEN = 17  # steps that are alike, and are all that is seen in few
+HEADS, EACH = [np.tanh, np.sin], [0.5] * SEVENTEEN + [0.25] * 50
+HIDDEN_STEPS = {  # what is done to a, of x (2, n, 3), in step t; w hides it in the first two calls
+    "a branch": lambda x, t, a, w: np.where(w > 0, a if t < SEVENTEEN else a * 0.5, a),
+    "another function": lambda x, t, a, w: a + w * HEADS[t >= SEVENTEEN](a),
+    "another literal": lambda x, t, a, w: a + w * (0.5 if t < SEVENTEEN else 0.25),
+    "a list of numbers": lambda x, t, a, w: a + w * EACH[t],
+    "another operand": lambda x, t, a, w: a + w * (x[:, t] if t < SEVENTEEN else x[:, t - 1]),
+    "the step, to the end": lambda x, t, a, w: a + w * min(t, SEVENTEEN),
+    "the same row": lambda x, t, a, w: a + w * x[:, min(t, SEVENTEEN)],
+    "under a mask": lambda x, t, a, w: np.where(
+        np.abs(x[:, t]) > 9 - 8 * w, np.exp(a) if t < SEVENTEEN else a, a),
+    "the number of steps": lambda x, t, a, w: a + w * (1 if x.shape[1] < 20 else 2),
+    "a row from the end": lambda x, t, a, w: a + w * x[:, max(x.shape[1] - 18, t)],
+    "two literals": lambda x, t, a, w: a * (1 - w + w * (0.9 if t == 20 else 0.8)),
+    "gradients": lambda x, t, a, w: a + 0 * slope(
+        a, lambda h: np.sum(h * (w if t < SEVENTEEN else 2 * w))).numpy() + w * slope(
+        a, lambda h: np.sum(h * (1 if t < SEVENTEEN else 2))).numpy(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HIDDEN_STEPS)
+@pytest.mark.parametrize("fast", [False, True])
+def test_what_a_step_does_of_its_own_is_right_where_no_proof_sees_it(name, fast):
+    def f(x, w):
+        a = x[:, 0] * 0
+        for t in range(x.shape[1]):
+            a = HIDDEN_STEPS[name](x, t, np.tanh(a) + x[:, t], w)
+        return a
+
+    step = tg.jit(f, fast=fast)
+    for T in (24, 30, 12, 24, 16):
+        x = rng.normal(size=(2, T, 3))
+        for w in (0.0, 0.0, 1.0):
+            assert_allclose(step(x, w), f(x, w), 1e-10, 1e-12)
+
+
+def test_the_steps_of_a_layer_are_not_looked_at_once_more(monkeypatch):
+    traced = []
+    monkeypatch.setattr(jitted, "trace", lambda f, reached, given: traced.append(f) or trace(
+        f, reached, given))
+    (step, _), data = training(MODELS["LSTM"], True), np.random.default_rng(1)
+    for T in (24, 24, 30, 30):
+        step(*batch("LSTM", T, data))
+    assert not traced and {type(r) for r in step.recordings.values()} == {ForSize}
+
+
+@pytest.mark.parametrize("far", [17, 99])
+def test_a_cell_that_counts_its_steps_is_right_where_no_proof_sees_it(far):
+    class Counting(nn.RNNCell):
+        def step(self, a, h):
+            self.seen.append(None)
+            return super().step(a, h) + (self.w if len(self.seen) > far else 0.0)
+
+    cell = Counting(D, H, dtype=np.float64, rng=rng)
+    layer, cell.seen = nn.Recurrent(cell), []
+
+    def f(x, w):
+        cell.seen, cell.w = [], w
+        hs, _ = layer(x)
+        cell.seen = []
+        return hs
+
+    step = tg.jit(f, fast=False)
+    for T in (12, 18, 15, 18):
+        x = rng.normal(size=(2, T, D))
+        for w in (0.0, 0.0, 1.0):
+            assert_allclose(step(x, w).numpy(), f(x, w).numpy(), 1e-10)
+    assert (type(step._last) is ForSize) == (far == 99)
 
 
 def test_many_arguments_are_joined_beside_a_loop():

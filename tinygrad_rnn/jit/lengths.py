@@ -9,21 +9,23 @@ elements, must give what the function gives (proof.py).
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from .memory import Block
+from .passes import compute_constants, drop_unused
 from .proof import Plain, coarsest
 from .replay import Program
 from .resized import resized
 from .roll import Irregular, Rolled, between
 from .state import Reached
-from .tape import Choices
+from .tape import Choices, Tape, Value
 from .trace import arguments, slots_of, trace
 
-__all__ = ["LONG", "NO_LOOP", "SOME", "STEPS", "AnyLength", "AnyRows", "sizes_of"]
+__all__ = ["LONG", "NO_LOOP", "SOME", "STEPS", "AnyLength", "AnyRows", "known_ahead",
+           "sizes_of"]  # fmt: skip
 
 LONG = 96  # steps from which on they are not recorded one by one
 SOME = 11  # of another number of them, which are enough beside all of the first one: a prime
@@ -71,7 +73,11 @@ class AnyLength:
         if any(repr(other[2:]) != repr(made[0][2:]) or other[0].looked_at for other in made):
             raise Irregular("results")
         self.asked = set.intersection(*(tape.asked for tape, *_ in made))  # of other sizes
-        self.plain = Rolled([Plain(tape, homes) for tape, homes, *_ in made], self.Ts)
+        # whether the program has a hand in each step, or knows how many there are
+        self.open = any(tape.entered != made[0][0].entered or tape.asked != self.asked
+                        for tape, *_ in made)
+        self.plain = self.as_recorded = Rolled(
+            [Plain(known_ahead(tape), homes) for tape, homes, *_ in made], self.Ts)
         self.chosen: list[list[bool]] = []
         better = []
         for i, ((tape, homes, *_), t) in enumerate(zip(made, self.Ts, strict=True)):
@@ -88,7 +94,7 @@ class AnyRows:
     """Programs for two sizes of a batch, or two numbers of steps, as one for any. Raises Irregular
     where they are not alike."""
 
-    what, plain = "rows", None
+    what, plain, open = "rows", None, False
     tried: int | None = None  # which STEPS, before, where it is about steps
 
     def __init__(self, one: Any, Ns: tuple[int, ...], other: Any, looked_at: bool = False) -> None:
@@ -116,8 +122,22 @@ class AnyRows:
         self = cls(one, Ns, (program, other.shape, other.assigned), other.looked_at)
         self.proofs += other.proofs
         if not hasattr(one, "known") and len(one.recorded.calls) != len(other.recorded.calls):
-            self.what, self.tried = "steps", 0
+            self.of_recorded(one, other.recorded, other.homes)
         return self
+
+    def of_recorded(self, one: Any, tape: Tape, homes: dict[Value, Value]) -> None:
+        """It is about steps, in what was recorded."""
+        self.what, self.tried = "steps", 0
+        self.recorded = [(one.recorded, one.homes), (tape, homes)]
+        self.open = one.recorded.entered != tape.entered or one.recorded.asked != tape.asked
+
+    @cached_property
+    def as_recorded(self) -> Rolled:
+        """What was recorded, as one for any number of steps."""
+        plain = [Plain(known_ahead(tape), homes) for tape, homes in self.recorded]
+        with suppress(Irregular):
+            return Rolled(plain, self.Ts, loops=True)
+        return Rolled(plain, self.Ts)
 
     @classmethod
     def of_one(cls, one: Any, reached: Reached, Ns: tuple[int, ...]) -> AnyRows:
@@ -144,10 +164,16 @@ class AnyRows:
             raise Irregular(*NO_LOOP)
         if tape.asked != one.asked:
             raise Irregular("sizes")
-        better, homes, _ = improve(tape, homes)
-        self = cls(one, (n, SOME), ((better, homes), *structures), tape.looked_at)
-        self.what, self.tried = "steps", 0
+        better, own, _ = improve(tape, homes)
+        self = cls(one, (n, SOME), ((better, own), *structures), tape.looked_at)
+        self.of_recorded(one, tape, homes)
         return self
+
+
+def known_ahead(tape: Tape) -> Tape:
+    """The tape without what nobody reads and what depends on no input, of which the engine
+    computes some in another way for other sizes."""
+    return compute_constants(drop_unused(tape))
 
 
 def rolled(tapes: list[Any], Ts: tuple[int, ...], loops: bool = True) -> Rolled:

@@ -30,9 +30,9 @@ from . import JitError
 from .state import ARRAYS, rebuilt
 from .tape import Call, Tape, Value, name_of
 
-__all__ = ["MAKERS", "Recorder", "RecordingArray", "RecordingGenerator", "RecordingNumber",
-           "RecordingSource", "added", "draw", "holder", "line_of", "overwritten", "same_bits",
-           "source_line"]  # fmt: skip
+__all__ = ["MAKERS", "PACKAGE", "Recorder", "RecordingArray", "RecordingGenerator",
+           "RecordingNumber", "RecordingSource", "added", "draw", "holder", "is_a_librarys",
+           "line_of", "overwritten", "same_bits", "source_line"]  # fmt: skip
 
 
 class JitAttributeError(JitError, AttributeError):

@@ -33,6 +33,7 @@ __all__ = ["Irregular", "Rolled", "between", "evenly", "ramp"]
 PEELED = 4  # repetitions at its ends that may be other than those between
 TOKEN = re.compile(r"'[^']*'|[A-Za-z_]\w*|\d+\.?\d*(?:[eE][-+]?\d+)?|.")
 NAME = re.compile(r"[oivr]\d+$")
+VALUE = re.compile(r"\b[vr]\d+\b")
 LIST = 8  # names in brackets that are a list
 ENDS = {"(": ")", "[": "]"}
 
@@ -49,7 +50,7 @@ class Slot:
     """What stands somewhere in a line: of which kind, and the numbers that say it exactly."""
 
     kind: Any
-    numbers: tuple[int, ...] = ()
+    numbers: tuple[Any, ...] = ()
 
     @property
     def rough(self) -> Any:
@@ -81,11 +82,20 @@ class Sample:
         memory = program.memory
         self.begin = memory.block.bytes.ctypes.data if memory else 0
         texts = [*program.lines, (program.result, None)]
-        self.lines = [self.line(text, call, program.lanes.get(i))
-                      for i, (text, call) in enumerate(texts)]
-        self.segments = list(segments([line.key for line in self.lines]))
+        lanes = program.lanes
+        self.parsed: dict[Any, Line] = {}  # by the text without the names of values
+        self.lines = [self.line(text, call, lanes.get(i)) for i, (text, call) in enumerate(texts)]
+        self.segments: list[tuple[int, int, int]] = []
 
     def line(self, text, call, lane):
+        values = iter(VALUE.findall(text))
+        key = VALUE.sub("v", text), lane
+        if key not in self.parsed:
+            self.parsed[key] = self.taken_apart(text, call, lane)
+        known = self.parsed[key]
+        return Line(known.parts, [renamed(slot, values) for slot in known.slots], lane, call)
+
+    def taken_apart(self, text, call, lane):
         parts, slots = [""], []
 
         def put(slot):
@@ -213,26 +223,32 @@ class Sample:
                     s, pos, k = self.at[until]
                     self.lines[line].slots.append(Slot(("buffer", ordinal, s, pos), (size, k)))
         owners: dict[int, tuple] = {}
-        for i, line in enumerate(self.lines):
-            where, k = self.at[i][:2], self.at[i][2]
+        for (s, pos, k), line in zip(self.at, self.lines, strict=True):
+            line.slots = [self.placed(slot, (s, pos, n), k, first, owners)
+                          for n, slot in enumerate(line.slots)]
 
-            def placed(slot, n, where=where, k=k):
-                kind = slot.kind
-                if kind[0] == "list":
-                    return Slot(kind, tuple([placed(one, (n, j))
-                                             for j, one in enumerate(slot.numbers)]))
-                if kind[0] == "local":
-                    (s, pos, n), k = first.setdefault(kind[1], ((*where, n), k))
-                    return Slot(("local", (s, pos, n)), (k,))
-                if kind[0] == "array" and isinstance(kind[1], int):
-                    buffer, k = self.buffers[kind[1]]
-                    return Slot(("array", buffer, kind[2]), (k, *slot.numbers))
-                if kind[0] == "array" and kind[1][0] == "scratch":
-                    at = owners.setdefault(kind[1][1], (*where, n))
-                    return Slot(("array", ("scratch", at, kind[1][2]), kind[2]), slot.numbers)
-                return slot
+    def placed(self, slot, at, k, first, owners):
+        kind = slot.kind
+        if kind[0] == "list":
+            return Slot(kind, tuple([self.placed(one, (*at[:2], (at[2], j)), k, first, owners)
+                                     for j, one in enumerate(slot.numbers)]))
+        if kind[0] == "local":
+            at, k = first.setdefault(kind[1], (at, k))
+            return Slot(("local", at), (k,))
+        if kind[0] == "array" and isinstance(kind[1], int):
+            buffer, k = self.buffers[kind[1]]
+            return Slot(("array", buffer, kind[2]), (k, *slot.numbers))
+        if kind[0] == "array" and kind[1][0] == "scratch":
+            return Slot(("array", ("scratch", owners.setdefault(kind[1][1], at), kind[1][2]),
+                         kind[2]), slot.numbers)
+        return slot
 
-            line.slots = [placed(slot, n) for n, slot in enumerate(line.slots)]
+
+def renamed(slot, values):
+    """The slot with the next names of ``values``."""
+    if slot.kind[0] == "list":
+        return Slot(slot.kind, tuple([renamed(one, values) for one in slot.numbers]))
+    return Slot(("local", next(values))) if slot.kind[0] == "local" else slot
 
 
 def names(words, i, end):
@@ -394,6 +410,14 @@ def value(polynomial: Polynomial, T: int) -> int:
 NOUGHT = fixed(0)
 
 
+def slot_at(form: Form, T: int, k: int) -> Slot:
+    """The slot of the k-th repetition."""
+    if form.kind[0] != "list":
+        return Slot(form.kind, form.at(T, k))
+    return Slot(form.kind, tuple([slot_at(one, T, j) for one, count in form.numbers
+                                  for j in range(value(count, T))]))
+
+
 def common(Ts, slots) -> Form:
     """The form of a slot in the same line for each T."""
     kind = slots[0].kind
@@ -521,6 +545,8 @@ class Rolled:
                  loops: bool = False) -> None:
         self.things: dict[Any, Any] = {}
         samples = [Sample(program, T, self.things) for program, T in zip(programs, Ts, strict=True)]
+        for sample in samples:
+            sample.segments = list(segments([line.key for line in sample.lines]))
         one = samples[-1]
         if len({len(sample.segments) for sample in samples}) > 1:
             raise Irregular
@@ -545,6 +571,27 @@ class Rolled:
             self.segments.append(Segment(straight(Ts, groups)))
         self.inputs = len(programs[0].tape.inputs)
         self.objects = {name: x for name, x in programs[-1].space.items() if not NAME.match(name)}
+
+    def is_at(self, T: int, program: Program) -> bool:
+        """Whether this is the program for T steps, line by line."""
+        sample, at = Sample(program, T, {**self.things}), 0
+        for segment in self.segments:
+            sample.segments.append((at, len(segment.lines), segment.repetitions(T)))
+            at += math.prod(sample.segments[-1][1:])
+        if at != len(sample.lines):
+            return False
+        sample.place()
+        lines = iter(sample.lines)
+        for segment, (_, _, n) in zip(self.segments, sample.segments, strict=True):
+            p, q = len(segment.front), len(segment.back)
+            for k in range(n):
+                for form in segment.front[k] if k < p else segment.lines if k < n - q else (
+                        segment.back[k - n]):
+                    line = next(lines)
+                    if (form.parts, form.lane) != (line.parts, line.lane) or line.slots != [
+                            slot_at(slot, T, k) for slot in form.slots]:
+                        return False
+        return True
 
     def at(self, T: int, block: Block, native: bool = False, **objects: Any) -> Unrolled:
         """The program for T steps; ``objects``, by name, for those that it knows."""

@@ -98,7 +98,8 @@ class Tape:
     ``masks``: what is in inputs of which others take their shape. ``kept_outside``: constants that
     something holds which a replay does not see, and what was in them. ``cached``: the same of what
     functools.cache keeps. ``asked``: sizes that the program asked for, which it may compute with;
-    None among them where it could know them from an error.
+    None among them where it could know them from an error. ``entered``: how often the program
+    itself called a function.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -109,6 +110,7 @@ class Tape:
     kept_outside: list[tuple[Any, Any]] = field(default_factory=list)
     cached: list[tuple[Any, Any]] = field(default_factory=list)
     asked: set[int | None] = field(default_factory=set)
+    entered: float = 0
 
     @property
     def looked_at(self) -> bool:

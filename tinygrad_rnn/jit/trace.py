@@ -14,6 +14,7 @@ import sys
 import threading
 import warnings
 from collections import Counter, deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, lru_cache, wraps
@@ -30,11 +31,13 @@ from .blocks import signals_later
 from .once import again
 from .recording import (
     MAKERS,
+    PACKAGE,
     Recorder,
     RecordingArray,
     RecordingGenerator,
     RecordingSource,
     holder,
+    is_a_librarys,
     line_of,
     same_memory,
     source_line,
@@ -96,10 +99,11 @@ def _trace(f, reached, given, recorder, short):
         spawned = random.recording.set(lambda spawn: _spawn(recorder, spawn))
         try:
             state.exchange(recorder, short)
-            with _Exchanged(recorder), cut_graphs(reached):
+            with _Exchanged(recorder), cut_graphs(reached), looking_on() as count:
                 critical(False)
                 returned = f(*given[0], **given[1])
                 critical(True)
+            recorder.tape.entered = count[0]
             if _global_generators() != drawn:
                 raise JitError("jit: the function draws from the global random generator, which a"
                                " replay would not; make a np.random.Generator outside it")
@@ -143,6 +147,25 @@ def keep_old_values(tape: Tape, homes: dict[Value, Value]):
             if value in homes:
                 homes[copied] = homes.pop(value)
     return tape
+
+
+@contextmanager
+def looking_on() -> Iterator[list[float]]:
+    """How often the program, and not this library, calls a function: a list of one number."""
+    count = [0.0]
+
+    def look(frame: Any, event: str, _: Any) -> None:
+        caller = frame.f_back.f_code.co_filename if event == "call" and frame.f_back else PACKAGE
+        count[0] += not (caller.startswith(PACKAGE) or is_a_librarys(caller))
+
+    before = sys.gettrace()
+    if before is not None:  # a debugger
+        count[0] = np.nan  # which is no other number
+    try:
+        sys.settrace(before or look)
+        yield count
+    finally:
+        sys.settrace(before)
 
 
 class State:
