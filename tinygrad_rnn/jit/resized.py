@@ -401,8 +401,10 @@ class _Doubted(_Resized):
         self.seen: set[int] = set()  # those that came into the shape of a value
         self.sums: list[tuple[int, list[int]]] = []  # totals, and what is added up
         self.known: dict[int, list[int]] = {}  # of which primes a number is made
-        extents = {n for call in tape.calls for out in call.outs for n in out.shape or ()}
-        self.primes = (n for n in itertools.count(4099, 2) if all(
+        extents = {n for call in tape.calls for out in call.outs
+                   for n in (*(out.shape or ()), *(real.shape(out) or ()))}
+        # not large: what has no rule runs on arrays of them
+        self.primes = (n for n in itertools.count(211, 2) if all(
             n % k for k in range(3, math.isqrt(n) + 1, 2)) and all(m % n for m in extents if m))
         self.constants = {}
         for value in {v for call in tape.calls for v in call.inputs() if v in tape.constants}:
