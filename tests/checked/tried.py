@@ -4,6 +4,7 @@ None, blocks of layers that keep their gradients each in its own way, deep in on
 from collections import OrderedDict
 
 import numpy as np
+from chain import Chain
 
 
 class Dense:
@@ -76,19 +77,9 @@ class Setting:
         return dout * self.g
 
 
-class Mixed:
+class Mixed(Chain):
     def __init__(self, D, H):
         self.layers = [Adding(D, H), Setting(H)]
-
-    def forward(self, x):
-        for layer in self.layers:
-            x = layer.forward(x)
-        return x
-
-    def backward(self, dout):
-        for layer in reversed(self.layers):
-            dout = layer.backward(dout)
-        return dout
 
 
 class Holder:
@@ -252,7 +243,7 @@ class Twice:
         return dout @ self.inner.T
 
 
-class Whole:
+class Whole(Chain):
     """Its parameters are a property that looks at what it was handed."""
 
     def __init__(self, layers):
@@ -261,16 +252,6 @@ class Whole:
     @property
     def params(self):
         return [p for layer in self.layers for p in layer.params]
-
-    def forward(self, x):
-        for layer in self.layers:
-            x = layer.forward(x)
-        return x
-
-    def backward(self, dout):
-        for layer in reversed(self.layers):
-            dout = layer.backward(dout)
-        return dout
 
 
 class Forgetful(Whole):

@@ -64,6 +64,29 @@ def inners(sizes, values):
     return [Inner(sizes, values), Inner(sizes, values)]
 
 
+class Activation:
+    """tanh as an object: to be called, or with a forward and a backward, and with its derivative
+    under whatever name."""
+
+    def forward(self, x, *_, **__):
+        self.y = np.tanh(x)
+        return self.y
+
+    __call__ = forward
+
+    def backward(self, dout, *_, **__):
+        return dout * (1 - self.y**2)
+
+    def __getattr__(self, name):
+        if re.fullmatch(r"d|d_?f|deriv\w*|prime|grad\w*|\w+_(prime|deriv\w*|grad\w*)", name):
+            return FUNCTIONS["tanh_prime"]
+        raise AttributeError(name)
+
+
+def activation(sizes, values):
+    return Activation()
+
+
 FUNCTIONS = {"draw": draw, "draw_rows": lambda *n: draw(*n) if np.size(n) > 1 else draw(1, *n),
              "tanh": np.tanh, "tanh_prime": lambda x: 1 - np.tanh(x) ** 2,
              "optimizer": Optimizer()}
@@ -137,7 +160,7 @@ class Spec:
             return mask
         if self.kind == "distribution":
             e = np.exp(values.array(shape))
-            return e / e.sum(-1, keepdims=True)
+            return e / (1 + e if shape[-1:] == (1,) else e.sum(-1, keepdims=True))
         return np.asarray(values.array(shape, 0.5 if self.kind == "weight" else 1.0))
 
     def transposed(self):
@@ -198,7 +221,7 @@ def specs(text: str, gates: str = "H", kind: str = "float") -> list[Spec]:
     return list(dict.fromkeys(found))
 
 
-_IMAGES = r"conv|pool|spatial|im2col|2d"
+IMAGES = r"conv|pool|spatial|im2col|2d"
 
 # Arguments of a constructor: the name without _ and digits at its end; what class (with its number
 # of gates); what it may be.
@@ -209,23 +232,24 @@ _INIT = [
     (r"w[fioguczrn]", "", "D,H H+D,H D+H,G H,H"),
     (r"wx|wih|win|u", "", "D,G"), (r"w[xi][a-z]?", "", "D,H"),
     (r"wh|wrec", "", "H,G D,H"), (r"w[hr][a-z]?", "", "H,H D,H"),
-    (r"bias|b[a-z]?[a-z]?", _IMAGES, "H 1,1,1,H D"),
+    (r"bias|b[a-z]?[a-z]?", IMAGES, "H 1,1,1,H D"),
     (r"bias|b[a-z]?[a-z]?", "bias", "H D V 1,H"),
     (r"bias|b[a-z]?[a-z]?", " [234]$", "G H 1,G"), (r"bias|b[a-z]?[a-z]?", "", "H D V"),
-    (r"w|weights?|embedw|wembed|wemb", _IMAGES, "H,C,K,K K,K,C,H"),
+    (r"w|weights?|embedw|wembed|wemb", IMAGES, "H,C,K,K K,K,C,H"),
     (r"w|weights?|embedw|wembed|wemb", "embed", "V,D D,H"),
     (r"w|weights?|embedw|wembed|wemb", "", "D,H V,D D,G H,H H,C,K,K D,V"),
     (r"theta|coefs?", "", "D D,1 D,H"),
     (r"scale(factor)?", r"^\S*(sampl|scal)", "#S"),
     (r"gamma|beta|scale|shift|g", "spatial_?group", "1,C,1,1 C D H"),
-    (r"gamma|beta|scale|shift|g", _IMAGES, "C 1,C,1,1 D H"),
+    (r"gamma|beta|scale|shift|g", IMAGES, "C 1,C,1,1 D H"),
     (r"gamma|beta|scale|shift|g", "", "D H"),
     (r"growth(rate)?", "", "#S #T"), (r".*(ratio|prob|drop|rate).*|p", "", "=0.4"),
     (r"(words?|chars?|tokens?|vocab)(to|2)(i[dx]|idx|ids|index|indices)", "", "words"),
     (r"corpus|vocab", "", "corpus #V"), (r".*heads?", "", "#A"),
     (r"\w*init(iali[sz]er)?(fn|func|function|er)?", "", "draw =None ='xavier' ='he'"),
     (r"rng|generator|randomstate", "", "rng"), (r"opt(imi[sz]er)?", "", "optimizer"),
-    (r"d?act(ivation)?(function|func|fn|f)?(prime|d\w*|grad\w*)|dact\w*", "", "tanh_prime"),
+    (r"d?act(ivation)?(function|func|fn|f)?(prime|d\w*|grad\w*)|dact\w*|deriv\w*|prime", "",
+     "tanh_prime"),
     (r"act(ivation)?(function|func|fn|f)?", "", "tanh ='tanh' ='relu'"),
     (r"samplesize|windowsize|window|sample", "", "#S #1"),
     (r"power|lr|eps(ilon)?|momentum|alpha|temperature|(weight(init)?)?std", "", "=0.75 =0.01"),
@@ -234,7 +258,7 @@ _INIT = [
     (r"[avx]?max(val(ue)?)?", "", "=0.5"), (r"ax[ei]s", "", "=1 =0 =None =(1,0)"),
     (r"dims?", "", "#D =1 =0 =None =(1,0)"),
     (r"d(ata)?type", "", "='float64'"),
-    (r"shape", _IMAGES, "t:H,C,K,K t:H,K,K,C t:K,K,C,H"),
+    (r"shape", IMAGES, "t:H,C,K,K t:H,K,K,C t:K,K,C,H"),
     (r"(new|target|out(put)?)?shape", "", "t:D,N t:T,N,D t:1,D t:-1"),
     (r".*shape", "", "t:D,H t:D"),
     (r"stride|pad(ding)?(width|size)?|dilation", "", "=1 =0 =2"),
@@ -268,7 +292,8 @@ KEEPING = re.compile(f"{TRAINING.pattern}|{_KEEPING}")
 # Arguments of forward: the name; what class, whether it runs over time, and what stands beside.
 _INPUTS = [
     (r"x|inputs?", r"^\S*squeeze(?!.*exc)", "N,1,1,C N,C,1,1 N,1,D N,D,1"),
-    (r"[xaz]|inputs?|a_?prev|im(age|g)s?", rf"^\S*({_IMAGES})", "N,C,X,X N,X,X,C N,C,X"),
+    (r"[xaz]|a_?prev|(x|inputs?|im(age|g)s?)(_(tensor|data|batch))?", rf"^\S*({IMAGES})",
+     "N,C,X,X N,X,X,C N,C,X"),
     (r"reg\w*|lambda?_?|lambd|l2_?(reg)?|weight_decay|lr|learning_rate|eps(ilon)?", "", "=0.1"),
     (r"act(ivation)?(_?(function|func|fn|f))?", "", "='sigmoid' ='relu' ='tanh'"),
     (_KEEPING, "", "=True =False"),
@@ -294,9 +319,9 @@ _INPUTS = [
     # of another sentence, perhaps read in both directions
     (r"hs_enc(oder)?|enc_hs", r" beside .*\bxs\b", "N,U,H N,U,2H N,T,H N,T,D"),
     (r"hs|hs_enc(oder)?|enc_hs|keys|values|k|v|cs", "", "N,T,H N,T,D"),
-    (r"w|weight", rf"^\S*({_IMAGES})", "H,C,K,K C,H,K,K D,H"),
+    (r"w|weight", rf"^\S*({IMAGES})", "H,C,K,K C,H,K,K D,H"),
     (r"w|weight", "", "D,H D 1,D N,D"), (r"b|bias", r" beside .*\bw(eight)?\b", "1 H N,D ."),
-    (r"gamma|beta|scale|shift", _IMAGES, "C 1,C,1,1"), (r"gamma|beta|scale|shift", "", "D H N,D"),
+    (r"gamma|beta|scale|shift", IMAGES, "C 1,C,1,1"), (r"gamma|beta|scale|shift", "", "D H N,D"),
     (r"a", r"^\S*(att|weight)", "p:N,T N,D N,T,H N,T,D"),
     (r"weights|attention|alpha|aw", "", "p:N,T N,D N,T,H N,T,D"),
     (r"p|prob\w*|y|y_?hat|(y_?)?pred\w*", "", "p:N,V N,D N,T,D p:N,T,V i:N i:N,T N,H"),
@@ -321,7 +346,7 @@ def is_label(name: str) -> bool:
     """Whether an argument has the name of what is to come out."""
     low = name.lower().lstrip("_")
     return low in LABELS or bool(
-        re.fullmatch(r"(y_?)?(label|target|true)s?_?(tensor|batch|y)", low))
+        re.fullmatch(r"(\w+_)?(y_?)?(label|target|true)s?(_?(tensor|batch|y))?", low))
 
 
 def init_specs(name: str, cls_name: str, k: int, beside=()) -> tuple[list[Spec], int]:
@@ -368,7 +393,8 @@ def input_specs(name: str, cls_name: str, beside=()) -> list[Spec]:
     context = f"{cls_name}{' over time' * bool(time)} beside {' '.join(others)}"
     for pattern, where, text in _INPUTS:
         if re.fullmatch(pattern, low) and re.search(where, context, re.IGNORECASE):
-            return specs(text + _LAST * (pattern == ".*"))
+            return specs(text + (" N,1" if re.search(LOSS, cls_name, re.I) else _LAST) * (
+                pattern == ".*"))
     return []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import inspect
+import itertools
 import linecache
 import re
 import types
@@ -210,9 +211,9 @@ def check_class(cls: Any, recipe: Any = None, name: str | None = None, seed: int
     if held := ", ".join(k for k, spec in recipe.init.items() if spec in recipes.INNER):
         if report.verdict == "wrong":  # those that it is made for may have another manner
             return unchecked(Report(report.name), say(
-                "with layers x @ W of this project for {names} it is wrong: let --make give it"
+                "with layers of this project for {names} it is wrong: let --make give it"
                 " those that it is made for", names=held))
-        report.notes.append(say("checked with layers x @ W of this project for {names}",
+        report.notes.append(say("checked with layers of this project for {names}",
                                 names=held))
     first = recipe.first_error
     raised = [say("for {those} {phase} raises {error}", those=those, phase=error.phase,
@@ -358,9 +359,11 @@ def _right_otherwise(search: recipes.Search, seed: int, seconds: float):
         whole = recipes.with_ids(first, cast)  # what is cast to integers is not differentiated
         if whole is not None and evaluate(whole.setup(), seed).right:
             return whole, True
-        for recipe in search.others(first, outcome.got, not wrong & {*outcome.setup.slots.names}):
+        narrow = [*search.narrow(first, outcome)]
+        for recipe in itertools.chain(narrow, search.others(
+                first, outcome.got, not wrong & {*outcome.setup.slots.names})):
             setup = recipe.setup()
-            if recipes.is_right_by_chance(setup):
+            if recipes.is_right_by_chance(setup) and recipe not in narrow:
                 continue
             if any(type(s.value) is bool and s != held for s, held in zip(
                     recipe.inputs, first.inputs, strict=True)):

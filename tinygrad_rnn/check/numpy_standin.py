@@ -322,6 +322,8 @@ class NumpyStandIn(types.ModuleType):
         self.heaviside = lambda a, b: np.heaviside(
             *(x.detach().numpy() if isinstance(x, Tensor) else x for x in (a, b)))
         self.copy = lambda a, *args: np.copy(a) if isinstance(a, Tensor) else np.array(a)
+        self.unravel_index = lambda indices, shape=None, order="C", dims=None: np.unravel_index(
+            indices, shape if dims is None else dims, order)
         self.arange, self.linspace = (
             lambda *args, fn=fn, **kw: fn(*args, **_wide_kwargs(kw)) for fn in (
                 np.arange, np.linspace))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import is_label
+from .arguments import init_specs, is_label
 from .limits import work
 from .numpy_standin import is_unclipped, is_unpoisoned, noting_clips, unclipped, unpoisoned
 from .protocol import epsilon_problem, protocol_problems
@@ -31,7 +31,7 @@ from .running import (
     target_of,
     truth,
 )
-from .source import codes_run, functions_of, replaced, unread, without_epsilon
+from .source import codes_run, functions_of, has_loop, replaced, unread, without_epsilon
 from .words import say
 
 _DATA = re.compile(r"(x|xt|xs|inputs?|data)(_\w+)?", re.IGNORECASE)  # of a whole network
@@ -135,7 +135,7 @@ def evaluate(setup: Setup, seed: int = 0, light: bool = False, fixed_truth=None,
         other = _if_right(whole) or _of_outputs(outcome, light) or (
             whole if len(whole.wrong_gradients) < len(outcome.wrong_gradients) else None)
     else:
-        other = _by_convention(outcome, light) or _of_logits(outcome, light)
+        other = _by_convention(outcome, light) or _of_logits(outcome, light) or _each(outcome)
     return other or outcome
 
 
@@ -182,6 +182,22 @@ def _by_convention(outcome: Outcome, light: bool):
                     evaluate(setup, outcome.seed, light, wanted), *told)):
                 return found
     return None
+
+
+def _each(outcome: Outcome):
+    """The outcome where what is wrong, a matrix among it, has one gradient for each step or sample:
+    with their sums, if these are right."""
+    got, wanted = outcome.got, outcome.wanted
+    wrong = [g.name for g in outcome.wrong_gradients]
+    if not {*wrong} <= {*outcome.setup.slots.names} or any(
+            np.shape(got[n])[1:] != np.shape(wanted[n]) for n in wrong) or all(
+            np.ndim(wanted[n]) < 2 for n in wrong):
+        return None
+    sums = got | {n: np.sum(got[n], axis=0) for n in wrong}
+    return _if_right(replace(outcome, got=sums, problems=[*outcome.problems], gradients=[
+        compare(n, sums[n], wanted[n], outcome.tolerance) for n in got]), ("each", say(
+            "{gradients}: one for each step or sample, and right once they are added up",
+            gradients=listed(wrong))))
 
 
 def _with_decay(outcome: Outcome, right: Truth):
@@ -405,7 +421,9 @@ def _returned(outcome: Outcome, seen, right):
         if got is None and (names[i] in getattr(seen.layer, "not_returned", ()) or (
                 not outcome.setup.slots.names and i == 0 < len(pairs) - 1
                 and all(g is not None for k, g in pairs if k))):
-            if outcome.setup.slots.names and _DATA.fullmatch(names[i]):
+            cls = type(outcome.setup.layer)
+            weights = outcome.setup.slots.names or [n for n in names if _is_weight(n, cls)]
+            if weights and (_DATA.fullmatch(names[i]) or has_loop(cls.forward)):
                 outcome.problems.append(_no_gradient_of([names[i]]))
             else:
                 outcome.unseen.append(names[i])  # a state that begins at zero: none is meant
@@ -433,10 +451,15 @@ def _sums_of(returned, wanted):
     return None
 
 
+def _is_weight(name: str, cls):
+    """Whether an input of forward has the name of weights."""
+    return init_specs(name, cls.__name__, 1)[0][0].kind == "weight"
+
+
 def _no_gradient_of(names):
     return Cause("no_input_gradient", say(
-        "backward returns no gradient of {names}: these are the data of a whole network, and"
-        " nothing was compared", names=listed(names, "")), wrong=False)
+        "backward returns no gradient of {names}: the data of a whole network, and its first state,"
+        " can do without one, and nothing was compared", names=listed(names, "")), wrong=False)
 
 
 def _hidden(setup: Setup):

@@ -23,12 +23,15 @@ import numpy as np
 
 from .arguments import (
     DIVISIBLE,
+    IMAGES,
     IN_SHAPE,
     KEEPING,
+    LOSS,
     SIZES,
     Inner,
     Random,
     Spec,
+    activation,
     family,
     gates_of,
     init_specs,
@@ -75,6 +78,7 @@ from .running import is_float as _is_float
 from .source import (
     attributes_set,
     compared,
+    has_parts,
     is_gone_through,
     is_multiplied,
     items_read,
@@ -91,7 +95,7 @@ ATTEMPT = 6e-4  # work, in seconds
 DRAWN = 3e-5  # the same, where a recipe is only made, and was tried before
 ALIKE = 100  # recipes that raise the very same, no matter of shapes, until none is tried any more
 INDEXED = 8  # of the same kinds of values, whose floats are used as indices, until others are tried
-INNER = [Spec("made", value=make) for make in (Inner, inners)]
+INNER = [Spec("made", value=make) for make in (Inner, inners, activation)]
 _COUNTS = re.compile(r"h|(n|num)_?(heads?|layers?)|heads?|layers?")
 _NO_FLOATS = {"ids": "ids", "lengths": "ids", "onehot": "onehot", "mask": "mask"}
 
@@ -142,7 +146,7 @@ class Recipe:
         are others, and what its layer is made of otherwise."""
         told: list[Any] = [*zip(self.input_names, self.inputs, strict=False)]
         if beside is not None:
-            told = told * (beside.inputs != self.inputs) + [
+            told = told * ((beside.inputs, beside.sizes) != (self.inputs, self.sizes)) + [
                 (k, s) for k, s in self.init.items() if s != beside.init[k]]
         said = ", ".join(f"{name} {spec.words()}" for name, spec in told)
         return said if self.sizes.get("N") != 1 else said.replace("(N", "(1").replace("N)", "1)")
@@ -236,7 +240,8 @@ class Search:
                 *[("row", {"N": 1})] * takes_rate(self.cls),
                 *[("columns", {"N": 1})] * (self.columns or len(
                     [*self.init_names, *self.input_names]) == 1),
-                ("vectors", {}), ("column", {"N": 1, "D": SIZES["V"]})]
+                ("vectors", {}), *[("column", {"N": 1, "D": SIZES["V"]})] * (
+                    not re.search(LOSS, self.name, re.I))]
 
     def next(self) -> Recipe | None:
         """The next recipe that runs to its end, or None."""
@@ -279,6 +284,27 @@ class Search:
             if (init, specs) != (first.init, first.inputs) and not self._is_beside_the_point(
                     recipe) and _attempt(recipe) is None:
                 yield recipe
+
+    def narrow(self, first: Recipe, outcome) -> Iterator[Recipe]:
+        """The recipes with one element where a batch or a row stands, where what backward gave says
+        that it is written for that: one sample as a column, where it sums nothing, and several
+        biases (H, 1), all of them, have the gradients of all samples; numbers in one column, where
+        it returns one, or where there is one label for each."""
+        wrong = {g.name for g in outcome.wrong_gradients}
+        columns = {n for n, p in zip(outcome.setup.slots.names, outcome.setup.slots.params(
+            outcome.setup.layer), strict=True) if p.shape[1:] == (1,)}
+        code = getattr(inspect.unwrap(self.cls.backward), "__code__", None)
+        groups, found, names, form = first.drawn[:4] if first.drawn else [None] * 4
+        drawn = [self._drawn(groups, found, names, form, {"N": 1})] if form == "columns" and (
+            code and wrong == columns and len(columns) > 1) and not (
+            {"sum", "mean"} & {*code.co_names}) else []
+        ranks = {len(s.shape) for s in first.inputs}
+        if not first.init and (ranks == {1, 2} or any(
+                np.shape(g)[1:] == (1,) for g in outcome.got.values())):
+            drawn.append(replace(first, slots=None, notes=[], inputs=[
+                replace(s, shape=(s.shape[0], "1"), kind="float" if s.kind == "onehot" else s.kind)
+                if len(s.shape) == 2 else s for s in first.inputs]))
+        yield from (r for r in drawn if r is not None and _attempt(r) is None)
 
     def _attempts(self) -> Iterator[Recipe]:
         yield from self._tried(self._recipes())
@@ -403,8 +429,9 @@ class Search:
         there is a gradient; one sample that the batch is forgotten; one element in each that a row
         is added up, turned or left as it is."""
         held = self.half or (self.running[0] if self.running else None)
-        if held is None:
-            return False
+        spread = self._is_spread(recipe)
+        if held is None or spread:
+            return spread
         square = any(s.kind == "weight" and len(s.shape) == 2 and s.shape[0] == s.shape[1]
                      for n, s in recipe.init.items() if held.init.get(n) != s)
         sizes = [s.value for s in recipe.init.values() if s.kind == "size"]
@@ -417,6 +444,15 @@ class Search:
         return square or fewer or kernel or _hides(recipe.inputs, held.inputs) or _are_points(
             recipe.inputs, held.inputs) or (
             _is_batch(held.inputs) and not _is_batch(recipe.inputs) and not (columns or returned))
+
+    def _is_spread(self, recipe: Recipe):
+        """Whether labels of a loss have no size of its other inputs: both are spread over each
+        other."""
+        shapes = {n: {*s.shape} - {"1"} for n, s in zip(
+            recipe.input_names, recipe.inputs, strict=False)}
+        others = set().union(*(a for n, a in shapes.items() if not is_label(n)))
+        return not recipe.init and bool(others) and any(
+            a and not a & others for n, a in shapes.items() if is_label(n))
 
     def _inputs(self, names, ids_first=False):
         layer = self.cls if self.like is None else self.like
@@ -444,7 +480,10 @@ class Search:
     def _init(self, name: str, k: int):
         found, cost = init_specs(name, self.name, k, self.init_names)
         if cost and self._holds_layers:  # of a name that says nothing
-            found, cost = [*found[:1], *INNER, *found[1:]], 0
+            found, cost = [*found[:1], *INNER[:2], *found[1:]], 0
+        if any(s.kind == "tanh" for s in found) and has_parts(
+                self.cls, name, ast.Attribute):
+            found = [INNER[2], *found]
         if is_multiplied(self.cls.forward, name) and not any(
                 s.kind == "weight" and len(s.shape) == 2 for s in found):
             found = [*init_specs("W", self.name, k, self.init_names)[0], *found]
@@ -453,6 +492,9 @@ class Search:
             found = [*(Spec("value", value=word) for word in compared(fn, name)), *found,
                      *(Spec("value", value=n) for n in compared(fn, name, int))]
             items = len(items_read(fn, name, False))  # n, h, w = shape
+            if not items and found[0].kind == "size" and has_parts(self.cls, name, ast.Subscript):
+                found = [*specified("t:N,X,X,C t:C,X,X t:X,X,C" if re.search(
+                    IMAGES, self.name, re.I) else "t:N,D t:N,T,D t:D t:N,X,X,C"), *found]
             small = "t:K,K " * bool(re.search("kernel|filter|pool", name))
             found[:0] = specified({2: small + "t:X,X t:D,H", 3: "t:C,X,X t:X,X,C t:N,X,X",
                                    4: "t:N,C,X,X t:H,C,K,K"}.get(items, ""))
@@ -470,7 +512,8 @@ class Search:
         return self.like is None and any(
             isinstance(n, ast.Attribute) and n.attr == "backward"
             and ast.unparse(n.value) not in ("self", "super()")
-            for fn in vars(self.cls).values() if isinstance(fn, types.FunctionType)
+            for c in self.cls.__mro__ for fn in vars(c).values()
+            if isinstance(fn, types.FunctionType)
             for n in ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], [])))
 
     @functools.cached_property
@@ -730,7 +773,7 @@ def _is_out_of_shape(recipe: Recipe):
     """Whether the constructor was handed the shape of an input, and no input is one of these, or a
     batch of them."""
     shapes = [s.shape for n, s in recipe.init.items()
-              if s.kind == "tuple" and IN_SHAPE.fullmatch(n)]
+              if s.kind == "tuple" and (IN_SHAPE.fullmatch(n) or s.shape[:1] == ("N",))]
     return any(not any(x.shape in (s, ("N", *s)) for x in recipe.inputs) for s in shapes)
 
 

@@ -28,7 +28,7 @@ from .arguments import is_label
 from .limits import TimeUp
 from .loading import is_widened
 from .numpy_standin import clips, numpy_standin, tracing
-from .source import displays, handed_on, profiled, returned_names
+from .source import displays, handed_on, profiled, returned_names, untouched
 from .words import say
 
 _HERE = str(Path(__file__).parent)
@@ -230,10 +230,10 @@ def gradient_target(name: str) -> str | None:
 
 
 def _is_short_for(short: str, name: str):
-    """ "w" is short for "weights", "r_kernel" for "recurrent_kernel"."""
+    """ "w" is short for "weights", "r_kernel" for "recurrent_kernel", "E" for "embed_matrix"."""
     parts, whole = short.lower().split("_"), name.lower().split("_")
-    return len(parts) == len(whole) and all(b.startswith(a) for a, b in zip(
-        parts, whole, strict=True))
+    return len(parts) in (1, len(whole)) and all(b.startswith(a) for a, b in zip(
+        parts, whole, strict=False))
 
 
 def places(root: Any, depth: int = 5) -> Iterator[tuple[tuple[Any, ...], np.ndarray]]:
@@ -297,9 +297,10 @@ def gradient_of(layer, path):
     for k in range(len(path)):  # grads["Wx"]["f"] of self.cell.Wx["f"]
         if isinstance(g := item_at(returned, path[k:]), np.ndarray):
             return g
-    return _only(v for k, v in named.items() if isinstance(v, np.ndarray)
-                 and v.shape == np.shape(_item(holder, leaf))
-                 and (target := gradient_target(str(k))) and _is_short_for(target, str(leaf)))
+    alike = {k: v for k, v in named.items() if isinstance(v, np.ndarray)
+             and v.shape == np.shape(_item(holder, leaf))}
+    return _only(v for k, v in alike.items() if (target := gradient_target(str(k))) and [
+        n for n in alike if n != k and _is_short_for(target, str(n))] == [leaf])
 
 
 def _only(found):
@@ -537,6 +538,8 @@ def backward_arguments(layer, cotangents: list[Any], kind, setup: Setup):
             arguments.append(setup.output)
         elif left:
             arguments.append(left.pop(0))
+        elif p.name in untouched(type(layer).backward):
+            arguments.append(None)
         else:
             break
     return arguments

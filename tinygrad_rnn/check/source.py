@@ -257,6 +257,17 @@ def is_multiplied(fn, name: str) -> bool:
     return any(name in (getattr(o, "id", ""), getattr(o, "attr", "")) for o in bare)
 
 
+def has_parts(cls, name: str, kind: type) -> bool:
+    """Whether methods of a class read items (ast.Subscript) or attributes (ast.Attribute) of an
+    argument, or of the attribute of its name."""
+    functions = [fn for c in cls.__mro__ for fn in vars(c).values()
+                 if isinstance(fn, types.FunctionType)]
+    nodes = [n for fn in functions for n in ast.walk(
+        node_of(inspect.unwrap(fn)) or ast.Module([], [])) if isinstance(n, kind)]
+    return any(ast.unparse(n.value) in (name, f"self.{name}")  # type: ignore[attr-defined]
+               for n in nodes)
+
+
 def is_gone_through(fn, name: str) -> bool:
     """Whether a function goes through an argument, item by item."""
     nodes: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
@@ -280,6 +291,21 @@ def is_read(fn, line: int | None) -> bool:
     bound = {n.id for n in names if isinstance(n.ctx, ast.Store) and n.lineno == line}
     return not bound or any(n.id in bound and isinstance(n.ctx, ast.Load) and n.lineno != line
                             for n in names)
+
+
+def has_loop(fn) -> bool:
+    """Whether a function, one step after another, goes through something."""
+    return any(isinstance(n, (ast.For, ast.While)) for n in ast.walk(
+        node_of(inspect.unwrap(fn)) or ast.Module([], [])))
+
+
+@functools.cache
+def untouched(fn) -> set[str]:
+    """The arguments that a function takes and never reads."""
+    node = node_of(inspect.unwrap(fn))
+    read = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} if node is not None else None
+    return set() if read is None else {p for p in inspect.unwrap(fn).__code__.co_varnames[
+        : inspect.unwrap(fn).__code__.co_argcount] if p not in read}
 
 
 def left_none(fn) -> list[str]:
