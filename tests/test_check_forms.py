@@ -661,7 +661,7 @@ def where(name):
     ("FromState", "convention", "backward returns no gradient of h_prev"), ("Flat", "ok", "dx"),
     ("Activated", "ok", "checked with layers of this project for activation"),
     ("Wrapping", "ok", ""), ("Built", "ok", "dkernel   (5,6)"), ("Highest", "ok", ""),
-    ("WordRows", "ok", "dembed_matrix"),
+    ("WordRows", "ok", "dembed_matrix"), ("Masked", "ok", "has no attribute 'mask'; checked with"),
 ])  # fmt: skip
 def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, words):
     report = abroad[name]
@@ -710,6 +710,7 @@ def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, word
     ("Built", "self.x.T @ dout\n        return dout @ self.kernel.T",
      "self.x.T @ dout / 2\n        return dout @ self.kernel.T"),
     ("WordRows", "self.ids, dout)", "self.ids, 2 * dout)"),
+    ("Masked", "dout.swapaxes(1, 2) @", "-dout.swapaxes(1, 2) @"),
     ("Highest", "= dout[n]", "= 2 * dout[n]"), ("Flat", "grad.reshape(", "2 * grad.reshape("),
     ("Mean2d", "/ (H * W)", "/ H"), ("squared_error", "grad_vec = 2 *", "grad_vec ="),
 ])  # fmt: skip

@@ -201,6 +201,22 @@ class WordRows:
         self.gradients = {"dLdE": dE}
 
 
+class Masked:
+    """Without a mask, which may be left out, backward has nothing to work with."""
+
+    def forward(self, query, keys=None, mask=None):
+        self.q, self.k = query, query if keys is None else keys
+        scores = self.q @ self.k.swapaxes(1, 2)
+        if mask is not None:
+            self.mask = mask
+            scores = np.where(mask, scores, 0)
+        return scores
+
+    def backward(self, dout):
+        dout = np.where(self.mask, dout, 0)
+        return dout @ self.k, dout.swapaxes(1, 2) @ self.q
+
+
 class Highest:
     """np.unravel_index with a name that NumPy 1 had for its argument."""
 

@@ -314,6 +314,15 @@ class Search:
         if unset:
             self.init_names = [*self.init_names, *unset]
             yield from self._tried(self._recipes())
+        if not self.running and isinstance(self.half_error and self.half_error.error, (
+                AttributeError, TypeError)) and (masked := self._up_to_a_mask()):
+            raised, self.failed = self.half_error, []
+            self.input_names = masked  # of which it keeps what it works with
+            for recipe in self._tried(self._recipes()):
+                recipe.notes.append(say(
+                    "with other inputs {phase} raises {error}; checked with {these}",
+                    phase=raised.phase, error=str(raised), these=recipe.words()))
+                yield recipe
         half = self.half_error or self.error
         if not self.running and half is not None and isinstance(half.error, (
                 ValueError, IndexError, AssertionError) if self.half else Exception):
@@ -321,6 +330,16 @@ class Search:
             yield from self._tried(self._nearby())
             if not self.running:  # of the likeliest
                 self.half, self.half_error, self.error = said
+
+    def _up_to_a_mask(self):
+        """The inputs with those that may be left out, up to the last mask; [] if there is none."""
+        layer = self.cls if self.like is None else self.like
+        optional = list(itertools.takewhile(lambda p: p.default is None, [
+            p for p in arguments_of(layer.forward) if is_positional(p)
+            and p.name not in ("self", *self.input_names)]))
+        while optional and "mask" not in optional[-1].name:
+            optional.pop()
+        return optional and [*self.input_names, *(p.name for p in optional)]
 
     def _tried(self, recipes) -> Iterator[Recipe]:
         end = worked() + PATIENCE
