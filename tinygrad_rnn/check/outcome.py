@@ -189,9 +189,10 @@ def _each(outcome: Outcome):
     with their sums, if these are right."""
     got, wanted = outcome.got, outcome.wanted
     wrong = [g.name for g in outcome.wrong_gradients]
-    if not {*wrong} <= {*outcome.setup.slots.names} or any(
-            np.shape(got[n])[1:] != np.shape(wanted[n]) for n in wrong) or all(
-            np.ndim(wanted[n]) < 2 for n in wrong):
+    if not {*wrong} <= {*outcome.setup.slots.names} or all(
+            np.ndim(wanted[n]) < 2 for n in wrong) or any(
+            np.shape(got[n]) != (*np.shape(got[n])[:1], *wanted[n].shape) or not np.ndim(got[n])
+            for n in wrong):
         return None
     sums = got | {n: np.sum(got[n], axis=0) for n in wrong}
     return _if_right(replace(outcome, got=sums, problems=[*outcome.problems], gradients=[
