@@ -662,6 +662,7 @@ def where(name):
     ("Activated", "ok", "checked with layers of this project for activation"),
     ("Wrapping", "ok", ""), ("Built", "ok", "dkernel   (5,6)"), ("Highest", "ok", ""),
     ("WordRows", "ok", "dembed_matrix"), ("Masked", "ok", "has no attribute 'mask'; checked with"),
+    ("Sampled", "ok", "dx"),
 ])  # fmt: skip
 def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, words):
     report = abroad[name]
@@ -711,6 +712,7 @@ def test_what_is_written_far_from_the_book_is_judged(abroad, name, verdict, word
      "self.x.T @ dout / 2\n        return dout @ self.kernel.T"),
     ("WordRows", "self.ids, dout)", "self.ids, 2 * dout)"),
     ("Masked", "dout.swapaxes(1, 2) @", "-dout.swapaxes(1, 2) @"),
+    ("Sampled", "dy * self.noise", "dy"),
     ("Highest", "= dout[n]", "= 2 * dout[n]"), ("Flat", "grad.reshape(", "2 * grad.reshape("),
     ("Mean2d", "/ (H * W)", "/ H"), ("squared_error", "grad_vec = 2 *", "grad_vec ="),
 ])  # fmt: skip

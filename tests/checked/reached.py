@@ -184,6 +184,24 @@ class Built:
         return dout @ self.kernel.T
 
 
+class Sampled:
+    """The shape is that of what comes out: of what goes in, the second half is a spread."""
+
+    def __init__(self, shape_out):
+        self.n = (shape_out[0], shape_out[1], shape_out[2])
+
+    def forward(self, x):
+        rng = np.random.default_rng(0)
+        self.noise = rng.normal(size=self.n)
+        return x[:, :, : self.n[2]] + x[:, :, self.n[2]:] * self.noise
+
+    def backward(self, dy):
+        dx = np.zeros((self.n[0], self.n[1], 2 * self.n[2]))
+        dx[:, :, : self.n[2]] = dy
+        dx[:, :, self.n[2]:] = dy * self.noise
+        return dx
+
+
 class WordRows:
     """The gradient of the matrix has but the first letter of its name."""
 

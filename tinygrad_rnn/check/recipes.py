@@ -792,7 +792,8 @@ def _is_out_of_shape(recipe: Recipe):
     """Whether the constructor was handed the shape of an input, and no input is one of these, or a
     batch of them."""
     shapes = [s.shape for n, s in recipe.init.items()
-              if s.kind == "tuple" and (IN_SHAPE.fullmatch(n) or s.shape[:1] == ("N",))]
+              if s.kind == "tuple" and (IN_SHAPE.fullmatch(n) or (
+                  s.shape[0] == "N" and n.lower().startswith("in")))]
     return any(not any(x.shape in (s, ("N", *s)) for x in recipe.inputs) for s in shapes)
 
 
