@@ -394,7 +394,7 @@ def kinds():
     ("NoConstructorOfNothing", "unchecked", "NoConstructorOfNothing(W, b) raises TypeError"),
     ("LabelsTwice", "wrong", "`dout * np.log(self.y) / len(self.t)` should be negated"),
     ("TwoExceptions", "unchecked", "AttributeError: 'numpy.ndarray' object has no attribute"),
-    ("AddedNowhere", "wrong", "the gradients of the steps, `layer.grads`, are added nowhere"),
+    ("AddedNowhere", "wrong", "`grads` is added up nowhere: `for k, g in "),
     ("ReturnsDout", "wrong", "`dout` stands where `dx` belongs"),
     ("EditsAndDoubles", "wrong", "scaled by `2`, which does not belong there"),
     ("OneWeightTwice", "wrong", "the output does not depend on Wx, for which backward gives"),

@@ -277,7 +277,7 @@ class Place:
     field: str
     at: int | None
     node: Any
-    inside: bool  # of a loop
+    loops: list[Any]  # around it, from the outside
     value: bool  # its value is a gradient: it is assigned, returned, handed on
 
     @property
@@ -318,27 +318,35 @@ class Place:
         return number(self.node)
 
     @property
-    def loops(self):
-        """The loops around."""
-        return [loop for loop in ast.walk(self.function.node) if isinstance(loop, ast.For)
-                and any(n is self.node for n in ast.walk(loop))]
+    def inside(self):
+        """Whether it is done again and again."""
+        return bool(self.loops)
 
 
 def looped(tree):
-    """The nodes inside the loops of a tree."""
-    return {n for loop in ast.walk(tree) if isinstance(loop, (ast.For, ast.While))
-            for n in ast.walk(loop) if n is not loop}
+    """The loops around each node of a tree that is in one."""
+    around: dict[ast.AST, list[Any]] = {}
+    for loop in ast.walk(tree):
+        if isinstance(loop, (ast.For, ast.While)):
+            for n in itertools.islice(ast.walk(loop), 1, None):
+                around.setdefault(n, []).append(loop)
+    return around
+
+
+def _loop_names(loop):
+    """The variables of a loop."""
+    return bound_in([loop.target]) if isinstance(loop, ast.For) else set()
 
 
 def places(function: Function, scope: Scope, evidence: Evidence) -> Iterator[Place]:
     """All nodes of a function."""
-    inside = looped(function.node)
+    around = looped(function.node)
     for parent in ast.walk(function.node):
         for name, value in ast.iter_fields(parent):
             for at, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
                 if isinstance(node, ast.AST):
-                    yield Place(function, scope, evidence, parent, name, at, node, node in inside,
-                                _is_value(parent, name, at, node))
+                    yield Place(function, scope, evidence, parent, name, at, node,
+                                around.get(node, []), _is_value(parent, name, at, node))
 
 
 def edits(function: Function, scope: Scope, evidence: Evidence, late=False) -> Iterator[Edit]:
@@ -819,32 +827,12 @@ def _another_variable(p):
             value is None and (own in p.scope.globals or (isinstance(p.parent, ast.Attribute)
                                and not _is_bound(p, own)))):
         return
-    filled = (p.written and isinstance(p.parent, ast.Subscript)) or (
-        isinstance(p.parent, ast.Call) and getattr(p.parent.func, "attr", "") == "at"
-        and p.node is p.parent.args[0])
-    whole = filled and isinstance(getattr(p.parent, "slice", None), ast.Constant)  # x[...] = 0
-    returned = isinstance(p.parent, ast.Return) or (
-        isinstance(p.parent, ast.Tuple) and isinstance(p.parent.ctx, ast.Load))
-    wanted = {g.shape for g in p.evidence.wanted.values()} if returned and (
-        _shape(value) is not None) else ()
+    whole = p.written and isinstance(getattr(p.parent, "slice", None), ast.Constant)  # x[...] = 0
     for other, candidate in p.scope.values.items():
         if other == own or (p.stored and not isinstance(p.parent, ast.For)):
             continue
-        arrays = isinstance(candidate, np.ndarray) and isinstance(value, np.ndarray)
-        like = arrays and (candidate.ndim == value.ndim or (p.evidence.misshapen and (
-            _is_slip(own, other) or is_gradient(other, p.scope))))
-        fits = isinstance(candidate, np.ndarray) and is_gradient(other, p.scope) and (
-            like or whole or p.evidence.misshapen) if filled else (
-            _alike(value, candidate) or _shape(candidate) in wanted
-            or (other in p.scope.unused and isinstance(candidate, np.ndarray))
-            or (other in p.scope.ignored and _shape(candidate) == () and is_gradient(own, p.scope))
-            or (like and (p.evidence.misshapen or (_is_weight(own) and _is_weight(other))
-                          or (isinstance(p.parent, ast.Subscript) and any(isinstance(
-                              n, ast.Slice) for n in ast.walk(p.parent.slice)))  # a part is read
-                          or (other in p.scope.rebound and is_gradient(own, p.scope))
-                          or _is_factor_for(p, other, value, candidate)))
-            or (value is None and p.evidence.misshapen and not hasattr(builtins, own)))
-        if not fits or (filled and not _is_read_on(p, other)):
+        if not (_is_filled_for(p, other, candidate, whole) if p.written
+                else _may_be_meant(p, other, candidate)):
             continue
         new: Any = other
         if p.stored:
@@ -853,6 +841,40 @@ def _another_variable(p):
         kind, words = _exchange(p, own, other, value, candidate)
         yield new, {"other": other, "kind": kind, "words": words, **(
             {"rank": 0.9} if whole else {})}  # before the line is left out
+
+
+def _is_filled_for(p, other, candidate, whole):
+    """Whether ``other`` may be meant as the array that is written into here: a gradient of as many
+    axes, or any if all of it is written; it has to be read later on."""
+    return isinstance(candidate, np.ndarray) and is_gradient(other, p.scope) and (
+        whole or p.evidence.misshapen or np.ndim(p.array) == candidate.ndim) and (
+        _is_read_on(p, other))
+
+
+def _may_be_meant(p, other, candidate):
+    """Whether ``other`` may be meant where a name is read."""
+    own, value, scope, misshapen = p.name, p.array, p.scope, p.evidence.misshapen
+    if _alike(value, candidate) or (value is None and misshapen and not hasattr(builtins, own)):
+        return True
+    returned = isinstance(p.parent, ast.Return) or (
+        isinstance(p.parent, ast.Tuple) and isinstance(p.parent.ctx, ast.Load))
+    if returned and _shape(value) is not None and any(
+            _shape(candidate) == g.shape for g in p.evidence.wanted.values()):
+        return True
+    if not isinstance(candidate, np.ndarray):  # a loss that is read nowhere
+        return other in scope.ignored and _shape(candidate) == () and is_gradient(own, scope)
+    if other in scope.unused:
+        return True
+    # of as many axes, another shape may come of what is wrong, or be what is wrong
+    part = isinstance(p.parent, ast.Subscript) and any(
+        isinstance(n, ast.Slice) for n in ast.walk(p.parent.slice))
+    factor = isinstance(getattr(p.parent, "op", None), ast.Mult)
+    return isinstance(value, np.ndarray) and (
+        value.ndim == candidate.ndim and (
+            misshapen or part or (_is_weight(own) and _is_weight(other))
+            or (other in scope.rebound and is_gradient(own, scope))
+            or (factor and is_gradient(other, scope) and _broadcasts(value.shape, candidate.shape)))
+        or misshapen and (_is_slip(own, other) or is_gradient(other, scope)))
 
 
 @mistake("copied", "`{old}` stands in two places: `{new}` belongs here", on="value", rank=4,
@@ -909,12 +931,6 @@ def _state_thrown_away(p):
             yield new, {"new": other}
 
 
-def _is_factor_for(p, other, value, candidate):
-    """Whether a gradient with fewer columns may be meant as the factor here."""
-    return (isinstance(getattr(p.parent, "op", None), ast.Mult) and is_gradient(other, p.scope)
-            and _broadcasts(value.shape, candidate.shape))
-
-
 def _is_read_on(p, name):
     """Whether what is written into an array here is read later, by this name or by another one of
     the same memory; else that would be to leave it out."""
@@ -966,15 +982,12 @@ def _exchange(p, own, other, value, candidate):
 
 def _left_over(p, own, other):
     """Whether ``own`` is the variable of another loop and ``other`` that of the loop around."""
-    loops = getattr(p.function.node, "loops", None)
-    if loops is None:
-        loops = p.function.node.loops = [
-            ({n.id for n in ast.walk(loop.target) if isinstance(n, ast.Name)}, set(ast.walk(loop)))
-            for loop in ast.walk(p.function.node) if isinstance(loop, ast.For)]
-    around = [names for names, inside in loops if p.node in inside]
-    others = [names for names, inside in loops if p.node not in inside]
-    return any(other in names for names in around) and any(own in names for names in others) and (
-        not any(own in names for names in around))
+    def binds(loops, name):
+        return any(name in _loop_names(loop) for loop in loops)
+
+    every: Any = ast.walk(p.function.node)
+    others = [n for n in every if isinstance(n, ast.For) and n not in p.loops]
+    return binds(p.loops, other) and binds(others, own) and not binds(p.loops, own)
 
 
 def _is_weight(name):
@@ -1210,7 +1223,8 @@ def _term_missing(p):
 
 def _indices(p):
     """The variables of the loops around."""
-    return [loop.target.id for loop in p.loops if isinstance(loop.target, ast.Name)]
+    return [loop.target.id for loop in p.loops
+            if isinstance(loop, ast.For) and isinstance(loop.target, ast.Name)]
 
 
 @mistake("term", "`{other}` is not added to `{old}`", on=(ast.Name, ast.Attribute), rank=4,
@@ -1376,17 +1390,19 @@ def _sum_left_out(p):
     none = {k: v for k, v in scope.names.items()
             if k not in added and _are_zero(v) and not any(v is g for g in stored)}
     pairs = [[*map(show, loop.target.elts)] for loop in p.loops if isinstance(
-        loop.target, ast.Tuple) and [*map(type, loop.target.elts)] == [ast.Name, ast.Name]]
+        getattr(loop, "target", None), ast.Tuple) and len(_loop_names(loop)) == 2]
     terms = {k: v for k, v in scope.arrays().items() if k in scope.names}
     parts = {k: v for k, v in scope.values.items() if k.endswith(".grads") and v is not own}
     terms |= {f"{k}[{n}]": g for k, gs in parts.items() for n, g in enumerate(gs)}
+    i, g = (next(n for n in names if n not in scope.names) for names in (
+        ("i", "k", "_i"), ("g", "grad", "_g")))
     for into, zero in none.items():
         if isinstance(zero, list):
-            new += [(f"{into}[{i}]", f"{into}[{i}] += {g}") for i, g in pairs]
-            new += [(into, f"for _i, _g in enumerate({k}): {into}[_i] += _g")
-                    for k, gs in parts.items() if len(gs) == len(zero) > 1]
-        new += [(into, f"{into} += {term}") for term, g in terms.items()
-                if _shape(g) in (shapes if _shape(zero) == () else [_shape(zero)])]
+            new += [(f"{into}[{k}]", f"{into}[{k}] += {v}") for k, v in pairs]
+            new += [(into, f"for {i}, {g} in enumerate({k}): {into}[{i}] += {g}")
+                    for k, gs in parts.items() if len(gs) == len(zero)]
+        new += [(into, f"{into} += {term}") for term, v in terms.items()
+                if _shape(v) in (shapes if _shape(zero) == () else [_shape(zero)])]
     for into, text in new:
         add = statement(text)
         empty = isinstance(p.node, ast.Pass)
@@ -2006,19 +2022,13 @@ def _last_step(p):
         add = statement(f"for _g, _s in zip(_sums, {part}.grads):\n    _g += _s")
         start = statement("_sums = [0 * _g for _g in self.grads]")
         end = statement("for _g, _s in zip(self.grads, _sums):\n    _g[...] = _s")
-        nowhere = f"{part}.grads" not in ast.unparse(p.parent)
-        if isinstance(p.parent, ast.FunctionDef) and (
-                not nowhere or "self.grads" in ast.unparse(p.node)):
+        if isinstance(p.parent, ast.FunctionDef) and f"{part}.grads" in ast.unparse(p.parent):
             # what stands between the loop and the return wrote the last step: it gives way
             rest = [s for s in p.parent.body[p.at + 1 :] if f"{part}.grads" not in ast.unparse(s)]
             new = [start, like(p.node, body=[*p.node.body, add]), end, *rest]
             late = [s.lineno for s in p.parent.body[p.at + 1 :] if s not in rest]
-            if nowhere:
-                late = [n.lineno for n in ast.walk(p.node) if isinstance(n, ast.For)][1:]
             yield Block(p.at, len(p.parent.body) - p.at, new), {
-                "part": part, **({"line": late[0]} if late else {}), **({
-                    "kind": "not_added", "words": "the gradients of the steps, `{part}.grads`, are"
-                    " added nowhere"} if nowhere else {})}
+                "part": part, **({"line": late[0]} if late else {})}
 
 
 # --- order in time -------------------------------------------------------------------------------

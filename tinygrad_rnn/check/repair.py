@@ -988,7 +988,7 @@ def _taken_up(edit: Edit, made):
 def _forget(tree):
     """Forget what was noted at nodes of a tree that has changed."""
     for node in ast.walk(tree):
-        for name in ("text", "loops", "slices"):
+        for name in ("text", "slices"):
             node.__dict__.pop(name, None)
 
 
