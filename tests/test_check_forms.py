@@ -450,7 +450,7 @@ def test_what_was_taken_from_elsewhere_is_said(kinds):
     assert any("IndexError: index 3 is out" in note for note in kinds["TwoExceptions"].notes)
     assert any("raises ValueError" in note for note in kinds["OneWeightTwice"].notes)
     assert any("x is edited in place" in note for note in kinds["EditsAndDoubles"].notes)
-    assert "_g += _s" in "".join(kinds["AddedNowhere"].causes[0].diff)
+    assert "grads[k] += g" in "".join(kinds["AddedNowhere"].causes[0].diff)
     assert any("one-hot rows" in note for note in kinds["LabelsTwice"].notes)
     assert any("stand behind the class" in note for note in kinds["Later"].notes)
     assert any("ch07.seq2seq is not found" in note for note in kinds["Sequences"].notes)

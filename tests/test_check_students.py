@@ -477,6 +477,29 @@ class TimeEmbedding:
             self.grads[k][...] = g
 
 
+class ByLetters:
+    def __init__(self, gamma, beta):
+        self.gamma, self.beta = gamma, beta
+        self.dgamma, self.dbeta = None, None
+
+    def forward(self, x):
+        self.centred = x - x.mean(axis=0)
+        self.std = np.sqrt((self.centred**2).mean(axis=0) + 1e-7)
+        self.normal = self.centred / self.std
+        return self.gamma * self.normal + self.beta
+
+    def backward(self, dout):
+        N = len(dout)
+        self.dbeta = np.sum(dout, axis=0)
+        v = np.sum(self.normal * dout, axis=0)
+        self.dgamma = v
+        a = self.gamma * dout
+        b = a / self.std
+        c = -np.sum(a * self.centred, axis=0) / self.std**2
+        e = self.centred * c / self.std / N
+        return b + e - np.sum(b + e, axis=0) / N
+
+
 class SoftmaxWithLoss:
     def forward(self, x, t):
         e = np.exp(x - x.max(axis=1, keepdims=True))
@@ -566,6 +589,10 @@ MISTAKES = [
     ("positive", "dx = dx * dout", "dx = dx + 0", "`dout` is ignored"),
     ("Steps", "dh, dW = 0, 0\n        dxs = np.empty_like(self.xs)",
      "dxs = np.empty_like(self.xs)", "`dh = dW = 0` is missing before the loop"),
+    ("ByLetters", "return b + e -", "return e -", "`b` is not added to"),
+    ("ByLetters", "(a * self.centred", "(v * self.centred", "`v` stands where `a` belongs"),
+    ("Embedding", "np.add.at(dW, self.idx, dout)", "np.add.at(dout, self.idx, dout)",
+     "`dout` stands where `dW` belongs"),
 ]
 
 
@@ -577,7 +604,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 31 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 32 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)
@@ -682,6 +709,12 @@ PAIRS = [
     ("Steps", [("for t in reversed(range(dhs.shape[1])):",
                 "for t in range(dhs.shape[1]):\n            dh = 0")],
      ["the loop runs forwards", "`dh = 0` stands in the loop"]),
+    ("SoftmaxWithLoss", [("        dx[np.arange(len(dx)), self.t] -= 1\n", ""),
+                         ("dx *= dout / N", "dx = dx * dout")],
+     ["the label is not subtracted", "the size `N` is missing"]),
+    ("Shares", [("dx = self.y * dout\n        total", "dx = self.y * dout * dout\n        total"),
+                ("dx -= self.y * total", "dx += self.y * total")],
+     ["the factor `dout` does not belong there", "wrong sign in `dx += self.y * total`"]),
 ]
 
 

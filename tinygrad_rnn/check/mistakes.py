@@ -215,6 +215,7 @@ class Scope:
     unused: set[str] = field(default_factory=set)  # what is computed, and read nowhere
     ignored: set[str] = field(default_factory=set)  # arguments that are read nowhere
     rebound: set[str] = field(default_factory=set)  # what may have had another shape before
+    derived: set[str] = field(default_factory=set)  # from the gradients that are handed in
 
     def __post_init__(self):
         self._arrays: dict[Any, dict[str, np.ndarray]] = {}
@@ -358,6 +359,7 @@ def edits(function: Function, scope: Scope, evidence: Evidence, late=False) -> I
     bound = [n.id for n in names if isinstance(n.ctx, ast.Store)]
     unused = {*bound} - read - {"_"}
     scope.unused, scope.ignored = unused, {*scope.arguments} - read
+    scope.derived = _derived(function.node, scope)
     scope.rebound = {n for n in bound if bound.count(n) + (n in scope.arguments) > 1}
     idle = {_shape(scope.values.get(u)) for u in unused if is_gradient(u, scope)} - {None}
     for p in places(function, scope, evidence):
@@ -484,14 +486,25 @@ def _is_value(parent, name, at, node):
 
 
 def is_gradient(name: str, scope: Scope):
-    """Whether a variable is named as gradients are."""
+    """Whether a variable is named as gradients are, or computed from one."""
     bare = name.rpartition(".")[2]
-    return _of_gradients(bare) or name in scope.arguments
+    return _of_gradients(bare) or name in scope.arguments or name in scope.derived
 
 
 def _of_gradients(bare: str):
     return bare.startswith(("d", "grad")) and len(bare) > 1 and not re.match(
         "data|dec|deriv|dim|dist|drop", bare)
+
+
+def _derived(tree, scope: Scope):
+    """The arrays that are computed from the gradients which a function is handed."""
+    arrays = {k for k, v in scope.arrays().items() if k in scope.names and v.dtype.kind == "f"}
+    found = {a for a in scope.arguments if _of_gradients(a)}
+    steps = [s for s in ast.walk(tree) if isinstance(s, (ast.Assign, ast.AugAssign))]
+    for s in sorted(steps, key=lambda s: s.lineno):
+        if any(isinstance(n, ast.Name) and n.id in found for n in ast.walk(s)):
+            found |= bound_in([s]) & arrays
+    return found
 
 
 def _is_mask(value):
@@ -845,9 +858,10 @@ def _another_variable(p):
 
 def _is_filled_for(p, other, candidate, whole):
     """Whether ``other`` may be meant as the array that is written into here: a gradient of as many
-    axes, or any if all of it is written; it has to be read later on."""
+    axes, or any if all of it is written or rows of it are named; it has to be read later on."""
+    rows = isinstance(p.parent, ast.Call)
     return isinstance(candidate, np.ndarray) and is_gradient(other, p.scope) and (
-        whole or p.evidence.misshapen or np.ndim(p.array) == candidate.ndim) and (
+        whole or rows or p.evidence.misshapen or np.ndim(p.array) == candidate.ndim) and (
         _is_read_on(p, other))
 
 
@@ -861,8 +875,10 @@ def _may_be_meant(p, other, candidate):
     if returned and _shape(value) is not None and any(
             _shape(candidate) == g.shape for g in p.evidence.wanted.values()):
         return True
-    if not isinstance(candidate, np.ndarray):  # a loss that is read nowhere
-        return other in scope.ignored and _shape(candidate) == () and is_gradient(own, scope)
+    if _shape(candidate) == () and other in scope.ignored and is_gradient(own, scope):
+        return True  # the gradient of a loss, which is read nowhere
+    if not isinstance(candidate, np.ndarray):
+        return False
     if other in scope.unused:
         return True
     # of as many axes, another shape may come of what is wrong, or be what is wrong
@@ -870,11 +886,13 @@ def _may_be_meant(p, other, candidate):
         isinstance(n, ast.Slice) for n in ast.walk(p.parent.slice))
     factor = isinstance(getattr(p.parent, "op", None), ast.Mult)
     return isinstance(value, np.ndarray) and (
-        value.ndim == candidate.ndim and (
+        (value.ndim == candidate.ndim and (
             misshapen or part or (_is_weight(own) and _is_weight(other))
-            or (other in scope.rebound and is_gradient(own, scope))
-            or (factor and is_gradient(other, scope) and _broadcasts(value.shape, candidate.shape)))
-        or misshapen and (_is_slip(own, other) or is_gradient(other, scope)))
+            or (other in scope.rebound and is_gradient(own, scope))))
+        or (misshapen and (_is_slip(own, other) or is_gradient(other, scope)))
+        or (factor and is_gradient(other, scope) and (
+            _broadcasts(value.shape, candidate.shape)
+            or (is_gradient(own, scope) and _broadcasts(candidate.shape, value.shape)))))
 
 
 @mistake("copied", "`{old}` stands in two places: `{new}` belongs here", on="value", rank=4,
@@ -933,11 +951,11 @@ def _state_thrown_away(p):
 
 def _is_read_on(p, name):
     """Whether what is written into an array here is read later, by this name or by another one of
-    the same memory; else that would be to leave it out."""
+    the same memory, or is one of the grads; else that would be to leave it out."""
     array = p.scope.values[name]
     nodes: Any = [n for n in ast.walk(p.function.node) if isinstance(n, (ast.Name, ast.Attribute))
                   and (p.inside or n.lineno > p.node.lineno)]
-    held = [p.scope.values.get(name_of(n) or "") for n in nodes]
+    held = [p.scope.values.get(name) for name in ("self.grads", *map(name_of, nodes)) if name]
     return "." in name or any(np.may_share_memory(a, array) for x in held for a in (
         x if isinstance(x, (list, tuple)) else [x]) if isinstance(a, np.ndarray))
 
@@ -1209,7 +1227,8 @@ def _one_for_dout(p):
 def _term_missing(p):
     if isinstance(p.parent, (ast.Assign, ast.AugAssign)) and "shape" in p.text:
         return
-    terms = [k for k, _, same in _factors(p) if same and is_gradient(k, p.scope)]
+    terms = [k for k, _, same in _factors(p)
+             if same and is_gradient(k, p.scope)]
     if p.inside:  # of a gradient of all steps that of one
         terms += [f"{k}[{at}{t}]" for k, v in p.scope.arrays().items() if v.ndim == 3
                   and k in p.scope.arguments for t in _indices(p) for at in (":, ", ":, :, ")]

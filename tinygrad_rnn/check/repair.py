@@ -15,7 +15,7 @@ import contextlib
 import functools
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
-from itertools import chain, zip_longest
+from itertools import chain, product, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -508,10 +508,9 @@ class _Search:
     def go(self):
         self.advance()
         made = list(self.made)
-        while not self.complete and len(self.barred) < 2 and not self.budget.over and any(
-                e.mended for e in self.made[:1]):
+        while self.made and not self.complete and len(self.barred) < 2 and not self.budget.over:
             first = self.made[0]  # what mends as much may stand in another line
-            self.barred.append((first.function, first.line))
+            self.barred.append((first.function, first.line, first.is_expression))
             self.make([])
             self.advance()
         if not self.complete:
@@ -555,7 +554,8 @@ class _Search:
     def begin(self):
         """A round: what can be tried, and nothing is known yet of what it does."""
         self.partial, self.whole, self.effects, self.further = [], [], [], []
-        self.edits = [e for e in self.candidates() if (e.function, e.line) not in self.barred]
+        self.edits = [e for e in self.candidates()
+                      if (e.function, e.line, e.is_expression) not in self.barred]
         wrong = [n for n, marks in self.now.items() if n in self.outcome.wanted
                  and not marks.all()]
         self.wrong = [n for n in wrong if self.now.got.get(n) is not None] or wrong
@@ -887,17 +887,18 @@ class _Search:
         budget = self.budget.part(0.7)
         stirring = {id(e) for e, a in self.effects if a is None or self.start is None
                     or not np.allclose(a, self.start, rtol=1e-9)}
-        likely = [e for e in self.edits if e.rank <= 4]
-        firsts = [e for e in likely if id(e) in stirring]
+        likely = [e for e in self.edits if e.rank <= LIKELY]
         likely.sort(key=lambda e: id(e) in stirring)
+        firsts = [e for e in likely if id(e) in stirring]
         part = None  # two that mend a part, where none are found that mend all
-        for first in firsts:
+        for late, first in product((False, True), firsts):
+            seconds = [e for e in likely if (max(first.rank, e.rank) > 4) == late]
             with self.standing(first) as runs:
                 marks = self.bench.run() if runs else None
                 if any((was & ~marks.get(name, ~was)).any() for name, was in (
                         self.now.items() if marks else ())):
                     continue  # what was right is wrong
-                for second in likely:
+                for second in seconds:
                     if budget.over:
                         self.cut_short = True
                         return part
