@@ -500,6 +500,20 @@ class ByLetters:
         return b + e - np.sum(b + e, axis=0) / N
 
 
+def softmax(x):
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+class EntropyWithLoss:
+    def forward(self, x, t):
+        self.x, self.t = x, t
+        return -np.sum(t * np.log(softmax(x))) / len(x)
+
+    def backward(self, dout=1):
+        return dout * (softmax(self.x) - self.t) / len(self.x)
+
+
 class SoftmaxWithLoss:
     def forward(self, x, t):
         e = np.exp(x - x.max(axis=1, keepdims=True))
@@ -591,6 +605,8 @@ MISTAKES = [
      "dxs = np.empty_like(self.xs)", "`dh = dW = 0` is missing before the loop"),
     ("ByLetters", "return b + e -", "return e -", "`b` is not added to"),
     ("ByLetters", "(a * self.centred", "(v * self.centred", "`v` stands where `a` belongs"),
+    ("EntropyWithLoss", "(softmax(self.x)", "(self.x",
+     "activation's input `self.x` where its output `softmax(self.x)` belongs"),
     ("Embedding", "np.add.at(dW, self.idx, dout)", "np.add.at(dout, self.idx, dout)",
      "`dout` stands where `dW` belongs"),
 ]
@@ -604,7 +620,7 @@ def _no_example(monkeypatch):
 def test_they_are_right_without_them(tmp_path):
     (tmp_path / "own.py").write_text(SOURCE)
     reports = check_here(tmp_path / "own.py", explain=False)
-    assert len(reports) == 32 and not [str(r) for r in reports if not r.ok]
+    assert len(reports) == 33 and not [str(r) for r in reports if not r.ok]
 
 
 @pytest.mark.parametrize("name, right, wrong, said", MISTAKES)
@@ -709,6 +725,8 @@ PAIRS = [
     ("Steps", [("for t in reversed(range(dhs.shape[1])):",
                 "for t in range(dhs.shape[1]):\n            dh = 0")],
      ["the loop runs forwards", "`dh = 0` stands in the loop"]),
+    ("Steps", [("dxs[:, t, :] = dh @", "self.xs[:, t, :] = -dh @")],
+     ["the caller's array xs is edited in place", "wrong sign: `-dh"]),
     ("SoftmaxWithLoss", [("        dx[np.arange(len(dx)), self.t] -= 1\n", ""),
                          ("dx *= dout / N", "dx = dx * dout")],
      ["the label is not subtracted", "the size `N` is missing"]),

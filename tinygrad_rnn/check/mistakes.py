@@ -31,6 +31,7 @@ from __future__ import annotations
 import ast
 import builtins
 import difflib
+import functools
 import itertools
 import operator
 import re
@@ -43,6 +44,7 @@ import numpy as np
 
 from .arguments import is_label
 from .running import forward_names, gradient_names, is_float
+from .source import with_source
 from .words import say
 
 if TYPE_CHECKING:
@@ -265,6 +267,16 @@ class Evidence:
     wanted: dict[str, np.ndarray]
     ratios: dict[float, str]  # and in words
     misshapen: bool = False  # an array of another shape may be what is wrong
+
+    @functools.cached_property
+    def applied(self):
+        """What forward applies to one array, and else activations are: "softmax({})"."""
+        forward = getattr(type(self.setup.layer), "forward", None)
+        found = [n for f in with_source([forward] if hasattr(forward, "__code__") else [])
+                 for n in ast.walk(f.node) if isinstance(n, ast.Call)]
+        return ["np.tanh({})", "(1 / (1 + np.exp(-{})))", *dict.fromkeys(
+            f"{n.func.id}({{}})" for n in found if isinstance(n.func, ast.Name)
+            and len(n.args) == 1 and not n.keywords and not hasattr(builtins, n.func.id))]
 
 
 @dataclass
@@ -688,6 +700,11 @@ def _square_missing(p):
         yield like(p.node, right=expression(f"{divided} ** 2"))
 
 
+def _is_primary(node):
+    """Whether a method of it can be called as it stands."""
+    return isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.Subscript))
+
+
 def _product(p, factor: str):
     """The text of the node times a factor."""
     return f"{_operand(p)} * {factor}"
@@ -745,14 +762,14 @@ def _activated_gradient(p):
 
 
 @mistake("input_not_output", "the derivative is taken of the activation's input `{old}` where its"
-         " output belongs", on=(ast.Name, ast.Attribute), rank=4,
+         " output `{other}` belongs", on=(ast.Name, ast.Attribute), rank=4,
          example="TwoGates: (1 - self.g ** 2) -> (1 - self.c ** 2)")
 def _input_in_place(p):
     value = p.array
     if isinstance(value, np.ndarray) and value.dtype.kind == "f" and not p.stored and (
             not p.written and not (isinstance(p.parent, ast.Call) and p.field == "func")):
-        for form in ("np.tanh({})", "(1 / (1 + np.exp(-{})))"):
-            yield form.format(p.name)
+        for form in p.evidence.applied:
+            yield form.format(p.name), {"other": form.format(p.name)}
 
 
 rewrite("input_not_output", "`{old}` applies the activation to its own output", 4,
@@ -852,8 +869,9 @@ def _another_variable(p):
             new = expression(other)
             new.ctx = ast.Store()
         kind, words = _exchange(p, own, other, value, candidate)
+        # before the line is left out, or what nobody writes into is replaced where it is read
         yield new, {"other": other, "kind": kind, "words": words, **(
-            {"rank": 0.9} if whole else {})}  # before the line is left out
+            {"rank": 0.9} if whole or (p.written and _is_unwritten(candidate)) else {})}
 
 
 def _is_filled_for(p, other, candidate, whole):
@@ -863,6 +881,11 @@ def _is_filled_for(p, other, candidate, whole):
     return isinstance(candidate, np.ndarray) and is_gradient(other, p.scope) and (
         whole or rows or p.evidence.misshapen or np.ndim(p.array) == candidate.ndim) and (
         _is_read_on(p, other))
+
+
+def _is_unwritten(array):
+    """Whether it is as np.empty left it."""
+    return array.dtype.kind == "f" and bool(np.all(np.isnan(array)))
 
 
 def _may_be_meant(p, other, candidate):
@@ -1044,7 +1067,8 @@ def _exchanged(p):
     elements = getattr(p.node, items, ())
     if not 2 <= len(elements) <= 6 or isinstance(p.parent, ast.Subscript):
         return
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {} if any(_is_gate(n) for n in p.held if n) else {
+        "kind": "wrong_variable", "words": "`{a}` and `{b}` stand in each other's place"}
     if isinstance(p.parent, ast.Return):
         values = {"kind": "returned_order",
                   "words": "`{a}` and `{b}` are returned in each other's place"}
@@ -1641,9 +1665,19 @@ def _not_reshaped(p):
     for other, value in p.scope.arrays().items() if shape else ():
         if value.shape != shape and value.size == np.prod(shape) and any(
                 g.shape == value.shape for g in p.evidence.wanted.values()):
-            text = p.text if isinstance(p.node, (
-                ast.Name, ast.Attribute, ast.Call, ast.Subscript)) else f"({p.text})"
+            text = p.text if _is_primary(p.node) else f"({p.text})"
             yield f"{text}.reshape({other}.shape)", {"rank": 2 if p.name else 3}
+
+
+@mistake("transposed", "its axes stand in another order: `{new}` belongs here", on="value", rank=3,
+         example="StepSum: np.stack(dxs, 1) -> np.array(dxs)")
+def _axes_permuted(p):
+    shape = p.scope.shape(p.node) if p.evidence.misshapen else None
+    for wanted in {g.shape for g in p.evidence.wanted.values()} if len(shape or ()) > 2 else ():
+        for axes in itertools.permutations(range(len(shape))):
+            if shape != wanted == tuple(shape[k] for k in axes):
+                text = p.text if _is_primary(p.node) else f"({p.text})"
+                yield f"{text}.transpose({', '.join(map(str, axes))})"
 
 
 _NOT_SUMMED = {"kind": "axis", "words": "not summed: `{new}` belongs here"}

@@ -446,7 +446,7 @@ class Search:
         """Whether a recipe would hide what is wrong: a square weight that a layer is right only
         where D = H; a kernel what is wrong with a matrix; integers, where floats have run, that
         there is a gradient; one sample that the batch is forgotten; one element in each that a row
-        is added up, turned or left as it is."""
+        is added up, turned or left as it is; as many samples as steps that they are exchanged."""
         held = self.half or (self.running[0] if self.running else None)
         spread = self._is_spread(recipe)
         if held is None or spread:
@@ -460,7 +460,9 @@ class Search:
         kernel = any(s.kind == "weight" and len(s.shape) > 2 == len(held.init[n].shape)
                      for n, s in recipe.init.items() if n in held.init)
         returned = self.half is held and self.half_error and self.half_error.phase == "returned"
-        return square or fewer or kernel or _hides(recipe.inputs, held.inputs) or _are_points(
+        alike = any(len({*a.shape}) < len({*b.shape}) == len(a.shape) == 3
+                    for a, b in zip(recipe.inputs, held.inputs, strict=False))
+        return square or fewer or kernel or alike or _hides(recipe.inputs, held.inputs) or _are_points(
             recipe.inputs, held.inputs) or (
             _is_batch(held.inputs) and not _is_batch(recipe.inputs) and not (columns or returned))
 

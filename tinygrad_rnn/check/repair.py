@@ -510,6 +510,8 @@ class _Search:
         made = list(self.made)
         while self.made and not self.complete and len(self.barred) < 2 and not self.budget.over:
             first = self.made[0]  # what mends as much may stand in another line
+            if self.evidence and not first.mended:
+                break  # some elements alone, which shows little where the numbers say more
             self.barred.append((first.function, first.line, first.is_expression))
             self.make([])
             self.advance()
