@@ -538,11 +538,16 @@ def _factors(p: Place):
             yield other, value, shape is None or value.shape == shape
 
 
-def _broadcasts(shape, other):
+def _together(*shapes):
+    """The shape that arrays of these shapes give, None where they do not go together."""
     try:
-        return np.broadcast_shapes(shape, other) == shape
+        return np.broadcast_shapes(*shapes)
     except ValueError:
-        return False
+        return None
+
+
+def _broadcasts(shape, other):
+    return _together(shape, other) == shape
 
 
 # --- signs and operators -------------------------------------------------------------------------
@@ -1305,14 +1310,17 @@ def _factor_missing(p):
             half = {"rank": 3, "kind": "missing_derivative"} if other in p.held else {}
             yield _product(p, f"(1 - {other})"), {"other": f"(1 - {other})", **half}
             yield _product(p, f"np.tanh({other})"), {"other": f"np.tanh({other})"}
-    shape = p.scope.shape(p.node) if isinstance(p.parent, ast.Assign) else None
+    shape = p.scope.shape(p.node) if p.evidence.misshapen or isinstance(
+        p.parent, ast.Assign) else None
     if isinstance(p.node, ast.Attribute) and p.node.attr == "T":
         base, scope = ast.unparse(p.node.value), p.scope
         for other in scope.arrays(scope.shape(p.node.value) or ()):
             yield f"({other} * {base}).T", {"other": other, "old": base}
     larger = shape or (shape is not None and is_gradient(p.text, p.scope))
+    wanted = {g.shape for g in p.evidence.wanted.values()} if p.evidence.misshapen else ()
     for other, value in p.scope.arrays().items() if larger else ():
-        if _broadcasts(value.shape, shape):
+        made = _together(shape, value.shape)
+        if made == value.shape or (made != shape and made in wanted):
             yield _product(p, other), {"other": other, "rank": 4 if p.evidence.misshapen else 5}
     for other, value in p.scope.values.items():
         if isinstance(value, (float, np.floating)):

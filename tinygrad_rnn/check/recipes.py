@@ -462,8 +462,8 @@ class Search:
         returned = self.half is held and self.half_error and self.half_error.phase == "returned"
         alike = any(len({*a.shape}) < len({*b.shape}) == len(a.shape) == 3
                     for a, b in zip(recipe.inputs, held.inputs, strict=False))
-        return square or fewer or kernel or alike or _hides(recipe.inputs, held.inputs) or _are_points(
-            recipe.inputs, held.inputs) or (
+        return square or fewer or kernel or alike or _hides(
+            recipe.inputs, held.inputs) or _are_points(recipe.inputs, held.inputs) or (
             _is_batch(held.inputs) and not _is_batch(recipe.inputs) and not (columns or returned))
 
     def _is_spread(self, recipe: Recipe):
