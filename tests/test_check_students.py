@@ -605,6 +605,11 @@ MISTAKES = [
      "dxs = np.empty_like(self.xs)", "`dh = dW = 0` is missing before the loop"),
     ("ByLetters", "return b + e -", "return e -", "`b` is not added to"),
     ("ByLetters", "(a * self.centred", "(v * self.centred", "`v` stands where `a` belongs"),
+    ("Normed", "dvar = 0.5 * dstd / self.std\n        dxc += 2.0 / N * self.xc * dvar",
+     "dvar = 0.5 * dstd / self.std\n        pass", "`dxc += self.xc * dvar * 2 / self.xc.shape[0]` is missing"),
+    ("Normed", "return dxc - np.sum(dxc, axis=0) / N",
+     "dmu = np.sum(dxc, axis=0)\n        return dxc",
+     "`dxc -= dmu / self.xc.shape[0]` is missing"),
     ("EntropyWithLoss", "(softmax(self.x)", "(self.x",
      "activation's input `self.x` where its output `softmax(self.x)` belongs"),
     ("Embedding", "np.add.at(dW, self.idx, dout)", "np.add.at(dout, self.idx, dout)",
@@ -730,6 +735,8 @@ PAIRS = [
      ["the loop runs forwards", "`dh = 0` stands in the loop"]),
     ("Steps", [("dxs[:, t, :] = dh @", "self.xs[:, t, :] = -dh @")],
      ["the caller's array xs is edited in place", "wrong sign: `-dh"]),
+    ("SoftmaxWithLoss", [("dx *= dout / N", "dx = dout\n        dx /= dout")],
+     ["the factor `dx` is missing in `dout`"]),
     ("SoftmaxWithLoss", [("        dx[np.arange(len(dx)), self.t] -= 1\n", ""),
                          ("dx *= dout / N", "dx = dx * dout")],
      ["the label is not subtracted", "the size `N` is missing"]),
@@ -749,6 +756,15 @@ def test_two_mistakes_of_a_student(name, changes, said, tmp_path):
     (report,) = check_here(tmp_path / "own.py", only=name)
     assert len(report.causes) == 2 and all(
         any(words in c.text for c in report.causes) for words in said), str(report)
+
+
+def test_what_is_left_out_is_no_line_of_its_own(tmp_path):
+    added = "np.add.at(dW, self.idx, dout)\n"
+    (tmp_path / "own.py").write_text(SOURCE.replace(
+        added, "for i, k in enumerate(self.idx):\n            dW[k] += dout[i]\n        " + added))
+    (report,) = check_here(tmp_path / "own.py", only="Embedding")
+    assert report.causes[0].diff == [
+        "- for i, k in enumerate(self.idx):", "-     dW[k] += dout[i]"], str(report)
 
 
 def test_what_stands_in_the_same_line_stays(tmp_path):

@@ -11,6 +11,7 @@ what a report says about it, how it is undone, and a line that has it, which a t
 expression whose value is a gradient). The function is handed a ``Place`` and yields what may
 belong there: a tree, statements, or the text of an expression, alone or with values for further
 names of the sentence: ``yield new, {"other": ...}``. ``{old}`` and ``{new}`` are the two texts.
+Where a term is added, ``"scaled"`` makes the same with a factor, as text, behind it.
 Mistakes of a lower ``rank`` are tried first. The search (``repair``) runs the layer with each
 edit, and names the mistake only if its edit makes wrong gradients right.
 
@@ -175,7 +176,7 @@ class Edit:
     def text(self):
         words = self.values.get("words", self.mistake.words)
         return say(words, **{"old": show(self.old), "new": show(self.new), **{
-            k: v for k, v in self.values.items() if k not in ("kind", "rank", "words")}})
+            k: v for k, v in self.values.items() if k not in ("kind", "rank", "words", "scaled")}})
 
     @property
     def tree(self):
@@ -864,7 +865,8 @@ def _another_variable(p):
         return
     whole = p.written and isinstance(getattr(p.parent, "slice", None), ast.Constant)  # x[...] = 0
     for other, candidate in p.scope.values.items():
-        if other == own or (p.stored and not isinstance(p.parent, ast.For)):
+        if other == own or (p.stored and not isinstance(p.parent, ast.For)) or (
+                isinstance(p.parent, ast.Assign) and other in map(show, p.parent.targets)):
             continue
         if not (_is_filled_for(p, other, candidate, whole) if p.written
                 else _may_be_meant(p, other, candidate)):
@@ -884,7 +886,8 @@ def _is_filled_for(p, other, candidate, whole):
     axes, or any if all of it is written or rows of it are named; it has to be read later on."""
     rows = isinstance(p.parent, ast.Call)
     return isinstance(candidate, np.ndarray) and is_gradient(other, p.scope) and (
-        whole or rows or p.evidence.misshapen or np.ndim(p.array) == candidate.ndim) and (
+        whole or rows or p.evidence.misshapen
+        or getattr(p.array, "ndim", None) == candidate.ndim) and (
         _is_read_on(p, other))
 
 
@@ -1263,10 +1266,14 @@ def _term_missing(p):
                   and k in p.scope.arguments for t in _indices(p) for at in (":, ", ":, :, ")]
     for other in terms:
         if other != p.text and not (isinstance(p.parent, ast.BinOp) and "[" in other):
-            time = "[" not in other and (p.inside or other.endswith("next"))
-            yield f"{p.text} + {other}", {"other": other, **({
-                "words": "the path through the next time step is dropped: `{other}` is not added"
-                         " to `{old}`"} if time else {})}
+            yield _plus(p, other, "[" not in other and (p.inside or other.endswith("next")))
+
+
+def _plus(p, term, through_time):
+    return f"{p.text} + {term}", {
+        "other": term, "scaled": lambda factor: _plus(p, f"{term} {factor}", through_time), **({
+            "words": "the path through the next time step is dropped: `{other}` is not added to"
+                     " `{old}`"} if through_time else {})}
 
 
 def _indices(p):
@@ -1425,7 +1432,12 @@ def _line_missing(p):
                          shape, arrays[u].shape) else []
             new += [f"{t} {op}= {term}" for term in (u, *terms) for op in "+-"]
             for text in new:
-                yield [p.node, statement(text)], {"other": u, "new": text}
+                yield _line_after(p, u, text)
+
+
+def _line_after(p, u, text):
+    return [p.node, statement(text)], {
+        "other": u, "new": text, "scaled": lambda factor: _line_after(p, u, f"{text} {factor}")}
 
 
 @mistake("not_added", "`{into}` is added up nowhere: `{new}` is missing in the loop", on=ast.stmt,
@@ -1557,6 +1569,13 @@ def _as_sizes(ratio, scope: Scope):
     times = "*" if abs(ratio) > 1 else "/"
     ratio = ratio if times == "*" else 1 / ratio
     yield f"{times} {round(ratio, 6 if abs(round(ratio, 6) / ratio - 1) < 1e-9 else 15):.15g}"
+
+
+def factors_of(ratio, scope: Scope):
+    """A factor as text: a size, or 2 or 1/2, or both."""
+    for small, lead in (1, ""), (2, "* 2"), (0.5, "* 0.5"):
+        yield from ([lead] if abs(ratio / small - 1) < 1e-6 else [
+            f"{lead} {size}".strip() for size in [*_as_sizes(ratio / small, scope)][:-1]])
 
 
 def ratio_of(got, wanted):
@@ -1836,6 +1855,11 @@ def _too_late(p):
                 isinstance(n, ast.Name) and n.id in bound and isinstance(n.ctx, ast.Load)
                 for s in block[p.at + 1 :] for n in ast.walk(s)):
             continue  # what is passed would do nothing then: it does not belong there
+        over = next((s for s in passed if bound_in([s]) & bound_in([p.node])), None)
+        if isinstance(over, ast.Assign) and not any(
+                isinstance(n, ast.Name) and n.id in bound_in([p.node]) for s in (
+                    *passed[: passed.index(over)], over.value) for n in ast.walk(s)):
+            continue  # it would do nothing itself
         # what is read there has no value yet: this statement gives it one
         before = {n.id for n in ast.walk(p.function.node) if isinstance(n, ast.Name)
                   and isinstance(n.ctx, ast.Store) and n.lineno < passed[0].lineno}

@@ -34,7 +34,8 @@ class Change:
         without their common indent."""
         both = textwrap.dedent("\n".join([*self.old, *self.new])).split("\n")
         old, new = both[: len(self.old)], both[len(self.old):]
-        lines = [line for line in difflib.ndiff(old, new) if line[:1] != "?"]
+        lines = [f"{line[0]} {line[1:]}" for line in difflib.unified_diff(
+            old, new, n=len(both), lineterm="")][3:]
         at = [i for i, line in enumerate(lines) if line[0] != " "]
         return lines[at[0] : at[-1] + 1] if at else []
 
@@ -126,11 +127,13 @@ def _of_statements(edit: Edit, filename: str, lines) -> Change:
     items = edit.new if isinstance(edit.new, list) else [edit.new]
     first, last = gone[0].lineno, gone[-1].end_lineno + 1
     indent = len(lines[first - 1]) - len(lines[first - 1].lstrip())
+    if len(held) > edit.count:  # others stay
+        items = [item for item in items if not isinstance(item, ast.Pass)]
     new = [line for item in items for line in _rendered(item, indent, lines)]
     head = lines[first - 1].encode()[: gone[0].col_offset].decode()
     tail = lines[last - 2].encode()[gone[-1].end_col_offset :].decode()
     if head.strip() or tail.lstrip().startswith(";"):  # others in the same line stay
-        new = [head + "; ".join(line.strip() for line in new) + tail]
+        new = [head + ("; ".join(line.strip() for line in new) or "pass") + tail]
     return _change(filename, first, last, tuple(new), lines)
 
 

@@ -29,6 +29,7 @@ from .mistakes import (
     bound_in,
     called,
     edits,
+    factors_of,
     looped,
     name_of,
     placed,
@@ -545,7 +546,8 @@ class _Search:
             if best is None:
                 self.begin()
                 best = (self.scan(-1, LIKELY) or self.one_behind_another(0.7)
-                        or self.best_of(self.whole) or self.scan(ORDER - 0.1, ORDER)
+                        or self.with_a_factor() or self.best_of(self.whole)
+                        or self.scan(ORDER - 0.1, ORDER)
                         or self.one_on_the_way(0.25) or self.in_sum() or self.scan(LIKELY, 9)
                         or self.best_of(self.partial) or last())
             if best is None:
@@ -780,6 +782,29 @@ class _Search:
                 best = max((r for r in those if r[:2] == those[0][:2]),
                            key=lambda r: len(self.right_on_the_way(r[-2])))
                 return [best[-2:]]
+        return None
+
+    def with_a_factor(self):
+        """An edit that adds a term, times a factor: what it does is in proportion to what is
+        amiss."""
+        if self.start is None:
+            return None
+        amiss = self.along(self.outcome.wanted) - self.start
+        for edit, a in self.effects:
+            if a is None or "scaled" not in edit.values or np.allclose(a, self.start, rtol=1e-9):
+                continue
+            effect = a - self.start
+            ratio = (effect @ amiss) / (effect @ effect)
+            if ratio < 0 or not np.allclose(ratio * effect, amiss, rtol=1e-6):
+                continue
+            scope = scope_of(edit.function, self.scopes.get(edit.function.fn.__code__, {}))
+            for factor in factors_of(ratio, scope):
+                new, values = edit.values["scaled"](factor)
+                other = replace(edit, new=new if isinstance(new, str) else placed(new, edit.old),
+                                values={**edit.values, **values}, beside=(), code=None)
+                marks = self.attempt(other)
+                if self.all_right(marks) and self.confirmed(other):
+                    return [(other, marks)]
         return None
 
     def in_sum(self):
