@@ -4,6 +4,7 @@ Profiles: ``HYPOTHESIS_PROFILE=dev`` (default), ``ci`` (derandomized), ``few`` (
 examples: for one more Python or NumPy), ``long`` (many examples).
 """
 
+import contextlib
 import gc
 import os
 import signal
@@ -92,6 +93,14 @@ def pytest_collection_finish(session):
 def strict_floating_point():
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def searches_do_not_fail(request, monkeypatch):
+    """What is raised while a cause is looked for ends the test, and is no note in a report."""
+    if request.module.__name__.startswith("test_check"):
+        from tinygrad_rnn.check import layer
+        monkeypatch.setattr(layer, "_search", lambda report: contextlib.nullcontext())
 
 
 @pytest.fixture

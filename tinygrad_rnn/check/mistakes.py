@@ -1457,8 +1457,7 @@ def _sum_left_out(p):
     terms = {k: v for k, v in scope.arrays().items() if k in scope.names}
     parts = {k: v for k, v in scope.values.items() if k.endswith(".grads") and v is not own}
     terms |= {f"{k}[{n}]": g for k, gs in parts.items() for n, g in enumerate(gs)}
-    i, g = (next(n for n in names if n not in scope.names) for names in (
-        ("i", "k", "_i"), ("g", "grad", "_g")))
+    i, g = _new_names(scope)
     for into, zero in none.items():
         if isinstance(zero, list):
             new += [(f"{into}[{k}]", f"{into}[{k}] += {v}") for k, v in pairs]
@@ -1471,6 +1470,12 @@ def _sum_left_out(p):
         empty = isinstance(p.node, ast.Pass)
         yield [add] if empty else [p.node, add], {
             "into": into, "new": text, "rank": 3 - empty}
+
+
+def _new_names(scope: Scope):
+    """Names for a number and a gradient that a function does not have yet."""
+    return (next(n for n in names if n not in scope.names) for names in (
+        ("i", "k", "_i"), ("g", "grad", "_g")))
 
 
 def _are_zero(value):
@@ -2049,8 +2054,9 @@ def _never_stored(p):
     for other, those in p.scope.values.items():
         if isinstance(those, list) and other != "self.grads" and (
                 [*map(_shape, those)] == [*map(_shape, grads)]):
-            yield _stored(p, statement(f"for _to, _g in zip(self.grads, {other}):\n"
-                                       "    _to[...] = _g")), {
+            i, g = _new_names(p.scope)
+            yield _stored(p, statement(f"for {i}, {g} in enumerate({other}):\n"
+                                       f"    self.grads[{i}][...] = {g}")), {
                 "other": other, "words": "the gradients in `{other}` are computed, and never stored"
                                          " in self.grads"}
 

@@ -549,7 +549,7 @@ class _Search:
                         or self.with_a_factor() or self.best_of(self.whole)
                         or self.scan(ORDER - 0.1, ORDER)
                         or self.one_on_the_way(0.25) or self.in_sum() or self.scan(LIKELY, 9)
-                        or self.best_of(self.partial) or last())
+                        or self.in_sum() or self.best_of(self.partial) or last())
             if best is None:
                 break
             for edit, marks in best:
