@@ -607,10 +607,10 @@ MISTAKES = [
     ("ByLetters", "(a * self.centred", "(v * self.centred", "`v` stands where `a` belongs"),
     ("Normed", "dvar = 0.5 * dstd / self.std\n        dxc += 2.0 / N * self.xc * dvar",
      "dvar = 0.5 * dstd / self.std\n        pass",
-     "`dxc += self.xc * dvar * 2 / self.xc.shape[0]` is missing"),
+     "`dxc += self.xc * dvar * 2 / N` is missing"),
     ("Normed", "return dxc - np.sum(dxc, axis=0) / N",
      "dmu = np.sum(dxc, axis=0)\n        return dxc",
-     "`dxc -= dmu / self.xc.shape[0]` is missing"),
+     "`dxc -= dmu / N` is missing"),
     ("EntropyWithLoss", "(softmax(self.x)", "(self.x",
      "activation's input `self.x` where its output `softmax(self.x)` belongs"),
     ("Embedding", "np.add.at(dW, self.idx, dout)", "np.add.at(dout, self.idx, dout)",
@@ -646,6 +646,33 @@ def test_what_is_right_for_more_axes_alone_is_right_there_beside_a_mistake(tmp_p
     (report,) = check_here(tmp_path / "own.py", only="Mapped")
     assert [g.name for g in report.gradients if not g.ok] == ["x"], str(report)
     assert "for x (N, D) more is wrong; checked with x (N, T, D)" in report.notes
+
+
+def test_where_forward_does_nothing_a_layer_is_not_right(tmp_path):
+    (tmp_path / "own.py").write_text('''
+import numpy as np
+
+
+def softmax(x):
+    if x.ndim == 2:
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        x = e / e.sum(axis=1, keepdims=True)
+    return x
+
+
+class Softmax:
+    def forward(self, x):
+        self.y = softmax(x)
+        return self.y
+
+    def backward(self, dout):
+        dx = dout
+        total = np.sum(dx, axis=1, keepdims=True)
+        return dx
+''')
+    (report,) = check_here(tmp_path / "own.py")
+    assert report.verdict == "wrong" and [g.shape for g in report.gradients] == [(3, 5)], str(report)
+    assert [c.kind for c in report.causes] == ["line_missing", "missing_factor"], str(report)
 
 
 def test_desired_outputs_are_labels_and_a_forgotten_return_is_no_unwritten_function(tmp_path):

@@ -1561,6 +1561,11 @@ def _as_sizes(ratio, scope: Scope):
     for name, value in scope.arrays().items():
         if value.dtype.kind == "b" and abs(ratio * value.sum() - 1) < 1e-6:
             found[name] = f"/ {name}.sum()"
+    for name, n in scope.names.items():
+        if type(n) is int and n > 1 and abs(ratio * n - 1) < 1e-6:
+            found[name] = f"/ {name}"
+        if type(n) is int and n > 1 and abs(ratio - n) < 1e-6 * n:
+            found[name] = f"* {name}"
     # what is no gradient is there at every line
     arrays = sorted(scope.arrays().items(), key=lambda a: is_gradient(a[0], scope))
     for (name, value), less in itertools.product(arrays, (0, 1)):
