@@ -588,11 +588,15 @@ class _Search:
             right = self.settled()
             self.edits += [e for e in self.candidates(late=True) if id(e.old) not in right]
         bent: list[Any] = []
+        half = self.budget.part(0.5)
         spoilt: dict[int, int] = {}  # places whose value reaches what is right: no other helps
         for edit in self.edits:
             if not low < edit.rank <= high:
                 continue
             if self.budget.over:
+                break
+            if low >= LIKELY and self.whole and half.over:
+                self.cut_short = True  # the others are looked for with what time is left
                 break
             if edit.is_expression and spoilt.get(id(edit.old), 0) == ENOUGH:
                 continue
