@@ -915,15 +915,15 @@ def _may_be_meant(p, other, candidate):
     # of as many axes, another shape may come of what is wrong, or be what is wrong
     part = isinstance(p.parent, ast.Subscript) and any(
         isinstance(n, ast.Slice) for n in ast.walk(p.parent.slice))
-    factor = isinstance(getattr(p.parent, "op", None), ast.Mult)
+    beside: Any = isinstance(getattr(p.parent, "op", None), ast.Mult) and scope.shape(
+        getattr(p.parent, "left" if p.field == "right" else "right", p.node))
     return isinstance(value, np.ndarray) and (
         (value.ndim == candidate.ndim and (
             misshapen or part or (_is_weight(own) and _is_weight(other))
             or (other in scope.rebound and is_gradient(own, scope))))
         or (misshapen and (_is_slip(own, other) or is_gradient(other, scope)))
-        or (factor and is_gradient(other, scope) and (
-            _broadcasts(value.shape, candidate.shape)
-            or (is_gradient(own, scope) and _broadcasts(candidate.shape, value.shape)))))
+        or (isinstance(beside, tuple) and is_gradient(other, scope) and (  # the product stays
+            None is not _together(beside, value.shape) == _together(beside, candidate.shape))))
 
 
 @mistake("copied", "`{old}` stands in two places: `{new}` belongs here", on="value", rank=4,
@@ -1261,6 +1261,10 @@ def _term_missing(p):
         return
     terms = [k for k, _, same in _factors(p)
              if same and is_gradient(k, p.scope)]
+    shape = p.scope.shape(p.node) if p.evidence.misshapen else None
+    terms += [k for k, v in p.scope.arrays().items() if shape and is_gradient(k, p.scope)
+              and shape != _together(shape, v.shape) == v.shape and any(
+                  v.shape == g.shape for g in p.evidence.wanted.values())]
     if p.inside:  # of a gradient of all steps that of one
         terms += [f"{k}[{at}{t}]" for k, v in p.scope.arrays().items() if v.ndim == 3
                   and k in p.scope.arguments for t in _indices(p) for at in (":, ", ":, :, ")]
@@ -1449,7 +1453,7 @@ def _sum_left_out(p):
     own = scope.values.get("self.grads")
     stored = own if isinstance(own, list) and not p.loops[1:] else []  # no sums of steps
     added = {name_of(n) for s in ast.walk(p.function.node) if isinstance(s, ast.AugAssign)
-             for n in ast.walk(s.target)}
+             for n in ast.walk(s.target)}.union(*map(_loop_names, p.loops))
     none = {k: v for k, v in scope.names.items()
             if k not in added and _are_zero(v) and not any(v is g for g in stored)}
     pairs = [[*map(show, loop.target.elts)] for loop in p.loops if isinstance(
