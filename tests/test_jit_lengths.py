@@ -3,6 +3,8 @@ batch, is replayed for any number of them."""
 
 import contextlib
 import dataclasses
+import gc
+import sys
 import types
 
 import numpy as np
@@ -272,6 +274,19 @@ def test_what_a_step_does_of_its_own_is_right_where_no_proof_sees_it(name, fast)
         x = rng.normal(size=(2, T, 3))
         for w in (0.0, 0.0, 1.0):
             assert_allclose(step(x, w), f(x, w), 1e-10, 1e-12)
+
+
+@pytest.fixture(autouse=True)
+def alone():
+    """Nothing else is called meanwhile: what a debugger or garbage of other tests calls counts as
+    the program's, and its steps are then looked at once more."""
+    before = sys.gettrace()
+    sys.settrace(None)
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+    sys.settrace(before)
 
 
 def test_the_steps_of_a_layer_are_not_looked_at_once_more(monkeypatch):

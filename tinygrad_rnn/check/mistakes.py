@@ -1453,9 +1453,10 @@ def _sum_left_out(p):
     own = scope.values.get("self.grads")
     stored = own if isinstance(own, list) and not p.loops[1:] else []  # no sums of steps
     added = {name_of(n) for s in ast.walk(p.function.node) if isinstance(s, ast.AugAssign)
-             for n in ast.walk(s.target)}.union(*map(_loop_names, p.loops))
-    none = {k: v for k, v in scope.names.items()
-            if k not in added and _are_zero(v) and not any(v is g for g in stored)}
+             for n in ast.walk(s.target)}
+    counted = {k for loop in p.loops for k in _loop_names(loop) if _shape(scope.names.get(k)) == ()}
+    none = {k: v for k, v in scope.names.items() if k not in added | counted
+            and _are_zero(v) and not any(v is g for g in stored)}
     pairs = [[*map(show, loop.target.elts)] for loop in p.loops if isinstance(
         getattr(loop, "target", None), ast.Tuple) and len(_loop_names(loop)) == 2]
     terms = {k: v for k, v in scope.arrays().items() if k in scope.names}
