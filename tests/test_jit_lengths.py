@@ -3,9 +3,6 @@ batch, is replayed for any number of them."""
 
 import contextlib
 import dataclasses
-import functools
-import os
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -23,7 +20,6 @@ from tinygrad_rnn.jit.jitted import ForSize, Recording
 from tinygrad_rnn.jit.recording import Recorder
 from tinygrad_rnn.jit.trace import trace
 
-ROOT = Path(__file__).parent.parent
 N, D, H, V = 3, 4, 5, 6
 rng = np.random.default_rng(0)
 
@@ -280,26 +276,14 @@ def test_what_a_step_does_of_its_own_is_right_where_no_proof_sees_it(name, fast)
             assert_allclose(step(x, w), f(x, w), 1e-10, 1e-12)
 
 
-def in_a_process_of_its_own(test):
-    """The decorated test, where nothing that other tests have left is called meanwhile: it would
-    count as a call of the program, whose steps are then looked at once more."""
-    @functools.wraps(test)
-    def wrapper(*args, **kwargs):
-        if "ALONE" in os.environ:
-            test(*args, **kwargs)
-            return
-        node = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
-        env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-        done = subprocess.run([sys.executable, "-m", "pytest", node], cwd=ROOT,
-                              env=env | {"ALONE": "yes"}, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout
-
-    return wrapper
-
-
-@in_a_process_of_its_own
-def test_the_steps_of_a_layer_are_not_looked_at_once_more(monkeypatch):
+@pytest.mark.parametrize("notebook", [False, True])
+def test_the_steps_of_a_layer_are_not_looked_at_once_more(notebook, monkeypatch):
     traced = []
+    if notebook:  # which is asked for the names of its cells, and calls functions of its own
+        shell = types.SimpleNamespace(compile=types.SimpleNamespace(
+            format_code_name=lambda file: str(Path(file)) and None))
+        monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(
+            get_ipython=lambda: (lambda: shell)()))
     monkeypatch.setattr(jitted, "trace", lambda f, reached, given: traced.append(f) or trace(
         f, reached, given))
     (step, _), data = training(MODELS["LSTM"], True), np.random.default_rng(1)
@@ -435,7 +419,6 @@ def test_a_second_size_of_a_batch_records_nothing(name, monkeypatch):
     ("LSTM", [(7, 19), (7, 15), (8, 15), (3, 15)], [Recording] + [ForSize] * 3, 2),
     ("dropout", [(8, 9), (6, 9), (6, 12)], [Recording, ForSize, Recording], 2),
 ])  # fmt: skip
-@in_a_process_of_its_own
 def test_one_size_is_enough_whatever_the_length(name, sizes, kinds, traced, monkeypatch):
     """Of a batch, of long sequences or not, or one length and the beginning of another."""
     traces = []

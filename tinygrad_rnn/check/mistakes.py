@@ -1259,8 +1259,7 @@ def _one_for_dout(p):
 def _term_missing(p):
     if isinstance(p.parent, (ast.Assign, ast.AugAssign)) and "shape" in p.text:
         return
-    terms = [k for k, _, same in _factors(p)
-             if same and is_gradient(k, p.scope)]
+    terms = [k for k, _, same in _factors(p) if same and is_gradient(k, p.scope)]
     shape = p.scope.shape(p.node) if p.evidence.misshapen else None
     terms += [k for k, v in p.scope.arrays().items() if shape and is_gradient(k, p.scope)
               and shape != _together(shape, v.shape) == v.shape and any(

@@ -31,8 +31,8 @@ from .state import ARRAYS, rebuilt
 from .tape import Call, Tape, Value, name_of
 
 __all__ = ["MAKERS", "PACKAGE", "Recorder", "RecordingArray", "RecordingGenerator",
-           "RecordingNumber", "RecordingSource", "added", "draw", "holder", "is_a_librarys",
-           "line_of", "overwritten", "same_bits", "source_line"]  # fmt: skip
+           "RecordingNumber", "RecordingSource", "added", "draw", "file_named", "holder",
+           "is_a_librarys", "line_of", "overwritten", "same_bits", "source_line"]  # fmt: skip
 
 
 class JitAttributeError(JitError, AttributeError):
@@ -66,13 +66,20 @@ def axis_after(code: CodeType, at: int) -> slice:
     return slice(None)
 
 
+@cache
+def file_named(file: str) -> str:
+    """A file, or a cell as its notebook calls it. IPython is asked once in a recording: what it
+    calls then would count as calls of the program."""
+    return cell_name(file) or file
+
+
 def source_line():
     """The line of the program."""
     frame, engine = here()
     if frame is None:
         return engine or "?"
     file = frame.f_code.co_filename
-    line = f"{cell_name(file) or file}:{frame.f_lineno}"
+    line = f"{file_named(file)}:{frame.f_lineno}"
     return line if engine is None else f"{line} (in {engine})"
 
 
@@ -93,7 +100,7 @@ def line_of(error):
     while trail is not None:
         file = trail.tb_frame.f_code.co_filename
         if not file.startswith(PACKAGE) and not is_a_librarys(file):
-            line = f"{cell_name(file) or file}:{trail.tb_lineno}"
+            line = f"{file_named(file)}:{trail.tb_lineno}"
         trail = trail.tb_next
     return line
 

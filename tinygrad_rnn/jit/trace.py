@@ -36,6 +36,7 @@ from .recording import (
     RecordingArray,
     RecordingGenerator,
     RecordingSource,
+    file_named,
     holder,
     is_a_librarys,
     line_of,
@@ -65,6 +66,7 @@ def trace(f, reached: Reached, given, short=None) -> Any:
     tape, which result is the new value of which input, and the structures of what ``f`` returns
     and sets. ``short`` is (T, t): of axes of T elements, the arguments' first t only."""
     again()
+    file_named.cache_clear()  # another cell may have the name
     recorder = Recorder()
     try:
         traced = _trace(f, reached, given, recorder, short)
