@@ -19,6 +19,7 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn.functional import sigmoid
 
+tg.manual_seed(0)
 rng = np.random.default_rng(0)
 
 
