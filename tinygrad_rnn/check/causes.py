@@ -510,7 +510,8 @@ class _Watch:
         self.layer: Any = None
         self.arrays: list[Any] = []  # that are watched, where these are no parameters or gradients
         self.held = self.where = self.line = self.return_line = None
-        self.backward = inspect.unwrap(type(setup.layer).backward).__code__
+        self.functions = [getattr(inspect.unwrap(getattr(type(setup.layer), k)), "__code__", None)
+                          for k in ("forward", "backward")]  # of no class, perhaps
 
     def state(self):
         """What is watched, as bytes or identities."""
@@ -542,19 +543,23 @@ class _Watch:
             return None
         if event == "call":
             layer = frame.f_locals.get("self")
-            if code.co_name in ("forward", "backward") and (
-                    type(layer) is type(self.setup.layer) if self.layer is None
-                    else layer is self.layer):
-                self.begin(layer, frame.f_locals.values(), code.co_name == "backward")
+            if code in self.functions if layer is None else (
+                    code.co_name in ("forward", "backward") and (
+                        type(layer) is type(self.setup.layer) if self.layer is None
+                        else layer is self.layer)):
+                self.begin(layer, frame.f_locals.values(), code is self.functions[1] or (
+                    code.co_name == "backward"))
             return self.trace
-        if event == "return" and code is self.backward:
+        if event == "return" and code is self.functions[1]:
             self.return_line = frame.f_lineno
         now = self.state()
         if now is not None:
             if now != self.held and self.where:
                 self.line = self.where
             self.held = now
-        self.where = frame.f_lineno
+        caller = frame.f_back if event == "return" else None  # whose line goes on
+        self.where = (caller if caller and caller.f_code.co_filename == self.filename
+                      else frame).f_lineno
         return self.trace
 
     def run(self, outcome: Outcome):

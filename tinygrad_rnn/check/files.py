@@ -235,7 +235,7 @@ class Checks:
             self.known.clear()
             for names in modules:
                 names.setdefault(undefined[1], thing)
-            report = self._with_parts(name, cls, max(end, worked() + 1))
+            report = self._with_parts(name, cls, max(end, worked() + self.seconds / 2))
         for names in modules:
             for k in put:
                 if names[k] is anywhere(k):

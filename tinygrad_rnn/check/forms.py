@@ -636,6 +636,7 @@ class _Pair:
             cls.variants[1].notes = [AT_OUTPUT]
         if self.backward is None:
             cls.hint = name + "Loss"
+            cls.at_once = staticmethod(self.forward)
             given = {gradient_target(n) for n in returned_names(self.forward)}
             if self.inputs and not given & {*self.inputs, *self.slots} and (
                     len(returned_names(self.forward)) == 2):
@@ -854,8 +855,10 @@ def _method_with_loss(cls: type, fn) -> Any:
         return loss
 
     taken = [p for p in arguments_of(fn)[1:] if p.default is p.empty or p.default is None]
-    return _with_loss(cls, fn, forward, fn, lambda self: self.kept,
+    made = _with_loss(cls, fn, forward, fn, lambda self: self.kept,
                       [p.name for p in taken], {gradient_target(n) for n in names})
+    made.at_once = staticmethod(fn)
+    return made
 
 
 def _with_loss(cls: type, loss, forward, back, gradients, taken, given=frozenset()) -> Any:

@@ -45,7 +45,7 @@ import numpy as np
 
 from .arguments import is_label
 from .running import forward_names, gradient_names, is_float
-from .source import with_source
+from .source import node_of, with_source
 from .words import say
 
 if TYPE_CHECKING:
@@ -616,7 +616,18 @@ def _too_much(p):
                            "words": "scaled by `{what}`, which does not belong there"}
             else:
                 values["words"] = "the factor `{what}` does not belong there"
-        yield kept, values
+        yield kept, {**values, **_of_penalty(p, dropped)} if isinstance(op, ast.Add) else values
+
+
+def _of_penalty(p, term):
+    """What is to be said of a term that is a multiple of a parameter, where a loss has none."""
+    names, setup = {name_of(n) for n in ast.walk(term)} - {None}, p.evidence.setup
+    arrays = {n for n in names if isinstance(p.scope.values.get(n), np.ndarray)}
+    if _shape(setup.output) != () or not len(arrays) == 1 < len(names) or not (
+            arrays <= {*setup.slots.names}):
+        return {}
+    return {"what": show(term), "rank": 2, "words":
+            "`{what}` is the derivative of a penalty, and the loss has none"}
 
 
 @mistake("term", "`{factor}` is a factor of each term, and differs from one to the next: it belongs"
@@ -1199,7 +1210,8 @@ def _another_number(p):
         if isinstance(p.parent, ast.Call) and getattr(p.parent.func, "id", "") == "range":
             said = {"kind": "steps", "words": "`{whole}` misses time steps",
                     "whole": show(p.parent)}
-        for other in range(6) if kind is int else (0.5, 1.0, 2.0, 3.0):
+        term = isinstance(p.parent, ast.BinOp) and isinstance(p.parent.op, (ast.Mult, ast.Div))
+        for other in range(term, 6) if kind is int else (0.5, 1.0, 2.0, 3.0):
             if other != value:
                 yield ast.Constant(other), dict(said)
 
@@ -1270,6 +1282,47 @@ def _term_missing(p):
     for other in terms:
         if other != p.text and not (isinstance(p.parent, ast.BinOp) and "[" in other):
             yield _plus(p, other, "[" not in other and (p.inside or other.endswith("next")))
+
+
+@mistake("path_dropped", "the path through the next time step is dropped: what a step gives for"
+         " the one before it is not handed on, `{new}`", on=ast.Assign, rank=2,
+         example="StepsInDicts: g = self.step_back(dhs[:, t] + dh, t)\n"
+                 "            dh = g[\"dh\"] -> g = self.step_back(dhs[:, t], t)")
+def _not_handed_on(p):
+    """Where a step gives a dict, and what the loop begins with is never another."""
+    call: Any = p.node.value
+    if p.at is None or not p.loops or not isinstance(call, ast.Call) or not isinstance(
+            p.node.targets[0], ast.Name) or not p.evidence.wanted:
+        return
+    made, arrays = p.node.targets[0].id, p.scope.arrays()
+    bound = bound_in(p.loops[-1].body)
+    begun = [n for n in arrays if n in p.scope.names and n not in bound and n not in (
+        p.scope.arguments) and not np.any(arrays[n]) and n in bound_in(p.function.node.body)]
+    keys = _keys_given(call, p.scope)
+    states = {n: near[0] for n in begun if (near := difflib.get_close_matches(n, keys, 1, 0.75))}
+    read = {n.id for n in ast.walk(p.loops[-1]) if isinstance(n, ast.Name)}
+    new, added = call, list[str]()
+    for n in states:
+        for i, a in enumerate(call.args) if n not in read else ():
+            if p.scope.shape(a) == arrays[n].shape and not added:
+                text = f"{ast.unparse(a)} + {n}"
+                new = like(call, args=[*call.args[:i], expression(text), *call.args[i + 1:]])
+                added = [n]
+    handed = {n: k for n, k in states.items() if n in read or n in added}
+    if handed:
+        lines = [statement(f"{n} = {made}[{k!r}]") for n, k in handed.items()]
+        yield [like(p.node, value=new) if added else p.node, *lines], {"new": show(lines)}
+
+
+def _keys_given(call, scope):
+    """The keys of the dict that a function which is called makes."""
+    of: Any = call.func
+    fn = getattr(scope.value(of.value), of.attr, None) if isinstance(of, ast.Attribute) else (
+        scope.globals.get(getattr(of, "id", None)))
+    nodes: Any = [*ast.walk(node_of(fn) or ast.Module([], []))]
+    keys = [k for n in nodes if isinstance(n, ast.Dict) for k in n.keys] + [
+        n.slice for n in nodes if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store)]
+    return [k.value for k in keys if isinstance(k, ast.Constant) and type(k.value) is str]
 
 
 def _plus(p, term, through_time):
@@ -1558,10 +1611,26 @@ def _scale(p):
                     yield f"{_operand(p)} * {name} {factor}", {"ratio": words}
 
 
+@mistake("scaling", "scaling is forgotten behind `{old}`: the gradient is {ratio} times what it"
+         " should be", on=ast.AugAssign, rank=1.5,
+         example="ProbsEdited: d[rows, t] -= dout\n        d /= len(t) -> d[rows, t] -= dout")
+def _scale_behind(p):
+    """Behind what is written into a part of an array, all of it."""
+    name = name_of(getattr(p.node.target, "value", None))
+    for ratio, words in p.evidence.ratios.items() if name and p.at is not None else ():
+        for factor in _as_sizes(ratio, p.scope):
+            yield [p.node, statement(f"{name} {factor.replace(' ', '= ', 1)}")], {"ratio": words}
+
+
 def _as_sizes(ratio, scope: Scope):
-    """A factor as text, by each size that can be named in the function and is it, at last by its
-    number: at other sizes only one of them is right."""
+    """A factor as text, by each size that can be named in the function and is it, by a number that
+    has a name there, and at last by its number: at other sizes only one of them is right."""
     found: dict[Any, str] = {}
+    named = {k: v for k, v in scope.values.items() if isinstance(v, float)
+             and k not in scope.arguments}
+    for name, value in (named | {f"(1 - {k})": 1 - v for k, v in named.items()}).items():
+        if value > 0 and min(abs(ratio - value), abs(ratio * value - 1)) < 1e-6:
+            found[name] = f"* {name}" if abs(ratio - value) < 1e-6 else f"/ {name}"
     for name, value in scope.arrays().items():
         if value.dtype.kind == "b" and abs(ratio * value.sum() - 1) < 1e-6:
             found[name] = f"/ {name}.sum()"
@@ -1848,6 +1917,8 @@ def _statement_too_much(p):
     if isinstance(p.node, ast.Assign) and number(p.node.value) == 0 and isinstance(
             p.node.targets[0], ast.Subscript):
         twice = {"rank": 1}  # any other edit of its index that mends leaves it out, too
+    if isinstance(p.node, ast.AugAssign) and isinstance(p.node.op, ast.Add):
+        twice |= _of_penalty(p, p.node.value)
     yield ast.Pass(), {**twice, **({
         "kind": "ids_twice", "words": "repeated ids are counted too often: `{old}` does not belong"
         " there"} if "add.at" in p.text else {})}

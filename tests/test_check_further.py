@@ -1,0 +1,48 @@
+"""What else readers write, and what they get wrong in it."""
+
+from pathlib import Path
+
+import pytest
+
+from tinygrad_rnn.check.files import check_here
+
+FURTHER = Path(__file__).parent / "checked" / "further.py"
+
+
+def mistaken(name, right, wrong, folder):
+    """The report on what has this name, with a mistake in it."""
+    text = FURTHER.read_text()
+    assert text.count(right) == 1
+    (folder / "m.py").write_text(text.replace(right, wrong))
+    (report,) = check_here(folder / "m.py", only=name)
+    return report
+
+
+def test_what_readers_write_is_judged():
+    reports = check_here(FURTHER)
+    assert {r.verdict for r in reports} <= {"ok", "convention"}, "\n".join(map(str, reports))
+
+
+@pytest.mark.parametrize("name, right, wrong, cause, diff", [
+    ("hinge_loss", "= -counts.sum(axis=1)", "= counts.sum(axis=1)", "wrong sign",
+     ["- counts[rows, y] = counts.sum(axis=1)", "+ counts[rows, y] = -counts.sum(axis=1)"]),
+    ("hinge_loss", "    loss += reg * np.sum(W * W)\n", "",
+     "`2 * reg * W` is the derivative of a penalty, and the loss has none",
+     ["- dW += 2 * reg * W"]),
+    ("TwoLayers", " * mask * (hidden > 0)", " * mask", "(hidden > 0)", None),
+    ("TwoLayers", "        dscores /= len(y)\n", "",
+     "scaling is forgotten behind `dscores[rows, y] -= 1`: the gradient is N = 3 times",
+     ["+ dscores /= X.shape[0]"]),
+])  # fmt: skip
+def test_one_function_for_a_loss_and_its_gradients_has_causes(name, right, wrong, cause, diff,
+                                                              tmp_path):
+    report = mistaken(name, right, wrong, tmp_path)
+    assert report.verdict == "wrong" and cause in str(report.cause), str(report)
+    assert diff is None or [c.diff for c in report.causes] == [diff], str(report)
+
+
+def test_the_line_in_which_a_function_edits_what_it_is_handed(tmp_path):
+    report = mistaken("carry", "dc = dnext_c + dnext_h *", "dc = dnext_c\n    dc += dnext_h *",
+                      tmp_path)
+    assert report.verdict == "wrong" and "in place" in report.cause, str(report)
+    assert report.causes[0].source.startswith("dc += dnext_h"), str(report)
