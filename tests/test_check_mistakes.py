@@ -204,6 +204,30 @@ def test_zero_over_zero_is_no_uninitialised_memory(tmp_path):
     assert "multiplies where it should divide" in cause.text, cause
 
 
+@pytest.mark.parametrize("wrong, said", [
+    ("return self.y", ["`self.t` is not subtracted from `self.y`", "is N = 3 times"]),
+    ("return self.y * dout", ["`self.t` is not subtracted from `self.y`", "is N = 3 times"]),
+    ("return self.y / len(self.t)", ["`self.t` is not subtracted from `self.y`"]),
+    ("return self.y - self.t", ["`self.t` holds ids", "is N = 3 times"])])
+@pytest.mark.parametrize("epsilon", ["", " + 1e-7"])
+def test_labels_that_are_ids(wrong, said, epsilon, tmp_path):
+    causes = causes_of(tmp_path, [
+        "e = np.exp(x - x.max(axis=1, keepdims=True))",
+        "self.y, self.t = e / e.sum(axis=1, keepdims=True), t",
+        f"return -np.mean(np.log(self.y[np.arange(len(t)), t]{epsilon}))"], [wrong], ", t")
+    assert len(causes) == len(said) and all(map(str.__contains__, [c.text for c in causes], said))
+    assert all("self.y.shape[0]" in d for c in causes for d in c.diff[-1:]) == (
+        "N = 3" in said[-1] and bool(causes[0].diff))
+
+
+def test_a_gradient_is_not_multiplied_with_a_derivative_at_itself(tmp_path):
+    # the half of it that is zero then is right by chance
+    source = STEPS.read_text().replace("self.at] += dout", "self.at[::-1]] += dout")
+    (tmp_path / "own.py").write_text(source)
+    (report,) = check_here(tmp_path / "own.py", only="Highest")
+    assert report.verdict == "wrong" and "relu" not in str(report), str(report)
+
+
 def test_labels_are_not_all_the_same(tmp_path):
     # where all are 0, y + t is y - t
     (cause,) = causes_of(tmp_path, [
@@ -296,7 +320,12 @@ STEPS = Path(__file__).parent / "checked" / "steps.py"
         ("are in the wrong order", "grads[0]"), ("the derivative of tanh", "dt =")]),
     # in how many axes it is to be called shows once it does not raise
     ("Compared", {"d @ k": "k @ d", "return dq, dk": "return dq, 2 * dk"}, [
-        ("are in the wrong order", "scaled ="), ("scaled by `2`", "return")])])
+        ("are in the wrong order", "scaled ="), ("scaled by `2`", "return")]),
+    # a loss whose dout a mistake cancels is still to be right for each of them, not for 1 alone
+    ("MeanOverTime", {"2 / T": "2 / dout"}, [("`dout` stands where `T` belongs", "dout *=")]),
+    # what is meant for more axes than those with which it is tried first
+    ("Normalized", {"(dout * self.xn).sum(axis=(0, 1))": "(dout * self.xn).sum(axis=(0, 2))"}, [
+        ("axis=(0, 1) belongs", "grads[0]")])])
 def test_what_is_wrong_and_what_raises(layer, changes, said, tmp_path):
     source = STEPS.read_text()
     begin = source.index(f"class {layer}:")

@@ -500,6 +500,20 @@ class ProbsEdited:
         return d
 
 
+class IdsLoss:
+    def __init__(self):
+        self.params, self.grads = [], []
+
+    def forward(self, x, t):
+        e = np.exp(x - x.max(axis=1, keepdims=True))
+        self.y, self.t = e / e.sum(axis=1, keepdims=True), t
+        return -np.sum(np.log(self.y[np.arange(len(t)), t])) / len(t)
+
+    def backward(self, dout=1):
+        dx = (self.y - np.eye(self.y.shape[1])[self.t]) * dout
+        return dx / len(dx)
+
+
 class TwoProducts:
     def __init__(self, A, B):
         self.params, self.grads = [A, B], [np.zeros_like(A), np.zeros_like(B)]

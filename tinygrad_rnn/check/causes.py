@@ -27,7 +27,7 @@ from .mistakes import ratio_of
 from .numpy_standin import is_unpoisoned, unpoisoned
 from .outcome import evaluate
 from .parts import each_use_its_own, parts_of
-from .repair import Budget, factor_in_words, find_repair, forward_repair
+from .repair import Budget, factor_in_words, find_repair, forward_repair, taken_up
 from .report import Cause, listed
 from .running import CannotRun, arrays_of, gradient_names, objects_of, observe
 from .source import node_of, replaced, returned_names, traced
@@ -263,6 +263,9 @@ def _leave_what_is_enough(repair, outcome: Outcome):
     if n > 2:
         fewer += [({*range(n)} - {i}, codes) for i, codes in enumerate(repair.without)]
     for kept, codes in fewer if isinstance(cls, type) else ():
+        those = [repair.edits[i] for i in kept]
+        if any(taken_up(e, those) for i, e in enumerate(repair.edits) if i not in kept):
+            continue  # they are made with it
         with replaced(codes), contextlib.suppress(CannotRun, recipes.CannotMake):
             search = recipes.find(cls, 1.0)
             uses = search.running[:1] and (

@@ -742,7 +742,8 @@ _DERIVATIVES = (("tanh", "(1 - {0} ** 2)"), ("the sigmoid", "{0} * (1 - {0})"),
 def _derivative_missing(p):
     for other, value, same in _factors(p):
         bare = other.removeprefix("self.")
-        if same and not _of_gradients(bare) and not _is_mask(value):
+        itself = other in p.scope.arguments and other in p.held  # what is handed in, of itself
+        if same and not itself and not _of_gradients(bare) and not _is_mask(value):
             for what, form in _DERIVATIVES:
                 factor = form.format(other)
                 yield _product(p, factor), {"what": what, "factor": factor}
@@ -1387,10 +1388,12 @@ def _factor_missing(p):
             yield _product(p, other), {"other": other, "rank": 4 if p.evidence.misshapen else 5}
     for other, value in p.scope.values.items():
         if isinstance(value, (float, np.floating)):
-            ignored = other in p.scope.arguments
-            yield _product(p, other), {"other": other, "rank": 3, **({
-                "kind": "dout_ignored", "words": _IGNORED} if ignored else {
-                "kind": "mask_scale", "words": "the scale `{other}` is left out of `{old}`"})}
+            named = {"kind": "mask_scale", "words": "the scale `{other}` is left out of `{old}`"}
+            if is_gradient(other, p.scope):
+                named = {}
+            if other in p.scope.arguments:
+                named = {"kind": "dout_ignored", "words": _IGNORED}
+            yield _product(p, other), {"other": other, "rank": 3, **named}
 
 
 _IGNORED = "`{other}` is ignored: `{old}` is not multiplied with it"
@@ -1551,9 +1554,26 @@ def _label_missing(p):
             p.stored or p.written or not isinstance(p.parent, (ast.Assign, ast.BinOp, ast.Return))):
         return
     for other, value in p.scope.values.items():
-        if isinstance(value, np.ndarray) and value.shape == own.shape and (
-                value.dtype.kind in "iu" or set(value.ravel()) <= {0, 1}) and other not in p.held:
+        if not isinstance(value, np.ndarray) or other in p.held:
+            continue
+        ids = value.dtype.kind in "iu"
+        if value.shape == own.shape and (ids or set(value.ravel()) <= {0, 1}):
             yield f"({p.text} - {other})", {"other": other}
+        if value.shape == own.shape[:-1] and ids and value.ndim:
+            yield f"({p.text} - {_one_hot(other, p.text)})", {"other": other}
+
+
+@mistake("label", "`{old}` holds ids: of each, the row of a one-hot label is to be subtracted,"
+         " `{new}`", on=(ast.Name, ast.Attribute), rank=2,
+         example="IdsLoss: self.y - np.eye(self.y.shape[1])[self.t] -> self.y - self.t")
+def _ids_subtracted(p):
+    if isinstance(getattr(p.parent, "op", None), ast.Sub) and p.field == "right" and (
+            isinstance(p.array, np.ndarray) and p.array.dtype.kind in "iu" and p.array.ndim):
+        yield _one_hot(p.text, ast.unparse(p.parent.left))
+
+
+def _one_hot(ids: str, beside: str):
+    return f"np.eye({beside}.shape[-1])[{ids}]"
 
 
 @mistake("label", "the label is not subtracted: `{new}` is missing", on=ast.Assign, rank=4,
@@ -1608,7 +1628,7 @@ def _scale(p):
             dout = p.scope.values.get(name)
             if isinstance(dout, (float, np.floating)) and dout:
                 for factor in list(_as_sizes(ratio / dout, p.scope))[:-1]:
-                    yield f"{_operand(p)} * {name} {factor}", {"ratio": words}
+                    yield f"{_operand(p)} * {name} {factor}", {"ratio": words, "rank": 3.5}
 
 
 @mistake("scaling", "scaling is forgotten behind `{old}`: the gradient is {ratio} times what it"

@@ -31,7 +31,15 @@ from .running import (
     target_of,
     truth,
 )
-from .source import codes_run, functions_of, has_loop, replaced, unread, without_epsilon
+from .source import (
+    codes_run,
+    functions_of,
+    has_loop,
+    is_computed_with,
+    replaced,
+    unread,
+    without_epsilon,
+)
 from .words import say
 
 _DATA = re.compile(r"(x|xt|xs|inputs?|data)(_\w+)?", re.IGNORECASE)  # of a whole network
@@ -271,6 +279,8 @@ def _as_last(outcome: Outcome, light: bool):
         return None
     last = evaluate(outcome.setup, outcome.seed, light, truth(outcome.setup, ones))
     if not last.right:
+        if is_computed_with(type(outcome.setup.layer).backward):
+            return None  # meant to be looked at, which has to show once it is mended
         last = _without_epsilon(last, ones, light) or last
     # an edit may let backward look at it, after all
     last.cotangents = [np.ones_like(g) for g in outcome.cotangents]
@@ -319,17 +329,22 @@ def _without_epsilon(outcome: Outcome, used, light: bool):
     """The same comparison with the derivative of the forward without its epsilon, None if it has
     none. If they agree then, that backward leaves it out is a convention."""
     setup = outcome.setup
-    codes = codes_run(lambda: truth(setup, used), file_of(type(setup.layer)))
-    pairs = without_epsilon(functions_of(codes, objects_of(setup.layer)))
-    if not pairs:
+    right = truth_without_epsilon(setup, used)
+    if right is None:
         return None
-    with replaced(pairs):
-        right = truth(setup, used)
     other = evaluate(setup, outcome.seed, light, right)
     if not other.right:
         return other  # the mistake is another one, and plainer to see like this
     other.problems.append(epsilon_problem())
     return other
+
+
+def truth_without_epsilon(setup: Setup, used):
+    """The derivative of the forward without its epsilon, None if it has none."""
+    codes = codes_run(lambda: truth(setup, used), file_of(type(setup.layer)))
+    pairs = without_epsilon(functions_of(codes, objects_of(setup.layer)))
+    with replaced(pairs):
+        return truth(setup, used) if pairs else None
 
 
 def pairs(outcome: Outcome, seen):

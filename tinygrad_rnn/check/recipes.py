@@ -49,6 +49,7 @@ from .arguments import (
 from .forms import begun
 from .limits import TimeUp, time_limit, work, worked
 from .numpy_standin import numpy_standin, unpoisoned
+from .outcome import evaluate
 from .running import (
     LOSSES,
     CannotRun,
@@ -285,6 +286,15 @@ class Search:
                     recipe) and _attempt(recipe) is None:
                 yield recipe
 
+    def raised(self, first: Recipe) -> Iterator[Recipe]:
+        """Of the recipes with the same layer, the likeliest one with inputs of more axes than these
+        where forward runs, and backward, too, raises."""
+        axes = [len(s.shape) for s in first.inputs]
+        return itertools.islice((r for r, error in self.failed if error.phase == "backward" and (
+            r.init == first.init and all(len(s.shape) >= n for s, n in zip(
+                r.inputs, axes, strict=False)) and len(r.inputs) == len(axes)
+            and [len(s.shape) for s in r.inputs] != axes)), 1)
+
     def narrow(self, first: Recipe, outcome) -> Iterator[Recipe]:
         """The recipes with one element where a batch or a row stands, where what backward gave says
         that it is written for that: one sample as a column, where it sums nothing, and several
@@ -327,7 +337,7 @@ class Search:
         if not self.running and half is not None and isinstance(half.error, (
                 ValueError, IndexError, AssertionError) if self.half else Exception):
             said = self.half, self.half_error, self.error
-            yield from self._tried(self._nearby())
+            yield from self._tried(self._nearby(), guessed=True)
             if not self.running:  # of the likeliest
                 self.half, self.half_error, self.error = said
 
@@ -341,7 +351,9 @@ class Search:
             optional.pop()
         return optional and [*self.input_names, *(p.name for p in optional)]
 
-    def _tried(self, recipes) -> Iterator[Recipe]:
+    def _tried(self, recipes, guessed=False) -> Iterator[Recipe]:
+        """Those that run. Where backward raised in a likelier way to call it, those that are
+        ``guessed``, and with samples in columns, have to be right: else that is what is wrong."""
         end = worked() + PATIENCE
         broken: dict[Any, CannotRun] = {}
         alike: Counter[Any] = Counter()
@@ -360,6 +372,10 @@ class Search:
                 continue
             self.tried.add(whole)
             error = _attempt(recipe, self.seconds)
+            turned = recipe.drawn[3] == "columns" and not self.columns
+            if error is None and (guessed or turned) and not self.running and self.half_error and (
+                    self.half_error.phase == "backward" and not _is_right(recipe)):
+                continue
             if error is None or self._is_further(recipe, error):
                 recipe.first_error = self._furthest(lambda _: True)
                 recipe.notes += self._instead_of(recipe)
@@ -751,6 +767,12 @@ def find(cls, seconds: float, known: dict[Any, Search] | None = None):
     raise error
 
 
+def _is_right(recipe: Recipe):
+    with contextlib.suppress(CannotRun):
+        return evaluate(recipe.setup(), light=True).right
+    return False
+
+
 def is_right_by_chance(setup: Setup):
     """Whether an input has an axis of size 1: a transpose, a sum along it are right by chance."""
     return any(_is_float(x) and 1 in x.shape for x in setup.inputs)
@@ -773,8 +795,10 @@ def _equal_sizes(recipe: Recipe):
 
 
 def _hides(inputs, held):
-    """Whether integers stand where floats have run already: nothing could be found wrong."""
-    return any(a.kind in _NO_FLOATS and b.kind not in _NO_FLOATS
+    """Whether integers stand where floats have run already, or one for all where there was one for
+    each: nothing could be found wrong."""
+    return any((a.kind in _NO_FLOATS and b.kind not in _NO_FLOATS)
+               or (a.kind == b.kind == "ids" and not a.shape and b.shape)
                for a, b in zip(inputs, held, strict=False))
 
 

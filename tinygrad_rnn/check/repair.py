@@ -35,6 +35,7 @@ from .mistakes import (
     placed,
     ratio_in_words,
     ratio_of,
+    show,
 )
 from .outcome import evaluate, pairs
 from .patch import change_of, change_of_statement
@@ -468,11 +469,13 @@ class _Search:
         """Inside the block the edit is made, and others can be tried with it."""
         form, self.form = self.form, object()
         held, undo = edit.function.fn.__code__, edit.make()
+        _forget(edit.function.node)
         try:
             yield self.install(edit.function)
         finally:
             edit.function.fn.__code__ = held
             undo()
+            _forget(edit.function.node)
             self.form = form
 
     def attempt(self, edit: Edit):
@@ -485,7 +488,8 @@ class _Search:
 
     def accept(self, edit: Edit, marks):
         before = [e for e in self.made if (id(e.node), e.field, e.at) == (
-            id(edit.node), edit.field, edit.at) and e.is_expression and edit.is_expression]
+            id(edit.node), edit.field, edit.at) and e.is_expression and edit.is_expression
+            and show(e.tree) not in show(edit.tree)]  # where it stands in it, both are right
         if before:  # of the same place: what stood there first is what is wrong
             self.undo_all()
             self.made = [e for e in self.made if e is not before[0]]
@@ -958,7 +962,7 @@ class _Search:
         """Every edit must be needed: without it a gradient is wrong that is right with it."""
         kept = list(self.made)
         for edit in list(self.made):
-            if _taken_up(edit, self.made):
+            if taken_up(edit, self.made):
                 continue
             others = [e for e in kept if e is not edit]
             without = self.run_with(others)
@@ -982,8 +986,10 @@ class _Search:
             found.mended[i] = names - later or names
         self.run_with(kept)
         for edit in kept:
-            if edit.change and any(e.change and e is not edit and edit.change.meets(e.change)
-                                   for e in kept):
+            if edit.change and any(  # or one that stands in what this one made
+                    edit.change.meets(e.change) if e.change else e.function is edit.function
+                    and edit.change.first <= e.line < edit.change.last
+                    for e in kept if e is not edit):
                 edit.change = change_of_statement(edit)
         found.functions, found.before = self.functions, self.original
         found.codes = self.codes()
@@ -1022,7 +1028,7 @@ class _Search:
         return self.bench.run()
 
 
-def _taken_up(edit: Edit, made):
+def taken_up(edit: Edit, made):
     """Whether another edit has in its text what this one made: it is not right without it."""
     new = edit.new if isinstance(edit.new, list) else [edit.new]
     return any(n is k for e in made if e is not edit for k in ast.walk(e.old) for n in new)

@@ -189,13 +189,12 @@ def worked(outcome: Outcome, pool: Pool, repairs=()):
 
 def _rows(outcome: Outcome, pool: Pool):
     setup = outcome.setup
-    given = [Row("given", 0, name, shown(x)) for name, x in zip(
-        [*setup.slots.names, *setup.names],
-        [*setup.slots.params(setup.layer), *setup.inputs], strict=False)
-        if isinstance(x, (np.ndarray, float))]
-    given += [Row("given", 0, name, shown(g)) for name, g in zip(
-        list(inspect.signature(type(setup.layer).backward).parameters)[1:], outcome.cotangents,
-        strict=False)]
+    taken = zip([*setup.slots.names, *setup.names],
+                [*setup.slots.params(setup.layer), *setup.inputs], strict=False)
+    handed = zip(list(inspect.signature(type(setup.layer).backward).parameters)[1:],
+                 outcome.cotangents, strict=False)
+    given = [Row("given", 0, name, text) for name, x in (*taken, *handed)
+             if isinstance(x, (np.ndarray, float)) and (text := shown(x))]  # else it is too large
     # theirs, where a form has put ours around them
     ways = {inspect.unwrap(getattr(type(setup.layer), way)).__code__: way
             for way in ("backward", "forward")}

@@ -308,6 +308,15 @@ def untouched(fn) -> set[str]:
         : inspect.unwrap(fn).__code__.co_argcount] if p not in read}
 
 
+def is_computed_with(fn) -> bool:
+    """Whether a method computes something with an argument of its own."""
+    node: Any = node_of(inspect.unwrap(fn))
+    return node is not None and any(
+        isinstance(n, ast.Name) and n.id in {a.arg for a in node.args.args[1:]}
+        for part in ast.walk(node) if isinstance(part, (ast.BinOp, ast.AugAssign, ast.Call))
+        for n in ast.walk(part))
+
+
 def left_none(fn) -> list[str]:
     """The names to which a function assigns None and nothing else, or to which it adds None: what
     is to be written yet."""
