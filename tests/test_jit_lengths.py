@@ -2,6 +2,7 @@
 batch, is replayed for any number of them."""
 
 import contextlib
+import copy
 import dataclasses
 import sys
 import types
@@ -15,7 +16,8 @@ import tinygrad_rnn as tg
 from models import language, seq2seq
 from tinygrad_rnn import functional as F
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.jit import jitted, lengths, loops, recording, resized, roll
+from tinygrad_rnn.jit import jitted, lengths, loops, recording, resized, roll, same
+from tinygrad_rnn.jit import tape as tape_module
 from tinygrad_rnn.jit.jitted import ForSize, Recording
 from tinygrad_rnn.jit.recording import Recorder
 from tinygrad_rnn.jit.trace import trace
@@ -276,6 +278,93 @@ def test_what_a_step_does_of_its_own_is_right_where_no_proof_sees_it(name, fast)
             assert_allclose(step(x, w), f(x, w), 1e-10, 1e-12)
 
 
+def one_other(tape, rng):
+    """The tape with one call more, or with another function, number or operand in one."""
+    calls = list(tape.calls)
+    i = int(rng.integers(len(calls)))
+    call, made = calls[i], {c.out for c in calls[:i]}
+    kinds = ["one more"]
+    others = {v: [w for w in made if w is not v] for v in call.inputs() if v in made}
+    if any(others.values()):
+        kinds.append("operand")
+    if any(type(x) is int for x in np.ravel(np.asarray(call.args, object)) if x is not None):
+        kinds.append("number")
+    if call.fn in (np.multiply, np.add):
+        kinds.append("function")
+    kind = kinds[rng.integers(len(kinds))]
+    if kind == "one more":
+        calls.insert(i, dataclasses.replace(call, out=copy.copy(call.out)))
+    elif kind == "function":
+        calls[i] = dataclasses.replace(call, fn=np.subtract)
+    elif kind == "operand":
+        old = next(v for v, found in others.items() if found)
+        new = others[old][rng.integers(len(others[old]))]
+        calls[i] = dataclasses.replace(call, args=tape_module.replace(
+            call.args, lambda v: new if v is old else v), _inputs=None)
+    else:
+        calls[i] = dataclasses.replace(call, args=plus_one(call.args), _inputs=None)
+    return dataclasses.replace(tape, calls=calls), kind
+
+
+def plus_one(x):
+    if isinstance(x, tuple):
+        return tuple(map(plus_one, x))
+    return x + 1 if type(x) is int else x
+
+
+@pytest.mark.parametrize("T", [24, 25])
+def test_each_call_of_all_steps_is_compared(T, monkeypatch):
+    """Whichever call of the tape is another one, it is seen."""
+    w = nn.Parameter(np.full(3, 0.5))
+
+    @tg.jit
+    def step(x, part):
+        h, hs = np.zeros((2, 3)), []
+        for t in range(x.shape[1]):
+            h = np.tanh(h * w + x[:, t] * part) * 0.9
+            hs.append(h)
+        loss = np.sum(np.stack(hs, 1)[:, 3:] ** 2) / x.shape[1]
+        g = tg.grad(loss, [w])[0]
+        return loss, g
+
+    seen = []
+    is_at = same.AsRecorded.is_at
+    monkeypatch.setattr(same.AsRecorded, "is_at", lambda *a: seen.append(a) or is_at(*a))
+    for _ in range(2):
+        step(rng.normal(size=(2, T, 3)), 0.5)
+    ((made, n, tape, homes),) = seen
+    assert type(step._last) is ForSize and n == T and made.is_at(T, tape, homes)
+    generator, kinds = np.random.default_rng(T), set()
+    for _ in range(300):
+        other, kind = one_other(tape, generator)
+        kinds.add(kind)
+        assert not is_at(made, T, other, homes), kind
+    assert kinds == {"one more", "operand", "number", "function"}
+    assert not is_at(made, T + 1, tape, homes)
+
+
+def test_calls_are_counted_in_a_few_steps_alone():
+    """Python takes twice as long where someone looks on."""
+    away = types.ModuleType("away")  # under a name that the function does not say
+    away.runs = runs = []
+
+    @tg.jit
+    def f(x):
+        vars(away)["runs"].append((x.shape[1], sys.gettrace() is not None))
+        h = x[:, 0]
+        for t in range(x.shape[1]):
+            h = np.tanh(h + x[:, t])
+        return h
+
+    before = sys.gettrace()
+    if before is not None:
+        pytest.skip("a debugger looks on")
+    for T in (24, 24, 30, 30):
+        f(rng.normal(size=(2, T, 3)))
+    assert [T for T, looked in runs if looked] == [13, 17]
+    assert sorted(T for T, looked in runs if not looked) == [14, 16, *[24] * 3, *[30] * 3]
+
+
 @pytest.mark.parametrize("notebook", [False, True])
 def test_the_steps_of_a_layer_are_not_looked_at_once_more(notebook, monkeypatch):
     traced = []
@@ -413,10 +502,10 @@ def test_a_second_size_of_a_batch_records_nothing(name, monkeypatch):
 @pytest.mark.parametrize(("name", "sizes", "kinds", "traced"), [
     # recorded for 13, 14, 16 and 17 steps of the first
     ("GRU", [(8, 24), (5, 24), (7, 24), (3, 24), (11, 24)], [ForSize] * 5, 4),
-    # recorded once more, for 11 steps
-    ("language model", [(4, 15), (4, 12), (4, 18), (4, 10)], [Recording] + [ForSize] * 3, 2),
-    ("two directions", [(4, 13), (4, 15), (4, 18)], [Recording] + [ForSize] * 2, 2),
-    ("LSTM", [(7, 19), (7, 15), (8, 15), (3, 15)], [Recording] + [ForSize] * 3, 2),
+    # recorded once more, for 11 steps, and for 9, in which the program calls as many functions
+    ("language model", [(4, 15), (4, 12), (4, 18), (4, 10)], [Recording] + [ForSize] * 3, 3),
+    ("two directions", [(4, 13), (4, 15), (4, 18)], [Recording] + [ForSize] * 2, 3),
+    ("LSTM", [(7, 19), (7, 15), (8, 15), (3, 15)], [Recording] + [ForSize] * 3, 3),
     ("dropout", [(8, 9), (6, 9), (6, 12)], [Recording, ForSize, Recording], 2),
 ])  # fmt: skip
 def test_one_size_is_enough_whatever_the_length(name, sizes, kinds, traced, monkeypatch):

@@ -31,7 +31,17 @@ from .cut import cut
 from .device import PASSES as PASSES_THERE
 from .device import Divided, on_host
 from .lanes import on_cores
-from .lengths import LONG, NO_LOOP, SOME, STEPS, AnyLength, AnyRows, known_ahead, sizes_of
+from .lengths import (
+    FEW,
+    LONG,
+    NO_LOOP,
+    SOME,
+    STEPS,
+    AnyLength,
+    AnyRows,
+    known_ahead,
+    sizes_of,
+)
 from .lookups import look_up_late, moved_alone, tables_first
 from .loops import available, compiled_calls, elementary, fuse, slices_first, sum_in_softmax
 from .memory import Block
@@ -48,7 +58,7 @@ from .passes import (
     sooner,
 )
 from .products import takes_blocks
-from .proof import Noise, Plain, Snapshot, coarsest, explained, interpret, prove
+from .proof import Noise, Snapshot, coarsest, explained, interpret, prove
 from .recording import same_bits
 from .replay import Program, describe
 from .roll import Irregular
@@ -72,7 +82,6 @@ __all__ = ["Jitted"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FEW = 8  # steps up to which they are recorded one by one
 PROOFS = 2  # how often a recording must give what the function gives, before it is believed
 PASSES = (drop_unused, compute_constants, one_join, share, longer_stack, keep_softmax,
           slope_in_softmax, bias_in_softmax)  # fmt: skip
@@ -307,7 +316,8 @@ class Jitted(Generic[P, R]):
                 (r, last) for r in fellows[-2:-1] if known is None and more_steps(r, last, family)]
             try:
                 if pairs:
-                    known = AnyRows.of_two(*pairs[-1], tuple([r.sizes[family] for r in pairs[-1]]))
+                    known = AnyRows.of_two(*pairs[-1], tuple([r.sizes[family] for r in pairs[-1]]),
+                                           self.f, reached, given, n)
                 elif fellows == [last]:
                     known = self._guessed(last, family, n, reached, given)
                 self._families[family] = known
@@ -655,7 +665,7 @@ class ForSize(Recording):
         with contextlib.suppress(Irregular):
             return repr(structures) == repr((self.shape, self.assigned)) and (
                 not tape.looked_at and self.known.as_recorded.is_at(
-                    self.T, Plain(known_ahead(tape), homes)))
+                    self.T, known_ahead(tape), homes))
         return False
 
     def explain(self, reached, slowest):

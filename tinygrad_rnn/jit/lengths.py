@@ -20,14 +20,16 @@ from .proof import Plain, coarsest
 from .replay import Program
 from .resized import resized
 from .roll import Irregular, Rolled, between
+from .same import AsRecorded
 from .state import Reached
 from .tape import Choices, Tape, Value
 from .trace import arguments, slots_of, trace
 
-__all__ = ["LONG", "NO_LOOP", "SOME", "STEPS", "AnyLength", "AnyRows", "known_ahead",
+__all__ = ["FEW", "LONG", "NO_LOOP", "SOME", "STEPS", "AnyLength", "AnyRows", "known_ahead",
            "sizes_of"]  # fmt: skip
 
 LONG = 96  # steps from which on they are not recorded one by one
+FEW = 8  # up to which they are recorded one by one
 SOME = 11  # of another number of them, which are enough beside all of the first one: a prime
 NO_LOOP = ("more elements are no more calls",)
 # that are recorded instead: the second ones where these are so few that the engine does otherwise
@@ -54,7 +56,22 @@ def sizes_of(key: tuple, reached: Reached) -> dict[tuple, int]:
     return sizes
 
 
-class AnyLength:
+class Known:
+    """What is known of a function that was recorded for a few sizes."""
+
+    Ts: tuple[int, ...]
+    recorded: list[tuple[Tape, dict[Value, Value]]]
+
+    @cached_property
+    def as_recorded(self) -> AsRecorded:
+        """What was recorded, as one for any number of steps."""
+        tapes = [(known_ahead(tape), homes) for tape, homes in self.recorded]
+        with suppress(Irregular):
+            return AsRecorded(tapes, self.Ts, loops=True)
+        return AsRecorded(tapes, self.Ts)
+
+
+class AnyLength(Known):
     """Raises Irregular where the function is not of this kind."""
 
     what = "steps"
@@ -65,19 +82,21 @@ class AnyLength:
         self.native = native
         self.tried, self.Ts = tried, STEPS[tried - 1]
         self.proofs = self.missed = 0
-        made = [trace(f, reached, given, (T, t)) for t in self.Ts[:2]]
+        made = [trace(f, reached, given, (T, t), t == self.Ts[0]) for t in self.Ts[:2]]
         if len(made[0][0].calls) == len(made[1][0].calls):
             raise Irregular(*NO_LOOP)
-        made += [trace(f, reached, given, (T, t)) for t in self.Ts[2:]]
-        tape, homes, self.shape, self.assigned = made[0]
+        made += [trace(f, reached, given, (T, t), t == self.Ts[-1]) for t in self.Ts[2:]]
+        _, _, self.shape, self.assigned = made[0]
+        tape, homes, *_ = made[-1]
         if any(repr(other[2:]) != repr(made[0][2:]) or other[0].looked_at for other in made):
             raise Irregular("results")
         self.asked = set.intersection(*(tape.asked for tape, *_ in made))  # of other sizes
         # whether the program has a hand in each step, or knows how many there are
-        self.open = any(tape.entered != made[0][0].entered or tape.asked != self.asked
-                        for tape, *_ in made)
-        self.plain = self.as_recorded = Rolled(
-            [Plain(known_ahead(tape), homes) for tape, homes, *_ in made], self.Ts)
+        self.open = made[0][0].entered != tape.entered or any(
+            other[0].asked != self.asked for other in made)
+        self.recorded = [(tape, homes) for tape, homes, *_ in made]
+        self.plain = Rolled([Plain(known_ahead(tape), homes) for tape, homes in self.recorded],
+                            self.Ts)
         self.chosen: list[list[bool]] = []
         better = []
         for i, ((tape, homes, *_), t) in enumerate(zip(made, self.Ts, strict=True)):
@@ -90,7 +109,7 @@ class AnyLength:
         self.edited = [i for i, value in enumerate(tape.inputs) if value in set(homes.values())]
 
 
-class AnyRows:
+class AnyRows(Known):
     """Programs for two sizes of a batch, or two numbers of steps, as one for any. Raises Irregular
     where they are not alike."""
 
@@ -115,29 +134,26 @@ class AnyRows:
         self.program = rolled(self.tapes, Ns)
 
     @classmethod
-    def of_two(cls, one: Any, other: Any, Ns: tuple[int, ...]) -> AnyRows:
-        """Out of two recordings."""
+    def of_two(cls, one: Any, other: Any, Ns: tuple[int, ...], f: Any, reached: Reached,
+               given: Any, T: int) -> AnyRows:
+        """Out of two recordings; what comes in now has ``T`` steps."""
         program = other.known.program if hasattr(other, "known") else (
             other.program.tape, other.program.homes)
         self = cls(one, Ns, (program, other.shape, other.assigned), other.looked_at)
         self.proofs += other.proofs
         if not hasattr(one, "known") and len(one.recorded.calls) != len(other.recorded.calls):
-            self.of_recorded(one, other.recorded, other.homes)
+            run = partial(entered, f, reached, given, T)
+            self.of_recorded(one, other.recorded, other.homes,
+                             T < FEW or run(T // 2) != run(T // 2 + 2))
         return self
 
-    def of_recorded(self, one: Any, tape: Tape, homes: dict[Value, Value]) -> None:
-        """It is about steps, in what was recorded."""
+    def of_recorded(self, one: Any, tape: Tape, homes: dict[Value, Value],
+                    by_hand: bool) -> None:
+        """It is about steps, in what was recorded. ``by_hand``: the program calls more functions
+        for more of them."""
         self.what, self.tried = "steps", 0
         self.recorded = [(one.recorded, one.homes), (tape, homes)]
-        self.open = one.recorded.entered != tape.entered or one.recorded.asked != tape.asked
-
-    @cached_property
-    def as_recorded(self) -> Rolled:
-        """What was recorded, as one for any number of steps."""
-        plain = [Plain(known_ahead(tape), homes) for tape, homes in self.recorded]
-        with suppress(Irregular):
-            return Rolled(plain, self.Ts, loops=True)
-        return Rolled(plain, self.Ts)
+        self.open = by_hand or one.recorded.asked != tape.asked
 
     @classmethod
     def of_one(cls, one: Any, reached: Reached, Ns: tuple[int, ...]) -> AnyRows:
@@ -159,15 +175,21 @@ class AnyRows:
     def of_steps(cls, one: Any, f: Any, reached: Reached, given: Any, T: int, improve: Any,
                  n: int) -> AnyRows:
         """Out of one recording, for ``n`` steps, and the first few of another T."""
-        tape, homes, *structures = trace(f, reached, given, (T, SOME))
+        tape, homes, *structures = trace(f, reached, given, (T, SOME), True)
         if len(tape.calls) >= len(one.recorded.calls):
             raise Irregular(*NO_LOOP)
         if tape.asked != one.asked:
             raise Irregular("sizes")
         better, own, _ = improve(tape, homes)
         self = cls(one, (n, SOME), ((better, own), *structures), tape.looked_at)
-        self.of_recorded(one, tape, homes)
+        self.of_recorded(one, tape, homes,
+                         tape.entered != entered(f, reached, given, T, SOME - 2))
         return self
+
+
+def entered(f: Any, reached: Reached, given: Any, T: int, t: int) -> float:
+    """How often the program calls functions in t steps."""
+    return trace(f, reached, given, (T, t), True)[0].entered
 
 
 def known_ahead(tape: Tape) -> Tape:

@@ -15,6 +15,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Sequence
+from contextvars import copy_context
 from functools import cache
 from types import CodeType, FrameType
 from typing import Any
@@ -31,7 +32,7 @@ from .state import ARRAYS, rebuilt
 from .tape import Call, Tape, Value, name_of
 
 __all__ = ["MAKERS", "PACKAGE", "Recorder", "RecordingArray", "RecordingGenerator",
-           "RecordingNumber", "RecordingSource", "added", "draw", "file_named", "holder",
+           "RecordingNumber", "RecordingSource", "added", "draw", "forget_names", "holder",
            "is_a_librarys", "line_of", "overwritten", "same_bits", "source_line"]  # fmt: skip
 
 
@@ -39,19 +40,27 @@ class JitAttributeError(JitError, AttributeError):
     """For hasattr: an array under recording does not have all that an array has."""
 
 
-def here() -> tuple[FrameType | None, str | None]:
+def here() -> tuple[FrameType | None, FrameType | None]:
     """Where the program stands: the innermost frame outside this library, NumPy and Python's own;
-    and the innermost line of the engine."""
+    and the innermost one of the engine."""
     frame: FrameType | None = sys._getframe(1)
     engine = None
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(HERE) and not is_a_librarys(file):
-            if not file.startswith(PACKAGE):
-                return frame, engine
-            engine = engine or f"{file[len(PACKAGE):]}:{frame.f_lineno}"
+        whose = owner_of(frame.f_code.co_filename)
+        if whose == "program":
+            return frame, engine
+        if engine is None and whose == "engine":
+            engine = frame
         frame = frame.f_back
     return None, engine
+
+
+@cache
+def owner_of(file: str) -> str:
+    """Whose lines these are."""
+    if file.startswith(HERE) or is_a_librarys(file):
+        return "library"
+    return "engine" if file.startswith(PACKAGE) else "program"
 
 
 @cache
@@ -73,13 +82,26 @@ def file_named(file: str) -> str:
     return cell_name(file) or file
 
 
+def forget_names() -> None:
+    """Another cell may have the name."""
+    file_named.cache_clear()
+    _as_text.cache_clear()
+
+
 def source_line():
     """The line of the program."""
     frame, engine = here()
-    if frame is None:
+    place = None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+    return _as_text(place, engine and (engine.f_code.co_filename, engine.f_lineno))
+
+
+@cache
+def _as_text(place, engine):
+    if engine is not None:
+        engine = f"{engine[0][len(PACKAGE):]}:{engine[1]}"
+    if place is None:
         return engine or "?"
-    file = frame.f_code.co_filename
-    line = f"{file_named(file)}:{frame.f_lineno}"
+    line = f"{file_named(place[0])}:{place[1]}"
     return line if engine is None else f"{line} (in {engine})"
 
 
@@ -119,6 +141,9 @@ def is_a_librarys(file: str) -> bool:
 INSTEAD = {"min": "np.minimum", "max": "np.maximum", "round": "np.round", "sorted": "np.sort",
            "int": "np.floor", "range": "a loop of fixed length and np.where"}  # fmt: skip
 
+
+# in which no array is
+ATOMS = frozenset({int, float, bool, str, type(None), type(...), np.dtype, type})
 
 HERE = os.path.dirname(__file__)
 PACKAGE = os.path.dirname(HERE) + os.sep
@@ -170,7 +195,9 @@ class Recorder:
         self._constants = {}  # id of an array -> (the array, its value): the reference keeps the id
         self.made = []  # weak references to all recording arrays
         self._owners = {}  # id of what owns memory -> weak reference to the array that has it
-        self._errors: dict[str, Any] = dict(np.geterr())
+        self._errors: Any = np.geterr()
+        self._errors_now: Any = self._errors
+        self.context: Any = copy_context()
         self.drawing = False
         self.outside: dict[Value, Any] = {}  # inputs that are no arguments, as they came in
         self._sources: dict[Value, frozenset[Value | None]] = {}  # of what calls made, see below
@@ -313,8 +340,9 @@ class Recorder:
 
     def call(self, fn, args, kwargs, effect=False):
         """Compute ``fn(*args, **kwargs)``, and record it."""
+        plain = [x.value if type(x) is RecordingArray else _plain(x) for x in args]
         try:
-            out = fn(*_plain(args), **_plain(kwargs))
+            out = fn(*plain, **(kwargs and _plain(kwargs)))
         except Exception:  # which the program may catch, and so know a size
             self.tape.asked.add(None)
             raise
@@ -338,12 +366,15 @@ class Recorder:
         root = self.owner(out) if isinstance(out, np.ndarray) else None
         if effect and root is not None:  # a check, which is done again at each replay
             out, root = out.copy(order="K"), None
-        named = isinstance(args[0] if args else 0, str) or name_of(fn).partition("[")[0] in _EACH
-        if root is not None and not named and _first((args[1:], kwargs)) is not None:
-            # where it lies hangs on a value
-            if fn is not operator.getitem:
-                raise self.refuse_choice(name_of(fn))
-            fn, out, root = picked, out.copy(order="K"), None
+        more = named = False
+        if root is not None:
+            named = isinstance(args[0] if args else 0, str) or (
+                name_of(fn).partition("[")[0] in _EACH)
+            more = _first((args[1:], kwargs)) is not None
+            if more and not named:  # where it lies hangs on a value
+                if fn is not operator.getitem:
+                    raise self.refuse_choice(name_of(fn))
+                fn, out, root = picked, out.copy(order="K"), None
         if root is None:
             self.add(fn, self.symbolic(args), self.symbolic(kwargs), value, effect)
             return self.wrap(out, value)
@@ -355,7 +386,7 @@ class Recorder:
             step, path, first, out = (operator.getitem, (...,), {}), same._path, same, (
                 same.value[...])
         elif isinstance(first, RecordingArray) and (root is first or root is first._base) and (
-                _first((args[1:], kwargs)) is None):
+                not more):
             step, path = (fn, *_plain((args[1:], kwargs))), first._path
         else:  # a view of something else than of the first argument
             step, path, first = (window, self._place(out, root.value), {}), (), root
@@ -373,14 +404,21 @@ class Recorder:
 
     def add(self, fn, args, kwargs, out, effect=False, view=False):
         """One call more on the tape."""
-        errors: dict[str, Any] = dict(np.geterr())
+        if (context := copy_context()) != self.context:  # which has what np.errstate sets, too
+            self.context, self._errors_now = context, np.geterr()
+        errors = self._errors_now
         if errors != self._errors and not view:
             fn = under(fn, {k: v for k, v in errors.items() if v != self._errors[k]})
         self.tape.calls.append(Call(fn, args, kwargs, out, effect, view, source_line()))
 
     def symbolic(self, x):
         """The argument as it stands on the tape."""
-        if isinstance(x, RecordingArray):
+        kind = type(x)
+        if kind in ATOMS:
+            return x
+        if kind is tuple:
+            return tuple([self.symbolic(item) for item in x])
+        if kind is RecordingArray or isinstance(x, RecordingArray):
             if x._recorder is not self:
                 raise self.refuse("an array of another recording came; nothing that was made in a"
                                   " recorded step may be kept for the next")
@@ -559,7 +597,12 @@ def _one_more(array):
 
 def _plain(x, look=lambda array: array):
     """The arrays themselves, to compute with."""
-    if isinstance(x, RecordingArray):
+    kind = type(x)
+    if kind in ATOMS:
+        return x
+    if kind is tuple:
+        return tuple([_plain(item, look) for item in x])
+    if kind is RecordingArray or isinstance(x, RecordingArray):
         return look(x.value)
     if isinstance(x, (tuple, list)):
         return rebuilt(x, [_plain(item, look) for item in x])
@@ -592,12 +635,15 @@ def _overwrites(fn, out, pieces, axis=0, **_):
 
 
 def _first(x):
-    if isinstance(x, RecordingArray):
+    kind = type(x)
+    if kind in ATOMS or kind is np.ndarray:
+        return None
+    if issubclass(kind, RecordingArray):
         return x
-    if isinstance(x, (tuple, list)):
-        return next((found for item in x if (found := _first(item)) is not None), None)
-    if isinstance(x, dict):
-        return _first(list(x.values()))
+    if issubclass(kind, (tuple, list, dict)):
+        for item in x.values() if issubclass(kind, dict) else x:
+            if (found := _first(item)) is not None:
+                return found
     return None
 
 
@@ -661,14 +707,13 @@ def _fixed(name, instead):
     def get(self):
         if name == "shape":
             return self._recorder.asks(self.value.shape, whole=True)
-        if name != "dtype":
-            self._recorder.asks(self.value.shape)
+        self._recorder.asks(self.value.shape)
         return getattr(self.value, name)
 
     def refuse(self, _):
         raise self._recorder.refuse(f".{name} of an array that is being recorded is set, which a"
                                     f" replay would not do: write {instead}")
-    return property(get, refuse)
+    return property(operator.attrgetter("value.dtype") if name == "dtype" else get, refuse)
 
 
 def _method(fn):
@@ -690,7 +735,7 @@ class RecordingArray:
         recorder.made.append(weakref.ref(self))
 
     # for isinstance
-    __class__ = property(lambda self: type(self.value))  # type: ignore[assignment]
+    __class__ = property(operator.attrgetter("value.__class__"))  # type: ignore[assignment]
 
     def _symbol(self):
         """Its value on the tape."""
@@ -707,8 +752,9 @@ class RecordingArray:
     # the protocols
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
-        if any(isinstance(x, Tensor) for x in inputs):
-            return NotImplemented
+        for x in inputs:
+            if issubclass(type(x), Tensor):
+                return NotImplemented
         recorder = _first((inputs, out, kwargs))._recorder
         if recorder.over:
             kwargs |= {"out": _plain(out)} if out is not None else {}
@@ -723,7 +769,7 @@ class RecordingArray:
                                       " other elements to chance; use np.where")
             mask = kwargs.pop("where")
             return recorder.edit(self._target(out), masked(ufunc), (mask, *inputs), kwargs)
-        if _first(kwargs.get("axis")) is not None:
+        if kwargs and _first(kwargs.get("axis")) is not None:
             raise recorder.refuse_choice(f"np.{ufunc.__name__}.{method}")
         if out is None:
             return recorder.call(fn, inputs, kwargs)
@@ -819,9 +865,9 @@ class RecordingArray:
     # what it is
 
     shape = _fixed("shape", "a = a.reshape(...)")
-    ndim = property(lambda self: self.value.ndim)
+    ndim = property(operator.attrgetter("value.ndim"))
     dtype = _fixed("dtype", "a = a.astype(...), of which the numbers stay what they are")
-    itemsize = property(lambda self: self.value.itemsize)
+    itemsize = property(operator.attrgetter("value.itemsize"))
     strides = _fixed("strides", "a = a.reshape(...), or np.transpose")
     flags = property(lambda self: RecordingFlags(self))
     T = property(lambda self: np.transpose(self))

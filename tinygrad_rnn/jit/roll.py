@@ -28,7 +28,8 @@ from .replay import Program
 from .table import Compiled, Loop, assembled
 from .tape import LEAST, Call, segments
 
-__all__ = ["Irregular", "Rolled", "between", "evenly", "ramp"]
+__all__ = ["Irregular", "Line", "Rolled", "Segment", "Slot", "Things", "between", "evenly",
+           "in_common", "ramp", "said", "slot_at"]  # fmt: skip
 
 PEELED = 4  # repetitions at its ends that may be other than those between
 TOKEN = re.compile(r"'[^']*'|[A-Za-z_]\w*|\d+\.?\d*(?:[eE][-+]?\d+)?|.")
@@ -72,10 +73,43 @@ class Line:
         return self.parts, self.lane, tuple([slot.rough for slot in self.slots])
 
 
+class Things(dict[Any, Any]):
+    """Objects and arrays that have no text, by what says that two of them are the same."""
+
+    def object(self, x: Any) -> Any:
+        key = getattr(x, "like", x)  # methods of ufuncs are equal, and not the same
+        if isinstance(x, (float, complex, np.generic)):
+            key = type(x), repr(x)  # of which 0.0 is not -0.0
+        elif getattr(x, "__hash__", None) is None:
+            key = id(x)
+        self.setdefault(key, x)
+        return key
+
+    def constant(self, x: np.ndarray) -> Slot:
+        sort = x.dtype.str, x.ndim
+        layout = next((name for name, good in (
+            ("C", x.flags.c_contiguous), ("F", x.flags.f_contiguous), ("0", not any(x.strides)))
+            if good), None)
+        if x.size and layout and (x == (value := x.flat[0])).all() and (
+                value or x.tobytes() == value.tobytes() * x.size):  # 0.0 is not -0.0
+            times = 0
+            with np.errstate(all="ignore"):
+                if value and x.dtype.kind == "f" and abs(turned := 1 / float(value)) < 2**53:
+                    times = round(turned)
+                    times = times if times and x.dtype.type(1) / x.dtype.type(times) == value else 0
+            said = ("part",) if times else ("all", value.tobytes())
+            return Slot(("array", (*said, layout), sort), (*[times][: bool(times)], *x.shape))
+        if layout == "C" and (found := evenly(x)) is not None:
+            return Slot(("array", ("range",), sort), (*found, *x.shape))
+        key = x.dtype.str, x.shape, x.strides, x.tobytes()
+        self.setdefault(key, x)
+        return Slot(("array", ("same", key), sort))
+
+
 class Sample:
     """A program for T steps, taken apart: ``segments`` of it are (lines, repetitions)."""
 
-    def __init__(self, program: Program, T: int, things: dict[Any, Any]) -> None:
+    def __init__(self, program: Program, T: int, things: Things) -> None:
         self.program, self.T, self.things = program, T, things
         self.known: dict[int, Slot] = {}  # of objects, by id
         self.scratch: dict[int, int] = {}
@@ -153,13 +187,7 @@ class Sample:
             return self.array(x)
         if (text := said(x)) is not None:
             return Slot(("text", text))
-        key = getattr(x, "like", x)  # methods of ufuncs are equal, and not the same
-        if isinstance(x, (float, complex, np.generic)):
-            key = type(x), repr(x)  # of which 0.0 is not -0.0
-        elif getattr(x, "__hash__", None) is None:
-            key = id(x)
-        self.things.setdefault(key, x)
-        return Slot(("object", key))
+        return Slot(("object", self.things.object(x)))
 
     def array(self, x):
         """Where it lies."""
@@ -173,7 +201,7 @@ class Sample:
                             (begin - memory.offsets[buffer], *x.shape, *x.strides))
         if memory is None or any(np.may_share_memory(x, c)
                                  for c in self.program.tape.constants.values()):
-            return self.constant(x, sort)
+            return self.things.constant(x)
         owner = x
         while isinstance(owner.base, np.ndarray):
             owner = owner.base
@@ -181,25 +209,6 @@ class Sample:
         begin = at - owner.__array_interface__["data"][0]
         return Slot(("array", ("scratch", self.scratch[id(owner)], owner.nbytes), sort),
                     (begin, *x.shape, *x.strides))
-
-    def constant(self, x, sort):
-        layout = next((name for name, good in (
-            ("C", x.flags.c_contiguous), ("F", x.flags.f_contiguous), ("0", not any(x.strides)))
-            if good), None)
-        if x.size and layout and (x == (value := x.flat[0])).all() and (
-                value or x.tobytes() == value.tobytes() * x.size):  # 0.0 is not -0.0
-            times = 0
-            with np.errstate(all="ignore"):
-                if value and x.dtype.kind == "f" and abs(turned := 1 / float(value)) < 2**53:
-                    times = round(turned)
-                    times = times if times and x.dtype.type(1) / x.dtype.type(times) == value else 0
-            said = ("part",) if times else ("all", value.tobytes())
-            return Slot(("array", (*said, layout), sort), (*[times][: bool(times)], *x.shape))
-        if layout == "C" and (found := evenly(x)) is not None:
-            return Slot(("array", ("range",), sort), (*found, *x.shape))
-        key = x.dtype.str, x.shape, x.strides, x.tobytes()
-        self.things.setdefault(key, x)
-        return Slot(("array", ("same", key), sort))
 
     # what names and buffers are called: after the line that they begin in
 
@@ -537,61 +546,47 @@ def body(Ts, core, p):
     return made
 
 
+def in_common(samples: Sequence[Any], Ts: tuple[int, ...], loops: bool) -> list[Segment]:
+    """The segments of what was taken apart for these sizes; ``loops``: also of what repeats as
+    often in all of them."""
+    for sample in samples:
+        sample.segments = list(segments([line.key for line in sample.lines]))
+    one = samples[-1]
+    if len({len(sample.segments) for sample in samples}) > 1:
+        raise Irregular
+    counts = zip(*([n for _, _, n in sample.segments] for sample in samples), strict=True)
+    grows = [len(set(n)) > 1 or (loops and n[0] > 1) for n in counts]
+    for sample in samples:
+        sample.segments = list(joined(sample.segments, grows))
+        sample.place()
+    shapes = {tuple([(period, count > 1) for _, period, count in sample.segments])
+              for sample in samples}
+    if len(shapes) > 1 or any(
+            a.lines[x[0] + j].key != b.lines[y[0] + j].key
+            for a, b in ((one, other) for other in samples[:-1])
+            for x, y in zip(a.segments, b.segments, strict=True) for j in range(x[1])):
+        raise Irregular
+    found = []
+    for s, (_, _, count) in enumerate(one.segments):
+        if count > 1:
+            found.append(loop(Ts, samples, s))
+            continue
+        groups = [x.lines[x.segments[s][0] : sum(x.segments[s][:2])] for x in samples]
+        found.append(Segment(straight(Ts, groups)))
+    return found
+
+
 class Rolled:
     """Programs for four numbers of steps, or two of rows, as one for any; ``loops``: also of what
     repeats as often in all of them. Raises Irregular where there is none."""
 
     def __init__(self, programs: Sequence[Program], Ts: tuple[int, ...],
                  loops: bool = False) -> None:
-        self.things: dict[Any, Any] = {}
+        self.things = Things()
         samples = [Sample(program, T, self.things) for program, T in zip(programs, Ts, strict=True)]
-        for sample in samples:
-            sample.segments = list(segments([line.key for line in sample.lines]))
-        one = samples[-1]
-        if len({len(sample.segments) for sample in samples}) > 1:
-            raise Irregular
-        counts = zip(*([n for _, _, n in sample.segments] for sample in samples), strict=True)
-        grows = [len(set(n)) > 1 or (loops and n[0] > 1) for n in counts]
-        for sample in samples:
-            sample.segments = list(joined(sample.segments, grows))
-            sample.place()
-        shapes = {tuple([(period, count > 1) for _, period, count in sample.segments])
-                  for sample in samples}
-        if len(shapes) > 1 or any(
-                a.lines[x[0] + j].key != b.lines[y[0] + j].key
-                for a, b in ((one, other) for other in samples[:-1])
-                for x, y in zip(a.segments, b.segments, strict=True) for j in range(x[1])):
-            raise Irregular
-        self.segments = []
-        for s, (_, _, count) in enumerate(one.segments):
-            if count > 1:
-                self.segments.append(loop(Ts, samples, s))
-                continue
-            groups = [x.lines[x.segments[s][0] : sum(x.segments[s][:2])] for x in samples]
-            self.segments.append(Segment(straight(Ts, groups)))
+        self.segments = in_common(samples, Ts, loops)
         self.inputs = len(programs[0].tape.inputs)
         self.objects = {name: x for name, x in programs[-1].space.items() if not NAME.match(name)}
-
-    def is_at(self, T: int, program: Program) -> bool:
-        """Whether this is the program for T steps, line by line."""
-        sample, at = Sample(program, T, {**self.things}), 0
-        for segment in self.segments:
-            sample.segments.append((at, len(segment.lines), segment.repetitions(T)))
-            at += math.prod(sample.segments[-1][1:])
-        if at != len(sample.lines):
-            return False
-        sample.place()
-        lines = iter(sample.lines)
-        for segment, (_, _, n) in zip(self.segments, sample.segments, strict=True):
-            p, q = len(segment.front), len(segment.back)
-            for k in range(n):
-                for form in segment.front[k] if k < p else segment.lines if k < n - q else (
-                        segment.back[k - n]):
-                    line = next(lines)
-                    if (form.parts, form.lane) != (line.parts, line.lane) or line.slots != [
-                            slot_at(slot, T, k) for slot in form.slots]:
-                        return False
-        return True
 
     def at(self, T: int, block: Block, native: bool = False, **objects: Any) -> Unrolled:
         """The program for T steps; ``objects``, by name, for those that it knows."""
@@ -602,7 +597,8 @@ def between(pair: Sequence[Rolled], T: int, Ns: tuple[int, ...]) -> Rolled:
     """Those for any number of steps, of two sizes of a batch, as one for T steps and any size."""
     one, other = pair
     made = object.__new__(Rolled)
-    made.things, made.inputs, made.objects = one.things | other.things, one.inputs, one.objects
+    made.things = Things(one.things | other.things)
+    made.inputs, made.objects = one.inputs, one.objects
 
     def both(forms):
         a, b = forms

@@ -99,7 +99,7 @@ class Tape:
     something holds which a replay does not see, and what was in them. ``cached``: the same of what
     functools.cache keeps. ``asked``: sizes that the program asked for, which it may compute with;
     None among them where it could know them from an error. ``entered``: how often the program
-    itself called a function.
+    itself called a function, where that was counted.
     """
 
     calls: list[Call] = field(default_factory=list)

@@ -15,7 +15,7 @@ import threading
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, lru_cache, wraps
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ from .recording import (
     RecordingArray,
     RecordingGenerator,
     RecordingSource,
-    file_named,
+    forget_names,
     holder,
     is_a_librarys,
     line_of,
@@ -61,15 +61,16 @@ __all__ = ["Counted", "SharedMemory", "TensorData", "arguments", "build", "copie
            "forget_recordings", "refuse_shared", "slots_of", "trace"]  # fmt: skip
 
 
-def trace(f, reached: Reached, given, short=None) -> Any:
+def trace(f, reached: Reached, given, short=None, count=False) -> Any:
     """Run ``f`` once on recording arrays, for its tape, and then undo what it did. Returns the
     tape, which result is the new value of which input, and the structures of what ``f`` returns
-    and sets. ``short`` is (T, t): of axes of T elements, the arguments' first t only."""
+    and sets. ``short`` is (T, t): of axes of T elements, the arguments' first t only. ``count``:
+    also how often the program calls functions, for which Python takes twice as long."""
     again()
-    file_named.cache_clear()  # another cell may have the name
+    forget_names()
     recorder = Recorder()
     try:
-        traced = _trace(f, reached, given, recorder, short)
+        traced = _trace(f, reached, given, recorder, short, count)
     except Exception as error:  # ``f`` as it is did not raise: this comes of the recording
         if recorder.refused is not None:
             raise recorder.refused from None
@@ -78,7 +79,7 @@ def trace(f, reached: Reached, given, short=None) -> Any:
         raise JitError(f"{line_of(error)}: under recording: {type(error).__name__}: {error}"
                        ) from error
     finally:
-        recorder.over = True
+        recorder.over, recorder.context = True, None  # which holds what is in its variables
     if recorder.refused is not None:  # and the function has gone on in another way
         raise recorder.refused
     traced[0].kept_outside += recorder.kept_outside()
@@ -92,7 +93,7 @@ def trace(f, reached: Reached, given, short=None) -> Any:
     return traced
 
 
-def _trace(f, reached, given, recorder, short):
+def _trace(f, reached, given, recorder, short, count):
     state = State(reached)
     drawn, states = _global_generators(), [copy.deepcopy(g.bit_generator.state)
                                            for g in state.generators()]
@@ -101,11 +102,11 @@ def _trace(f, reached, given, recorder, short):
         spawned = random.recording.set(lambda spawn: _spawn(recorder, spawn))
         try:
             state.exchange(recorder, short)
-            with _Exchanged(recorder), cut_graphs(reached), looking_on() as count:
+            with _Exchanged(recorder), cut_graphs(reached), (
+                    looking_on(recorder.tape) if count else nullcontext()):
                 critical(False)
                 returned = f(*given[0], **given[1])
                 critical(True)
-            recorder.tape.entered = count[0]
             if _global_generators() != drawn:
                 raise JitError("jit: the function draws from the global random generator, which a"
                                " replay would not; make a np.random.Generator outside it")
@@ -152,20 +153,18 @@ def keep_old_values(tape: Tape, homes: dict[Value, Value]):
 
 
 @contextmanager
-def looking_on() -> Iterator[list[float]]:
-    """How often the program, and not this library, calls a function: a list of one number."""
-    count = [0.0]
-
+def looking_on(tape: Tape) -> Iterator[None]:
+    """Count how often the program, and not this library, calls a function."""
     def look(frame: Any, event: str, _: Any) -> None:
         caller = frame.f_back.f_code.co_filename if event == "call" and frame.f_back else PACKAGE
-        count[0] += not (caller.startswith(PACKAGE) or is_a_librarys(caller))
+        tape.entered += not (caller.startswith(PACKAGE) or is_a_librarys(caller))
 
     before = sys.gettrace()
     if before is not None:  # a debugger
-        count[0] = np.nan  # which is no other number
+        tape.entered = np.nan  # which is no other number
     try:
         sys.settrace(before or look)
-        yield count
+        yield
     finally:
         sys.settrace(before)
 
