@@ -18,9 +18,42 @@ def mistaken(name, right, wrong, folder):
     return report
 
 
-def test_what_readers_write_is_judged():
-    reports = check_here(FURTHER)
-    assert {r.verdict for r in reports} <= {"ok", "convention"}, "\n".join(map(str, reports))
+@pytest.fixture(scope="module")
+def found():
+    return {r.name: r for r in check_here(FURTHER)}
+
+
+@pytest.mark.parametrize("name, gradients", [
+    ("hinge_loss", "W"), ("TwoLayers", "W1 W2"), ("carry", "W U x h c"), ("swish", "x"),
+    ("softplus", "x beta"), ("Thinned", "x"), ("maxima", "x"), ("averaged", "gamma beta x"),
+])  # fmt: skip
+def test_what_readers_write_is_judged(found, name, gradients):
+    report = found[name]
+    assert report.verdict in ("ok", "convention"), str(report)
+    assert [g.name for g in report.gradients] == gradients.split(), str(report)
+
+
+def test_a_name_of_python_2_is_called_by_that_of_python_3(found):
+    report = found["squares_loss"]
+    assert report.verdict == "unchecked" and (
+        "name 'xrange' is not defined; with range in its place every gradient is right"
+        in report.cause)
+
+
+def test_an_import_for_python_2_and_3(tmp_path):
+    text = "from past.builtins import xrange\n" + FURTHER.read_text()
+    (tmp_path / "m.py").write_text(text)
+    (report,) = check_here(tmp_path / "m.py", only="squares_loss")
+    assert report.ok and "past.builtins is not found" in str(report), str(report)
+
+
+def test_a_guess_that_does_not_fit_accuses_nobody(tmp_path):
+    """Samples in columns, though nothing says so, and gradients of other shapes."""
+    text = FURTHER.read_text().replace("sums[i + m] =", "sums[n] =")
+    text = text.replace("    sums[i] =", "    k, n = i, i + m\n    sums[k] =")
+    (tmp_path / "m.py").write_text(text)
+    (report,) = check_here(tmp_path / "m.py", only="averaged")
+    assert report.verdict != "wrong", str(report)
 
 
 @pytest.mark.parametrize("name, right, wrong, cause, diff", [

@@ -56,3 +56,93 @@ def carry_backward(dnext_h, dnext_c, cache):
     dc = dnext_c + dnext_h * (1 - squared(next_h))
     da = dc * (1 - a**2)
     return da @ W.T, da @ U.T, 0.5 * dc, x.T @ da, h.T @ da
+
+
+def swish_forward(x, beta):
+    """With a number that nobody trains."""
+    s = 1 / (1 + np.exp(-beta * x))
+    return x * s, (x, s, beta)
+
+
+def swish_backward(dout, cache):
+    x, s, beta = cache
+    return dout * (s + beta * x * s * (1 - s))
+
+
+def softplus_forward(x, beta):
+    """With one that somebody does."""
+    return np.log(1 + np.exp(beta * x)) / beta, (x, beta)
+
+
+def softplus_backward(dout, cache):
+    x, beta = cache
+    s = 1 / (1 + np.exp(-beta * x))
+    dbeta = np.sum(dout * (x * s / beta - np.log(1 + np.exp(beta * x)) / beta**2))
+    return dout * s, dbeta
+
+
+class Thinned:
+    """A flag under a name of its own, and a rate that has one, too."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def forward(self, x, learning_now):
+        if learning_now:
+            self.kept = np.random.rand(*x.shape) > self.rate
+            x = x * self.kept / (1 - self.rate)
+        return x
+
+    def backward(self, dout):
+        return dout * self.kept / (1 - self.rate)
+
+
+def maxima_forward(x, pool_param):
+    """Settings without a default, read by a method."""
+    k, s = pool_param.get("pool_size"), pool_param.get("stride")
+    begin = pool_param.get("begin")
+    begin = 0 if begin is None else begin
+    N, C, H, W = x.shape
+    out = np.zeros((N, C, (H - k) // s + 1, (W - k) // s + 1))
+    for i in range(out.shape[2]):
+        for j in range(out.shape[3]):
+            out[:, :, i, j] = x[:, :, i * s : i * s + k, j * s : j * s + k].max(axis=(2, 3))
+    return out, (x, pool_param)
+
+
+def maxima_backward(dout, cache):
+    x, pool_param = cache
+    k, s = pool_param.get("pool_size"), pool_param.get("stride")
+    dx = np.zeros_like(x)
+    for n, c, i, j in np.ndindex(*dout.shape):
+        window = x[n, c, i * s : i * s + k, j * s : j * s + k]
+        row, column = np.where(window == window.max())
+        dx[n, c, i * s + int(row), j * s + int(column)] += dout[n, c, i, j]
+    return dx
+
+
+def averaged_forward(x, gamma, beta, sums, i, m):
+    """Statistics of all layers in one array."""
+    N, D = x.shape
+    mean = x.mean(axis=0, keepdims=True)
+    out = gamma * (x - mean) + beta
+    sums[i] = mean
+    sums[i + m] = 0.5 * np.zeros(D) + mean
+    return out, (x - mean, gamma)
+
+
+def averaged_backward(dout, cache):
+    centred, gamma = cache
+    d = dout * gamma
+    dgamma = np.sum(dout * centred, axis=0, keepdims=True)
+    return d - d.mean(axis=0), dgamma, np.sum(dout, axis=0, keepdims=True)
+
+
+def squares_loss(w, X, y):
+    """Python 2."""
+    loss, dw = 0.0, np.zeros_like(w)
+    for i in xrange(len(y)):  # noqa: F821
+        d = X[i] @ w - y[i]
+        loss += d**2 / 2
+        dw += d * X[i]
+    return loss, dw

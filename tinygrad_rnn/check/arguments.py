@@ -221,6 +221,7 @@ def specs(text: str, gates: str = "H", kind: str = "float") -> list[Spec]:
     return list(dict.fromkeys(found))
 
 
+_CURVES = r"^\S*(relu|elu|_lu|swish|silu|softplus|snake|mish)(?!.*\bgamma\b)"  # with a slope
 IMAGES = r"conv|pool|spatial|im2col|2d"
 
 # Arguments of a constructor: the name without _ and digits at its end; what class (with its number
@@ -240,6 +241,7 @@ _INIT = [
     (r"w|weights?|embedw|wembed|wemb", "", "D,H V,D D,G H,H H,C,K,K D,V"),
     (r"theta|coefs?", "", "D D,1 D,H"),
     (r"scale(factor)?", r"^\S*(sampl|scal)", "#S"),
+    (r"alpha|beta|\w*slope", _CURVES, "=0.1 . D"),
     (r"gamma|beta|scale|shift|g", "spatial_?group", "1,C,1,1 C D H"),
     (r"gamma|beta|scale|shift|g", IMAGES, "C 1,C,1,1 D H"),
     (r"gamma|beta|scale|shift|g", "", "D H"),
@@ -296,6 +298,7 @@ _INPUTS = [
      "N,C,X,X N,X,X,C N,C,X"),
     (r"reg\w*|lambda?_?|lambd|l2_?(reg)?|weight_decay|lr|learning_rate|eps(ilon)?", "", "=0.1"),
     (r"act(ivation)?(_?(function|func|fn|f))?", "", "='sigmoid' ='relu' ='tanh'"),
+    (r"alpha|beta|\w*slope", _CURVES, "=0.1 . D"),
     (_KEEPING, "", "=True =False"),
     (r"keep_?dims?", "", "=True =False"), (r"dims?|ax[ei]s", "", "=1 =0 =-1 =(1,0) =None"),
     (r"(new_?|target_?|out(put)?_?)?shape|sizes", "", "t:D,N t:N,D t:T,N,D t:-1"),
@@ -359,7 +362,7 @@ def init_specs(name: str, cls_name: str, k: int, beside=()) -> tuple[list[Spec],
     if base == "bo" and "bf" in beside:  # of a gate
         base = "b"
     if name in ("W", "w") and "loss" in cls_name.lower():  # of all scores
-        return specs("D,V V,D D,H H,H D,1", gates, "weight"), 0
+        return specs("D,V V,D D,H H,H D,1 D", gates, "weight"), 0
     for pattern, where, text in _INIT:
         if re.fullmatch(pattern, base) and re.search(where, context, re.IGNORECASE):
             return specs(text, gates, "weight"), 0

@@ -257,6 +257,7 @@ _CONTENTS: dict[str, dict[str, Any]] = {
     "im2col_cython": {f.__name__: f for f in (im2col_cython, col2im_cython, col2im_6d_cython)},
     "util": {**_COLUMNS, "clip_grads": clip_grads, "to_gpu": lambda x: x, "to_cpu": lambda x: x},
     "optimizer": {"SGD": SGD},
+    "builtins": {"xrange": range},  # of past
 }
 
 

@@ -242,7 +242,10 @@ class Checks:
                     del names[k]
         if not put:
             return report
-        text = say("with {names} of the book in its place", names=", ".join(put))
+        same = [anywhere(k).__name__ for k in put if anywhere(k).__module__ == "builtins"]
+        text = say("with {names} of the book in its place", names=", ".join(put)) if (
+            same != put and len(same) < len(put)) else say(
+            "with {names} in its place", names=", ".join(same))
         if report.ok:
             first.cause = join([first.cause, say("{text} every gradient is right", text=text)])
             return first

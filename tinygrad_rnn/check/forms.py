@@ -585,7 +585,8 @@ class _Pair:
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         self.keys = {n: keys for n in self.arguments if (keys := self._keys(n))}
         self.weights = [n for n in self.arguments if n not in self.keys and (
-            _WEIGHT.fullmatch(n) or (n == "theta" and backward is None))]
+            _WEIGHT.fullmatch(n) or (n == "theta" and backward is None)) and (
+                n != "beta" or "gamma" in self.arguments)]  # alone, it may be a number
         if len(self.weights) == len(self.arguments):
             self.weights = self.weights[1:]
         self.free = [k for n in self.arguments for k in self.keys.get(

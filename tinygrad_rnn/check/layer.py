@@ -668,7 +668,8 @@ def _idle(outcome: Outcome):
     for i, x in enumerate(setup.inputs):
         if not isinstance(x, np.ndarray) or x.dtype.kind not in "fi" or not x.size or (
                 setup.recipe.inputs[i].kind == "lengths"  # all may be handled alike
-                or setup.names[i].startswith("_")):  # and it is said to be unused
+                or setup.names[i].startswith("_")  # and it is said to be unused
+                or i in outcome.observation.inputs_edited):  # it is there to be written into
             continue
         if x.dtype.kind == "f":
             if i >= len(outcome.truth.inputs) or np.abs(outcome.truth.inputs[i]).max() > 1e-12:

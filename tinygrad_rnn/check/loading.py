@@ -34,7 +34,7 @@ import numpy as np
 from . import notebooks
 from .book import StandIn, contents_of
 from .limits import TimeUp, time_limit
-from .numpy_standin import as_float, as_type, cupy_standin, numpy_standin, shaped, wide
+from .numpy_standin import as_float, as_int, as_type, cupy_standin, numpy_standin, shaped, wide
 from .words import say
 
 # Never wanted for a gradient, slow to import or seldom installed.
@@ -73,8 +73,8 @@ class _Widen(ast.NodeTransformer):
 
     def visit_Call(self, node):
         self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and node.func.id == "float":
-            node.func.id = "__float__"
+        if isinstance(node.func, ast.Name) and node.func.id in ("float", "int"):
+            node.func.id = f"__{node.func.id}__"
         if isinstance(node.func, ast.Attribute) and node.func.attr == "astype" and node.args:
             node.args[0] = self._wide(node.args[0])
         for keyword in node.keywords:
@@ -272,7 +272,7 @@ class Program:
         self.moved: dict[str, Path] = {}  # modules of the author's that stand elsewhere
         self.encodings: dict[str, str] = {}  # of files that Python does not read
         self.builtins = {**vars(builtins), "__import__": self.importer, "__wide__": wide,
-                         "__float__": as_float, "__shaped__": shaped,
+                         "__float__": as_float, "__int__": as_int, "__shaped__": shaped,
                          "__type__": as_type}
         self.depth = 0
         self.trying = False  # what is not there is not replaced: a "try" has its own answer

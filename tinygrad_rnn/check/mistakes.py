@@ -412,7 +412,7 @@ def show(node):
     if isinstance(node, list):
         return "; ".join(show(n) for n in node)
     text = ast.unparse(node).split("\n")[0]
-    text = text.replace("__float__(", "float(")
+    text = re.sub(r"__(float|int)__\(", r"\1(", text)
     return re.sub(r"__wide__\(([^()]*)\)", r"\1", text) if "__wide__" in text else text
 
 
@@ -478,7 +478,7 @@ def called(node):
     return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 
 
-_COUNTING = ("range", "reversed", "enumerate", "zip", "len", "int")
+_COUNTING = ("range", "reversed", "enumerate", "zip", "len", "__int__")
 
 
 def _is_value(parent, name, at, node):
@@ -2135,6 +2135,16 @@ def _return_in_loop(p):
 def _not_cleared(p):
     if p.node is first_statement(p.function.node.body):
         yield [statement("for _g in self.grads:\n    _g[...] = 0"), p.node]
+
+
+@mistake("slot", "`{old}` writes into a parameter: `{new}` is meant", on=ast.Assign, rank=1,
+         example="AffineByHand: self.grads[1][...] = db -> self.params[0][...] = db")
+def _into_a_parameter(p):
+    stored = re.match(r"self\.params\[\d\](\[.*\])$", ast.unparse(p.node.targets[0]))
+    grads = p.scope.values.get("self.grads") if stored else None
+    for i, g in enumerate(grads if isinstance(grads, (list, tuple)) else ()):
+        if isinstance(g, np.ndarray) and not np.any(g):
+            yield like(p.node, targets=[statement(f"self.grads[{i}]{stored[1]} = 0").targets[0]])
 
 
 @mistake("zero", "the gradient `{other}` is computed, and never stored in grads[{i}]",

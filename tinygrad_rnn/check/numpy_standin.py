@@ -57,6 +57,12 @@ def as_float(*x):
     return x[0].reshape(()) if kept else float(x[0].item() if one else x[0]) if x else 0.0
 
 
+def as_int(*x, **base):
+    """``int(x)``, also of an array of one element, as earlier."""
+    one = len(x) == 1 and isinstance(x[0], np.ndarray) and x[0].size == 1
+    return int(x[0].item() if one else x[0], *x[1:], **base) if x else 0
+
+
 def shaped(x, shape):
     """What has the name of x after ``x.shape = shape``."""
     if isinstance(x, Tensor):

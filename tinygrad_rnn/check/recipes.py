@@ -61,6 +61,7 @@ from .running import (
     copies,
     file_of,
     forward_names,
+    gradient_names,
     gradient_of,
     handing,
     is_positional,
@@ -80,13 +81,16 @@ from .source import (
     attributes_set,
     compared,
     has_parts,
+    is_asked,
     is_gone_through,
     is_multiplied,
+    is_place,
     items_read,
     keys_kept,
     keys_read,
     may_be_none,
     node_of,
+    returned_names,
     weights_first,
 )
 from .words import say
@@ -497,7 +501,9 @@ class Search:
         dicts = {n: [*settings({**(keys_read(back, n) or {}), **keys})]
                  for n in names if (keys := keys_read(fn, n)) is not None} if isinstance(
                      fn, types.FunctionType) else {}
-        found = [[*dicts.get(n, []), *(Spec("value", value=word) for word in compared(fn, n)),
+        flags, at = specified("=True =False"), specified("=0 =1")
+        found = [[*dicts.get(n, []), *(flags if is_asked(fn, n) else at if is_place(fn, n) else ()),
+                  *(Spec("value", value=word) for word in compared(fn, n)),
                   *input_specs(n, self.name, [*names, *self.init_names])] for n in names]
         for p in [] if self.like is not None else arguments_of(self.cls):
             if isinstance(p.default, tuple) and [*map(type, p.default)] == [int] * 3 and found:
@@ -511,6 +517,8 @@ class Search:
         for n, specs in zip(names, found, strict=True):
             if may_be_none(fn, n) and Spec("value") not in specs:
                 specs.insert(2, Spec("value"))
+            if {*gradient_names(n)} & {*returned_names(back)}:  # no number, whose own has none
+                specs[:] = [s for s in specs if type(s.value) is not float] or specs
         return [list(enumerate(sorted(specs, key=lambda s: s.kind != "ids") if ids_first
                                else specs)) for specs in found]
 
@@ -1009,8 +1017,17 @@ def _fitting(seen, setup: Setup):
     found = [r for r in seen.returned if isinstance(r, np.ndarray)]
     both = zip(seen.returned, setup.inputs, strict=True) if len(seen.returned) == len(
         setup.inputs) else zip(found, floats, strict=False)
-    return [] if len(found) > len(floats) else [
+    fits = [] if len(found) > len(floats) else [
         r.shape == x.shape for r, x in both if r is not None and _is_float(x)]
+    if hasattr(type(setup.layer), "at_once"):  # a loss
+        fits += [np.ndim(y) == 0 or np.size(y) == 1 for y in seen.outputs[:1]]
+    form = setup.recipe.drawn[3] if setup.recipe is not None and setup.recipe.drawn else ""
+    if form.startswith("column") and weights_first(  # a guess, which they have to fit, too
+            inspect.unwrap(type(setup.layer).forward)) <= 0:
+        params = setup.slots.params(setup.layer)  # which may be others by now
+        fits += [np.shape(g) == p.shape for g, p in zip(seen.grads, params, strict=False)
+                 if g is not None and len(params) == len(seen.grads)]
+    return fits
 
 
 def from_expression(text, module):

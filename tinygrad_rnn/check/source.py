@@ -162,13 +162,16 @@ def keys_read(fn, name: str, seen=()) -> dict[str, list[Any]] | None:
         return keys[0] if keys else None
 
     layered: list[str] = []  # of a second layer
+    left_out = [n.value for n in ast.walk(node or ast.Module([], [])) if isinstance(n, ast.Assign)
+                and isinstance(n.value, ast.Call) and may_be_none(fn, ast.unparse(n.targets[0]))]
     for n in ast.walk(node) if node else ():
         if isinstance(n, ast.Call):
             called: Any = n.func
             other = fn.__globals__.get(getattr(called, "id", None))
             if getattr(called, "attr", "") == "get" and n.args and (  # .get() is CuPy's
                     ast.unparse(called.value) == name):
-                found = found or {}
+                needed = _keys(n.args[0])[:1] if len(n.args) == 1 and n not in left_out else []
+                found = {**(found or {}), **{k: [] for k in needed}}
             elif isinstance(other, types.FunctionType) and other not in (fn, *seen):
                 taken = other.__code__.co_varnames[: other.__code__.co_argcount]
                 for theirs, given in [*zip(taken, n.args, strict=False),
@@ -274,6 +277,23 @@ def is_gone_through(fn, name: str) -> bool:
     return any(name in [getattr(m, "id", "") for m in ast.walk(part)] for n in nodes for part in (
         [n.value] if isinstance(n, ast.Starred) else
         [n.iter] if isinstance(n, (ast.For, ast.comprehension)) else []))
+
+
+def is_asked(fn, name: str) -> bool:
+    """Whether a function asks if an argument is true, as it does of a flag."""
+    tests = [t for n in ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
+             if isinstance(n, (ast.If, ast.IfExp, ast.While)) for t in (
+                 n.test.values if isinstance(n.test, ast.BoolOp) else [n.test])]
+    return name in {ast.unparse(t.operand if isinstance(t, ast.UnaryOp) else t) for t in tests}
+
+
+def is_place(fn, name: str) -> bool:
+    """Whether an argument says where a function writes into another one: sums[i] = x."""
+    nodes: Any = ast.walk(node_of(inspect.unwrap(fn)) or ast.Module([], []))
+    return any(name in {ast.unparse(part) for part in ast.walk(n.slice)} for n in nodes
+               if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store)
+               and isinstance(n.value, ast.Name) and n.value.id in fn.__code__.co_varnames[
+                   : fn.__code__.co_argcount])
 
 
 def may_be_none(fn, name: str) -> bool:
