@@ -79,3 +79,25 @@ def test_the_line_in_which_a_function_edits_what_it_is_handed(tmp_path):
                       tmp_path)
     assert report.verdict == "wrong" and "in place" in report.cause, str(report)
     assert report.causes[0].source.startswith("dc += dnext_h"), str(report)
+
+
+def test_the_line_that_asks_for_memory_which_is_not_written(tmp_path):
+    (tmp_path / "m.py").write_text('''\
+import numpy as np
+
+
+class Shifted:
+    def forward(self, x):
+        moved = np.empty(x.shape)
+        out = np.empty_like(x)
+        moved[:, 1:] = x[:, :-1]
+        out[:] = x + moved
+        return out
+
+    def backward(self, dout):
+        dx = dout.copy()
+        dx[:, :-1] += dout[:, 1:]
+        return dx
+''')
+    (report,) = check_here(tmp_path / "m.py")
+    assert report.verdict == "wrong" and report.source == "moved = np.empty(x.shape)", str(report)

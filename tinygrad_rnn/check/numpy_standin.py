@@ -12,6 +12,7 @@ It is NumPy but for four things, each of which a check needs:
 from __future__ import annotations
 
 import contextlib
+import sys
 import types
 from contextvars import ContextVar
 from typing import Any
@@ -22,7 +23,8 @@ from ..tensor import Tensor
 from .filled import Filled, filling
 
 _tracing: ContextVar[bool] = ContextVar("tracing", default=False)
-_zeroed: ContextVar[bool] = ContextVar("zeroed", default=False)
+_zeroed: ContextVar[Any] = ContextVar("zeroed", default=False)
+_emptied: ContextVar[list[Any] | None] = ContextVar("emptied", default=None)
 _unclipped: ContextVar[bool] = ContextVar("unclipped", default=False)
 _clips: ContextVar[list[str] | None] = ContextVar("clips", default=None)
 _widened: ContextVar[list[str] | None] = ContextVar("widened", default=None)
@@ -82,13 +84,19 @@ def is_tracing() -> bool:
     return _tracing.get()
 
 
-def unpoisoned():
-    """Memory that NumPy leaves uninitialised is zero inside the block."""
-    return _set(_zeroed, True)
+def unpoisoned(where: Any = True):
+    """Memory that NumPy leaves uninitialised is zero inside the block; ``where``: only what is
+    asked for at this file and line."""
+    return _set(_zeroed, where)
 
 
 def is_unpoisoned() -> bool:
-    return _zeroed.get()
+    return _zeroed.get() is True
+
+
+def noting_empty():
+    """Yields a list of where memory is asked for that is left uninitialised: file and line."""
+    return _set(_emptied, [])
 
 
 def unclipped(without: bool = True):
@@ -153,7 +161,11 @@ def _fillable(array):
 
 def _poisoned(array):
     if array.dtype.kind == "f":
-        array.fill(0.0 if _zeroed.get() else np.nan)
+        asking = sys._getframe(2)
+        at, noted = (asking.f_code.co_filename, asking.f_lineno), _emptied.get()
+        if noted is not None:
+            noted.append(at)
+        array.fill(0.0 if _zeroed.get() in (True, at) else np.nan)
     return array
 
 

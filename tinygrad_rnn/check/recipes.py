@@ -48,7 +48,7 @@ from .arguments import (
 )
 from .forms import begun
 from .limits import TimeUp, time_limit, work, worked
-from .numpy_standin import numpy_standin, unpoisoned
+from .numpy_standin import noting_empty, numpy_standin, unpoisoned
 from .outcome import evaluate
 from .running import (
     LOSSES,
@@ -958,7 +958,8 @@ def attempt(setup: Setup):
     if not all(np.isfinite(y).all() for y in values):
         if _is_unwritten(setup):
             return CannotRun("unwritten", ValueError(say(
-                "part of the output is never written: uninitialised memory (np.empty)")))
+                "part of the output is never written: uninitialised memory (np.empty)")),
+                _line_of_memory(setup))
         return CannotRun("output", ValueError(say("the output is not finite")))
     if recipe is not None and not setup.slots.names and not any(
             _is_float(x) and i not in setup.labels for i, x in enumerate(setup.inputs)):
@@ -1002,9 +1003,18 @@ def is_written(setup: Setup, path):
         return item_at(layer, path) is array and not np.array_equal(before, array)
 
 
-def _is_unwritten(setup: Setup):
+def _line_of_memory(setup: Setup):
+    """The line of the layer's file where the memory is asked for that is not written; None where
+    there are several."""
+    with noting_empty() as places, at_work(setup.layer) as layer:
+        call_forward(setup, layer, copies(setup.inputs))
+    lines = [place for place in dict.fromkeys(places) if _is_unwritten(setup, place)]
+    return lines[0][1] if len(lines) == 1 and lines[0][0] == file_of(type(setup.layer)) else None
+
+
+def _is_unwritten(setup: Setup, where: Any = True):
     """Whether an output is finite once memory that is left uninitialised is zero."""
-    with unpoisoned():
+    with unpoisoned(where):
         seen, _ = observe(setup, np.random.default_rng(1), light=True)
     return all(np.isfinite(y).all() for y in seen.outputs
                if isinstance(y, (np.ndarray, np.generic, float)))
