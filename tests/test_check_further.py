@@ -26,6 +26,7 @@ def found():
 @pytest.mark.parametrize("name, gradients", [
     ("hinge_loss", "W"), ("TwoLayers", "W1 W2"), ("carry", "W U x h c"), ("swish", "x"),
     ("softplus", "x beta"), ("Thinned", "x"), ("maxima", "x"), ("averaged", "gamma beta x"),
+    ("affine_scaled_relu", "w gamma beta x"),
 ])  # fmt: skip
 def test_what_readers_write_is_judged(found, name, gradients):
     report = found[name]

@@ -81,6 +81,20 @@ def softplus_backward(dout, cache):
     return dout * s, dbeta
 
 
+def affine_scaled_relu_forward(x, w, gamma, beta):
+    """An activation behind a shift, which is no number of it."""
+    a = x @ w
+    out = np.maximum(0, gamma * a + beta)
+    return out, (x, w, a, gamma, out)
+
+
+def affine_scaled_relu_backward(dout, cache):
+    x, w, a, gamma, out = cache
+    d = dout * (out > 0)
+    da = d * gamma
+    return da @ w.T, x.T @ da, np.sum(d * a, axis=0), np.sum(d, axis=0)
+
+
 class Thinned:
     """A flag under a name of its own, and a rate that has one, too."""
 

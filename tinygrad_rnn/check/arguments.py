@@ -241,7 +241,6 @@ _INIT = [
     (r"w|weights?|embedw|wembed|wemb", "", "D,H V,D D,G H,H H,C,K,K D,V"),
     (r"theta|coefs?", "", "D D,1 D,H"),
     (r"scale(factor)?", r"^\S*(sampl|scal)", "#S"),
-    (r"alpha|beta|\w*slope", _CURVES, "=0.1 . D"),
     (r"gamma|beta|scale|shift|g", "spatial_?group", "1,C,1,1 C D H"),
     (r"gamma|beta|scale|shift|g", IMAGES, "C 1,C,1,1 D H"),
     (r"gamma|beta|scale|shift|g", "", "D H"),
