@@ -325,7 +325,10 @@ STEPS = Path(__file__).parent / "checked" / "steps.py"
     ("MeanOverTime", {"2 / T": "2 / dout"}, [("`dout` stands where `T` belongs", "dout *=")]),
     # what is meant for more axes than those with which it is tried first
     ("Normalized", {"(dout * self.xn).sum(axis=(0, 1))": "(dout * self.xn).sum(axis=(0, 2))"}, [
-        ("axis=(0, 1) belongs", "grads[0]")])])
+        ("axis=(0, 1) belongs", "grads[0]")]),
+    # what gives the shape in as many ways as there are arrays of it, and another behind it
+    ("Standardized", {"self.std ** 2, axis": "self.std, axis", "= dxc + dmu / N": "= dmu / N"}, [
+        ("`dxc` is not added", "dx = dmu"), ("", "std")])])
 def test_what_is_wrong_and_what_raises(layer, changes, said, tmp_path):
     source = STEPS.read_text()
     begin = source.index(f"class {layer}:")

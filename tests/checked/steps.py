@@ -292,3 +292,26 @@ class Highest:
         dx = np.zeros(self.shape)
         dx[np.arange(len(dout)), self.at] += dout
         return dx
+
+
+class Standardized:
+    def __init__(self, gamma):
+        self.params, self.grads = [gamma], [np.zeros_like(gamma)]
+
+    def forward(self, x):
+        self.xc = x - x.mean(axis=0)
+        self.std = np.sqrt(np.mean(self.xc ** 2, axis=0) + 1e-5)
+        self.xn = self.xc / self.std
+        return self.params[0] * self.xn
+
+    def backward(self, dout):
+        N = len(dout)
+        self.grads[0][...] = np.sum(dout * self.xn, axis=0)
+        dxn = dout * self.params[0]
+        dxc = dxn / self.std
+        dstd = -np.sum(dxn * self.xc / self.std ** 2, axis=0)
+        dvar = 0.5 * dstd / self.std
+        dxc += 2 * self.xc * dvar / N
+        dmu = -np.sum(dxc, axis=0)
+        dx = dxc + dmu / N
+        return dx

@@ -868,7 +868,13 @@ class _Search:
             turns.setdefault((id(edit.old), id(edit.mistake)), []).append(edit)
         others = [e for e in chain(*zip_longest(*turns.values())) if e and id(e) not in right]
         others.sort(key=self.comes_to, reverse=True)
-        firsts = [*firsts, *others][:FIRSTS]
+        given = dict[Any, Edit]()  # one of those that give the same
+        for edit in [*firsts, *others]:
+            if len(given) < FIRSTS:
+                self.attempt(edit)
+                given.setdefault(tuple((n, g.tobytes()) for n, g in self.bench.got.items()
+                                       if isinstance(g, np.ndarray)) or id(edit), edit)
+        firsts = [*given.values()]
         return self.second_after(firsts, share)
 
     def comes_to(self, edit: Edit):
