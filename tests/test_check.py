@@ -24,6 +24,7 @@ from tinygrad_rnn.check import (
     limits,
     strategies,
 )
+from tinygrad_rnn.check.running import quietly
 
 BOOK_STYLE = Path(__file__).parent / "checked" / "book_style.py"
 
@@ -254,6 +255,24 @@ def test_a_limit_that_rings_while_it_is_entered_or_left_leaves_no_timer(name):
     finally:
         sys.setprofile(None)
         signal.signal(signal.SIGPROF, before)
+
+
+def test_a_limit_that_rings_in_a_generator_that_is_closed_says_nothing(monkeypatch):
+    def raising(error):
+        try:
+            yield
+        finally:
+            raise error
+
+    said: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: said.append(lost.exc_value))
+    other = ValueError("of the layer")
+    with quietly():
+        for error in (limits.TimeUp("over"), other):
+            generator = raising(error)
+            next(generator)
+            del generator
+    assert said == [other]
 
 
 def test_output_of_a_layer_does_not_spoil_json():
