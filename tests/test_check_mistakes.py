@@ -261,7 +261,11 @@ def with_examples(*examples):
     (("Attention: dhs0, da = -> da, dhs0 =", "dhs0 + dhs1 -> dhs1"),
      ("`da` and `dhs0` are unpacked", "`dhs0` is not added to `dhs1`")),
     (("Affine: np.dot(self.x.T, dout) -> -np.dot(self.x.T, dout)",
-      "np.sum(dout, axis=0) -> np.mean(dout, axis=0)"), ("minus", "mean"))])
+      "np.sum(dout, axis=0) -> np.mean(dout, axis=0)"), ("minus", "mean")),
+    # one number, which is written into all of the gradient
+    (("Affine: np.dot(self.x.T, dout) -> 2 * np.dot(self.x.T, dout)",
+      "np.sum(dout, axis=0) -> np.sum(b, axis=0)"),
+     ("scaled by `2`", "`b` stands where `dout` belongs"))])
 def test_two_mistakes_have_their_own_words_each(examples, said, tmp_path):
     source, name, lines = with_examples(*examples)
     (tmp_path / "own.py").write_text(source)

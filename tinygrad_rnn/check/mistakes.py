@@ -922,7 +922,9 @@ def _may_be_meant(p, other, candidate):
         return True  # the gradient of a loss, which is read nowhere
     if not isinstance(candidate, np.ndarray):
         return False
-    if other in scope.unused:
+    summed = isinstance(p.parent, ast.Call) and called(p.parent) == "sum" and p.at == 0
+    if other in scope.unused or (  # what is added up over the batch has more axes than its sum
+            summed and is_gradient(other, scope) and candidate.ndim > getattr(value, "ndim", 9)):
         return True
     # of as many axes, another shape may come of what is wrong, or be what is wrong
     part = isinstance(p.parent, ast.Subscript) and any(
