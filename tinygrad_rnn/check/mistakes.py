@@ -1903,7 +1903,7 @@ def _is_zero(node):
 
 
 rewrite("stale", "added to what `{target}` holds from before, with += where = belongs", 3,
-        "target += b => target = b", "target -= b => target = b",
+        "target += b => target = b",
         example="RNN: self.grads[2][...] = -> self.grads[2][...] +=")
 
 
