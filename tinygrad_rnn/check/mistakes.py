@@ -742,8 +742,7 @@ _DERIVATIVES = (("tanh", "(1 - {0} ** 2)"), ("the sigmoid", "{0} * (1 - {0})"),
 def _derivative_missing(p):
     for other, value, same in _factors(p):
         bare = other.removeprefix("self.")
-        itself = other in p.scope.arguments and other in p.held  # what is handed in, of itself
-        if same and not itself and not _of_gradients(bare) and not _is_mask(value):
+        if same and not _of_gradients(bare) and not _is_mask(value):
             for what, form in _DERIVATIVES:
                 factor = form.format(other)
                 yield _product(p, factor), {"what": what, "factor": factor}

@@ -976,7 +976,7 @@ class _Search:
                 kept = others
         before = self.run_with([])
         if before and not self.found.complete:  # two that only together mend a part show little
-            kept = [e for e in kept if gain(before, self.run_with([e]) or Marks())]
+            kept = [e for e in kept if self.says_something(before, self.run_with([e]) or Marks())]
         self.now = self.run_with(kept) or Marks()
         found = self.found
         found.edits, found.right, found.got = kept, set(self.now.right), self.now.got
@@ -999,6 +999,14 @@ class _Search:
                 edit.change = change_of_statement(edit)
         found.functions, found.before = self.functions, self.original
         found.codes = self.codes()
+
+    def says_something(self, before, after):
+        """Whether something is gained that is no zero, or a whole gradient: an element of one that
+        is zero may be right by chance, with any edit that writes elsewhere."""
+        won = gain(before, after, self.outcome.wanted)
+        return won is not None and (won.names or won.in_proportion or any(
+            (now & ~before[n] & (self.outcome.wanted.get(n, 1) != 0)).any()
+            for n, now in after.items() if n in before))
 
     def codes(self):
         """The functions as they now run: (function, code), ..."""
