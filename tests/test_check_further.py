@@ -41,6 +41,23 @@ def test_a_name_of_python_2_is_called_by_that_of_python_3(found):
         in report.cause)
 
 
+def test_names_of_the_book_that_are_no_functions(tmp_path):
+    (tmp_path / "m.py").write_text("""\
+class Squash:
+    def __init__(self):
+        self.params, self.grads = [], []
+
+    def forward(self, x):
+        self.y = x.copy() if GPU else np.tanh(x)
+        return self.y
+
+    def backward(self, dout):
+        return dout * (1 - self.y ** 2)
+""")
+    (report,) = check_here(tmp_path / "m.py")
+    assert "with GPU, np of the book in its place every gradient is right" in str(report)
+
+
 def test_an_import_for_python_2_and_3(tmp_path):
     text = "from past.builtins import xrange\n" + FURTHER.read_text()
     (tmp_path / "m.py").write_text(text)

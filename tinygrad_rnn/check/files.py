@@ -242,10 +242,12 @@ class Checks:
                     del names[k]
         if not put:
             return report
-        same = [anywhere(k).__name__ for k in put if anywhere(k).__module__ == "builtins"]
-        text = say("with {names} of the book in its place", names=", ".join(put)) if (
-            same != put and len(same) < len(put)) else say(
-            "with {names} in its place", names=", ".join(same))
+        # of Python's own: xrange is range; np, a module, and GPU, a bool, say nothing of their own
+        own = [thing.__name__ for thing in map(anywhere, put)
+               if getattr(thing, "__module__", "") == "builtins"]
+        text = say("with {names} in its place", names=", ".join(own)) if (
+            len(own) == len(put)) else say(
+            "with {names} of the book in its place", names=", ".join(put))
         if report.ok:
             first.cause = join([first.cause, say("{text} every gradient is right", text=text)])
             return first
