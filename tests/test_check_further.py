@@ -41,6 +41,16 @@ def test_a_name_of_python_2_is_called_by_that_of_python_3(found):
         in report.cause)
 
 
+@pytest.mark.parametrize("rate, factor", [("0.2", "/ (1 - self.rate)"), ("0.5", "* 2")])
+def test_a_scale_has_a_name_where_it_cannot_be_another(rate, factor, tmp_path):
+    text = FURTHER.read_text().replace("self, rate):", f"self, rate={rate}):")
+    text = text.replace("dout * self.kept / (1 - self.rate)", "dout * self.kept")
+    (tmp_path / "m.py").write_text(text)
+    (report,) = check_here(tmp_path / "m.py", only="Thinned")
+    (cause,) = report.causes
+    assert cause.diff[-1] == f"+ return dout * self.kept {factor}", str(report)
+
+
 def test_names_of_the_book_that_are_no_functions(tmp_path):
     (tmp_path / "m.py").write_text("""\
 class Squash:

@@ -1648,7 +1648,7 @@ def _as_sizes(ratio, scope: Scope):
     has a name there, and at last by its number: at other sizes only one of them is right."""
     found: dict[Any, str] = {}
     named = {k: v for k, v in scope.values.items() if isinstance(v, float)
-             and k not in scope.arguments}
+             and k not in scope.arguments and v != 0.5}  # it, or 1 - it?
     for name, value in (named | {f"(1 - {k})": 1 - v for k, v in named.items()}).items():
         if value > 0 and min(abs(ratio - value), abs(ratio * value - 1)) < 1e-6:
             found[name] = f"* {name}" if abs(ratio - value) < 1e-6 else f"/ {name}"
