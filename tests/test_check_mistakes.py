@@ -220,10 +220,9 @@ def test_labels_that_are_ids(wrong, said, epsilon, tmp_path):
         "N = 3" in said[-1] and bool(causes[0].diff))
 
 
-@pytest.mark.parametrize("wrong", ["self.at + 2", "self.at[::-1]"])
-def test_zeros_that_are_right_by_chance_are_no_cause(wrong, tmp_path):
+def test_zeros_that_are_right_by_chance_are_no_cause(tmp_path):
     source = STEPS.read_text().replace("dx[np.arange(len(dout)), self.at] += dout",
-                                       f"dx[np.unravel_index({wrong}, dx.shape)] += dout")
+                                       "dx[np.unravel_index(self.at + 2, dx.shape)] += dout")
     (tmp_path / "own.py").write_text(source)
     (report,) = check_here(tmp_path / "own.py", only="Highest")
     assert report.verdict == "wrong" and report.unexplained == ["x"], str(report)

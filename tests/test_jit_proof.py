@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 import types
+from contextvars import ContextVar
 
 import numpy as np
 import pytest
@@ -529,3 +530,18 @@ if __name__ == "__main__":
         said = "\n".join(f'        "{line}"' for line in textwrap.wrap(
             programs(name)[-2], 85, drop_whitespace=False))
         print(f'    "{name}":\n{said},', flush=True)
+
+
+def test_arrays_in_context_variables_are_not_compared():
+    held: ContextVar[object] = ContextVar("held", default=None)
+
+    @tg.jit
+    def f(x, fixed):
+        held.set(x * 2 if fixed is None else fixed)
+        y = x + 1
+        held.set(y if fixed is None else fixed + 1)
+        return np.sum(y * 2)
+
+    for fixed in (None, np.arange(3.0)):
+        for k in range(3):
+            assert f(np.arange(3.0) + k, fixed) == 12 + 6 * k

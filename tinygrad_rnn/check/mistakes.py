@@ -478,7 +478,7 @@ def called(node):
     return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 
 
-_COUNTING = ("range", "reversed", "enumerate", "zip", "len", "__int__")
+_COUNTING = ("range", "reversed", "enumerate", "zip", "len", "int", "__int__")
 
 
 def _is_value(parent, name, at, node):

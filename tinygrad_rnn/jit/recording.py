@@ -15,7 +15,6 @@ import sys
 import warnings
 import weakref
 from collections.abc import Sequence
-from contextvars import copy_context
 from functools import cache
 from types import CodeType, FrameType
 from typing import Any
@@ -196,8 +195,6 @@ class Recorder:
         self.made = []  # weak references to all recording arrays
         self._owners = {}  # id of what owns memory -> weak reference to the array that has it
         self._errors: Any = np.geterr()
-        self._errors_now: Any = self._errors
-        self.context: Any = copy_context()
         self.drawing = False
         self.outside: dict[Value, Any] = {}  # inputs that are no arguments, as they came in
         self._sources: dict[Value, frozenset[Value | None]] = {}  # of what calls made, see below
@@ -404,9 +401,7 @@ class Recorder:
 
     def add(self, fn, args, kwargs, out, effect=False, view=False):
         """One call more on the tape."""
-        if (context := copy_context()) != self.context:  # which has what np.errstate sets, too
-            self.context, self._errors_now = context, np.geterr()
-        errors = self._errors_now
+        errors: Any = np.geterr()
         if errors != self._errors and not view:
             fn = under(fn, {k: v for k, v in errors.items() if v != self._errors[k]})
         self.tape.calls.append(Call(fn, args, kwargs, out, effect, view, source_line()))

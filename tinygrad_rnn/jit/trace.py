@@ -79,7 +79,7 @@ def trace(f, reached: Reached, given, short=None, count=False) -> Any:
         raise JitError(f"{line_of(error)}: under recording: {type(error).__name__}: {error}"
                        ) from error
     finally:
-        recorder.over, recorder.context = True, None  # which holds what is in its variables
+        recorder.over = True
     if recorder.refused is not None:  # and the function has gone on in another way
         raise recorder.refused
     traced[0].kept_outside += recorder.kept_outside()
